@@ -1,0 +1,56 @@
+# Everything runs inside .venv, which `make setup` makes from requirements.lock; each target below sets up what it needs.
+PYTHON ?= python3
+EXPERIMENT ?= digits_demo
+OVERRIDES ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint sweep figures report bench lock clean
+
+help: ## print this list
+	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
+		ok or sys.exit("unsir-bench needs Python 3.11 to 3.13; this is %s. Choose one: make setup PYTHON=python3.12" % sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m unsir_bench.install_check
+	@touch $@
+
+setup: $(READY) ## install the locked packages and this project into .venv (about 6 GB, some minutes, once)
+
+demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (under 5 minutes)
+	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
+
+test: setup ## run the test suite (under 10 minutes)
+	$(BIN)/python -m pytest
+
+lint: setup ## check style (ruff) and types (mypy)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=digits_demo OVERRIDES="seed=0,1"
+	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) $(OVERRIDES)
+
+figures: ## (not yet available) the paper's figures from the records
+	@echo "make figures: no figures can be drawn yet; the records under multirun_outputs/ hold what they will be drawn from." >&2; exit 1
+
+report: ## (not yet available) tables and figures of a sweep as one page; the sweep prints its table already
+	@echo "make report: the report page is not available yet; each sweep prints its table and writes it to multirun_outputs/<sweep>/." >&2; exit 1
+
+bench: setup ## time the parts that decide a job's speed: batches, a training step, a noise step
+	$(BIN)/python -m tests.benchmarks.step_times
+
+lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 pyproject.toml --extra dev --extra launchers \
+		--constraint torch_pair.txt --no-header --no-annotate --output-file requirements.lock
+
+clean: ## remove caches and built files; never data, records or trained models
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,31 @@
+"""Fine-tuning on the retain data: catastrophic forgetting as an unlearning method (a baseline of the paper)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from unsir_bench.context import RunContext
+from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class Finetune(UnlearningMethod):
+    """Go on training the original by cross-entropy on the retain samples alone.
+
+    The literature uses learning rates of 0.01 to 0.02 for 5 to 10 epochs.
+    """
+
+    name: str = "finetune"
+    train: Recipe = field(default_factory=lambda: Recipe(name="finetune", optimizer="sgd", lr=0.01, epochs=5))
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        with context.clock.phase("finetune"):
+            fit(model, EpochBatches.of(data.retain, self.train, context, "finetune"), self.train, context, "finetune")
+        return model

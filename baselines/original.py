@@ -1,0 +1,24 @@
+"""The original model, untouched: the reference row that shows what there was to forget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from unsir_bench.context import RunContext
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class Original(UnlearningMethod):
+    """Do nothing."""
+
+    name: str = "original"
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset()
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        return model

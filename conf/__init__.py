@@ -1,0 +1,1 @@
+"""The configuration groups, packaged as `unsir_bench.conf`."""

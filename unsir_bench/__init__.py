@@ -1,0 +1,1 @@
+"""UNSIR and its benchmark: reproducible class unlearning."""

@@ -1,0 +1,146 @@
+"""The typed configuration of a run: the schemas behind `conf/`, its checks, and the id that names its result."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.errors import ConfigError, DataError
+from unsir_bench.field_checks import identity, neutral, problems
+from unsir_bench.hardware import HardwareConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.store import StoreConfig, content_key
+from unsir_bench.tracking import TrackerConfig
+from unsir_bench.training import Recipe
+from unsir_bench.unlearning.method import UnlearningMethod
+
+# Raise when a change of the code changes what the same configuration gives: older records are then not taken for it.
+RESULTS_VERSION = 1
+SECTIONS = ("dataset", "model", "method", "train", "forget", "hardware", "tracker", "store")
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    dataset: DatasetConfig = MISSING
+    model: ModelConfig = MISSING
+    method: UnlearningMethod = MISSING
+    train: Recipe = MISSING
+    forget: ForgetConfig = MISSING
+    hardware: HardwareConfig = MISSING
+    tracker: TrackerConfig = MISSING
+    store: StoreConfig = field(default_factory=StoreConfig)
+    seed: int = 0
+    sweep: str = neutral("runs")
+    outputs: str = neutral("multirun_outputs")
+    save_model: bool = neutral(False)
+
+    @property
+    def channels_last(self) -> bool:
+        """The memory layout: the hardware's wish, or what suits the model."""
+        wish = self.hardware.channels_last
+        return self.model.channels_last if wish is None else wish
+
+    @property
+    def numerics(self) -> dict[str, object]:
+        """What of the hardware changes numbers."""
+        return self.hardware.numerics(self.channels_last)
+
+    @property
+    def run_id(self) -> str:
+        """A readable name with a hash of everything that affects the result (not paths, tracker or thread counts)."""
+        parts = {name: identity(getattr(self, name)) for name in ("dataset", "model", "method", "train", "forget")}
+        digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
+        words = (self.method.name, self.dataset.name, self.model.name, self.forget.name, f"s{self.seed}", digest[:10])
+        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's record is written."""
+        return Path(self.outputs) / self.sweep / self.run_id
+
+    def as_plain(self) -> dict[str, Any]:
+        """The configuration as plain values, for the record and the tracker."""
+        return asdict(self)
+
+
+def validate(config: Config) -> tuple[str, ...]:
+    """Check everything that can be checked before any work, and return the class names.
+
+    Raises:
+        ConfigError: at least one setting is wrong; every mistake found is named.
+    """
+    found = [line for name in SECTIONS for line in problems(getattr(config, name), name)]
+    found += _general_problems(config)
+    names: Sequence[str] = ()
+    try:
+        names = config.dataset.class_names()
+    except DataError as error:
+        found.append(str(error))
+    else:
+        found += config.forget.problems(names)
+    if found:
+        raise ConfigError(found)
+    return tuple(names)
+
+
+def _general_problems(config: Config) -> Iterator[str]:
+    if config.seed < 0:
+        yield f"seed={config.seed}: must be at least 0"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", ".", ".."):
+        yield f"sweep={config.sweep}: must be a folder name of letters, digits, '_', '-' and '.', other than 'store'"
+
+
+def typed(composed: DictConfig) -> Config:
+    """The composed configuration as objects.
+
+    Raises:
+        ConfigError: a mandatory value is missing or has the wrong type.
+    """
+    own = copy.deepcopy(composed)
+    with open_dict(own):
+        own.pop("hydra", None)
+    try:
+        config = OmegaConf.to_object(own)
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}"]) from error
+    if not isinstance(config, Config):
+        raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
+    return config
+
+
+def register(nodes: dict[str, Sequence[type[Any]]]) -> None:
+    """Make the schemas known to Hydra.
+
+    Args:
+        nodes: config node classes by group; each is stored under its field ``name``'s default, outside the group that
+            users choose from, so that ``method=glob(*)`` never selects a schema.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema_config", node=Config)
+    single = {"train": Recipe, "forget": ForgetConfig, "hardware": HardwareConfig, "tracker": TrackerConfig}
+    for group, cls in single.items():
+        store.store(group=f"schema/{group}", name=group, node=cls)
+    for group, classes in nodes.items():
+        for cls in classes:
+            store.store(group=f"schema/{group}", name=cls.name, node=cls)
+    OmegaConf.register_new_resolver("unsir_run_id", _run_id_of, replace=True)
+
+
+def _run_id_of(*, _root_: DictConfig) -> str:
+    """The resolver that names a job's folder; a configuration too broken to have an id is named by its text."""
+    try:
+        return typed(_root_).run_id
+    except (ConfigError, OmegaConfBaseException, ValueError, TypeError) as error:
+        return f"invalid-{content_key({'error': str(error)})[:10]}"

@@ -1,0 +1,221 @@
+"""Batches of normalised images on the device, from a resident uint8 tensor or streamed from disk, augmented in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from unsir_bench.data.dataset import Images
+from unsir_bench.field_checks import number
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Augmentation:
+    """Random changes to training images, drawn for each image on the CPU so that every device sees the same ones."""
+
+    flip: bool = False
+    crop_padding: int = number(0, at_least=0)
+
+    def __call__(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: uint8 of shape (batch, channels, height, width).
+            draws: source of the random choices.
+        """
+        if self.crop_padding:
+            images = _random_crop(images, self.crop_padding, draws)
+        if self.flip:
+            mirrored = torch.rand(len(images), generator=draws).lt(0.5).to(images.device)
+            images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        return images
+
+
+def _random_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor:
+    """Shift each image by up to ``padding`` pixels either way; what comes in is black (Krizhevsky's usual crop)."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, [padding] * 4)
+    top, left = torch.randint(0, 2 * padding + 1, (2, count), generator=draws).to(images.device)
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    sample = torch.arange(count, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+class ImageStore(Protocol):
+    """Where a split's images live."""
+
+    device: torch.device
+
+    def fetch(self, indices: Tensor) -> Tensor:
+        """uint8 images (len(indices), channels, height, width) on the device."""
+        ...
+
+    def prefetched(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        """``fetch`` of each piece in turn, reading ahead where that helps."""
+        ...
+
+
+class ResidentImages:
+    """The whole split as one uint8 tensor on the device."""
+
+    def __init__(self, images: Images, device: torch.device):
+        self.device = device
+        # The memory-mapped cache is read-only; copying is what makes it resident.
+        self._images = torch.from_numpy(np.array(images)).to(device)
+
+    def fetch(self, indices: Tensor) -> Tensor:
+        return self._images[indices.to(self.device)]
+
+    def prefetched(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        return map(self.fetch, pieces)
+
+
+class StreamedImages:
+    """A split left on disk (memory-mapped); a background thread reads the next batch while this one is used."""
+
+    def __init__(self, images: Images, device: torch.device):
+        self.device = device
+        self._images = images
+
+    def fetch(self, indices: Tensor) -> Tensor:
+        return self._read(indices).to(self.device, non_blocking=True)
+
+    def _read(self, indices: Tensor) -> Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(self._images[indices.numpy()]))
+        return batch.pin_memory() if self.device.type == "cuda" else batch
+
+    def prefetched(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = reader.submit(self._read, pieces[0]) if pieces else None
+            for following in [*pieces[1:], None]:
+                assert ahead is not None  # noqa: S101 - true whenever there is a piece
+                batch = ahead.result()
+                ahead = reader.submit(self._read, following) if following is not None else None
+                yield batch.to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Maps bytes to ``(value / 255 - mean) / std``, one mean and std per channel or one for all."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels_last: bool = False
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 images from uint8 ones of shape (batch, channels, height, width)."""
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (self.mean, self.std))
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return images.to(torch.float32).sub_(mean * 255).div_(std * 255).contiguous(memory_format=layout)
+
+
+class Usage:
+    """Counts which samples of a training split were handed out, and how often."""
+
+    def __init__(self, split_size: int):
+        self._touched = torch.zeros(split_size, dtype=torch.bool)
+        self._reads = 0
+
+    def note(self, indices: Tensor, times: int = 1) -> None:
+        """Count ``indices`` as read ``times`` times."""
+        self._touched[indices] = True
+        self._reads += len(indices) * times
+
+    def counts(self) -> dict[str, int]:
+        """Distinct samples touched, and reads in all."""
+        return {"samples": int(self._touched.sum()), "reads": self._reads}
+
+
+class DataView:
+    """Some samples of one split, as normalised batches; each read is counted."""
+
+    def __init__(
+        self, store: ImageStore, labels: Tensor, indices: Tensor, normalise: Normalisation, usage: Usage | None = None
+    ):
+        """View ``indices`` of a split.
+
+        Args:
+            store: the split's images.
+            labels: int64 labels of the whole split, on the CPU.
+            indices: int64 positions within the split, on the CPU.
+            normalise: applied to every batch.
+            usage: counts the reads.
+        """
+        self._store, self._labels, self._normalise = store, labels, normalise
+        self.indices = indices
+        self.usage = usage or Usage(len(labels))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 labels of the view's samples, on the CPU."""
+        return self._labels[self.indices]
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches arrive."""
+        return self._store.device
+
+    def narrowed(self, positions: Tensor) -> DataView:
+        """The view of some of this view's samples; reads are counted in the same place."""
+        return DataView(self._store, self._labels, self.indices[positions], self._normalise, self.usage)
+
+    def fetch(
+        self, positions: Tensor, *, augment: Augmentation | None = None, order: torch.Generator | None = None
+    ) -> Batch:
+        """The samples at ``positions`` within the view: images (float32) and labels on the device."""
+        chosen = self.indices[positions]
+        return self._finished(self._store.fetch(chosen), chosen, augment, order)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        order: torch.Generator | None = None,
+        augment: Augmentation | None = None,
+    ) -> Iterator[Batch]:
+        """Every sample once: in the view's order, or shuffled (and augmented) by the generator ``order``."""
+        positions = torch.arange(len(self)) if order is None else torch.randperm(len(self), generator=order)
+        pieces = [self.indices[piece] for piece in positions.split(batch_size)]
+        for piece, images in zip(pieces, self._store.prefetched(pieces), strict=True):
+            yield self._finished(images, piece, augment, order)
+
+    def _finished(
+        self, images: Tensor, chosen: Tensor, augment: Augmentation | None, order: torch.Generator | None
+    ) -> Batch:
+        self.usage.note(chosen)
+        if augment is not None:
+            if order is None:
+                raise ValueError("augmentation draws at random: give the generator `order`")
+            images = augment(images, order)
+        return self._normalise(images), self._labels[chosen].to(self.device)
+
+
+def first_or_random_per_class(labels: Tensor, per_class: int, selection: str, draws: torch.Generator) -> Tensor:
+    """Ascending positions of up to ``per_class`` samples of each class.
+
+    Args:
+        labels: int64 of shape (samples,).
+        per_class: a class that has fewer gives all it has.
+        selection: ``first`` in the data's order, or ``random``.
+        draws: used by ``random``.
+    """
+    chosen = []
+    for label in labels.unique().tolist():
+        positions = torch.where(labels == label)[0]
+        if selection == "random":
+            positions = positions[torch.randperm(len(positions), generator=draws)]
+        chosen.append(positions[:per_class])
+    return torch.cat(chosen).sort().values

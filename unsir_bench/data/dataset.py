@@ -1,0 +1,186 @@
+"""What a data set is: a config node that can name its classes cheaply and load its images as uint8 arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.model_selection import StratifiedShuffleSplit
+from torch.nn import functional as F
+
+from unsir_bench.errors import DataError
+from unsir_bench.field_checks import choice, neutral, number
+from unsir_bench.progress import Progress
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one split.
+
+    Attributes:
+        images: uint8 of shape (samples, channels, height, width); may be memory-mapped.
+        labels: int64 of shape (samples,), class indices.
+    """
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
+        """The samples at ``indices``, in that order."""
+        return LabelledImages(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A loaded data set: both splits, the class names in index order, and a hash of every pixel and label."""
+
+    train: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of every image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a source read, before the options that all data sets share are applied.
+
+    ``fingerprint`` is a hash of the content where the source already knows it (a decoded cache), else None.
+    """
+
+    train: LabelledImages
+    test: LabelledImages
+    class_names: tuple[str, ...]
+    fingerprint: str | None = None
+
+
+@dataclass
+class DatasetConfig(ABC):
+    """Options that every data set shares; a data set adds its own and says how to read its images."""
+
+    name: str = neutral("???")
+    root: str | None = neutral(None)
+    image_size: int | None = number(None, at_least=1)
+    color: str = choice("native", ("native", "rgb"))
+    subset: int | None = number(None, at_least=1)
+    subset_seed: int = 0
+    validation_share: float = number(0.0, at_least=0, below=1)
+    mean: list[float] = field(default_factory=lambda: [0.5])
+    std: list[float] = field(default_factory=lambda: [0.5])
+    # What recipes and methods take from the data set (`${dataset.batch_size}`); it acts through them alone.
+    batch_size: int = neutral(number(256, at_least=1))
+    flip: bool = neutral(False)
+    crop_padding: int = neutral(number(0, at_least=0))
+
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in index order, without decoding an image.
+
+        Raises:
+            DataError: the data cannot be found or its layout is wrong.
+        """
+
+    @abstractmethod
+    def read(self, progress: Progress) -> RawData:
+        """Decode both splits.
+
+        Raises:
+            DataError: the data cannot be found or read.
+        """
+
+    def content_identity(self) -> str:
+        """A cheap, path-free name of the content at ``root``, for run ids; the name alone where that fixes it."""
+        return self.name
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if len(self.mean) != len(self.std):
+            yield f"{key}.mean={self.mean}, {key}.std={self.std}: must have one number per channel each"
+        for value in self.std:
+            if value <= 0:
+                yield f"{key}.std={self.std}: must be above 0"
+                break
+
+    def load(self, progress: Progress) -> ImageData:
+        """Read the set, then apply colour, size, subset and validation options."""
+        raw = self.read(progress)
+        unchanged = self.color == "native" and self.subset is None and self.validation_share == 0
+        train, test = (self._shaped(split) for split in (raw.train, raw.test))
+        if self.subset is not None:
+            train, test = (self._capped(split) for split in (train, test))
+        if self.validation_share:
+            train, test = self._held_out(train)
+        known = raw.fingerprint if unchanged and train is raw.train and test is raw.test else None
+        return ImageData(train, test, raw.class_names, known or content_hash(train, test))
+
+    def _shaped(self, split: LabelledImages) -> LabelledImages:
+        images = split.images
+        if self.image_size is not None and images.shape[-2:] != (self.image_size, self.image_size):
+            images = _resized(images, self.image_size)
+        if self.color == "rgb" and images.shape[1] == 1:
+            images = np.repeat(images, 3, axis=1)
+        return split if images is split.images else LabelledImages(images, split.labels)
+
+    def _capped(self, split: LabelledImages) -> LabelledImages:
+        draw = np.random.default_rng(self.subset_seed)
+        chosen = [draw.permutation(np.flatnonzero(split.labels == c))[: self.subset] for c in np.unique(split.labels)]
+        return split.take(np.sort(np.concatenate(chosen)))
+
+    def _held_out(self, train: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+        try:
+            kept, held = stratified_split(train.labels, self.validation_share, self.subset_seed)
+        except ValueError as error:
+            raise DataError(
+                f"dataset.validation_share={self.validation_share} cannot be held out of {len(train)} images: {error}"
+            ) from error
+        return train.take(kept), train.take(held)
+
+
+def stratified_split(
+    labels: Labels, second_share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Two sorted index sets with the classes in the same proportions, the second holding ``second_share``.
+
+    Raises:
+        ValueError: a class has too few samples to be in both.
+    """
+    splitter = StratifiedShuffleSplit(n_splits=1, test_size=second_share, random_state=seed)
+    first, second = next(splitter.split(np.zeros(len(labels)), labels))
+    return np.sort(first), np.sort(second)
+
+
+def content_hash(*splits: LabelledImages) -> str:
+    """Hash of shapes, pixels and labels, 16 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    for split in splits:
+        digest.update(repr(split.images.shape).encode())
+        for start in range(0, len(split), 4096):
+            digest.update(np.ascontiguousarray(split.images[start : start + 4096]).data)
+        digest.update(np.ascontiguousarray(split.labels).data)
+    return digest.hexdigest()
+
+
+def _resized(images: Images, size: int) -> Images:
+    def resize(chunk: Any) -> Any:
+        pixels = torch.from_numpy(np.ascontiguousarray(chunk)).float()
+        scaled = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        return scaled.round().clamp(0, 255).byte().numpy()
+
+    return np.concatenate([resize(images[start : start + 4096]) for start in range(0, len(images), 4096)])

@@ -1,0 +1,147 @@
+"""Which classes to forget, and the four index sets that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unsir_bench.field_checks import nearest, neutral, number
+from unsir_bench.seeding import generator
+
+
+@dataclass
+class ForgetConfig:
+    """The classes to forget: listed by index or by name, or ``random_k`` of them drawn with the run's seed."""
+
+    name: str = neutral("custom")
+    classes: list[Any] | None = field(default_factory=lambda: [0])
+    random_k: int | None = number(None, at_least=1)
+
+    def problems(self, class_names: Sequence[str]) -> Iterator[str]:
+        """Yield what is wrong with the choice for a data set of these classes."""
+        if self.random_k is not None:
+            if self.classes:
+                yield f"forget.classes={self.classes} and forget.random_k={self.random_k}: set one of the two to null"
+            if self.random_k >= len(class_names):
+                yield f"forget.random_k={self.random_k}: must be below the number of classes, {len(class_names)}"
+            return
+        if not self.classes:
+            yield f"forget.classes={self.classes}: name at least one class to forget"
+            return
+        yield from self._listed_problems(class_names)
+
+    def _listed_problems(self, class_names: Sequence[str]) -> Iterator[str]:
+        found = [(_index_of(entry, class_names), entry) for entry in self.classes or []]
+        for index, entry in found:
+            if index is None:
+                yield f"forget.classes: {entry!r} is no class; {_known(entry, class_names)}"
+        indices = [index for index, _ in found if index is not None]
+        for index in sorted({index for index in indices if indices.count(index) > 1}):
+            yield f"forget.classes={self.classes}: class {index} ({class_names[index]}) is given twice"
+        if len(set(indices)) == len(class_names):
+            yield f"forget.classes={self.classes}: forgets all {len(class_names)} classes; leave at least one to retain"
+
+    def resolve(self, class_names: Sequence[str], seed: int) -> tuple[int, ...]:
+        """Class indices in ascending order.
+
+        Args:
+            class_names: names in index order; the choice must have no ``problems`` for them.
+            seed: the run's base seed, used by ``random_k`` alone.
+        """
+        if self.random_k is not None:
+            drawn = torch.randperm(len(class_names), generator=generator(seed, "forget classes"))[: self.random_k]
+            return tuple(sorted(drawn.tolist()))
+        indices = [_index_of(entry, class_names) for entry in self.classes or []]
+        return tuple(sorted(index for index in indices if index is not None))
+
+
+def _index_of(entry: Any, class_names: Sequence[str]) -> int | None:
+    """An integer is an index; a word is a name."""
+    if isinstance(entry, bool):
+        return None
+    if isinstance(entry, int):
+        return entry if 0 <= entry < len(class_names) else None
+    return class_names.index(entry) if entry in class_names else None
+
+
+def _known(entry: Any, class_names: Sequence[str]) -> str:
+    if isinstance(entry, int):
+        return f"indices go from 0 to {len(class_names) - 1}"
+    return f"did you mean {nearest(str(entry), class_names)}? (an index from 0 to {len(class_names) - 1} also does)"
+
+
+@dataclass(frozen=True)
+class ForgetSplit:
+    """The retain and forget samples of the training and test splits, as ascending index tensors.
+
+    Raises:
+        ValueError: the index sets overlap, do not cover their split, or hold samples of the wrong classes.
+    """
+
+    classes: tuple[int, ...]
+    num_classes: int
+    retain_train: Tensor
+    forget_train: Tensor
+    retain_test: Tensor
+    forget_test: Tensor
+
+    @classmethod
+    def of(cls, train_labels: Tensor, test_labels: Tensor, classes: Sequence[int], num_classes: int) -> ForgetSplit:
+        """Split by class.
+
+        Args:
+            train_labels: int64 of shape (training samples,).
+            test_labels: int64 of shape (test samples,).
+            classes: indices of the classes to forget.
+            num_classes: number of classes of the data set.
+        """
+        chosen = torch.tensor(sorted(classes))
+        forgets = [torch.isin(labels, chosen) for labels in (train_labels, test_labels)]
+        indices = [torch.where(mask)[0] for forget in forgets for mask in (~forget, forget)]
+        split = cls(tuple(sorted(classes)), num_classes, *indices)
+        split._check(train_labels, test_labels)
+        return split
+
+    def _check(self, train_labels: Tensor, test_labels: Tensor) -> None:
+        pairs = (
+            ("training", self.retain_train, self.forget_train, train_labels),
+            ("test", self.retain_test, self.forget_test, test_labels),
+        )
+        for name, retain, forget, labels in pairs:
+            together = torch.cat([retain, forget])
+            if not torch.equal(together.sort().values, torch.arange(len(labels))):
+                raise ValueError(f"retain and forget indices of the {name} split overlap or leave samples out")
+            if not set(labels[forget].tolist()) <= set(self.classes) or set(labels[retain].tolist()) & set(
+                self.classes
+            ):
+                raise ValueError(f"the {name} split has a sample on the wrong side")
+            if len(retain) == 0 or len(forget) == 0:
+                raise ValueError(f"the {name} split has no sample to {'retain' if len(retain) == 0 else 'forget'}")
+
+    @property
+    def indices(self) -> dict[str, Tensor]:
+        """The four index sets by name."""
+        return {
+            "retain_train": self.retain_train,
+            "forget_train": self.forget_train,
+            "retain_test": self.retain_test,
+            "forget_test": self.forget_test,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the classes and index sets, 16 hexadecimal digits."""
+        digest = hashlib.blake2b(repr((self.classes, self.num_classes)).encode(), digest_size=8)
+        for indices in self.indices.values():
+            digest.update(index_hash(indices).encode())
+        return digest.hexdigest()
+
+
+def index_hash(indices: Tensor) -> str:
+    """Hash of an index tensor, 16 hexadecimal digits."""
+    return hashlib.blake2b(indices.to(torch.int64).contiguous().numpy().tobytes(), digest_size=8).hexdigest()

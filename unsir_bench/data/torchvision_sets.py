@@ -1,0 +1,118 @@
+"""Fashion-MNIST, CIFAR-10 and CIFAR-100, found under a root or downloaded by torchvision."""
+
+from __future__ import annotations
+
+import gzip
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torchvision import datasets
+
+from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
+from unsir_bench.errors import DataError
+from unsir_bench.field_checks import neutral
+from unsir_bench.progress import Progress
+
+
+@dataclass
+class TorchvisionSet(DatasetConfig):
+    """A set that torchvision can find or download; ``root`` is the folder that holds its files."""
+
+    root: str | None = neutral("data")
+    download: bool = neutral(True)
+
+    files: ClassVar[str]
+
+    @abstractmethod
+    def _split(self, train: bool) -> LabelledImages: ...
+
+    def read(self, progress: Progress) -> RawData:
+        try:
+            train, test = self._split(True), self._split(False)
+        except (RuntimeError, OSError, EOFError, ValueError) as error:
+            advice = (
+                "no download was asked for (dataset.download=false)" if not self.download else "the download failed"
+            )
+            raise DataError(
+                f"dataset.root={self.root}: {self.name} is not there and {advice}: {error}\n"
+                f"Put {self.files} under that folder, or point dataset.root at the folder that holds it."
+            ) from error
+        return RawData(train, test, self.class_names())
+
+
+@dataclass
+class Cifar10(TorchvisionSet):
+    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32x32 in 10 classes."""
+
+    name: str = neutral("cifar10")
+    files: ClassVar[str] = "cifar-10-batches-py (the unpacked cifar-10-python.tar.gz)"
+    kind: ClassVar[Any] = datasets.CIFAR10
+
+    def class_names(self) -> tuple[str, ...]:
+        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+    def _split(self, train: bool) -> LabelledImages:
+        split = self.kind(self.root, train=train, download=self.download)
+        return LabelledImages(np.ascontiguousarray(split.data.transpose(0, 3, 1, 2)), np.asarray(split.targets))
+
+
+@dataclass
+class Cifar100(Cifar10):
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32x32 in 100 classes, in alphabetical order."""
+
+    name: str = neutral("cifar100")
+    files: ClassVar[str] = "cifar-100-python (the unpacked cifar-100-python.tar.gz)"
+    kind: ClassVar[Any] = datasets.CIFAR100
+
+    def class_names(self) -> tuple[str, ...]:
+        return CIFAR100_CLASSES
+
+
+@dataclass
+class FashionMnist(TorchvisionSet):
+    """Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey images of 28x28 in 10 classes.
+
+    Besides torchvision's own layout, ``root`` may be a folder of the four published ``*-ubyte.gz`` files, as Linux
+    distributions install them.
+    """
+
+    name: str = neutral("fashion_mnist")
+    files: ClassVar[str] = "the four files such as train-images-idx3-ubyte.gz"
+
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(datasets.FashionMNIST.classes)
+
+    def _split(self, train: bool) -> LabelledImages:
+        prefix = Path(self.root or "") / ("train" if train else "t10k")
+        if prefix.with_name(f"{prefix.name}-images-idx3-ubyte.gz").exists():
+            return _idx_split(prefix)
+        split = datasets.FashionMNIST(str(self.root), train=train, download=self.download)
+        return LabelledImages(split.data.numpy()[:, None], split.targets.numpy())
+
+
+def _idx_split(prefix: Path) -> LabelledImages:
+    def values(suffix: str, dimensions: int) -> npt.NDArray[np.uint8]:
+        with gzip.open(prefix.with_name(f"{prefix.name}-{suffix}-ubyte.gz")) as file:
+            content = file.read()
+        header = np.frombuffer(content, ">i4", count=dimensions + 1)
+        if header[0] != 0x0800 + dimensions:
+            raise ValueError(f"{prefix.name}-{suffix} is no idx file of bytes in {dimensions} dimensions")
+        return np.frombuffer(content, np.uint8, offset=header.nbytes).reshape(header[1:]).copy()
+
+    images: Images = values("images-idx3", 3)[:, None]
+    return LabelledImages(images, values("labels-idx1", 1).astype(np.int64))
+
+
+CIFAR100_CLASSES = tuple(
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
+    "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
+    "elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster "
+    "man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck "
+    "pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk "
+    "skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger "
+    "tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm".split()
+)

@@ -1,0 +1,82 @@
+"""What a result was computed with: commit, packages, hardware, threads, flags; no names or paths."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+PACKAGES = (
+    "torch", "torchvision", "timm", "lightning-fabric", "torchmetrics", "hydra-core", "omegaconf", "wandb", "pandas",
+    "numpy", "scikit-learn", "safetensors", "pillow",
+)  # fmt: skip
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """The surroundings of a run on ``device``."""
+    return {
+        **_fixed(),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "peak_memory_kind": "allocated on the GPU" if device.type == "cuda" else "resident in the process",
+    }
+
+
+@lru_cache(maxsize=1)
+def _fixed() -> dict[str, Any]:
+    commit, dirty = _git_state()
+    lock = PROJECT / "requirements.lock"
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "lock_hash": hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.exists() else None,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(terse=True),
+        "cpu": _cpu_name(),
+        "cpu_cores": psutil.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit and dirtiness of the checkout this code runs from; (None, None) for an installed wheel."""
+    if not (PROJECT / ".git").exists():
+        return None, None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

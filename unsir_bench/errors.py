@@ -1,0 +1,51 @@
+"""The errors that a user can cause and mend; each message names the key, the value and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UnsirBenchError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class ConfigError(UnsirBenchError):
+    """One or more settings are wrong; every mistake found is in the message.
+
+    Attributes:
+        problems: one line per mistake.
+    """
+
+    def __init__(self, problems: Sequence[str]):
+        self.problems = list(problems)
+        count = len(self.problems)
+        heading = "1 setting is wrong" if count == 1 else f"{count} settings are wrong"
+        super().__init__(f"{heading}; nothing was started:\n" + "\n".join(f"  - {line}" for line in self.problems))
+
+
+class DataError(UnsirBenchError):
+    """The images cannot be read as asked."""
+
+
+class PretrainedWeightsError(UnsirBenchError):
+    """Pretrained weights cannot be reached or do not fit the model."""
+
+
+class AccessDenied(UnsirBenchError):  # noqa: N818 - the contract's name for it
+    """A method touched data or state that it did not declare in ``requires``."""
+
+
+class Diverged(UnsirBenchError):  # noqa: N818 - a status, not a fault of the program
+    """A loss became NaN or infinite.
+
+    Attributes:
+        phase: the phase of the run, such as ``original`` or ``impair``.
+        step: optimiser steps taken in that phase, counted from 1.
+    """
+
+    def __init__(self, phase: str, step: int, loss: float):
+        self.phase, self.step = phase, step
+        super().__init__(f"the loss became {loss} in phase '{phase}' at step {step}; a lower learning rate may help")
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[str, int, float]]:
+        return Diverged, (self.phase, self.step, float("nan"))

@@ -1,0 +1,117 @@
+"""Constraints declared beside a dataclass field, and the walk that reports every violation at once.
+
+Each configurable object is a dataclass whose fields are its YAML keys. ``number`` and ``choice`` state what a field
+accepts; ``neutral`` marks a field that cannot change a result (a path, a thread count), so that it stays out of hashes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+_CHECK = "check"
+_NEUTRAL = "neutral"
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """A closed or half-open interval of numbers; ``None`` leaves that side open."""
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    def complaint(self, value: Any) -> str | None:
+        """Say what is wrong with ``value``, or return None."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "must be a number"
+        inside = (
+            not math.isnan(value)
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+        return None if inside else f"must be {self}"
+
+    def __str__(self) -> str:
+        words = (("above", "above"), ("at_least", "at least"), ("below", "below"), ("at_most", "at most"))
+        return " and ".join(f"{word} {getattr(self, name)}" for name, word in words if getattr(self, name) is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    def complaint(self, value: Any) -> str | None:
+        """Say what is wrong with ``value``, or return None."""
+        return None if value in self.options else f"must be one of {', '.join(self.options)}"
+
+
+def number(
+    default: float | None,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field holding a number within a range (None is let through where the type allows it)."""
+    return dataclasses.field(default=default, metadata={_CHECK: Range(above, at_least, below, at_most)})
+
+
+def choice(default: str, options: Sequence[str]) -> Any:
+    """A dataclass field holding one of ``options``."""
+    return dataclasses.field(default=default, metadata={_CHECK: Choice(tuple(options))})
+
+
+def neutral(field: Any) -> Any:
+    """Mark a field as unable to change any result: it takes no part in run ids and store keys."""
+    if not isinstance(field, dataclasses.Field):
+        field = dataclasses.field(default=field)
+    return dataclasses.field(
+        default=field.default, default_factory=field.default_factory, metadata={**field.metadata, _NEUTRAL: True}
+    )
+
+
+def problems(node: Any, key: str) -> Iterator[str]:
+    """Yield one line for each field of ``node``, or of a dataclass within it, that breaks its constraint.
+
+    A dataclass may add checks across fields by a method ``check(key)`` that yields further lines.
+    """
+    for field in dataclasses.fields(node):
+        path, value = f"{key}.{field.name}", getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from problems(value, path)
+        elif value is not None and _CHECK in field.metadata:
+            complaint = field.metadata[_CHECK].complaint(value)
+            if complaint:
+                yield f"{path}={value}: {complaint}"
+    if hasattr(node, "check"):
+        yield from node.check(key)
+
+
+def identity(node: Any) -> Any:
+    """Everything in ``node`` that can change a result, as plain dictionaries, with the class named.
+
+    A dataclass whose fields name outside content (a folder, a file) describes that by a method ``content_identity()``.
+    """
+    if not dataclasses.is_dataclass(node):
+        return node
+    kept = (field.name for field in dataclasses.fields(node) if not field.metadata.get(_NEUTRAL))
+    described = {"class": type(node).__name__, **{name: identity(getattr(node, name)) for name in kept}}
+    if hasattr(node, "content_identity"):
+        described["content"] = node.content_identity()
+    return described
+
+
+def nearest(word: str, known: Sequence[str], count: int = 3) -> str:
+    """The few entries of ``known`` most like ``word``, as words for an error message."""
+    close = difflib.get_close_matches(word, known, n=count, cutoff=0.3) or list(known)[:count]
+    return ", ".join(close)

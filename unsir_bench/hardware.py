@@ -1,0 +1,119 @@
+"""The machine a run uses: device, precision, memory layout, threads and determinism, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from lightning_fabric import Fabric
+
+from unsir_bench.field_checks import choice, neutral, number
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
+SHARE_FOR_DATA = 0.5
+
+
+@dataclass
+class HardwareConfig:
+    """Where and how a run computes; `conf/hardware` comments each key."""
+
+    name: str = neutral("auto")
+    accelerator: str = choice("auto", ("auto", "cpu", "cuda", "mps"))
+    devices: int = number(1, at_least=1)
+    precision: str = choice("32-true", PRECISIONS)
+    channels_last: bool | None = None
+    compile: bool = False
+    tf32: bool = False
+    deterministic: bool = True
+    threads: int | None = neutral(number(None, at_least=1))
+    data_on: str = neutral(choice("auto", ("auto", "device", "stream")))
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what this machine cannot give."""
+        available = {"cpu": 10**6, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        chosen = self.resolved_accelerator()
+        if available.get(chosen, 1) == 0:
+            here = ", ".join(name for name, count in available.items() if count)
+            yield f"{key}.accelerator={self.accelerator}: this machine has none; it has {here} (or: hardware=auto)"
+        elif self.devices > available.get(chosen, self.devices):
+            yield f"{key}.devices={self.devices}: this machine has {available[chosen]} of kind {chosen}"
+        if self.devices > 1:
+            yield f"{key}.devices={self.devices}: a run uses one device; share out a sweep by hydra/launcher=joblib"
+
+    def resolved_accelerator(self) -> str:
+        """``auto`` as what it means here: CUDA where there is a GPU, else Apple's MPS, else the CPU."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def numerics(self, channels_last: bool) -> dict[str, object]:
+        """What of the hardware changes numbers, for run ids and store keys."""
+        return {
+            "accelerator": self.resolved_accelerator(),
+            "devices": self.devices,
+            "precision": self.precision,
+            "channels_last": channels_last,
+            "compile": self.compile,
+            "tf32": self.tf32,
+            "deterministic": self.deterministic,
+        }
+
+    def start(self) -> Fabric:
+        """Set the process's flags and return the Fabric; called at each run, since runs of a sweep share a process."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning_fabric")
+            return Fabric(accelerator=self.resolved_accelerator(), devices=self.devices, precision=self.precision)  # type: ignore[arg-type]
+
+    def keep_on_device(self, size_bytes: int, device: torch.device) -> bool:
+        """Whether images of ``size_bytes`` are held on the device (``auto``: if they take under half of the rest)."""
+        if self.data_on != "auto":
+            return self.data_on == "device"
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        return size_bytes < SHARE_FOR_DATA * free
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all it was given, so that a clock read now is honest."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class PeakMemory:
+    """Peak bytes in use since ``reset``: allocated on a GPU, resident in the process on a CPU."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        else:
+            reset = Path("/proc/self/clear_refs")
+            if reset.exists():
+                # Linux lowers the process's high-water mark to what is resident now.
+                reset.write_text("5")
+
+    def read(self) -> int:
+        """Peak bytes since the last reset (since the process began where the system cannot reset)."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        status = Path("/proc/self/status")
+        if status.exists():
+            line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+            return int(line.split()[1]) * 1024
+        info = psutil.Process().memory_info()
+        return int(getattr(info, "peak_wset", info.rss))

@@ -1,0 +1,47 @@
+"""Top-1 accuracy on the retain and forget samples, A_Dr and A_Df of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of samples whose largest logit is their label's.
+
+    Args:
+        logits: (samples, classes).
+        labels: int64 (samples,).
+
+    Returns:
+        A fraction in [0, 1], weighted by samples (not the mean of per-batch means that some public code prints).
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if len(labels) == 0:
+        raise ValueError("accuracy of no samples is undefined")
+    return float(multiclass_accuracy(logits, labels, num_classes=logits.shape[1], average="micro"))
+
+
+def retain_forget_accuracies(
+    logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], indices: Mapping[str, Tensor], prefix: str = ""
+) -> dict[str, float]:
+    """A_Dr and A_Df on both splits.
+
+    Args:
+        logits: by split (``train``, ``test``), of the whole split.
+        labels: by split.
+        indices: by ``retain_train``, ``forget_train``, ``retain_test``, ``forget_test``.
+        prefix: put before each name.
+
+    Returns:
+        ``{prefix}acc_retain_train`` and so on, fractions.
+    """
+    result = {}
+    for name, chosen in indices.items():
+        split = name.rsplit("_", 1)[1]
+        result[f"{prefix}acc_{name}"] = accuracy(logits[split][chosen], labels[split][chosen])
+    return result

@@ -1,0 +1,128 @@
+"""What a model is: a config node that builds a network for a data set and knows which module is its head."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from unsir_bench.errors import PretrainedWeightsError
+from unsir_bench.field_checks import neutral, number
+from unsir_bench.seeding import seed_everything
+
+ImageShape = tuple[int, int, int]
+
+
+@dataclass
+class ModelConfig(ABC):
+    """Options that every model shares; a model adds its own and says how it is built."""
+
+    name: str = neutral("???")
+    pretrained: bool = False
+    weights: str | None = neutral(None)
+    backbone_lr_scale: float = number(1.0, above=0)
+    channels_last: bool = neutral(True)
+
+    @abstractmethod
+    def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        """A network from image batches to logits, freshly initialised from torch's global generator.
+
+        Raises:
+            PretrainedWeightsError: weights were asked for and cannot be reached or do not fit.
+        """
+
+    @abstractmethod
+    def head(self, model: nn.Module) -> nn.Module:
+        """The module that makes the logits: the classifier, not the backbone."""
+
+    def initial(self, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
+        """The network with the initial weights of ``seed``, on the CPU.
+
+        The global generators are seeded for it; they are the run's own to reseed afterwards.
+        """
+        seed_everything(seed, "initial weights")
+        model = self.build(image_shape, num_classes)
+        if self.weights is not None:
+            load_backbone(model, self.head(model), Path(self.weights))
+        return model
+
+    def content_identity(self) -> str | None:
+        """Hash of the file of ``weights``, or None."""
+        if self.weights is None or not Path(self.weights).is_file():
+            return None
+        with Path(self.weights).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.weights is not None and not Path(self.weights).is_file():
+            yield f"{key}.weights={self.weights}: there is no such file; give a local .safetensors file"
+        elif self.weights is not None and Path(self.weights).suffix != ".safetensors":
+            yield f"{key}.weights={self.weights}: only .safetensors files are read (a pickle could run code)"
+        if self.weights is not None and self.pretrained:
+            yield f"{key}.pretrained=true and {key}.weights={self.weights}: choose one of the two"
+
+    def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
+        """Optimiser groups: the head at ``lr``, the backbone at ``lr * backbone_lr_scale``."""
+        if self.backbone_lr_scale == 1.0:
+            return [{"params": list(model.parameters()), "lr": lr}]
+        head = {id(parameter) for parameter in self.head(model).parameters()}
+        backbone = [parameter for parameter in model.parameters() if id(parameter) not in head]
+        return [
+            {"params": backbone, "lr": lr * self.backbone_lr_scale},
+            {"params": list(self.head(model).parameters()), "lr": lr},
+        ]
+
+
+def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
+    """Load a safetensors file into ``model``; only the head may have another shape, and it then stays as initialised.
+
+    Raises:
+        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing or of another shape; it is named.
+    """
+    try:
+        stored = load_file(path)
+    except Exception as error:  # safetensors raises its own kind for a damaged file
+        raise PretrainedWeightsError(f"model.weights={path}: cannot be read as safetensors ({error})") from error
+    own = model.state_dict()
+    in_head = _state_names_within(model, head)
+    fitting = {name: value for name, value in stored.items() if name in own and own[name].shape == value.shape}
+    wrong = [
+        _mismatch(name, stored.get(name), own[name]) for name in own if name not in fitting and name not in in_head
+    ]
+    if wrong:
+        shown = "; ".join(wrong[:5]) + (f"; … {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise PretrainedWeightsError(f"model.weights={path}: made for another model or shape: {shown}")
+    model.load_state_dict({**own, **fitting})
+
+
+def _state_names_within(model: nn.Module, head: nn.Module) -> set[str]:
+    prefix = next(name for name, module in model.named_modules() if module is head)
+    return {name for name in model.state_dict() if name.startswith(f"{prefix}.")}
+
+
+def _mismatch(name: str, stored: Tensor | None, own: Tensor) -> str:
+    found = "absent" if stored is None else f"has shape {tuple(stored.shape)}"
+    return f"{name} {found}, needs {tuple(own.shape)}"
+
+
+def trainable_count(model: nn.Module) -> int:
+    """Number of parameters that training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def state_to_cpu(model: nn.Module) -> dict[str, Tensor]:
+    """A detached copy of the state dict on the CPU, contiguous as safetensors demands."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+
+
+def has_finite_weights(model: nn.Module) -> bool:
+    """Whether no weight or buffer is NaN or infinite."""
+    return all(bool(torch.isfinite(value).all()) for value in model.state_dict().values() if value.is_floating_point())

@@ -1,0 +1,124 @@
+"""ResNet18 (He et al. 2016) and MobileNetV2 (Sandler et al. 2018) of torchvision, also slim and for small images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torchvision
+from torch import nn
+from torchvision.models import resnet
+
+from unsir_bench.errors import PretrainedWeightsError
+from unsir_bench.field_checks import choice, neutral, number
+from unsir_bench.models.model import ImageShape, ModelConfig
+
+zoo: Any = torchvision.models  # torchvision's annotations miss what its registry adds
+
+
+@dataclass
+class ResNet18(ModelConfig):
+    """torchvision's ResNet18.
+
+    ``stem=imagenet`` keeps the 7x7 stride-2 convolution and the pooling; ``stem=cifar`` has a 3x3 convolution of stride
+    1 and no pooling, as small images need. ``width`` is the number of filters of the first stage, 64 in the paper.
+    """
+
+    name: str = neutral("resnet18")
+    stem: str = choice("imagenet", ("imagenet", "cifar"))
+    width: int = number(64, at_least=1)
+
+    def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        if self.pretrained:
+            model = _with_imagenet_weights(zoo.resnet18, zoo.ResNet18_Weights.IMAGENET1K_V1, "resnet18")
+            model.fc = nn.Linear(model.fc.in_features, num_classes)
+        else:
+            slim = self.width != 64
+            model = SlimResNet18(self.width, num_classes) if slim else zoo.resnet18(num_classes=num_classes)
+        if self.stem == "cifar":
+            model.conv1 = _stem_convolution(image_shape[0], self.width, kernel=3, stride=1)
+            model.maxpool = nn.Identity()
+        elif image_shape[0] != 3:
+            model.conv1 = _stem_convolution(image_shape[0], self.width, kernel=7, stride=2)
+        return model  # type: ignore[no-any-return]
+
+    def head(self, model: nn.Module) -> nn.Module:
+        return model.get_submodule("fc")
+
+    def check(self, key: str) -> Iterator[str]:
+        yield from super().check(key)
+        if self.pretrained and (self.width != 64 or self.stem != "imagenet"):
+            yield f"{key}.pretrained=true: torchvision's weights fit stem=imagenet and width=64 only"
+
+
+class SlimResNet18(resnet.ResNet):  # type: ignore[misc]
+    """torchvision's ResNet18 with every stage's filters scaled by ``width / 64``."""
+
+    slim_width: int
+
+    def __init__(self, width: int, num_classes: int):
+        # torchvision fixes the stages at 64 to 512 filters and builds them while it is constructed.
+        object.__setattr__(self, "slim_width", width)
+        super().__init__(resnet.BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
+        self.conv1 = _stem_convolution(3, width, kernel=7, stride=2)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(8 * width, num_classes)
+
+    def _make_layer(self, block: Any, planes: int, blocks: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        if planes == 64:
+            self.inplanes = self.slim_width
+        stage: nn.Sequential = super()._make_layer(block, planes * self.slim_width // 64, blocks, *args, **kwargs)
+        return stage
+
+
+def _stem_convolution(channels: int, width: int, kernel: int, stride: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    return convolution
+
+
+@dataclass
+class MobileNetV2(ModelConfig):
+    """torchvision's MobileNetV2; ``width_mult`` scales its filters (1 in the paper).
+
+    ``stem=cifar`` sets the stride of the first convolution and of the first strided stage to 1, as small images need.
+    """
+
+    name: str = neutral("mobilenetv2")
+    # Depthwise convolutions are slower in channels-last on CPUs.
+    channels_last: bool = neutral(False)
+    stem: str = choice("imagenet", ("imagenet", "cifar"))
+    width_mult: float = number(1.0, above=0)
+
+    def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        if self.pretrained:
+            model = _with_imagenet_weights(zoo.mobilenet_v2, zoo.MobileNet_V2_Weights.IMAGENET1K_V1, "mobilenet_v2")
+            model.classifier[1] = nn.Linear(model.last_channel, num_classes)
+        else:
+            model = zoo.mobilenet_v2(num_classes=num_classes, width_mult=self.width_mult)
+        first = model.features[0][0]
+        if image_shape[0] != 3:
+            model.features[0][0] = nn.Conv2d(image_shape[0], first.out_channels, 3, stride=2, padding=1, bias=False)
+        if self.stem == "cifar":
+            model.features[0][0].stride = (1, 1)
+            model.features[2].conv[1][0].stride = (1, 1)
+        return model  # type: ignore[no-any-return]
+
+    def head(self, model: nn.Module) -> nn.Module:
+        return model.get_submodule("classifier.1")
+
+    def check(self, key: str) -> Iterator[str]:
+        yield from super().check(key)
+        if self.pretrained and self.width_mult != 1.0:
+            yield f"{key}.pretrained=true: torchvision's weights fit width_mult=1 only"
+
+
+def _with_imagenet_weights(build: Any, weights: Any, name: str) -> Any:
+    try:
+        return build(weights=weights)
+    except OSError as error:
+        raise PretrainedWeightsError(
+            f"model.pretrained=true: torchvision's weights of {name} cannot be downloaded ({error}).\n"
+            "Use model.weights=FILE.safetensors for a local copy of the backbone, or model.pretrained=false."
+        ) from error

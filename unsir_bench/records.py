@@ -1,0 +1,116 @@
+"""The record of a run: one flat, versioned JSON file, written whole; `docs/records.md` documents every field."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+FINISHED = ("done", "skipped", "diverged")
+
+
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class RunRecord:
+    """All that is known of one run.
+
+    Attributes:
+        run_id: names the run's folder; holds a hash of everything that affects the result.
+        status: ``done``, ``skipped`` (the method cannot be applied), ``diverged`` (a loss became NaN) or ``failed``.
+        reason: why a run is not ``done``.
+        error: the traceback of a failed run.
+        method, dataset, model: names of the config nodes.
+        forget_classes: indices; ``forget_names`` are the class names.
+        metrics: flat; accuracies are fractions, times seconds, memory bytes.
+        access: the declared access, and the training samples of each kind that the method touched.
+        fingerprints: of the data, the split, the original, the retrained and the unlearned model.
+        config: the whole configuration.
+        environment: commit, packages, hardware, threads, flags.
+    """
+
+    run_id: str
+    sweep: str
+    method: str
+    dataset: str
+    model: str
+    seed: int
+    config: dict[str, Any]
+    status: str = "failed"
+    reason: str | None = None
+    error: str | None = None
+    forget_set: str = ""
+    forget_classes: list[int] = field(default_factory=list)
+    forget_names: list[str] = field(default_factory=list)
+    metrics: dict[str, float | int | None] = field(default_factory=dict)
+    access: dict[str, Any] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    started: str = field(default_factory=utc_now)
+    finished: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> Path:
+        """Write ``record.json`` into ``folder`` by a temporary file and a rename; returns its path."""
+        self.finished = utc_now()
+        path = folder / RECORD_FILE
+        write_whole(path, json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> RunRecord:
+        """Read a record.
+
+        Raises:
+            ValueError: it is no record, or of a schema version this code does not know.
+        """
+        content = json.loads(path.read_text())
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"{path}: schema version {version} is not {SCHEMA_VERSION}, the one this release reads")
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{key: value for key, value in content.items() if key in known})
+
+
+def finished_record(folder: Path) -> RunRecord | None:
+    """The record of a run that need not be done again: one that ended in any way but failure."""
+    path = folder / RECORD_FILE
+    if not path.exists():
+        return None
+    try:
+        record = RunRecord.read(path)
+    except (ValueError, TypeError):
+        return None
+    return record if record.status in FINISHED else None
+
+
+def records_below(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
+    """Every readable record in the run folders of a sweep, in order of run id."""
+    for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
+        yield path, RunRecord.read(path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

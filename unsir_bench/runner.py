@@ -1,0 +1,196 @@
+"""One run, from configuration to record: data, original, forgetting under the clock, retrain, evaluation."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import traceback
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unsir_bench.config import Config, validate
+from unsir_bench.context import RunContext
+from unsir_bench.data.dataset import DatasetConfig, ImageData
+from unsir_bench.data.device_data import SPLITS, DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.environment import environment
+from unsir_bench.errors import Diverged, UnsirBenchError
+from unsir_bench.field_checks import identity
+from unsir_bench.hardware import PeakMemory
+from unsir_bench.inference import predict_splits
+from unsir_bench.metrics.accuracy import retain_forget_accuracies
+from unsir_bench.models.model import has_finite_weights, state_to_cpu
+from unsir_bench.progress import Progress
+from unsir_bench.records import RunRecord, finished_record
+from unsir_bench.reference_models import ReferenceModels, TrainedModel
+from unsir_bench.store import Store, weights_hash
+from unsir_bench.tracking import Tracker, start_tracker
+from unsir_bench.unlearning.method import UnlearningData, access_names
+
+LOG = logging.getLogger("unsir_bench")
+
+
+def run(config: Config) -> RunRecord:
+    """Do a run and write its record, or return the record of the same run done before.
+
+    Whatever goes wrong is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep goes on; only an
+    interruption by the user leaves no record.
+    """
+    finished = finished_record(config.folder)
+    if finished is not None:
+        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
+        return finished
+    record = _blank_record(config)
+    tracker = Tracker(None)
+    try:
+        class_names = validate(config)
+        tracker = start_tracker(
+            config.tracker, config.folder, config.run_id, config.sweep, config.method.name, config.as_plain()
+        )
+        _forget_and_evaluate(config, class_names, tracker, record)
+    except Diverged as error:
+        record.status, record.reason = "diverged", str(error)
+    except Exception as error:  # a failed run is a result too: it is recorded and shown
+        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+        record.error = traceback.format_exc()
+        log_failure(error, record.run_id)
+    tracker.summarise({**record.metrics, "status": record.status, "access": record.access})
+    tracker.finish(failed=record.status == "failed")
+    LOG.info("%s: %s", record.status, record.write(config.folder))
+    return record
+
+
+def _forget_and_evaluate(config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord) -> None:
+    """The experiment itself; fills ``record`` as it goes."""
+    fabric = config.hardware.start()
+    record.environment = environment(fabric.device)
+    progress = Progress()
+    images = _loaded(config.dataset, progress)
+    data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
+    split = ForgetSplit.of(
+        data.labels("train"), data.labels("test"), config.forget.resolve(class_names, config.seed), len(class_names)
+    )
+    record.forget_classes = list(split.classes)
+    record.forget_names = [class_names[index] for index in split.classes]
+    references = ReferenceModels(Store(Path(config.store.root)), config.train, data, config.numerics)
+    context = RunContext(
+        fabric=fabric,
+        seed=config.seed,
+        architecture=config.model,
+        image_shape=data.image_shape,
+        num_classes=len(class_names),
+        forget_classes=split.classes,
+        progress=progress,
+        log=tracker.log,
+        scratch_trainer=references,
+        compiled=config.hardware.compile,
+        channels_last=config.channels_last,
+    )
+    original = references.original(context)
+    model = _unlearned(config, references, original, data, split, context, tracker, record)
+    retrained = references.retrained(split, context)
+    record.metrics |= _accuracies(model, original, retrained, data, split, context, config.method.name)
+    record.metrics |= _costs(context, retrained)
+    record.fingerprints = {
+        "data": data.fingerprint,
+        "split": split.fingerprint,
+        "original": original.key,
+        "retrain": retrained.key,
+        "weights": weights_hash(state_to_cpu(model)),
+    }
+    if config.save_model:
+        save_file(state_to_cpu(model), config.folder / "unlearned.safetensors")
+    record.status = "done"
+
+
+def _unlearned(
+    config: Config,
+    references: ReferenceModels,
+    original: TrainedModel,
+    data: DeviceData,
+    split: ForgetSplit,
+    context: RunContext,
+    tracker: Tracker,
+    record: RunRecord,
+) -> nn.Module:
+    """A copy of the original, unlearned under the clock; books peak memory and access on ``record``."""
+    allowed = UnlearningData(data, split, config.method, config.seed)
+    model = references.network(original, context)
+    memory = PeakMemory(context.device)
+    LOG.info("forgetting classes %s with %s", record.forget_names, config.method.name)
+    memory.reset()
+    try:
+        with tracker.holding(), context.clock.running():
+            # A method may keep the model it was given as a teacher; what it returns must not be that object's alias.
+            model = config.method.unlearn(copy.deepcopy(model), allowed, context)
+    finally:
+        record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes)
+        record.access = {"declared": access_names(config.method), **allowed.access_counts()}
+    if not has_finite_weights(model):
+        raise Diverged(config.method.name, sum(context.steps.values()), float("nan"))
+    return model
+
+
+def _accuracies(
+    model: nn.Module,
+    original: TrainedModel,
+    retrained: TrainedModel,
+    data: DeviceData,
+    split: ForgetSplit,
+    context: RunContext,
+    title: str,
+) -> dict[str, float]:
+    labels: dict[str, Tensor] = {name: data.labels(name) for name in SPLITS}
+    indices = split.indices
+    logits = predict_splits(model, data, context, title)
+    return {
+        **retain_forget_accuracies(logits, labels, indices),
+        **retain_forget_accuracies(original.logits, labels, indices, "original_"),
+        **retain_forget_accuracies(retrained.logits, labels, indices, "retrain_"),
+    }
+
+
+def _costs(context: RunContext, retrained: TrainedModel) -> dict[str, float | int | None]:
+    seconds = context.clock.total
+    return {
+        "unlearn_seconds": seconds,
+        "retrain_seconds": retrained.seconds,
+        "speedup_vs_retrain": retrained.seconds / seconds if context.clock.phases else None,
+        **{f"{phase}_seconds": value for phase, value in context.clock.phases.items()},
+        **{f"{phase}_steps": count for phase, count in context.steps.items()},
+    }
+
+
+def _blank_record(config: Config) -> RunRecord:
+    return RunRecord(
+        run_id=config.run_id,
+        sweep=config.sweep,
+        method=config.method.name,
+        dataset=config.dataset.name,
+        model=config.model.name,
+        seed=config.seed,
+        forget_set=config.forget.name,
+        config=config.as_plain(),
+    )
+
+
+def log_failure(error: Exception, title: str) -> None:
+    """Show a mistake of the user as one message, anything else with its traceback."""
+    if isinstance(error, UnsirBenchError):
+        LOG.error("%s: %s", title, error)
+    else:
+        LOG.error("%s: %s: %s", title, type(error).__name__, error, exc_info=error)
+
+
+_LAST_LOADED: dict[str, ImageData] = {}
+
+
+def _loaded(dataset: DatasetConfig, progress: Progress) -> ImageData:
+    """The loaded set, kept for the next run of a sweep in this process, which most often uses the same."""
+    key = repr((identity(dataset), dataset.root))
+    if key not in _LAST_LOADED:
+        _LAST_LOADED.clear()
+        _LAST_LOADED[key] = dataset.load(progress)
+    return _LAST_LOADED[key]

@@ -1,0 +1,312 @@
+"""The one training loop: original, retrain, finetune, impair, repair and relearn all go through ``fit``."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import lr_scheduler
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import Augmentation, Batch, DataView
+from unsir_bench.errors import Diverged
+from unsir_bench.field_checks import choice, neutral, number
+from unsir_bench.hardware import synchronise
+from unsir_bench.progress import Task
+
+LOSSES_PER_FLUSH = 20
+PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR
+
+
+@dataclass
+class Recipe:
+    """How a network is trained: optimiser, schedule, length, clipping and augmentation.
+
+    Units: ``lr`` per step, ``weight_decay`` per step, ``batch_size`` in samples, ``epochs`` in passes over the view.
+    """
+
+    name: str = neutral("custom")
+    epochs: int = number(1, at_least=0)
+    batch_size: int = number(256, at_least=1)
+    optimizer: str = choice("adam", ("adam", "adamw", "sgd"))
+    lr: float = number(0.01, above=0)
+    momentum: float = number(0.9, at_least=0, below=1)
+    nesterov: bool = False
+    weight_decay: float = number(0.0, at_least=0)
+    schedule: str = choice("constant", ("constant", "plateau", "onecycle", "cosine"))
+    plateau_factor: float = number(0.5, above=0, below=1)
+    plateau_patience: int = number(3, at_least=0)
+    warmup_share: float = number(0.3, above=0, below=1)
+    label_smoothing: float = number(0.0, at_least=0, below=1)
+    clip_value: float | None = number(None, above=0)
+    clip_norm: float | None = number(None, above=0)
+    augment: Augmentation = field(default_factory=Augmentation)
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            yield f"{key}.nesterov=true: needs {key}.optimizer=sgd with {key}.momentum above 0"
+
+
+@dataclass(frozen=True)
+class EpochBatches:
+    """The batches of each epoch, drawn from (seed, role, epoch): an interrupted training goes on with the same ones."""
+
+    of_epoch: Callable[[int], Iterable[Batch]]
+    samples: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, view: DataView, recipe: Recipe, context: RunContext, role: str) -> EpochBatches:
+        """Shuffled and augmented batches of a view; dropout, too, is seeded for each epoch."""
+
+        def of_epoch(epoch: int) -> Iterable[Batch]:
+            context.seed_everything(role, "dropout", epoch)
+            order = context.generator(role, "order", epoch)
+            return view.batches(recipe.batch_size, order=order, augment=recipe.augment)
+
+        return cls(of_epoch, len(view), recipe.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        return math.ceil(self.samples / self.batch_size)
+
+
+@dataclass
+class FitState:
+    """How far a training has come.
+
+    Attributes:
+        epoch: epochs finished.
+        steps: optimiser steps taken.
+        samples: samples read.
+        seconds: spent in training alone, device synchronised.
+    """
+
+    epoch: int = 0
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+
+class Checkpoint(Protocol):
+    """Where a training saves itself at the end of each epoch."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The state last saved, or None."""
+        ...
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state last saved."""
+        ...
+
+
+class NoCheckpoint:
+    """For trainings too short to be worth resuming."""
+
+    def load(self) -> None:
+        """Nothing was saved."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save nothing."""
+
+
+def optimizer_for(model: nn.Module, recipe: Recipe, context: RunContext) -> torch.optim.Optimizer:
+    """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says."""
+    groups = context.architecture.parameter_groups(model, recipe.lr)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
+        )
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay)
+
+
+class Schedule:
+    """The recipe's learning-rate schedule, stepped by batch or by epoch as its kind needs."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
+        self._by_step: PerStepScheduler | None = None
+        self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
+        if recipe.schedule == "onecycle":
+            peaks = [group["lr"] for group in optimizer.param_groups]
+            self._by_step = lr_scheduler.OneCycleLR(
+                optimizer, peaks, total_steps=max(steps, 1), pct_start=recipe.warmup_share, cycle_momentum=False
+            )
+        elif recipe.schedule == "cosine":
+            self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
+        elif recipe.schedule == "plateau":
+            self._plateau = lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
+            )
+
+    def after_step(self) -> None:
+        """Advance a schedule that counts batches."""
+        if self._by_step is not None:
+            self._by_step.step()
+
+    def after_epoch(self, mean_loss: float) -> None:
+        """Advance a schedule that watches the mean training loss of an epoch."""
+        if self._plateau is not None:
+            self._plateau.step(mean_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to resume from; empty for a constant rate."""
+        inner = self._by_step or self._plateau
+        return inner.state_dict() if inner is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume."""
+        inner = self._by_step or self._plateau
+        if inner is not None:
+            inner.load_state_dict(state)
+
+
+class LossLog:
+    """Collects losses on the device and reads them in groups, so that a GPU is not stopped at each step."""
+
+    def __init__(self, phase: str, first_step: int, context: RunContext):
+        self._phase, self._context = phase, context
+        self._step = first_step
+        self._waiting: list[Tensor] = []
+        self._sum, self._count = 0.0, 0
+
+    def add(self, loss: Tensor) -> None:
+        """Note the loss of one step.
+
+        Raises:
+            Diverged: a loss is NaN or infinite.
+        """
+        self._waiting.append(loss.detach())
+        if len(self._waiting) >= LOSSES_PER_FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read and log what has been collected."""
+        values = torch.stack(self._waiting).float().tolist() if self._waiting else []
+        self._waiting.clear()
+        for value in values:
+            self._step += 1
+            if not math.isfinite(value):
+                raise Diverged(self._phase, self._step, value)
+            self._context.log(self._phase, self._step, {"loss": value})
+            self._sum, self._count = self._sum + value, self._count + 1
+
+    @property
+    def mean(self) -> float:
+        """Mean of the losses read so far."""
+        return self._sum / max(self._count, 1)
+
+
+def fit(
+    model: nn.Module,
+    batches: EpochBatches,
+    recipe: Recipe,
+    context: RunContext,
+    phase: str,
+    checkpoint: Checkpoint | None = None,
+) -> FitState:
+    """Train ``model`` in place by cross-entropy.
+
+    Args:
+        model: on the context's device; left in train mode.
+        batches: of each epoch.
+        recipe: optimiser, schedule, epochs, clipping.
+        context: device, seeds, log.
+        phase: names the curve and the steps.
+        checkpoint: where to resume from and to save to at the end of each epoch.
+
+    Returns:
+        What was done, a resumed part included.
+
+    Raises:
+        Diverged: a loss became NaN or infinite.
+    """
+    keeper = checkpoint or NoCheckpoint()
+    plain = optimizer_for(model, recipe, context)
+    schedule = Schedule(plain, recipe, recipe.epochs * batches.steps)
+    state = _resumed(keeper.load(), model, plain, schedule)
+    if context.compiled:
+        model.compile()
+    trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
+    with context.progress.task(phase, recipe.epochs * batches.steps) as task:
+        task.advance(state.epoch * batches.steps)
+        while state.epoch < recipe.epochs:
+            started = _now(context)
+            mean_loss = _epoch(trained, optimizer, schedule, batches, recipe, context, phase, state, task)
+            schedule.after_epoch(mean_loss)
+            state.seconds += _now(context) - started
+            keeper.save(_snapshot(state, model, plain, schedule))
+    context.steps[phase] += state.steps
+    return state
+
+
+def _epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    batches: EpochBatches,
+    recipe: Recipe,
+    context: RunContext,
+    phase: str,
+    state: FitState,
+    task: Task,
+) -> float:
+    """Train one epoch, update ``state`` and return the mean loss."""
+    losses = LossLog(phase, state.steps, context)
+    model.train()
+    for images, labels in batches.of_epoch(state.epoch):
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
+        context.fabric.backward(loss)
+        _clip(model, recipe)
+        optimizer.step()
+        schedule.after_step()
+        losses.add(loss)
+        state.steps += 1
+        state.samples += len(labels)
+        task.advance()
+    losses.flush()
+    state.epoch += 1
+    return losses.mean
+
+
+def _clip(model: nn.Module, recipe: Recipe) -> None:
+    if recipe.clip_value is not None:
+        nn.utils.clip_grad_value_(model.parameters(), recipe.clip_value)
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+
+
+def _now(context: RunContext) -> float:
+    synchronise(context.device)
+    return time.perf_counter()
+
+
+def _snapshot(
+    state: FitState, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+) -> dict[str, Any]:
+    return {
+        "progress": asdict(state),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+
+
+def _resumed(
+    saved: dict[str, Any] | None, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+) -> FitState:
+    if saved is None:
+        return FitState()
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    schedule.load_state_dict(saved["schedule"])
+    return FitState(**saved["progress"])

@@ -1,0 +1,129 @@
+"""What an unlearning method is, what it may touch, and the data object that holds it to that."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from unsir_bench.data.batches import DataView, Usage, first_or_random_per_class
+from unsir_bench.errors import AccessDenied
+from unsir_bench.seeding import generator
+
+if TYPE_CHECKING:
+    from unsir_bench.context import RunContext
+    from unsir_bench.data.device_data import DeviceData
+    from unsir_bench.data.forget_split import ForgetSplit
+
+
+class Access(Enum):
+    """What a method may ask for."""
+
+    RETAIN_DATA = "retain_data"
+    RETAIN_SUBSET = "retain_subset"
+    FORGET_DATA = "forget_data"
+    TRAIN_HISTORY = "train_history"
+    INITIAL_WEIGHTS = "initial_weights"
+
+
+@dataclass
+class UnlearningMethod(ABC):
+    """A method is its config node: its fields are the keys of its YAML.
+
+    A method's work is timed as a whole by the runner; it may name parts with ``context.clock.phase(...)``. It never
+    scores itself.
+    """
+
+    name: str = "???"
+
+    @property
+    @abstractmethod
+    def requires(self) -> frozenset[Access]:
+        """What the method touches; anything else raises ``AccessDenied``."""
+
+    @abstractmethod
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        """Forget ``context.forget_classes``.
+
+        Args:
+            model: a copy of the original on the context's device; may be changed in place.
+            data: the declared views of the training split.
+            context: device, seeds, clock, log.
+
+        Returns:
+            The unlearned network: the same architecture, finite weights.
+
+        Raises:
+            AccessDenied: data was touched that ``requires`` does not name.
+            Diverged: a loss became NaN or infinite.
+        """
+
+
+class UnlearningData:
+    """The training data as one method may see it; every sample handed out is counted.
+
+    A view that the method did not declare does not exist here: asking for it raises ``AccessDenied``.
+    """
+
+    def __init__(self, data: DeviceData, split: ForgetSplit, method: UnlearningMethod, seed: int):
+        self._method, self._seed = method, seed
+        self._usage = {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
+        requires = method.requires
+        self._views: dict[str, DataView] = {}
+        if requires & {Access.RETAIN_DATA, Access.RETAIN_SUBSET}:
+            self._views["retain"] = data.view("train", split.retain_train, self._usage["retain"])
+        if Access.FORGET_DATA in requires:
+            self._views["forget"] = data.view("train", split.forget_train, self._usage["forget"])
+
+    def _require(self, access: Access) -> None:
+        if access not in self._method.requires:
+            declared = ", ".join(sorted(entry.value for entry in self._method.requires)) or "nothing"
+            raise AccessDenied(
+                f"method '{self._method.name}' asked for {access.value} but declares {declared}; "
+                "a method that needs it must name it in `requires`"
+            )
+
+    @property
+    def retain(self) -> DataView:
+        """All retain samples."""
+        self._require(Access.RETAIN_DATA)
+        return self._views["retain"]
+
+    @property
+    def forget(self) -> DataView:
+        """All forget samples."""
+        self._require(Access.FORGET_DATA)
+        return self._views["forget"]
+
+    def retain_subset(self, per_class: int, selection: str = "random") -> DataView:
+        """Up to ``per_class`` retain samples of each class, ``first`` in the data's order or drawn at ``random``.
+
+        The draw depends on the run's seed alone, so methods that ask for the same number share the same samples.
+        """
+        self._require(Access.RETAIN_SUBSET)
+        everything = self._views["retain"]
+        draws = generator(self._seed, "retain subset")
+        return everything.narrowed(first_or_random_per_class(everything.labels, per_class, selection, draws))
+
+    def train_from_scratch(self, context: RunContext) -> nn.Module:
+        """The network that the run's recipe makes of all retain samples, from the original's initial weights."""
+        self._require(Access.INITIAL_WEIGHTS)
+        return context.train_from_scratch(self.retain)
+
+    def access_counts(self) -> dict[str, dict[str, int]]:
+        """For retain and forget: distinct training samples touched, and reads in all."""
+        return {kind: usage.counts() for kind, usage in self._usage.items()}
+
+
+def access_names(method: UnlearningMethod) -> list[str]:
+    """The declared access as sorted words."""
+    return sorted(access.value for access in method.requires)
+
+
+def all_methods(base: type[Any] = UnlearningMethod) -> list[type[UnlearningMethod]]:
+    """Every concrete method class that has been imported, in order of name."""
+    found = {sub for direct in base.__subclasses__() for sub in (direct, *all_methods(direct))}
+    return sorted((cls for cls in found if not getattr(cls, "__abstractmethods__", None)), key=lambda cls: cls.name)

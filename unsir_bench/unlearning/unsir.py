@@ -1,0 +1,211 @@
+"""UNSIR: unlearning by selective impair and repair.
+
+A. K. Tarun, V. S. Chundawat, M. Mandal, M. Kankanhalli, "Fast Yet Effective Machine Unlearning", IEEE TNNLS 2023
+(arXiv 2111.08947). With f the original network, c a forget class, D_r_sub a small subset of the retain data:
+
+1. noise   N_c = argmin_N  −CE(f(N), c) + λ · mean_batch Σ_{channel,height,width} N²,  N initialised at random
+2. impair  train f on D_r_sub ∪ {(N_c, c)} at a high learning rate
+3. repair  train f on D_r_sub alone
+
+No sample of a forget class is touched (zero-glance): the method declares a retain subset and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.field_checks import choice, number
+from unsir_bench.training import EpochBatches, LossLog, Recipe, fit
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+FORWARD_IMAGES = 512
+
+
+@dataclass
+class NoiseConfig:
+    """How the error-maximising noise is learned, and how it enters the impair step.
+
+    ``weight_penalty`` is the paper's λ. ``distinct_images`` of the ``batch_size`` learned ones (null: all) are each
+    used ``copies`` times per class and epoch of impair.
+    """
+
+    batch_size: int = number(256, at_least=1)
+    steps: int = number(40, at_least=0)
+    lr: float = number(0.1, above=0)
+    weight_penalty: float = number(0.1, at_least=0)
+    init: str = choice("normal", ("normal", "uniform", "zeros"))
+    distinct_images: int | None = number(None, at_least=1)
+    copies: int = number(20, at_least=1)
+    labels: str = choice("own_class", ("own_class", "class_zero"))
+    batchnorm: str = choice("eval", ("eval", "train"))
+    classes_together: bool = True
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.distinct_images is not None and self.distinct_images > self.batch_size:
+            yield f"{key}.distinct_images={self.distinct_images}: only {key}.batch_size={self.batch_size} are learned"
+        if self.batchnorm == "train" and self.batch_size == 1:
+            yield f"{key}.batch_size=1: batch statistics ({key}.batchnorm=train) need at least 2 images"
+
+
+@dataclass
+class Unsir(UnlearningMethod):
+    """UNSIR with every published knob; `conf/method/unsir*.yaml` are its presets."""
+
+    name: str = "unsir"
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    retain_per_class: int = number(1000, at_least=1)
+    retain_selection: str = choice("random", ("random", "first"))
+    impair: Recipe = field(default_factory=lambda: Recipe(name="impair", lr=0.02))
+    repair: Recipe = field(default_factory=lambda: Recipe(name="repair", lr=0.01))
+    rounds: int = number(1, at_least=1)
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_SUBSET})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        retain = data.retain_subset(self.retain_per_class, self.retain_selection)
+        with context.clock.phase("noise"):
+            noise = learn_noise(model, self.noise, context)
+        mixture = noise_samples(noise, self.noise, context)
+        for round_index in range(self.rounds):
+            with context.clock.phase("impair"):
+                batches = mixed_batches(
+                    retain, mixture, self.noise.copies, self.impair, context, f"impair {round_index}"
+                )
+                fit(model, batches, self.impair, context, "impair")
+            with context.clock.phase("repair"):
+                batches = EpochBatches.of(retain, self.repair, context, f"repair {round_index}")
+                fit(model, batches, self.repair, context, "repair")
+        return model
+
+
+def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext) -> Tensor:
+    """Error-maximising noise for every forget class against the frozen ``model`` (the paper's equation for N).
+
+    Args:
+        model: its parameters receive no gradient; with ``config.batchnorm=train`` its running statistics drift.
+        config: steps, rate, penalty and start.
+        context: forget classes, image shape, seeds.
+
+    Returns:
+        float32 of shape (forget classes, batch_size, channels, height, width), in the space of normalised images.
+
+    Raises:
+        Diverged: the objective became NaN or infinite.
+    """
+    classes = torch.tensor(context.forget_classes, device=context.device)
+    noise = _initial_noise(config, context)
+    groups = [torch.arange(len(classes))] if config.classes_together else list(torch.arange(len(classes)).split(1))
+    losses = LossLog("noise", 0, context)
+    progress = context.progress.task("noise", config.steps * len(groups), "steps")
+    with frozen(model, training=config.batchnorm == "train"), progress as task:
+        for group in groups:
+            learned = noise[group].clone().requires_grad_()
+            optimizer: Any = context.fabric.setup_optimizers(torch.optim.Adam([learned], lr=config.lr))
+            for _ in range(config.steps):
+                losses.add(_noise_step(model, learned, classes[group], config, optimizer, context))
+                task.advance()
+            noise[group] = learned.detach()
+        losses.flush()
+    context.steps["noise"] += config.steps * len(groups)
+    return noise
+
+
+def _noise_step(
+    model: nn.Module,
+    noise: Tensor,
+    classes: Tensor,
+    config: NoiseConfig,
+    optimizer: torch.optim.Optimizer,
+    context: RunContext,
+) -> Tensor:
+    """One step on the noise of several classes; returns the mean over classes of the objective.
+
+    The classes' objectives are summed, so that each image's gradient is as if its class were learned alone. Images pass
+    in pieces to bound memory; with batch statistics a piece is one class, so that classes never mix.
+    """
+    together = 1 if config.batchnorm == "train" else max(1, FORWARD_IMAGES // config.batch_size)
+    optimizer.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=noise.device)
+    for piece, labels in zip(noise.split(together), classes.split(together), strict=True):
+        with context.fabric.autocast():
+            logits = model(piece.flatten(0, 1).contiguous(memory_format=context.layout)).float()
+        wrongness = -F.cross_entropy(logits, labels.repeat_interleave(config.batch_size), reduction="sum")
+        objective = wrongness / config.batch_size + noise_penalty(piece, config.weight_penalty)
+        context.fabric.backward(objective)
+        total += objective.detach()
+    optimizer.step()
+    return total / len(classes)
+
+
+def noise_penalty(noise: Tensor, weight: float) -> Tensor:
+    """λ · mean over each class's batch of Σ N², summed over classes, of (classes, batch, C, H, W)."""
+    return weight * noise.square().sum(dim=(2, 3, 4)).mean(dim=1).sum()
+
+
+def _initial_noise(config: NoiseConfig, context: RunContext) -> Tensor:
+    shape = (len(context.forget_classes), config.batch_size, *context.image_shape)
+    draws = context.generator("noise")
+    if config.init == "zeros":
+        return torch.zeros(shape, device=context.device)
+    start = torch.randn(shape, generator=draws) if config.init == "normal" else torch.rand(shape, generator=draws)
+    return start.to(context.device)
+
+
+@contextmanager
+def frozen(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Parameters without gradients, the model in train or eval mode; both are put back afterwards."""
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    was_training = model.training
+    model.requires_grad_(False).train(training)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+        for parameter, grad in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(grad)
+
+
+def noise_samples(noise: Tensor, config: NoiseConfig, context: RunContext) -> Batch:
+    """The noise as labelled samples for the impair step, each image once.
+
+    Returns:
+        Images (samples, channels, height, width) and labels (samples,): the class each was learned for, or, as the
+        published notebook has it, 0 for all (``config.labels=class_zero``).
+    """
+    used = noise[:, : config.distinct_images]
+    labels = torch.tensor(context.forget_classes, device=noise.device).repeat_interleave(used.shape[1])
+    return used.flatten(0, 1), torch.zeros_like(labels) if config.labels == "class_zero" else labels
+
+
+def mixed_batches(
+    retain: DataView, noise: Batch, copies: int, recipe: Recipe, context: RunContext, role: str
+) -> EpochBatches:
+    """Shuffled batches of the retain subset and ``copies`` of each noise sample together (the impair step's data)."""
+    noise_images, noise_labels = noise
+    noise_count = len(noise_labels) * copies
+    total = noise_count + len(retain)
+
+    def of_epoch(epoch: int) -> Iterator[Batch]:
+        context.seed_everything(role, "dropout", epoch)
+        order = context.generator(role, "order", epoch)
+        for piece in torch.randperm(total, generator=order).split(recipe.batch_size):
+            from_noise = piece[piece < noise_count].remainder(len(noise_labels)).to(context.device)
+            images, labels = retain.fetch(
+                piece[piece >= noise_count] - noise_count, augment=recipe.augment, order=order
+            )
+            mixed = torch.cat([noise_images[from_noise], images]).contiguous(memory_format=context.layout)
+            yield mixed, torch.cat([noise_labels[from_noise], labels])
+
+    return EpochBatches(of_epoch, total, recipe.batch_size)
