@@ -56,11 +56,12 @@ class Stopwatch:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave what happens here out of every clock."""
-        started = self._now()
+        started, excluded = self._now(), self._excluded
         try:
             yield
         finally:
-            self._excluded += self._now() - started
+            # Set, not added: a pause within this one is part of it.
+            self._excluded = excluded + self._now() - started
 
     def credit(self, name: str, seconds: float) -> None:
         """Book seconds that were spent and measured elsewhere (a stored training)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from unsir_bench.field_checks import choice, neutral, number
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 SHARE_FOR_DATA = 0.5
+# torch's own choice, before any run of this process has changed it.
+USUAL_THREADS = torch.get_num_threads()
 
 
 @dataclass
@@ -34,15 +37,17 @@ class HardwareConfig:
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what this machine cannot give."""
-        available = {"cpu": 10**6, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        available = {
+            "cpu": psutil.cpu_count() or 1,
+            "cuda": torch.cuda.device_count(),
+            "mps": int(torch.backends.mps.is_available()),
+        }
         chosen = self.resolved_accelerator()
         if available.get(chosen, 1) == 0:
             here = ", ".join(name for name, count in available.items() if count)
             yield f"{key}.accelerator={self.accelerator}: this machine has none; it has {here} (or: hardware=auto)"
         elif self.devices > available.get(chosen, self.devices):
             yield f"{key}.devices={self.devices}: this machine has {available[chosen]} of kind {chosen}"
-        if self.devices > 1:
-            yield f"{key}.devices={self.devices}: a run uses one device; share out a sweep by hydra/launcher=joblib"
 
     def resolved_accelerator(self) -> str:
         """``auto`` as what it means here: CUDA where there is a GPU, else Apple's MPS, else the CPU."""
@@ -64,16 +69,26 @@ class HardwareConfig:
             "deterministic": self.deterministic,
         }
 
-    def start(self) -> Fabric:
-        """Set the process's flags and return the Fabric; called at each run, since runs of a sweep share a process."""
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+    def start(self, model_threads: int | None = None) -> Fabric:
+        """Set the process's flags and return the Fabric; called at each run, since runs of a sweep share a process.
+
+        Args:
+            model_threads: CPU threads that suit the model, used where ``threads`` is null.
+        """
+        torch.set_num_threads(self.threads or model_threads or USUAL_THREADS)
         torch.backends.cudnn.benchmark = not self.deterministic
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
         torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_fabric")
-            return Fabric(accelerator=self.resolved_accelerator(), devices=self.devices, precision=self.precision)  # type: ignore[arg-type]
+            return Fabric(
+                accelerator=self.resolved_accelerator(),
+                devices=self.devices,
+                strategy="ddp_spawn" if self.devices > 1 else "auto",
+                precision=self.precision,  # type: ignore[arg-type]
+            )
 
     def keep_on_device(self, size_bytes: int, device: torch.device) -> bool:
         """Whether images of ``size_bytes`` are held on the device (``auto``: if they take under half of the rest)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+LOG = logging.getLogger("unsir_bench")
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 FINISHED = ("done", "skipped", "diverged")
@@ -74,12 +76,15 @@ class RunRecord:
         Raises:
             ValueError: it is no record, or of a schema version this code does not know.
         """
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise ValueError(f"{path}: schema version {version} is not {SCHEMA_VERSION}, the one this release reads")
         known = {entry.name for entry in fields(cls)}
-        return cls(**{key: value for key, value in content.items() if key in known})
+        try:
+            return cls(**{key: value for key, value in content.items() if key in known})
+        except TypeError as error:
+            raise ValueError(f"{path}: is no whole record: {error}") from error
 
 
 def finished_record(folder: Path) -> RunRecord | None:
@@ -89,15 +94,18 @@ def finished_record(folder: Path) -> RunRecord | None:
         return None
     try:
         record = RunRecord.read(path)
-    except (ValueError, TypeError):
+    except ValueError:
         return None
     return record if record.status in FINISHED else None
 
 
 def records_below(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
-    """Every readable record in the run folders of a sweep, in order of run id."""
+    """Every readable record in the run folders of a sweep, in order of run id; the others are warned of."""
     for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
-        yield path, RunRecord.read(path)
+        try:
+            yield path, RunRecord.read(path)
+        except ValueError as error:
+            LOG.warning("%s cannot be read and is left out: %s", path, error)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -105,7 +113,7 @@ def write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

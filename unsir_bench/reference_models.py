@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,13 +116,23 @@ class ReferenceModels:
 
     def _trained_on(self, view: DataView, role: str, context: RunContext) -> TrainedModel:
         key = self.key(view, context)
+        if not self._present(key, context):
+            # Of several processes of one run the first holds the lock for all; they train together.
+            first = context.fabric.is_global_zero
+            with self.store.lock(key, f"the {role} model") if first else nullcontext():
+                if not self._present(key, context):
+                    self._train(key, view, role, context)
+                context.fabric.barrier()
         entry = self.store.find(key)
         if entry is None:
-            with self.store.lock(key, f"the {role} model"):
-                entry = self.store.find(key) or self._train(key, view, role, context)
+            raise RuntimeError(f"the {role} model {key} vanished from {self.store.root} while it was used")
         return TrainedModel.of(entry)
 
-    def _train(self, key: str, view: DataView, role: str, context: RunContext) -> Entry:
+    def _present(self, key: str, context: RunContext) -> bool:
+        """Whether the store has the entry, as the run's first process sees it."""
+        return bool(context.fabric.broadcast(self.store.find(key) is not None))
+
+    def _train(self, key: str, view: DataView, role: str, context: RunContext) -> None:
         LOG.info("training the %s model (%s) on %d images, %d epochs", role, key, len(view), self.recipe.epochs)
         uncounted = self.data.view("train", view.indices)
         checkpoint = self.store.checkpoint(key)
@@ -138,9 +149,9 @@ class ReferenceModels:
             "description": self._description(view, context),
         }
         logits = predict_splits(model, self.data, context, role)
-        entry = self.store.write(key, {WEIGHTS: state_to_cpu(model), LOGITS: logits}, manifest)
-        checkpoint.discard()
-        return entry
+        if context.fabric.is_global_zero:
+            self.store.write(key, {WEIGHTS: state_to_cpu(model), LOGITS: logits}, manifest)
+            checkpoint.discard()
 
     def _fit(
         self, model: nn.Module, view: DataView, role: str, checkpoint: TrainingCheckpoint, context: RunContext

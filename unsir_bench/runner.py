@@ -7,6 +7,7 @@ import logging
 import traceback
 from pathlib import Path
 
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ from unsir_bench.progress import Progress
 from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.reference_models import ReferenceModels, TrainedModel
 from unsir_bench.store import Store, weights_hash
-from unsir_bench.tracking import Tracker, start_tracker
+from unsir_bench.tracking import Point, RememberingTracker, Tracker, start_tracker
 from unsir_bench.unlearning.method import UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")
@@ -49,9 +50,7 @@ def run(config: Config) -> RunRecord:
         tracker = start_tracker(
             config.tracker, config.folder, config.run_id, config.sweep, config.method.name, config.as_plain()
         )
-        _forget_and_evaluate(config, class_names, tracker, record)
-    except Diverged as error:
-        record.status, record.reason = "diverged", str(error)
+        record = _launched(config, class_names, tracker, record)
     except Exception as error:  # a failed run is a result too: it is recorded and shown
         record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
         record.error = traceback.format_exc()
@@ -62,9 +61,41 @@ def run(config: Config) -> RunRecord:
     return record
 
 
-def _forget_and_evaluate(config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord) -> None:
+def _launched(config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord) -> RunRecord:
+    """Do the experiment here on one device, or in one new process for each of several."""
+    fabric = config.hardware.start(config.model.cpu_threads)
+    if config.hardware.devices == 1:
+        return _experiment(fabric, config, class_names, tracker, record)
+    filled, points = fabric.launch(_experiment_of_rank, config, class_names, record)  # type: ignore[arg-type]
+    for point in points:
+        tracker.log(*point)
+    return filled  # type: ignore[no-any-return]
+
+
+def _experiment_of_rank(
+    fabric: Fabric, config: Config, class_names: tuple[str, ...], record: RunRecord
+) -> tuple[RunRecord, list[Point]]:
+    """The experiment in one of several processes; what the first one returns is kept."""
+    logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
+    tracker = RememberingTracker()
+    return _experiment(fabric, config, class_names, tracker, record), tracker.points
+
+
+def _experiment(
+    fabric: Fabric, config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord
+) -> RunRecord:
+    """The experiment, its divergence caught: several processes agree on a loss, and so diverge together."""
+    try:
+        _forget_and_evaluate(fabric, config, class_names, tracker, record)
+    except Diverged as error:
+        record.status, record.reason = "diverged", str(error)
+    return record
+
+
+def _forget_and_evaluate(
+    fabric: Fabric, config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord
+) -> None:
     """The experiment itself; fills ``record`` as it goes."""
-    fabric = config.hardware.start()
     record.environment = environment(fabric.device)
     progress = Progress()
     images = _loaded(config.dataset, progress)
@@ -100,7 +131,7 @@ def _forget_and_evaluate(config: Config, class_names: tuple[str, ...], tracker: 
         "retrain": retrained.key,
         "weights": weights_hash(state_to_cpu(model)),
     }
-    if config.save_model:
+    if config.save_model and fabric.is_global_zero:
         save_file(state_to_cpu(model), config.folder / "unlearned.safetensors")
     record.status = "done"
 

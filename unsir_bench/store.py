@@ -130,6 +130,9 @@ class Store:
             for name, tensors in files.items():
                 save_file(tensors, building / f"{name}.safetensors")
             (building / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str))
+            if self.find(key) is None:
+                # A folder without a manifest is no entry, yet a rename onto it would fail.
+                shutil.rmtree(models / key, ignore_errors=True)
             building.rename(models / key)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)

@@ -70,6 +70,18 @@ class Tracker:
             self._run = None
 
 
+class RememberingTracker(Tracker):
+    """Keeps points for another process to log: those of a run on several devices have no tracker of their own."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.points: list[Point] = []
+
+    def log(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """Keep a point."""
+        self.points.append((phase, step, values))
+
+
 def start_tracker(
     config: TrackerConfig, folder: Path, run_id: str, group: str, job_type: str, settings: dict[str, Any]
 ) -> Tracker:

@@ -236,58 +236,76 @@ def fit(
     if context.compiled:
         model.compile()
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
+    session = _Session(trained, optimizer, schedule, recipe, context, phase, state)
     with context.progress.task(phase, recipe.epochs * batches.steps) as task:
-        task.advance(state.epoch * batches.steps)
+        task.advance(state.steps)
         while state.epoch < recipe.epochs:
-            started = _now(context)
-            mean_loss = _epoch(trained, optimizer, schedule, batches, recipe, context, phase, state, task)
-            schedule.after_epoch(mean_loss)
-            state.seconds += _now(context) - started
-            keeper.save(_snapshot(state, model, plain, schedule))
+            session.epoch(batches, task)
+            if context.fabric.is_global_zero:
+                keeper.save(_snapshot(state, model, plain, schedule))
     context.steps[phase] += state.steps
     return state
 
 
-def _epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    batches: EpochBatches,
-    recipe: Recipe,
-    context: RunContext,
-    phase: str,
-    state: FitState,
-    task: Task,
-) -> float:
-    """Train one epoch, update ``state`` and return the mean loss."""
-    losses = LossLog(phase, state.steps, context)
-    model.train()
-    for images, labels in batches.of_epoch(state.epoch):
-        optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing)
-        context.fabric.backward(loss)
-        _clip(model, recipe)
-        optimizer.step()
-        schedule.after_step()
-        losses.add(loss)
-        state.steps += 1
-        state.samples += len(labels)
-        task.advance()
-    losses.flush()
-    state.epoch += 1
-    return losses.mean
+@dataclass
+class _Session:
+    """What the steps of one fit share; on several devices each process has its own."""
 
+    model: Any
+    optimizer: Any
+    schedule: Schedule
+    recipe: Recipe
+    context: RunContext
+    phase: str
+    state: FitState
 
-def _clip(model: nn.Module, recipe: Recipe) -> None:
-    if recipe.clip_value is not None:
-        nn.utils.clip_grad_value_(model.parameters(), recipe.clip_value)
-    if recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    def epoch(self, batches: EpochBatches, task: Task) -> None:
+        """Train one epoch; its seconds go to the state."""
+        started = self._now()
+        losses = LossLog(self.phase, self.state.steps, self.context)
+        self.model.train()
+        for images, labels in batches.of_epoch(self.state.epoch):
+            losses.add(self._step(images, labels))
+            self.state.steps += 1
+            self.state.samples += len(labels)
+            task.advance()
+        losses.flush()
+        self.schedule.after_epoch(losses.mean)
+        self.state.epoch += 1
+        self.state.seconds += self._now() - started
 
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One optimiser step; returns the loss of the whole batch."""
+        fabric = self.context.fabric
+        own = self._own_share(len(labels))
+        # Processes average their gradients: the factor makes that the mean over the whole batch, whatever the shares.
+        factor = fabric.world_size * len(labels[own]) / len(labels) if own != slice(None) else 1.0
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.model(images[own])
+        loss = factor * F.cross_entropy(logits, labels[own], label_smoothing=self.recipe.label_smoothing)
+        fabric.backward(loss)
+        self._clip()
+        self.optimizer.step()
+        self.schedule.after_step()
+        return loss.detach() if fabric.world_size == 1 else fabric.all_reduce(loss.detach())  # type: ignore[return-value]
 
-def _now(context: RunContext) -> float:
-    synchronise(context.device)
-    return time.perf_counter()
+    def _own_share(self, batch: int) -> slice:
+        """This process's part of a batch; one too small to give each at least 2 samples is computed by all alike."""
+        fabric = self.context.fabric
+        if fabric.world_size == 1 or batch < 2 * fabric.world_size:
+            return slice(None)
+        return slice(fabric.global_rank, None, fabric.world_size)
+
+    def _clip(self) -> None:
+        fabric, recipe = self.context.fabric, self.recipe
+        if recipe.clip_value is not None:
+            fabric.clip_gradients(self.model, self.optimizer, clip_val=recipe.clip_value)
+        if recipe.clip_norm is not None:
+            fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.clip_norm)
+
+    def _now(self) -> float:
+        synchronise(self.context.device)
+        return time.perf_counter()
 
 
 def _snapshot(

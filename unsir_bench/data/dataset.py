@@ -163,6 +163,10 @@ def stratified_split(
     """
     splitter = StratifiedShuffleSplit(n_splits=1, test_size=second_share, random_state=seed)
     first, second = next(splitter.split(np.zeros(len(labels)), labels))
+    # scikit-learn rounds: a rare class may end up wholly on one side.
+    for side in (first, second):
+        for label in np.setdiff1d(labels, labels[side]):
+            raise ValueError(f"class {label} has too few samples ({np.sum(labels == label)}) to be in both parts")
     return np.sort(first), np.sort(second)
 
 

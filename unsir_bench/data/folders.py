@@ -115,10 +115,10 @@ class ImageFolder(DatasetConfig):
         """Decode into a temporary folder and rename it, so that a half-written cache is never found."""
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
         try:
-            splits = {
-                name: self._decode_split(building, name, files, progress)
-                for name, files in (("train", listing.train), ("test", listing.test))
-            }
+            splits: dict[str, LabelledImages] = {}
+            for name, files in (("train", listing.train), ("test", listing.test)):
+                shape = splits["train"].images.shape[1:] if splits else None
+                splits[name] = self._decode_split(building, name, files, shape, progress)
             manifest = {
                 "class_names": listing.class_names,
                 "fingerprint": content_hash(*splits.values()),
@@ -130,23 +130,35 @@ class ImageFolder(DatasetConfig):
             shutil.rmtree(building, ignore_errors=True)
             raise
 
-    def _decode_split(self, folder: Path, name: str, files: Sequence[ImageFile], progress: Progress) -> LabelledImages:
+    def _decode_split(
+        self, folder: Path, name: str, files: Sequence[ImageFile], shape: tuple[int, ...] | None, progress: Progress
+    ) -> LabelledImages:
         root = Path(self.root or "")
-        first = next((shape for file in files if (shape := self._shape_of(root / file.path)) is not None), None)
-        if first is None:
+        shape = shape or next((found for file in files if (found := self._shape_of(root / file.path))), None)
+        if shape is None:
             raise DataError(f"dataset.root={self.root}: none of the {len(files)} files of {name} is a readable image")
         images: Images = np.lib.format.open_memmap(
-            folder / f"{name}_images.npy", mode="w+", dtype=np.uint8, shape=(len(files), *first)
+            folder / f"{name}_images.npy", mode="w+", dtype=np.uint8, shape=(len(files), *shape)
         )
         bad = dict(self._fill(images, root, files, f"decoding {name} images", progress))
         self._report(bad, len(files))
         kept = np.array([position for position in range(len(files)) if position not in bad])
+        self._check_classes_left(name, files, kept)
         if bad:
             images = images[kept]
             np.save(folder / f"{name}_images.npy", images)
         labels: npt.NDArray[np.int64] = np.array([files[position].label for position in kept], dtype=np.int64)
         np.save(folder / f"{name}_labels.npy", labels)
         return LabelledImages(images, labels)
+
+    def _check_classes_left(self, name: str, files: Sequence[ImageFile], kept: npt.NDArray[np.int64]) -> None:
+        left = {files[position].label for position in kept}
+        lost = sorted({Path(file.path).parent.name for file in files if file.label not in left})
+        if lost:
+            raise DataError(
+                f"dataset.root={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
+                "(dataset.on_bad_image=skip); mend them or remove the class"
+            )
 
     def _shape_of(self, path: Path) -> tuple[int, int, int] | None:
         try:
@@ -156,6 +168,11 @@ class ImageFolder(DatasetConfig):
 
     def _pixels(self, path: Path) -> Images:
         with Image.open(path) as image:
+            if image.mode == "F" or image.mode.startswith("I"):
+                # Pillow would clip them to 255: nearly white images, and no word of it.
+                raise ValueError(
+                    f"its pixels are of mode {image.mode}, not 8 bits; convert the file to 8 bits a channel"
+                )
             converted = image.convert(self.mode)
             if self.image_size is not None and converted.size != (self.image_size, self.image_size):
                 converted = converted.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
@@ -234,9 +251,17 @@ def _files(root: Path, folder: Path, label: int) -> list[ImageFile]:
     found = [
         ImageFile(Path(entry.path).relative_to(root).as_posix(), label, info.st_size, info.st_mtime_ns)
         for entry in os.scandir(folder)
-        if os.path.splitext(entry.name)[1].lower() in suffixes and (info := entry.stat()) and entry.is_file()  # noqa: PTH122
+        if os.path.splitext(entry.name)[1].lower() in suffixes and (info := _status(entry)) and not entry.is_dir()  # noqa: PTH122
     ]
     return sorted(found, key=lambda file: file.path)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    """Of what a link points to; of the link itself where that is missing, so that decoding names it."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return entry.stat(follow_symlinks=False)
 
 
 @lru_cache(maxsize=8)

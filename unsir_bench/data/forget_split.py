@@ -104,18 +104,22 @@ class ForgetSplit:
         forgets = [torch.isin(labels, chosen) for labels in (train_labels, test_labels)]
         indices = [torch.where(mask)[0] for forget in forgets for mask in (~forget, forget)]
         split = cls(tuple(sorted(classes)), num_classes, *indices)
-        split._check(train_labels, test_labels)
+        split._check_labels(train_labels, test_labels)
         return split
 
-    def _check(self, train_labels: Tensor, test_labels: Tensor) -> None:
+    def __post_init__(self) -> None:
+        sides = (("training", self.retain_train, self.forget_train), ("test", self.retain_test, self.forget_test))
+        for name, retain, forget in sides:
+            together = torch.cat([retain, forget])
+            if not torch.equal(together.sort().values, torch.arange(len(together))):
+                raise ValueError(f"retain and forget indices of the {name} split overlap or leave samples out")
+
+    def _check_labels(self, train_labels: Tensor, test_labels: Tensor) -> None:
         pairs = (
             ("training", self.retain_train, self.forget_train, train_labels),
             ("test", self.retain_test, self.forget_test, test_labels),
         )
         for name, retain, forget, labels in pairs:
-            together = torch.cat([retain, forget])
-            if not torch.equal(together.sort().values, torch.arange(len(labels))):
-                raise ValueError(f"retain and forget indices of the {name} split overlap or leave samples out")
             if not set(labels[forget].tolist()) <= set(self.classes) or set(labels[retain].tolist()) & set(
                 self.classes
             ):

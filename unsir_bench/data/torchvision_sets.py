@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class TorchvisionSet(DatasetConfig):
     def read(self, progress: Progress) -> RawData:
         try:
             train, test = self._split(True), self._split(False)
-        except (RuntimeError, OSError, EOFError, ValueError) as error:
+        except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
             advice = (
                 "no download was asked for (dataset.download=false)" if not self.download else "the download failed"
             )

@@ -29,6 +29,7 @@ class ModelConfig(ABC):
     weights: str | None = neutral(None)
     backbone_lr_scale: float = number(1.0, above=0)
     channels_last: bool = neutral(True)
+    cpu_threads: int | None = neutral(number(None, at_least=1))
 
     @abstractmethod
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
@@ -85,7 +86,8 @@ def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
     """Load a safetensors file into ``model``; only the head may have another shape, and it then stays as initialised.
 
     Raises:
-        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing or of another shape; it is named.
+        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, mis-shaped or left over; it
+            is named.
     """
     try:
         stored = load_file(path)
@@ -97,6 +99,9 @@ def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
     wrong = [
         _mismatch(name, stored.get(name), own[name]) for name in own if name not in fitting and name not in in_head
     ]
+    # A deeper network of the same family fits wherever this one has a tensor; only what is left over tells them apart.
+    parts = {name.split(".")[0] for name in own if name not in in_head}
+    wrong += [f"{name} has no place here" for name in stored if name not in own and name.split(".")[0] in parts]
     if wrong:
         shown = "; ".join(wrong[:5]) + (f"; … {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise PretrainedWeightsError(f"model.weights={path}: made for another model or shape: {shown}")

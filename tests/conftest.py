@@ -1,0 +1,76 @@
+"""Shared fixtures. One thread per test process: the networks are tiny, and threads would only wait for each other."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.digits import Digits
+from unsir_bench.hardware import HardwareConfig
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.progress import Progress
+
+torch.set_num_threads(1)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real images beside the checkout, where there is one."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no shared/data beside this checkout: the real images are not here")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def fabric() -> Fabric:
+    """A CPU Fabric."""
+    return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.fixture(scope="session")
+def digits_config() -> Digits:
+    """The digits, at most 20 a class."""
+    return Digits(subset=20, mean=[0.305], std=[0.376], batch_size=32)
+
+
+@pytest.fixture(scope="session")
+def digits(digits_config: Digits) -> DeviceData:
+    """The small digits on the CPU."""
+    data = digits_config.load(Progress(interactive=False))
+    return DeviceData(data, digits_config, HardwareConfig(accelerator="cpu"), torch.device("cpu"), channels_last=False)
+
+
+@pytest.fixture
+def make_context(fabric: Fabric, digits: DeviceData) -> Callable[..., RunContext]:
+    """Build a context for the small digits; keyword arguments replace its fields. Curve points land in ``log.points``."""
+
+    def build(architecture: ModelConfig | None = None, **changes: object) -> RunContext:
+        def log(phase: str, step: int, values: dict[str, float]) -> None:
+            log.points.append((phase, step, values))  # type: ignore[attr-defined]
+
+        log.points = []  # type: ignore[attr-defined]
+        fields: dict[str, object] = {
+            "fabric": fabric,
+            "seed": 0,
+            "architecture": architecture or AllCNNConfig(width=4),
+            "image_shape": digits.image_shape,
+            "num_classes": digits.num_classes,
+            "forget_classes": (0,),
+            "progress": Progress(interactive=False),
+            "log": log,
+        }
+        return RunContext(**{**fields, **changes})  # type: ignore[arg-type]
+
+    return build

@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import timm.models._builder
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from unsir_bench.errors import ConfigError, PretrainedWeightsError
+from unsir_bench.field_checks import identity, problems
+from unsir_bench.models import MODELS
+from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
+from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu, trainable_count
+from unsir_bench.models.timm_models import TimmModel
+from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
+
+TINY_VIT = {"patch_size": 4, "depth": 1, "embed_dim": 12, "num_heads": 3}
+CONFIGS: dict[str, Callable[..., ModelConfig]] = {
+    "allcnn": lambda **k: AllCNNConfig(width=4, **k),
+    "resnet18": lambda **k: ResNet18(width=4, **k),
+    "resnet18-cifar": lambda **k: ResNet18(width=4, stem="cifar", **k),
+    "mobilenetv2": lambda **k: MobileNetV2(width_mult=0.1, **k),
+    "mobilenetv2-cifar": lambda **k: MobileNetV2(width_mult=0.1, stem="cifar", **k),
+    "timm-convnet": lambda **k: TimmModel(arch="test_resnet", **k),
+    "timm-vit": lambda **k: TimmModel(arch="vit_tiny_patch16_224", options=dict(TINY_VIT), **k),
+}
+every_config = pytest.mark.parametrize("make", CONFIGS.values(), ids=CONFIGS)
+GREY: ImageShape = (1, 8, 8)
+
+
+def batch(shape: ImageShape, count: int = 2) -> Tensor:
+    return torch.randn((count, *shape), generator=torch.Generator().manual_seed(0))
+
+
+def test_each_exported_model_has_a_case_here() -> None:
+    assert {type(make()) for make in CONFIGS.values()} == set(MODELS)
+
+
+@every_config
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_the_head_makes_the_logits_of_any_image_shape(
+    make: Callable[..., ModelConfig], channels: int, size: int
+) -> None:
+    config = make()
+    model = config.initial((channels, size, size), 7, seed=0).eval()
+    seen: list[Tensor] = []
+    config.head(model).register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    logits = model(batch((channels, size, size)))
+    assert logits.shape == (2, 7)
+    assert len(seen) == 1
+    torch.testing.assert_close(seen[0], logits, rtol=0, atol=0)
+
+
+@every_config
+def test_every_architecture_trains_on_a_batch_of_two(make: Callable[..., ModelConfig]) -> None:
+    model = make().initial((3, 32, 32), 3, seed=0).train()
+    model(batch((3, 32, 32))).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@every_config
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_every_parameter_is_in_exactly_one_group_at_its_rate(make: Callable[..., ModelConfig], scale: float) -> None:
+    config = make(backbone_lr_scale=scale)
+    model = config.initial(GREY, 5, seed=0)
+    groups = config.parameter_groups(model, lr=0.8)
+    rates = [(id(parameter), group["lr"]) for group in groups for parameter in group["params"]]
+    head = {id(parameter) for parameter in config.head(model).parameters()}
+    assert len(rates) == len(dict(rates)) == len(list(model.parameters()))
+    assert {rate for key, rate in rates if key in head} == {0.8}
+    assert {rate for key, rate in rates if key not in head} == {0.8 * scale}
+
+
+@every_config
+def test_initial_weights_depend_on_the_seed_alone(make: Callable[..., ModelConfig]) -> None:
+    first = make().initial(GREY, 5, seed=3).state_dict()
+    torch.manual_seed(99)
+    again = make().initial(GREY, 5, seed=3).state_dict()
+    other = make().initial(GREY, 5, seed=4).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    weights = [name for name in first if first[name].ndim > 1]
+    assert all(not torch.equal(first[name], other[name]) for name in weights if first[name].std() > 0)
+
+
+def convolve(image: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+    """Cross-correlation with zero padding of half the kernel, position by position."""
+    half = kernel.shape[-1] // 2
+    padded = np.pad(image, [(0, 0), (half, half), (half, half)])
+    height, width = (-(-side // stride) for side in image.shape[1:])
+    result = np.zeros((len(kernel), height, width))
+    for row in range(height):
+        for column in range(width):
+            top, left = row * stride, column * stride
+            patch = padded[:, top : top + kernel.shape[2], left : left + kernel.shape[3]]
+            result[:, row, column] = (kernel * patch).sum(axis=(1, 2, 3))
+    return result
+
+
+def all_cnn_c(image: np.ndarray, state: dict[str, np.ndarray]) -> np.ndarray:
+    """The paper's All-CNN-C: its last layer is a 1x1 convolution to the classes, averaged over positions."""
+    for layer, stride in enumerate([1, 1, 2, 1, 1, 2, 1, 1]):
+        convolved = convolve(image, state[f"features.{layer}.0.weight"], stride)
+        norm = {
+            name: state[f"features.{layer}.1.{name}"][:, None, None]
+            for name in ("weight", "bias", "running_mean", "running_var")
+        }
+        scaled = (convolved - norm["running_mean"]) / np.sqrt(norm["running_var"] + 1e-5)
+        image = np.maximum(scaled * norm["weight"] + norm["bias"], 0)
+    logits = convolve(image, state["head.weight"][:, :, None, None], 1) + state["head.bias"][:, None, None]
+    return logits.mean(axis=(1, 2))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7)])
+def test_allcnn_computes_the_papers_network(shape: ImageShape) -> None:
+    torch.manual_seed(0)
+    model = AllCNN(shape[0], num_classes=3, width=2).double()
+    images = torch.randn((4, *shape), dtype=torch.float64)
+    model.train()(images)  # moves the running statistics off 0 and 1
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    expected = np.stack([all_cnn_c(image.numpy(), state) for image in images])
+    np.testing.assert_allclose(model.eval()(images).detach().numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_full_width_resnet18_is_torchvisions_own_bit_for_bit() -> None:
+    torch.manual_seed(11)
+    ours = ResNet18().build((3, 32, 32), 10).state_dict()
+    torch.manual_seed(11)
+    theirs = torchvision.models.resnet18(num_classes=10).state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("width", [16, 20])
+def test_a_slim_resnet18_scales_every_stage(width: int) -> None:
+    slim = ResNet18(width=width).build((3, 32, 32), 10)
+    with torch.device("meta"):
+        full = torchvision.models.resnet18(num_classes=10)
+    sizes = {name: module.out_channels for name, module in full.named_modules() if isinstance(module, nn.Conv2d)}
+    slim_sizes = {name: module.out_channels for name, module in slim.named_modules() if isinstance(module, nn.Conv2d)}
+    assert slim_sizes == {name: size * width // 64 for name, size in sizes.items()}
+    assert isinstance(slim.fc, nn.Linear)
+    assert (slim.fc.in_features, slim.fc.out_features) == (8 * width, 10)
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "side"),
+    [
+        (ResNet18(width=4), "layer1", 8),
+        (ResNet18(width=4, stem="cifar"), "layer1", 32),
+        (MobileNetV2(width_mult=0.1), "features.2", 8),
+        (MobileNetV2(width_mult=0.1, stem="cifar"), "features.2", 32),
+    ],
+)
+def test_the_small_stem_keeps_the_resolution(config: ModelConfig, layer: str, side: int) -> None:
+    model = config.initial((3, 32, 32), 10, seed=0).eval()
+    shapes: list[torch.Size] = []
+    model.get_submodule(layer).register_forward_hook(lambda _m, _i, output: shapes.append(output.shape))
+    model(batch((3, 32, 32)))
+    assert shapes[0][-2:] == (side, side)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """The weights of a network for 10 classes."""
+    path = tmp_path / "backbone.safetensors"
+    save_file(state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1)), path)
+    return path
+
+
+def test_a_backbone_is_loaded_and_a_head_for_other_classes_stays_as_initialised(saved: Path) -> None:
+    fresh = AllCNNConfig(width=3).initial(GREY, 4, seed=2).state_dict()
+    stored = AllCNNConfig(width=3).initial(GREY, 10, seed=1).state_dict()
+    loaded = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 4, seed=2).state_dict()
+    for name, value in loaded.items():
+        assert torch.equal(value, fresh[name] if name.startswith("head.") else stored[name]), name
+
+
+def test_a_fitting_head_is_loaded_too(saved: Path) -> None:
+    loaded = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 10, seed=2).state_dict()
+    stored = AllCNNConfig(width=3).initial(GREY, 10, seed=1).state_dict()
+    assert all(torch.equal(loaded[name], stored[name]) for name in stored)
+
+
+def test_a_backbone_of_another_width_names_the_tensors_and_both_shapes(saved: Path) -> None:
+    with pytest.raises(PretrainedWeightsError) as caught:
+        AllCNNConfig(width=5, weights=str(saved)).initial(GREY, 10, seed=0)
+    message = str(caught.value)
+    assert str(saved) in message
+    assert "features.0.0.weight has shape (3, 1, 3, 3), needs (5, 1, 3, 3)" in message
+    assert "more" in message
+
+
+def test_weights_of_another_architecture_name_an_absent_tensor(saved: Path) -> None:
+    with pytest.raises(PretrainedWeightsError, match=r"conv1\.weight absent, needs \(4, 1, 7, 7\)"):
+        ResNet18(width=4, weights=str(saved)).initial(GREY, 10, seed=0)
+
+
+def test_weights_of_a_deeper_network_of_the_family_name_what_is_left_over(tmp_path: Path) -> None:
+    path = tmp_path / "deeper.safetensors"
+    deeper = torchvision.models.resnet._resnet(torchvision.models.resnet.BasicBlock, [2, 2, 2, 3], None, False)
+    save_file(state_to_cpu(deeper), path)
+    with pytest.raises(PretrainedWeightsError, match=r"layer4\.2\.\S+ has no place here"):
+        ResNet18(weights=str(path)).initial((3, 32, 32), 10, seed=0)
+
+
+def test_a_head_of_another_name_in_the_file_is_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "renamed.safetensors"
+    state = state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1))
+    state["classifier.weight"] = state.pop("head.weight")
+    save_file(state, path)
+    loaded = AllCNNConfig(width=3, weights=str(path)).initial(GREY, 10, seed=2)
+    assert torch.equal(loaded.get_submodule("features.0.0").weight, state["features.0.0.weight"])
+
+
+def test_a_damaged_weights_file_is_named(tmp_path: Path, saved: Path) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(saved.read_bytes()[:200])
+    with pytest.raises(PretrainedWeightsError, match=r"model\.weights=.*damaged\.safetensors: cannot be read"):
+        AllCNNConfig(width=3, weights=str(damaged)).initial(GREY, 10, seed=0)
+
+
+def test_a_pickled_weights_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    pickled = tmp_path / "model.pt"
+    torch.save({}, pickled)
+    assert list(problems(AllCNNConfig(weights=str(pickled)), "model")) == [
+        f"model.weights={pickled}: only .safetensors files are read (a pickle could run code)"
+    ]
+
+
+def test_a_missing_weights_file_is_named_before_any_work(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.safetensors"
+    [problem] = problems(AllCNNConfig(weights=str(missing)), "model")
+    assert problem.startswith(f"model.weights={missing}: there is no such file; give")
+
+
+def test_local_and_downloaded_weights_exclude_each_other(saved: Path) -> None:
+    [problem] = problems(MobileNetV2(pretrained=True, weights=str(saved)), "model")
+    assert "model.pretrained=true" in problem
+    assert str(saved) in problem
+
+
+def test_a_store_key_follows_the_content_of_a_weights_file_and_not_its_path(saved: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(saved.read_bytes())
+    at_first, elsewhere = (identity(AllCNNConfig(weights=str(path))) for path in (saved, moved))
+    save_file({"other": torch.zeros(1)}, moved)
+    assert at_first == elsewhere
+    assert identity(AllCNNConfig(weights=str(moved))) != elsewhere
+
+
+def no_network(*_arguments: Any, **_options: Any) -> None:
+    raise URLError("no route to host")
+
+
+@pytest.mark.parametrize("config", [ResNet18(pretrained=True), MobileNetV2(pretrained=True)], ids=["resnet", "mobile"])
+def test_torchvision_weights_out_of_reach_advise_a_local_file(
+    config: ModelConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(PretrainedWeightsError, match=r"model\.weights=FILE\.safetensors.*model\.pretrained=false") as e:
+        config.initial((3, 32, 32), 10, seed=0)
+    assert "model.pretrained=true" in str(e.value)
+    assert "no route to host" in str(e.value)
+
+
+def test_timm_weights_out_of_reach_advise_a_local_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", no_network)
+    with pytest.raises(PretrainedWeightsError, match=r"test_resnet.*no route to host") as caught:
+        TimmModel(arch="test_resnet", pretrained=True).initial((3, 32, 32), 10, seed=0)
+    assert "model.weights=FILE.safetensors" in str(caught.value)
+
+
+@pytest.fixture
+def downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Tensor]:
+    """A stand-in for torchvision's ResNet18 weights, which a download then finds."""
+    torch.manual_seed(5)
+    state = torchvision.models.resnet18().state_dict()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda _url, file, *_a, **_k: torch.save(state, file))
+    return state
+
+
+def test_a_pretrained_resnet18_keeps_its_backbone_and_gets_a_head_for_the_classes(
+    downloaded: dict[str, Tensor],
+) -> None:
+    model = ResNet18(pretrained=True).initial((3, 32, 32), 6, seed=0)
+    for name, value in model.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(value, downloaded[name]), name
+    assert model.fc.weight.shape == (6, 512)
+
+
+@pytest.mark.parametrize(
+    ("config", "needs"),
+    [
+        (ResNet18(pretrained=True, width=16), "stem=imagenet and width=64"),
+        (ResNet18(pretrained=True, stem="cifar"), "stem=imagenet and width=64"),
+        (MobileNetV2(pretrained=True, width_mult=0.5), "width_mult=1"),
+        (ResNet18(stem="small"), "model.stem=small: must be one of imagenet, cifar"),
+        (AllCNNConfig(width=0), "model.width=0: must be at least 1"),
+        (AllCNNConfig(backbone_lr_scale=0), "model.backbone_lr_scale=0: must be above 0"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_any_work(config: ModelConfig, needs: str) -> None:
+    [problem] = problems(config, "model")
+    assert needs in problem
+
+
+def test_an_unknown_timm_name_suggests_the_nearest() -> None:
+    [problem] = problems(TimmModel(arch="resnet10tt"), "model")
+    assert "model.arch=resnet10tt" in problem
+    assert "resnet10t" in problem.split("did you mean")[1]
+
+
+def test_a_timm_name_with_a_weights_tag_is_known() -> None:
+    assert not list(problems(TimmModel(arch="resnet18.a1_in1k"), "model"))
+
+
+@pytest.mark.parametrize("arch", ["vit_tiny_patch16_224", "test_resnet"])
+def test_options_that_timm_does_not_know_are_named(arch: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.options=\{{'colour': 3\}}: timm's {arch} refuses them.*colour"):
+        TimmModel(arch=arch, options={"colour": 3}).initial(GREY, 10, seed=0)
+
+
+def test_parameters_are_counted_by_hand() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    assert trainable_count(model) == 3 * 4 + 4 + 2 * 4
+    model[0].requires_grad_(False)
+    assert trainable_count(model) == 2 * 4
+
+
+@pytest.mark.parametrize("where", ["weight", "running_mean"])
+def test_a_nan_in_a_weight_or_a_buffer_is_seen(where: str) -> None:
+    model = nn.BatchNorm1d(4)
+    assert has_finite_weights(model)
+    with torch.no_grad():
+        getattr(model, where)[2] = float("nan")
+    assert not has_finite_weights(model)
+
+
+def test_a_state_on_the_cpu_is_a_copy() -> None:
+    model = nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last)
+    state = state_to_cpu(model)
+    before = state["weight"].clone()
+    nn.init.zeros_(model.weight)
+    assert torch.equal(state["weight"], before)
+    assert state["weight"].is_contiguous()
