@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import traceback
 from pathlib import Path
@@ -43,6 +42,7 @@ def run(config: Config) -> RunRecord:
     if finished is not None:
         LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
         return finished
+    config.folder.mkdir(parents=True, exist_ok=True)
     record = _blank_record(config)
     tracker = Tracker(None)
     try:
@@ -154,8 +154,7 @@ def _unlearned(
     memory.reset()
     try:
         with tracker.holding(), context.clock.running():
-            # A method may keep the model it was given as a teacher; what it returns must not be that object's alias.
-            model = config.method.unlearn(copy.deepcopy(model), allowed, context)
+            model = config.method.unlearn(model, allowed, context)
     finally:
         record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes)
         record.access = {"declared": access_names(config.method), **allowed.access_counts()}

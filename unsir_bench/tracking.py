@@ -109,6 +109,7 @@ def _wandb_run(
 ) -> Any:
     import wandb  # a second's import that `tracker=none` need not pay
 
+    folder.mkdir(parents=True, exist_ok=True)  # wandb warns of one that is missing
     run = wandb.init(
         mode=config.mode,  # type: ignore[arg-type]
         project=config.project,

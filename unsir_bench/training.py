@@ -137,8 +137,11 @@ class Schedule:
         self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
         if recipe.schedule == "onecycle":
             peaks = [group["lr"] for group in optimizer.param_groups]
+            # torch divides by zero where the rise or the fall would take no step.
+            total = max(steps, 3)
+            rise = min(max(recipe.warmup_share, 1.5 / total), 1 - 0.5 / total)
             self._by_step = lr_scheduler.OneCycleLR(
-                optimizer, peaks, total_steps=max(steps, 1), pct_start=recipe.warmup_share, cycle_momentum=False
+                optimizer, peaks, total_steps=total, pct_start=rise, cycle_momentum=False
             )
         elif recipe.schedule == "cosine":
             self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))

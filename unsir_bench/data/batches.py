@@ -187,6 +187,8 @@ class DataView:
         augment: Augmentation | None = None,
     ) -> Iterator[Batch]:
         """Every sample once: in the view's order, or shuffled (and augmented) by the generator ``order``."""
+        if len(self) == 0:
+            return  # torch splits nothing into one empty piece
         positions = torch.arange(len(self)) if order is None else torch.randperm(len(self), generator=order)
         pieces = [self.indices[piece] for piece in positions.split(batch_size)]
         for piece, images in zip(pieces, self._store.prefetched(pieces), strict=True):

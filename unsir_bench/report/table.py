@@ -24,6 +24,7 @@ SHOWN = {
     "unlearn_seconds": ("seconds", 1.0),
     "speedup_vs_retrain": ("speed-up", 1.0),
 }
+NO_LIMIT = 10_000
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 
 
@@ -103,12 +104,14 @@ def print_rows(rows: Sequence[dict[str, str]], title: str) -> None:
     """Show a table on the terminal."""
     table = Table(title=escape(title), title_justify="left")
     for name in rows[0] if rows else []:
-        table.add_column(name, justify="left" if name in GROUP else "right", no_wrap=name in GROUP)
+        table.add_column(name, justify="left" if name in GROUP else "right", no_wrap=name in GROUP, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row.values()))
     console = Console()
-    # A pipe or a log has no width of its own: a table cut at 80 columns would lose numbers.
-    console.print(table, width=None if console.is_terminal else 180)
+    if not console.is_terminal:
+        # A pipe or a log has no width of its own: a table squeezed into 80 columns would lose numbers.
+        console = Console(width=NO_LIMIT)
+    console.print(table)
 
 
 def write_sweep_table(folder: Path) -> list[Path]:

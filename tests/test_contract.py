@@ -1,0 +1,148 @@
+"""Every method keeps the contract of `UnlearningMethod`; a new one is picked up without a line here."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from torch import nn
+
+from unsir_bench import cli  # noqa: F401 - registers the schemas and every method
+from unsir_bench.config import typed
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import DataView
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import AccessDenied
+from unsir_bench.models.model import has_finite_weights
+from unsir_bench.reference_models import ReferenceModels
+from unsir_bench.store import Store
+from unsir_bench.training import Recipe
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod, all_methods
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+
+
+def method_named(name: str) -> UnlearningMethod:
+    """The method of a YAML, shortened to run in a moment."""
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        config = typed(compose("config", [f"method={name}"]))
+    shorten(config.method)
+    return config.method
+
+
+def shorten(node: object) -> None:
+    for name, value in vars(node).items():
+        if isinstance(value, Recipe):
+            value.epochs, value.batch_size = min(value.epochs, 1), 32
+        if name == "noise":
+            value.steps, value.batch_size, value.copies = 3, 8, 2
+        if name == "retain_per_class":
+            setattr(node, name, 5)
+
+
+@pytest.fixture
+def split(digits: DeviceData) -> ForgetSplit:
+    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), (1, 2), digits.num_classes)
+
+
+@pytest.fixture
+def context(make_context: Callable[..., RunContext], digits: DeviceData, tmp_path: Path) -> RunContext:
+    recipe = Recipe(epochs=1, batch_size=32, lr=0.01)
+    trainer = ReferenceModels(Store(tmp_path / "store"), recipe, digits, {})
+    return make_context(forget_classes=(1, 2), scratch_trainer=trainer)
+
+
+def fresh_model(context: RunContext) -> nn.Module:
+    return context.architecture.initial(context.image_shape, context.num_classes, seed=0)
+
+
+def unlearned(name: str, digits: DeviceData, split: ForgetSplit, context: RunContext) -> tuple[nn.Module, UnlearningData]:
+    method = method_named(name)
+    data = UnlearningData(digits, split, method, context.seed)
+    return method.unlearn(fresh_model(context), data, context), data
+
+
+def test_every_method_class_has_a_yaml_of_its_name() -> None:
+    assert {cls.name for cls in all_methods()} <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_architecture_comes_back_with_finite_weights(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    model, _ = unlearned(name, digits, split, context)
+    before = fresh_model(context).state_dict()
+    assert {key: value.shape for key, value in model.state_dict().items()} == {k: v.shape for k, v in before.items()}
+    assert has_finite_weights(model)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_weights(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    first, _ = unlearned(name, digits, split, context)
+    torch.manual_seed(12345)  # what ran before in the process must not matter
+    second, _ = unlearned(name, digits, split, context)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_what_is_declared_is_touched(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = method_named(name)
+    _, data = unlearned(name, digits, split, context)
+    counts = data.access_counts()
+    if Access.FORGET_DATA not in method.requires:
+        assert counts["forget"] == {"samples": 0, "reads": 0}
+    if not method.requires & {Access.RETAIN_DATA, Access.RETAIN_SUBSET}:
+        assert counts["retain"] == {"samples": 0, "reads": 0}
+    assert counts["retain"]["samples"] <= len(split.retain_train)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_undeclared_data_is_refused(name: str, digits: DeviceData, split: ForgetSplit) -> None:
+    method = method_named(name)
+    data = UnlearningData(digits, split, method, seed=0)
+    doors: dict[Access, Callable[[], DataView]] = {
+        Access.RETAIN_DATA: lambda: data.retain,
+        Access.RETAIN_SUBSET: lambda: data.retain_subset(1),
+        Access.FORGET_DATA: lambda: data.forget,
+    }
+    for access, open_door in doors.items():
+        if access in method.requires:
+            assert len(open_door()) > 0
+        else:
+            with pytest.raises(AccessDenied, match=f"{method.name}.*{access.value}"):
+                open_door()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_config_node_is_not_changed_by_a_run(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = method_named(name)
+    before = copy.deepcopy(method)
+    method.unlearn(fresh_model(context), UnlearningData(digits, split, method, context.seed), context)
+    assert method == before
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "original"])
+def test_a_method_that_works_books_its_steps_and_names_its_phases(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    unlearned(name, digits, split, context)
+    assert sum(context.steps.values()) > 0
+    assert set(context.steps) <= set(context.clock.phases)
+
+
+@pytest.mark.parametrize("cls", all_methods(), ids=lambda cls: cls.name)
+def test_a_method_says_what_it_is_and_where_it_comes_from(cls: type[UnlearningMethod]) -> None:
+    assert cls.__doc__ and "UnlearningMethod(" not in cls.__doc__
+    assert __import__(cls.__module__, fromlist=["_"]).__doc__

@@ -1,0 +1,198 @@
+"""The record of a run: written whole, read with care, and told finished from not."""
+
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unsir_bench.records import RECORD_FILE, SCHEMA_VERSION, RunRecord, finished_record, records_below, write_whole
+
+
+def record(**changes: Any) -> RunRecord:
+    fields: dict[str, Any] = {
+        "run_id": "digits-unsir-0-abc",
+        "sweep": "runs",
+        "method": "unsir",
+        "dataset": "digits",
+        "model": "allcnn",
+        "seed": 3,
+        "config": {"train": {"lr": 0.1}},
+        "status": "done",
+        "metrics": {"acc_retain_test": 0.5, "steps": 7, "speedup": None},
+        "forget_names": ["naïve ± 名"],
+    }
+    return RunRecord(**{**fields, **changes})
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path):
+    before = record()
+    after = RunRecord.read(before.write(tmp_path / "new" / "folder"))
+    assert after == before
+    assert after.metrics == {"acc_retain_test": 0.5, "steps": 7, "speedup": None}
+    assert after.started <= after.finished
+
+
+def test_the_file_is_flat_json_with_its_schema_version(tmp_path: Path):
+    content = json.loads(record().write(tmp_path).read_text(encoding="utf-8"))
+    assert content["schema_version"] == SCHEMA_VERSION
+    assert content["status"] == "done"
+
+
+def test_a_record_says_failed_until_told_otherwise():
+    blank = RunRecord(run_id="r", sweep="s", method="m", dataset="d", model="n", seed=0, config={})
+    assert blank.status == "failed"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_json_cannot_hold_is_refused_and_the_old_record_stays(tmp_path: Path, value: float):
+    path = record().write(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        record(metrics={"acc": value}).write(tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_the_old_content_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "file.txt"
+    write_whole(path, "old")
+    monkeypatch.setattr(os if step == "fsync" else Path, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, "new and longer")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_name_never_holds_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """At the moment before the rename the name still has the old text, and the new text is already whole."""
+    path = tmp_path / "file.txt"
+    write_whole(path, "old")
+    seen: list[tuple[str, str]] = []
+    really_replace = Path.replace
+
+    def spy(self: Path, target: Path) -> Path:
+        seen.append((Path(target).read_text(), self.read_text()))
+        return really_replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", spy)
+    write_whole(path, "new")
+    assert seen == [("old", "new")]
+    assert path.read_text() == "new"
+
+
+def test_a_written_file_can_be_read_by_others(tmp_path: Path):
+    write_whole(tmp_path / "file.txt", "text")
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o644
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
+    """A table's ± and – must not fail where the locale knows ASCII only."""
+    program = "import sys, pathlib, unsir_bench.records as r; r.write_whole(pathlib.Path(sys.argv[1]), '\\xb1 \\u2013')"
+    subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", program, str(tmp_path / "table.md")],
+        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
+        cwd=Path(__file__).parents[1],
+        check=True,
+    )
+    assert (tmp_path / "table.md").read_bytes() == "± –".encode()
+
+
+# Reading
+
+
+def rewritten(folder: Path, **changes: Any) -> Path:
+    path = record().write(folder)
+    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value != "gone"}))
+    return path
+
+
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, None, "1", "gone"])
+def test_another_schema_version_is_refused_by_name(tmp_path: Path, version: object):
+    path = rewritten(tmp_path, schema_version=version)
+    shown = None if version == "gone" else version
+    with pytest.raises(ValueError, match=f"schema version {shown} is not {SCHEMA_VERSION}") as caught:
+        RunRecord.read(path)
+    assert str(path) in str(caught.value)
+
+
+DAMAGE = {
+    "cut short": b'{"schema_version": 1, "run_id": "a',
+    "empty": b"",
+    "no object": b"[1, 2]",
+    "no text": b"\xff\xfe\x00",
+    "an object of other fields": b'{"schema_version": 1}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_record_raises_the_promised_error_and_is_not_finished(tmp_path: Path, damage: str):
+    (tmp_path / RECORD_FILE).write_bytes(DAMAGE[damage])
+    with pytest.raises(ValueError):
+        RunRecord.read(tmp_path / RECORD_FILE)
+    assert finished_record(tmp_path) is None
+
+
+def test_a_field_of_a_later_release_is_passed_over(tmp_path: Path):
+    assert RunRecord.read(rewritten(tmp_path, added_later=1)).run_id == record().run_id
+
+
+# Finished or not
+
+
+@pytest.mark.parametrize(
+    ("status", "finished"), [("done", True), ("skipped", True), ("diverged", True), ("failed", False)]
+)
+def test_all_but_a_failed_run_is_finished(tmp_path: Path, status: str, finished: bool):
+    record(status=status).write(tmp_path)
+    found = finished_record(tmp_path)
+    assert (found is not None) == finished
+    if found is not None:
+        assert found.status == status
+
+
+@pytest.mark.parametrize("change", [{"schema_version": SCHEMA_VERSION + 1}, {"run_id": "gone"}, {"status": "running"}])
+def test_a_record_this_release_cannot_trust_is_not_finished(tmp_path: Path, change: dict[str, Any]):
+    rewritten(tmp_path, **change)
+    assert finished_record(tmp_path) is None
+
+
+def test_a_folder_without_a_record_is_not_finished(tmp_path: Path):
+    assert finished_record(tmp_path) is None
+    assert finished_record(tmp_path / "nowhere") is None
+
+
+# A sweep's folder
+
+
+def test_records_of_a_sweep_come_in_order_of_run_id(tmp_path: Path):
+    for run_id in ("c", "a", "b"):
+        record(run_id=run_id).write(tmp_path / run_id)
+    (tmp_path / "unfinished").mkdir()
+    record(run_id="deeper").write(tmp_path / "a" / "nested")
+    assert [(path.parent.name, one.run_id) for path, one in records_below(tmp_path)] == [
+        ("a", "a"),
+        ("b", "b"),
+        ("c", "c"),
+    ]
+
+
+def test_an_unreadable_record_is_warned_of_and_the_others_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    record(run_id="a").write(tmp_path / "a")
+    rewritten(tmp_path / "b", schema_version=SCHEMA_VERSION + 1)
+    record(run_id="c").write(tmp_path / "c")
+    assert [one.run_id for _, one in records_below(tmp_path)] == ["a", "c"]
+    assert str(tmp_path / "b" / RECORD_FILE) in caplog.text
+    assert f"schema version {SCHEMA_VERSION + 1}" in caplog.text

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.digits import Digits
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import Diverged
+from unsir_bench.hardware import HardwareConfig
+from unsir_bench.inference import predict
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.progress import Progress
+from unsir_bench.reference_models import ReferenceModels
+from unsir_bench.seeding import seed_everything
+from unsir_bench.store import Store
+from unsir_bench.training import Recipe
+
+MakeContext = Callable[..., RunContext]
+RECIPE = Recipe(epochs=4, batch_size=64, lr=0.02, schedule="onecycle")
+CPU = HardwareConfig(accelerator="cpu")
+
+
+@pytest.fixture
+def references(tmp_path: Path, digits: DeviceData) -> ReferenceModels:
+    return ReferenceModels(Store(tmp_path / "store"), RECIPE, digits, CPU.numerics(channels_last=False))
+
+
+@pytest.fixture
+def split(digits: DeviceData) -> ForgetSplit:
+    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0, 4), 10)
+
+
+def assert_same(first: Any, second: Any) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_the_original_is_trained_once_and_then_found(references: ReferenceModels, make_context: MakeContext) -> None:
+    context = make_context()
+    trained = references.original(context)
+    steps = len(context.log.points)
+    assert steps == trained.manifest["steps"] == 4 * 4
+    later = make_context(forget_classes=(7,))  # neither the classes to forget nor the method matter to it
+    found = references.original(later)
+    assert later.log.points == []
+    assert found.key == trained.key
+    assert_same(found.weights, trained.weights)
+
+
+def test_a_stored_model_is_the_network_that_was_trained(
+    references: ReferenceModels, digits: DeviceData, make_context: MakeContext
+) -> None:
+    context = make_context()
+    trained = references.original(context)
+    network = references.network(trained, context)
+    for name in ("train", "test"):
+        assert torch.equal(predict(network, digits.view(name), context, "again"), trained.logits[name])
+    accuracy = (trained.logits["train"].argmax(1) == digits.labels("train")).float().mean()
+    assert accuracy > 0.3  # chance is 0.1: it has learned
+
+
+def test_the_costs_of_a_reference_are_not_the_methods(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    context = make_context()
+    references.original(context)
+    references.retrained(split, context)
+    assert context.steps == {}
+    assert context.clock.total == 0
+
+
+def test_retraining_sees_retain_samples_alone(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    trained = references.retrained(split, make_context())
+    assert trained.manifest["samples"] == RECIPE.epochs * len(split.retain_train)
+    assert trained.manifest["description"]["samples"] == references_hash(references, split, make_context())
+    assert 0 not in trained.logits["test"].argmax(1)
+
+
+def references_hash(references: ReferenceModels, split: ForgetSplit, context: RunContext) -> str:
+    view = references.data.view("train", split.retain_train)
+    return references._description(view, context)["samples"]
+
+
+def test_original_and_retrained_begin_with_the_same_weights(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    references.recipe = Recipe(epochs=0)
+    context = make_context()
+    original, retrained = references.original(context), references.retrained(split, context)
+    assert original.key != retrained.key
+    assert_same(original.weights, retrained.weights)
+
+
+def other_data() -> DeviceData:
+    """The same images, normalised otherwise."""
+    config = Digits(subset=20, mean=[0.4], std=[0.376])
+    return DeviceData(config.load(Progress(interactive=False)), config, CPU, torch.device("cpu"), channels_last=False)
+
+
+CHANGES: dict[str, Callable[[ReferenceModels, RunContext], Any]] = {
+    "seed": lambda references, context: setattr(context, "seed", 1),
+    "rate": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, lr=0.03)),
+    "epochs": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, epochs=5)),
+    "width": lambda references, context: setattr(context, "architecture", AllCNNConfig(width=5)),
+    "normalisation": lambda references, context: setattr(references, "data", other_data()),
+    "precision": lambda references, context: setattr(
+        references, "numerics", dataclasses.replace(CPU, precision="bf16-mixed").numerics(channels_last=False)
+    ),
+    "layout": lambda references, context: setattr(references, "numerics", CPU.numerics(channels_last=True)),
+}
+NEUTRAL: dict[str, Callable[[ReferenceModels, RunContext], Any]] = {
+    "threads": lambda references, context: setattr(
+        references, "numerics", dataclasses.replace(CPU, threads=3).numerics(channels_last=False)
+    ),
+    "forgotten": lambda references, context: setattr(context, "forget_classes", (5, 6)),
+    "recipe-name": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, name="own")),
+    "store": lambda references, context: setattr(references, "store", Store(Path("elsewhere"))),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_the_weights_changes_the_key(
+    change: str, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    context = make_context()
+    before = references.key(references.data.view("train"), context)
+    CHANGES[change](references, context)
+    assert references.key(references.data.view("train"), context) != before
+
+
+@pytest.mark.parametrize("change", NEUTRAL)
+def test_what_leaves_the_weights_alone_leaves_the_key(
+    change: str, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    context = make_context()
+    before = references.key(references.data.view("train"), context)
+    NEUTRAL[change](references, context)
+    assert references.key(references.data.view("train"), context) == before
+
+
+def test_other_samples_have_another_key(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    context, data = make_context(), references.data
+    views = [data.view("train"), data.view("train", split.retain_train), data.view("train", split.forget_train)]
+    assert len({references.key(view, context) for view in views}) == 3
+
+
+def test_weights_do_not_depend_on_what_was_drawn_before(
+    tmp_path: Path, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    first = references.original(make_context())
+    seed_everything(99, "something else")
+    references.store = Store(tmp_path / "another")
+    assert_same(first.weights, references.original(make_context()).weights)
+
+
+@pytest.mark.parametrize("stored_before", [True, False])
+def test_a_method_that_retrains_is_booked_its_cost_wherever_the_model_came_from(
+    stored_before: bool, references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    if stored_before:
+        references.retrained(split, make_context())
+    context = make_context(scratch_trainer=references)
+    view = references.data.view("train", split.retain_train)
+    with context.clock.running():
+        model = context.train_from_scratch(view)
+    stored = references.retrained(split, make_context())
+    assert_same(model.state_dict(), stored.weights)
+    assert context.clock.phases == {"train": stored.seconds}
+    # What is left beside the credit is the opening and closing of the clock.
+    assert context.clock.total == pytest.approx(stored.seconds, abs=0.02)
+    assert context.steps == {"train": stored.manifest["steps"]}
+    assert context.credited_peak_bytes == stored.manifest["peak_memory_bytes"] > 0
+    assert view.usage.counts() == {
+        "samples": len(split.retain_train),
+        "reads": RECIPE.epochs * len(split.retain_train),
+    }
+
+
+def test_a_diverged_training_leaves_no_checkpoint_and_no_entry(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    # One step an epoch: the first epoch ends well and is saved, the second meets the blown-up weights.
+    references.recipe = Recipe(epochs=5, batch_size=1000, optimizer="sgd", lr=1e30)
+    context = make_context()
+    with pytest.raises(Diverged) as caught:
+        references.original(context)
+    assert (caught.value.phase, caught.value.step) == ("original", 2)
+    assert not list(references.store.root.rglob("*.pt"))
+    assert references.store.find(references.key(references.data.view("train"), context)) is None
+    assert context.steps == {}
+
+
+TRAINING_TO_BE_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from lightning_fabric import Fabric
+from unsir_bench.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.digits import Digits
+from unsir_bench.hardware import HardwareConfig
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.progress import Progress
+from unsir_bench.reference_models import ReferenceModels
+from unsir_bench.store import Store
+from unsir_bench.training import Recipe
+
+torch.set_num_threads(1)
+hardware, quiet = HardwareConfig(accelerator="cpu"), Progress(interactive=False)
+dataset = Digits(subset=20, mean=[0.305], std=[0.376], batch_size=32)
+data = DeviceData(dataset.load(quiet), dataset, hardware, torch.device("cpu"), channels_last=False)
+
+def log(phase, step, values):
+    if step == 12:  # the last of the third epoch, which is not saved yet
+        os.kill(os.getpid(), signal.SIGKILL)
+
+context = RunContext(
+    Fabric(accelerator="cpu", devices=1), 0, AllCNNConfig(width=4), data.image_shape, data.num_classes, (0,), quiet, log
+)
+recipe = Recipe(epochs=4, batch_size=64, lr=0.02, schedule="onecycle")
+ReferenceModels(Store(Path(sys.argv[1])), recipe, data, hardware.numerics(channels_last=False)).original(context)
+"""
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch_to_the_same_weights(
+    tmp_path: Path, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    undisturbed = references.original(make_context())
+    references.store = Store(tmp_path / "interrupted")
+    child = subprocess.run(
+        [sys.executable, "-c", TRAINING_TO_BE_KILLED, str(references.store.root)], check=False, capture_output=True
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert references.store.find(undisturbed.key) is None
+    assert list((references.store.root / "in_progress").glob("*.pt"))
+
+    context = make_context()
+    resumed = references.original(context)
+    assert resumed.key == undisturbed.key
+    assert [step for _, step, _ in context.log.points] == list(range(9, 17))
+    assert_same(resumed.weights, undisturbed.weights)
+    assert_same(resumed.logits, undisturbed.logits)
+    assert resumed.manifest["steps"] == 16
+    assert not list((references.store.root / "in_progress").glob("*.pt"))
+
+
+def test_the_manifest_describes_the_training_in_plain_values(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    manifest = references.original(make_context()).manifest
+    assert manifest["role"] == "original"
+    assert manifest["seconds"] > 0
+    assert manifest["description"]["recipe"]["lr"] == RECIPE.lr
+    assert manifest["description"]["model"]["width"] == 4
+    assert json.loads(json.dumps(manifest)) == manifest
+
+
+def test_a_network_gets_the_layout_of_the_run(references: ReferenceModels, make_context: MakeContext) -> None:
+    references.recipe = Recipe(epochs=0)
+    context = make_context(channels_last=True)
+    network = references.network(references.original(context), context)
+    weight: Tensor = network.get_submodule("features.3.0").weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,183 @@
+"""A run from configuration to record: its fields, its failures, its repetition."""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from safetensors.torch import load_file
+from torch import nn
+
+from unsir_bench import cli  # noqa: F401 - registers the schemas
+from unsir_bench.config import Config, typed
+from unsir_bench.context import RunContext
+from unsir_bench.records import RunRecord
+from unsir_bench.runner import run
+from unsir_bench.store import weights_hash
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = [
+    "dataset.subset=15", "model.width=4", "train.epochs=2", "method.noise.steps=4", "method.noise.batch_size=8",
+    "method.noise.copies=2",
+]  # fmt: skip
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Config:
+    """UNSIR on a handful of digits, all outputs in a temporary folder."""
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        config = typed(compose("config", [*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
+    return config
+
+
+def with_method(config: Config, method: UnlearningMethod) -> Config:
+    return dataclasses.replace(config, method=method)
+
+
+@dataclasses.dataclass
+class Breaks(UnlearningMethod):
+    """Raises what it is told to."""
+
+    name: str = "breaks"
+    how: str = "raise"
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset()
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        if self.how == "raise":
+            raise RuntimeError("it broke")
+        if self.how == "forget_data":
+            data.forget.batches(1)
+        if self.how == "interrupt":
+            raise KeyboardInterrupt
+        with torch.no_grad():
+            next(model.parameters()).fill_(math.nan)
+        return model
+
+
+def test_a_record_has_every_field_that_later_work_relies_on(tiny: Config) -> None:
+    record = run(tiny)
+    content = json.loads((tiny.folder / "record.json").read_text())
+    assert record.status == content["status"] == "done"
+    for key in ("schema_version", "run_id", "method", "dataset", "model", "forget_classes", "seed", "config", "environment"):
+        assert content[key] not in (None, ""), key
+    names = [f"{prefix}acc_{kind}_{split}" for prefix in ("", "original_", "retrain_") for kind in ("retain", "forget")
+             for split in ("test", "train")]  # fmt: skip
+    assert all(0 <= content["metrics"][name] <= 1 for name in names)
+    for name in ("unlearn_seconds", "retrain_seconds", "speedup_vs_retrain", "peak_memory_bytes"):
+        assert content["metrics"][name] > 0, name
+    assert all(isinstance(value, int | float | None) for value in content["metrics"].values())
+
+
+def test_the_record_says_that_unsir_never_saw_a_forget_sample(tiny: Config) -> None:
+    access = run(tiny).access
+    assert access["declared"] == ["retain_subset"]
+    assert access["forget"] == {"samples": 0, "reads": 0}
+    assert access["retain"]["samples"] == 15 * 9
+    assert access["retain"]["reads"] == 2 * 15 * 9
+
+
+def test_the_speed_up_is_the_ratio_of_the_two_times_and_phases_add_up(tiny: Config) -> None:
+    metrics = run(tiny).metrics
+    assert metrics["speedup_vs_retrain"] == pytest.approx(metrics["retrain_seconds"] / metrics["unlearn_seconds"])
+    phases = sum(metrics[f"{name}_seconds"] for name in ("noise", "impair", "repair"))
+    assert phases <= metrics["unlearn_seconds"] < phases + 0.5
+
+
+def test_the_documentation_names_every_field_of_a_record(tiny: Config) -> None:
+    record = run(tiny)
+    documented = set(re.findall(r"^\| `([^`]+)`", (ROOT / "docs" / "records.md").read_text(), flags=re.M))
+    top = {field.name for field in dataclasses.fields(RunRecord)}
+    phases = {name for name in record.metrics if name.split("_")[0] in ("noise", "impair", "repair")}
+    assert top | (set(record.metrics) - phases) | {"<phase>_seconds", "<phase>_steps"} <= documented
+
+
+def test_the_same_configuration_gives_identical_weights_and_metrics(tiny: Config, tmp_path: Path) -> None:
+    first = run(tiny)
+    again = dataclasses.replace(tiny, outputs=str(tmp_path / "again"))
+    again.store = dataclasses.replace(tiny.store, root=str(tmp_path / "again" / "store"))
+    second = run(again)
+    assert first.fingerprints == second.fingerprints
+    accuracies = {key: value for key, value in first.metrics.items() if "acc_" in key}
+    assert accuracies == {key: second.metrics[key] for key in accuracies}
+
+
+def test_a_finished_run_is_not_done_again(tiny: Config, caplog: pytest.LogCaptureFixture) -> None:
+    run(tiny)
+    before = (tiny.folder / "record.json").stat().st_mtime_ns
+    with caplog.at_level("INFO"):
+        run(tiny)
+    assert "is finished (done): skipped" in caplog.text
+    assert (tiny.folder / "record.json").stat().st_mtime_ns == before
+
+
+def test_a_failure_is_recorded_with_its_traceback_and_tried_again(tiny: Config) -> None:
+    broken = with_method(tiny, Breaks())
+    record = run(broken)
+    assert (record.status, record.reason) == ("failed", "RuntimeError: it broke")
+    assert "in unlearn" in (record.error or "")
+    assert "skipped" not in (run(broken).reason or "")
+
+
+def test_touching_undeclared_data_fails_the_run_by_name(tiny: Config) -> None:
+    record = run(with_method(tiny, Breaks(how="forget_data")))
+    assert record.status == "failed"
+    assert "method 'breaks' asked for forget_data but declares nothing" in (record.reason or "")
+
+
+def test_weights_that_are_nan_are_recorded_as_diverged(tiny: Config) -> None:
+    assert run(with_method(tiny, Breaks(how="nan"))).status == "diverged"
+
+
+def test_a_loss_that_turns_nan_stops_the_run_as_diverged(tiny: Config) -> None:
+    tiny.method.impair.optimizer = "sgd"  # type: ignore[attr-defined]
+    tiny.method.impair.lr = 1e30  # type: ignore[attr-defined]
+    record = run(tiny)
+    assert record.status == "diverged"
+    assert re.search(r"the loss became nan|inf in phase 'impair' at step \d+", record.reason or "")
+    assert record.access["forget"]["samples"] == 0
+
+
+def test_an_interruption_by_the_user_leaves_no_record_and_the_original_is_kept(tiny: Config) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(with_method(tiny, Breaks(how="interrupt")))
+    assert not list(Path(tiny.outputs).rglob("record.json"))
+    assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 1
+
+
+def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        retrain = typed(compose("config", ["method=retrain"])).method
+    record = run(with_method(tiny, retrain))
+    metrics = record.metrics
+    assert metrics["acc_retain_test"] == metrics["retrain_acc_retain_test"]
+    assert metrics["speedup_vs_retrain"] == pytest.approx(1, rel=0.05)
+    assert record.access["retain"] == {"samples": 15 * 9, "reads": 15 * 9 * 2}
+    assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 2
+
+
+def test_saved_weights_are_those_of_the_fingerprint(tiny: Config) -> None:
+    record = run(dataclasses.replace(tiny, save_model=True))
+    assert weights_hash(load_file(tiny.folder / "unlearned.safetensors")) == record.fingerprints["weights"]
+
+
+def test_streamed_images_give_the_result_of_resident_ones(tiny: Config, tmp_path: Path) -> None:
+    resident = run(tiny)
+    streamed = dataclasses.replace(tiny, outputs=str(tmp_path / "streamed"))
+    streamed.hardware = dataclasses.replace(tiny.hardware, data_on="stream")
+    streamed.store = dataclasses.replace(tiny.store, root=str(tmp_path / "streamed" / "store"))
+    assert run(streamed).fingerprints == resident.fingerprints
+
+
+def test_a_record_holds_no_path_of_the_machine_outside_the_configured_ones(tiny: Config) -> None:
+    record = run(tiny)
+    text = json.dumps([record.environment, record.metrics, record.access, record.fingerprints])
+    assert str(ROOT) not in text
+    assert str(Path.home()) not in text
