@@ -54,7 +54,7 @@ def digits(digits_config: Digits) -> DeviceData:
 
 @pytest.fixture
 def make_context(fabric: Fabric, digits: DeviceData) -> Callable[..., RunContext]:
-    """Build a context for the small digits; keyword arguments replace its fields. Curve points land in ``log.points``."""
+    """Build a context for the small digits, its fields replaced by keywords; curve points land in ``log.points``."""
 
     def build(architecture: ModelConfig | None = None, **changes: object) -> RunContext:
         def log(phase: str, step: int, values: dict[str, float]) -> None:

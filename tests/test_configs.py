@@ -21,8 +21,8 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 # What a test machine need not have: these refuse to validate, but compose like the rest.
 ABSENT = {"gpu", "multi_gpu", "mps", "image_folder", "vggface100", "cifar10_jpeg"}
 TINY = [
-    "dataset=digits", "dataset.subset=12", "model=allcnn_slim", "model.width=4", "train.epochs=1", "train.batch_size=32",
-    "tracker=none",
+    "dataset=digits", "dataset.subset=12", "model=allcnn_slim", "model.width=4", "train.epochs=1",
+    "train.batch_size=32", "tracker=none",
 ]  # fmt: skip
 
 

@@ -60,7 +60,9 @@ def fresh_model(context: RunContext) -> nn.Module:
     return context.architecture.initial(context.image_shape, context.num_classes, seed=0)
 
 
-def unlearned(name: str, digits: DeviceData, split: ForgetSplit, context: RunContext) -> tuple[nn.Module, UnlearningData]:
+def unlearned(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> tuple[nn.Module, UnlearningData]:
     method = method_named(name)
     data = UnlearningData(digits, split, method, context.seed)
     return method.unlearn(fresh_model(context), data, context), data

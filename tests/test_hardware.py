@@ -97,7 +97,11 @@ def flags() -> Iterator[None]:
 @pytest.mark.usefixtures("flags")
 def test_each_start_sets_every_flag_whatever_the_run_before_had() -> None:
     def observed() -> tuple[bool, bool, bool]:
-        return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.allow_tf32,
+        )
 
     HardwareConfig(accelerator="cpu", deterministic=False, tf32=True, threads=1).start()
     assert observed() == (False, True, True)
@@ -153,3 +157,8 @@ def test_peak_memory_sees_a_freed_allocation_until_it_is_reset() -> None:
     memory.reset()
     assert 190 * MEGABYTE < peak - before < 260 * MEGABYTE
     assert memory.read() < peak - 150 * MEGABYTE
+
+
+def test_half_precision_with_a_scaler_is_refused_on_a_cpu() -> None:
+    [line] = HardwareConfig(accelerator="cpu", precision="16-mixed").check("hardware")
+    assert line.startswith("hardware.precision=16-mixed: needs a GPU")

@@ -10,14 +10,83 @@ FILES = sorted([*(ROOT / "unsir_bench").rglob("*.py"), *(ROOT / "baselines").rgl
 
 # Package or module -> what it must not import. Longest matching name decides.
 FORBIDDEN = {
-    "unsir_bench.data": {"unlearning", "training", "context", "runner", "report", "metrics", "models", "config", "records"},
-    "unsir_bench.models": {"unlearning", "training", "context", "runner", "report", "metrics", "data", "config", "records"},
-    "unsir_bench.metrics": {"unlearning", "training", "context", "runner", "report", "models", "config", "records", "store"},
-    "unsir_bench.store": {"unlearning", "training", "context", "runner", "report", "metrics", "models", "config", "records"},
-    "unsir_bench.records": {"unlearning", "training", "context", "runner", "report", "metrics", "models", "config", "data"},
-    "unsir_bench.seeding": {"unlearning", "training", "context", "runner", "report", "metrics", "models", "config", "data"},
+    "unsir_bench.data": {
+        "unlearning",
+        "training",
+        "context",
+        "runner",
+        "report",
+        "metrics",
+        "models",
+        "config",
+        "records",
+    },
+    "unsir_bench.models": {
+        "unlearning",
+        "training",
+        "context",
+        "runner",
+        "report",
+        "metrics",
+        "data",
+        "config",
+        "records",
+    },
+    "unsir_bench.metrics": {
+        "unlearning",
+        "training",
+        "context",
+        "runner",
+        "report",
+        "models",
+        "config",
+        "records",
+        "store",
+    },
+    "unsir_bench.store": {
+        "unlearning",
+        "training",
+        "context",
+        "runner",
+        "report",
+        "metrics",
+        "models",
+        "config",
+        "records",
+    },
+    "unsir_bench.records": {
+        "unlearning",
+        "training",
+        "context",
+        "runner",
+        "report",
+        "metrics",
+        "models",
+        "config",
+        "data",
+    },
+    "unsir_bench.seeding": {
+        "unlearning",
+        "training",
+        "context",
+        "runner",
+        "report",
+        "metrics",
+        "models",
+        "config",
+        "data",
+    },
     "unsir_bench.training": {"unlearning", "runner", "report", "metrics", "config", "records", "store", "tracking"},
-    "unsir_bench.unlearning": {"runner", "report", "metrics", "config", "records", "store", "tracking", "reference_models"},
+    "unsir_bench.unlearning": {
+        "runner",
+        "report",
+        "metrics",
+        "config",
+        "records",
+        "store",
+        "tracking",
+        "reference_models",
+    },
     "unsir_bench.reference_models": {"unlearning", "runner", "report", "metrics", "config", "records", "tracking"},
     "unsir_bench.report": {"runner", "unlearning", "training", "models", "data", "config", "store", "reference_models"},
     "unsir_bench.runner": {"cli", "report"},
@@ -62,7 +131,9 @@ def forbidden_for(module: str) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_module_imports_what_lies_above_it(path: Path) -> None:
     banned = {f"unsir_bench.{name}" for name in forbidden_for(module_name(path))}
-    broken = {name for name in imports_at_run_time(path) for rule in banned if name == rule or name.startswith(f"{rule}.")}
+    broken = {
+        name for name in imports_at_run_time(path) for rule in banned if name == rule or name.startswith(f"{rule}.")
+    }
     assert not broken, f"{module_name(path)} must not import {sorted(broken)}"
 
 

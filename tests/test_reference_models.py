@@ -87,13 +87,8 @@ def test_retraining_sees_retain_samples_alone(
 ) -> None:
     trained = references.retrained(split, make_context())
     assert trained.manifest["samples"] == RECIPE.epochs * len(split.retain_train)
-    assert trained.manifest["description"]["samples"] == references_hash(references, split, make_context())
-    assert 0 not in trained.logits["test"].argmax(1)
-
-
-def references_hash(references: ReferenceModels, split: ForgetSplit, context: RunContext) -> str:
-    view = references.data.view("train", split.retain_train)
-    return references._description(view, context)["samples"]
+    # A class that training never met is never predicted.
+    assert not set(trained.logits["test"].argmax(1).tolist()) & {0, 4}
 
 
 def test_original_and_retrained_begin_with_the_same_weights(

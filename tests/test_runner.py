@@ -31,8 +31,7 @@ TINY = [
 def tiny(tmp_path: Path) -> Config:
     """UNSIR on a handful of digits, all outputs in a temporary folder."""
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(compose("config", [*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
-    return config
+        return typed(compose("config", [*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
 
 
 def with_method(config: Config, method: UnlearningMethod) -> Config:
@@ -66,7 +65,17 @@ def test_a_record_has_every_field_that_later_work_relies_on(tiny: Config) -> Non
     record = run(tiny)
     content = json.loads((tiny.folder / "record.json").read_text())
     assert record.status == content["status"] == "done"
-    for key in ("schema_version", "run_id", "method", "dataset", "model", "forget_classes", "seed", "config", "environment"):
+    for key in (
+        "schema_version",
+        "run_id",
+        "method",
+        "dataset",
+        "model",
+        "forget_classes",
+        "seed",
+        "config",
+        "environment",
+    ):
         assert content[key] not in (None, ""), key
     names = [f"{prefix}acc_{kind}_{split}" for prefix in ("", "original_", "retrain_") for kind in ("retain", "forget")
              for split in ("test", "train")]  # fmt: skip

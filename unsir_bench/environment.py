@@ -15,7 +15,7 @@ import psutil
 import torch
 
 PACKAGES = (
-    "torch", "torchvision", "timm", "lightning-fabric", "torchmetrics", "hydra-core", "omegaconf", "wandb", "pandas",
+    "torch", "torchvision", "timm", "lightning-fabric", "hydra-core", "omegaconf", "wandb", "pandas",
     "numpy", "scikit-learn", "safetensors", "pillow",
 )  # fmt: skip
 PROJECT = Path(__file__).resolve().parent.parent

@@ -46,6 +46,8 @@ class HardwareConfig:
         if available.get(chosen, 1) == 0:
             here = ", ".join(name for name, count in available.items() if count)
             yield f"{key}.accelerator={self.accelerator}: this machine has none; it has {here} (or: hardware=auto)"
+        elif self.precision == "16-mixed" and chosen == "cpu":
+            yield f"{key}.precision=16-mixed: needs a GPU; a CPU offers bf16-mixed, and 32-true is faster on most"
         elif self.devices > available.get(chosen, self.devices):
             yield f"{key}.devices={self.devices}: this machine has {available[chosen]} of kind {chosen}"
 

@@ -18,7 +18,7 @@ from unsir_bench.errors import Diverged
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
 from unsir_bench.inference import predict_splits
-from unsir_bench.models.model import state_to_cpu
+from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.store import Entry, Store, TrainingCheckpoint, content_key
 from unsir_bench.training import EpochBatches, FitState, Recipe, fit
 
@@ -148,6 +148,9 @@ class ReferenceModels:
             "peak_memory_bytes": memory.read(),
             "description": self._description(view, context),
         }
+        if not has_finite_weights(model):
+            checkpoint.discard()
+            raise Diverged(role, done.steps, float("nan"))
         logits = predict_splits(model, self.data, context, role)
         if context.fabric.is_global_zero:
             self.store.write(key, {WEIGHTS: state_to_cpu(model), LOGITS: logits}, manifest)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -81,7 +80,8 @@ class TrainingCheckpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
+        # Only the process that holds the entry's lock writes, so what a killed one left under this name is replaced.
+        partial = self._path.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self._path)
 
@@ -125,6 +125,8 @@ class Store:
         """Write an entry whole; call with its lock held."""
         models = self.root / "models"
         models.mkdir(parents=True, exist_ok=True)
+        for abandoned in models.glob(f".{key}-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         building = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=models))
         try:
             for name, tensors in files.items():

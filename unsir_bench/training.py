@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
+from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from unsir_bench.context import RunContext
-from unsir_bench.data.batches import Augmentation, Batch, DataView
+from unsir_bench.data.batches import Augmentation, Batch, DataView, batch_sizes
 from unsir_bench.errors import Diverged
 from unsir_bench.field_checks import choice, neutral, number
 from unsir_bench.hardware import synchronise
@@ -76,7 +77,7 @@ class EpochBatches:
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
-        return math.ceil(self.samples / self.batch_size)
+        return len(batch_sizes(self.samples, self.batch_size))
 
 
 @dataclass
@@ -235,7 +236,8 @@ def fit(
     keeper = checkpoint or NoCheckpoint()
     plain = optimizer_for(model, recipe, context)
     schedule = Schedule(plain, recipe, recipe.epochs * batches.steps)
-    state = _resumed(keeper.load(), model, plain, schedule)
+    precision = context.fabric.strategy.precision
+    state = _resumed(keeper.load(), model, plain, schedule, precision)
     if context.compiled:
         model.compile()
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
@@ -245,7 +247,7 @@ def fit(
         while state.epoch < recipe.epochs:
             session.epoch(batches, task)
             if context.fabric.is_global_zero:
-                keeper.save(_snapshot(state, model, plain, schedule))
+                keeper.save(_snapshot(state, model, plain, schedule, precision))
     context.steps[phase] += state.steps
     return state
 
@@ -265,7 +267,7 @@ class _Session:
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch; its seconds go to the state."""
         started = self._now()
-        losses = LossLog(self.phase, self.state.steps, self.context)
+        losses = LossLog(self.phase, self.context.steps[self.phase] + self.state.steps, self.context)
         self.model.train()
         for images, labels in batches.of_epoch(self.state.epoch):
             losses.add(self._step(images, labels))
@@ -312,22 +314,28 @@ class _Session:
 
 
 def _snapshot(
-    state: FitState, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+    state: FitState, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision
 ) -> dict[str, Any]:
     return {
         "progress": asdict(state),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
+        "precision": precision.state_dict(),
     }
 
 
 def _resumed(
-    saved: dict[str, Any] | None, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule
+    saved: dict[str, Any] | None,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    precision: Precision,
 ) -> FitState:
     if saved is None:
         return FitState()
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     schedule.load_state_dict(saved["schedule"])
+    precision.load_state_dict(saved["precision"])
     return FitState(**saved["progress"])

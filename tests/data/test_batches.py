@@ -19,6 +19,7 @@ from unsir_bench.data.batches import (
     ResidentImages,
     StreamedImages,
     Usage,
+    batch_sizes,
     first_or_random_per_class,
 )
 from unsir_bench.data.dataset import ImageData, LabelledImages
@@ -140,13 +141,13 @@ def test_every_shift_is_equally_likely():
 
 
 def test_a_flip_mirrors_left_and_right_in_about_half_of_the_images():
-    images = random_images(400)
+    images = random_images(4000)
     flipped = Augmentation(flip=True)(images, seeded(3))
     mirrored = images.numpy()[:, :, :, ::-1]
     same = (flipped.numpy() == images.numpy()).all(axis=(1, 2, 3))
     turned = (flipped.numpy() == mirrored).all(axis=(1, 2, 3))
     assert np.all(same ^ turned)
-    assert abs(int(turned.sum()) - 200) < 4 * math.sqrt(400 / 4)
+    assert abs(int(turned.sum()) - 2000) < 4 * math.sqrt(4000 / 4)
 
 
 def test_augmentation_does_not_touch_its_input():
@@ -365,3 +366,11 @@ def test_random_reaches_every_sample_of_a_class():
     draws = seeded(0)
     seen = {index for _ in range(60) for index in first_or_random_per_class(labels, 3, "random", draws).tolist()}
     assert seen == set(range(20))
+
+
+@pytest.mark.parametrize(
+    ("samples", "size", "expected"),
+    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1]), (5, 4, [5]), (3, 1, [1, 1, 1]), (0, 4, [])],
+)
+def test_a_remainder_of_one_sample_joins_the_batch_before_it(samples: int, size: int, expected: list[int]) -> None:
+    assert batch_sizes(samples, size) == expected

@@ -145,8 +145,7 @@ def spoiled(content: bytes, how: str) -> bytes:
     if how == "cut short":
         return content[: len(content) // 2]
     if how == "garbled":
-        middle = len(content) // 2
-        return content[:middle] + bytes(255 - byte for byte in content[middle : middle + 40]) + content[middle + 40 :]
+        return content[:10] + b"\xff" + content[11:]  # the compressed stream starts after ten bytes of header
     if how == "no gzip":
         return b"<html>404</html>"
     wrong = {"labels in place of images": idx(FASHION["train"][1]), "an empty file inside": b""}

@@ -51,6 +51,18 @@ def _random_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor
     return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def batch_sizes(samples: int, batch_size: int) -> list[int]:
+    """How many samples each batch of a pass holds.
+
+    A remainder of one sample joins the batch before it: batch normalisation cannot train on a single value.
+    """
+    full, rest = divmod(samples, batch_size)
+    sizes = [batch_size] * full + ([rest] if rest else [])
+    if len(sizes) > 1 and rest == 1:
+        sizes[-2:] = [batch_size + 1]
+    return sizes
+
+
 class ImageStore(Protocol):
     """Where a split's images live."""
 
@@ -190,7 +202,7 @@ class DataView:
         if len(self) == 0:
             return  # torch splits nothing into one empty piece
         positions = torch.arange(len(self)) if order is None else torch.randperm(len(self), generator=order)
-        pieces = [self.indices[piece] for piece in positions.split(batch_size)]
+        pieces = [self.indices[piece] for piece in positions.split(batch_sizes(len(self), batch_size))]
         for piece, images in zip(pieces, self._store.prefetched(pieces), strict=True):
             yield self._finished(images, piece, augment, order)
 

@@ -31,6 +31,7 @@ class ResNet18(ModelConfig):
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
         if self.pretrained:
+            _require_colour(image_shape)
             model = _with_imagenet_weights(zoo.resnet18, zoo.ResNet18_Weights.IMAGENET1K_V1, "resnet18")
             model.fc = nn.Linear(model.fc.in_features, num_classes)
         else:
@@ -93,13 +94,13 @@ class MobileNetV2(ModelConfig):
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
         if self.pretrained:
+            _require_colour(image_shape)
             model = _with_imagenet_weights(zoo.mobilenet_v2, zoo.MobileNet_V2_Weights.IMAGENET1K_V1, "mobilenet_v2")
             model.classifier[1] = nn.Linear(model.last_channel, num_classes)
         else:
             model = zoo.mobilenet_v2(num_classes=num_classes, width_mult=self.width_mult)
-        first = model.features[0][0]
         if image_shape[0] != 3:
-            model.features[0][0] = nn.Conv2d(image_shape[0], first.out_channels, 3, stride=2, padding=1, bias=False)
+            model.features[0][0] = _stem_convolution(image_shape[0], model.features[0][0].out_channels, 3, stride=2)
         if self.stem == "cifar":
             model.features[0][0].stride = (1, 1)
             model.features[2].conv[1][0].stride = (1, 1)
@@ -112,6 +113,14 @@ class MobileNetV2(ModelConfig):
         yield from super().check(key)
         if self.pretrained and self.width_mult != 1.0:
             yield f"{key}.pretrained=true: torchvision's weights fit width_mult=1 only"
+
+
+def _require_colour(image_shape: ImageShape) -> None:
+    if image_shape[0] != 3:
+        raise PretrainedWeightsError(
+            f"model.pretrained=true: the weights are for 3 colour channels, the images have {image_shape[0]}; "
+            "dataset.color=rgb repeats a grey channel three times"
+        )
 
 
 def _with_imagenet_weights(build: Any, weights: Any, name: str) -> Any:

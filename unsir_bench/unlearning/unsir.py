@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unsir_bench.context import RunContext
-from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.data.batches import Batch, DataView, batch_sizes
 from unsir_bench.field_checks import choice, number
 from unsir_bench.training import EpochBatches, LossLog, Recipe, fit
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
@@ -108,6 +108,7 @@ def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext) -> T
     noise = _initial_noise(config, context)
     groups = [torch.arange(len(classes))] if config.classes_together else list(torch.arange(len(classes)).split(1))
     losses = LossLog("noise", 0, context)
+    context.seed_everything("noise", "dropout")
     progress = context.progress.task("noise", config.steps * len(groups), "steps")
     with frozen(model, training=config.batchnorm == "train"), progress as task:
         for group in groups:
@@ -201,7 +202,7 @@ def mixed_batches(
     def of_epoch(epoch: int) -> Iterator[Batch]:
         context.seed_everything(role, "dropout", epoch)
         order = context.generator(role, "order", epoch)
-        for piece in torch.randperm(total, generator=order).split(recipe.batch_size):
+        for piece in torch.randperm(total, generator=order).split(batch_sizes(total, recipe.batch_size)):
             from_noise = piece[piece < noise_count].remainder(len(noise_labels)).to(context.device)
             images, labels = retain.fetch(
                 piece[piece >= noise_count] - noise_count, augment=recipe.augment, order=order

@@ -1,0 +1,198 @@
+"""The command as a user gives it: exit status, tables, interruption and resumption, launchers, Weights & Biases."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from wandb.proto import wandb_internal_pb2
+
+COMMAND = [sys.executable, "-m", "unsir_bench"]
+TINY = [
+    "dataset.subset=15", "model.width=4", "train.epochs=2", "tracker=none",
+]  # fmt: skip
+PLACES = ("joblib", "submitit_local")
+
+
+def arguments(folder: Path, *overrides: str) -> list[str]:
+    """The command with all its outputs in a folder."""
+    return [*COMMAND, *TINY, f"outputs={folder}", f"store.root={folder}/store", *overrides]
+
+
+def command(folder: Path, *overrides: str, status: int = 0) -> str:
+    """Run the command line; returns what it printed."""
+    done = subprocess.run(arguments(folder, *overrides), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def records(folder: Path) -> dict[str, dict]:
+    """The records below a folder, by run id."""
+    found = [json.loads(path.read_text()) for path in folder.glob("*/*/record.json")]
+    return {record["run_id"]: record for record in found}
+
+
+def comparable(found: dict[str, dict]) -> dict[str, object]:
+    """What must not depend on how or when a run was made: no times, no memory."""
+    return {
+        run_id: (
+            record["status"],
+            record["fingerprints"],
+            record["access"],
+            {key: value for key, value in record["metrics"].items() if "acc_" in key or key.endswith("_steps")},
+        )
+        for run_id, record in found.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def basic_sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """UNSIR and retrain by Hydra's basic launcher: the folder and what was printed."""
+    folder = tmp_path_factory.mktemp("basic")
+    return folder, command(folder, "-m", "method=unsir,retrain")
+
+
+def test_a_sweep_ends_with_the_comparison_table_and_the_paths_of_what_it_wrote(basic_sweep: tuple[Path, str]) -> None:
+    folder, printed = basic_sweep
+    assert "A_Df %" in printed and "speed-up" in printed
+    for name in ("table.md", "results.csv"):
+        assert f"written: {folder}/runs/{name}" in printed
+        assert (folder / "runs" / name).exists()
+    assert {record["method"] for record in records(folder).values()} == {"unsir", "retrain"}
+
+
+def test_each_reference_was_trained_once_in_a_sweep(basic_sweep: tuple[Path, str]) -> None:
+    folder, printed = basic_sweep
+    assert printed.count("training the original model") == 1
+    assert printed.count("training the retrain model") == 1
+    assert len(list((folder / "store" / "models").iterdir())) == 2
+
+
+def test_the_same_sweep_again_skips_every_finished_run(basic_sweep: tuple[Path, str]) -> None:
+    folder, _ = basic_sweep
+    before = comparable(records(folder))
+    printed = command(folder, "-m", "method=unsir,retrain")
+    assert printed.count("is finished (done): skipped") == 2
+    assert "training the" not in printed
+    assert comparable(records(folder)) == before
+
+
+@pytest.mark.parametrize("launcher", PLACES)
+def test_other_launchers_give_the_records_of_the_basic_one(
+    launcher: str, basic_sweep: tuple[Path, str], tmp_path: Path
+) -> None:
+    command(tmp_path, "-m", "method=unsir,retrain", f"hydra/launcher={launcher}")
+    assert comparable(records(tmp_path)) == comparable(records(basic_sweep[0]))
+
+
+def test_one_bad_job_does_not_stop_the_others_and_the_status_is_1(tmp_path: Path) -> None:
+    printed = command(tmp_path, "-m", "method=original", "forget.classes=[0],[0,0]", status=1)
+    found = records(tmp_path)
+    assert sorted(record["status"] for record in found.values()) == ["done", "failed"]
+    assert "class 0 (0) is given twice" in printed
+    assert "Traceback" not in printed
+    failed = next(record["run_id"] for record in found.values() if record["status"] == "failed")
+    assert f"failed: {failed}" in printed
+
+
+def test_a_run_killed_while_training_resumes_and_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    longer = ["method=original", "train.epochs=60", "dataset.subset=100"]
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(arguments(killed, *longer), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    kill_once(process, killed / "store" / "in_progress")
+    assert records(killed) == {}
+    printed = command(killed, *longer)
+    assert "resuming an interrupted training" in printed
+    command(tmp_path / "undisturbed", *longer)
+    assert comparable(records(killed)) == comparable(records(tmp_path / "undisturbed"))
+    assert not list((killed / "store" / "in_progress").iterdir())
+
+
+def kill_once(process: subprocess.Popen[str], in_progress: Path) -> None:
+    """SIGKILL a process as soon as it has saved a checkpoint."""
+    deadline = time.monotonic() + 120
+    while not list(in_progress.glob("*.pt")):
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        arguments(tmp_path, "train.epochs=2000"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "store" / "in_progress").glob("*.pt")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert records(tmp_path) == {}
+    assert not (tmp_path / "store" / "models").exists()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_wandb_works_offline_and_holds_the_metrics_of_the_record(tmp_path: Path) -> None:
+    command(tmp_path, "tracker=wandb_offline")
+    record = next(iter(records(tmp_path).values()))
+    [log] = tmp_path.glob("*/*/wandb/offline-run-*/run-*.wandb")
+    assert record["run_id"] in log.name
+    summary, curves, finished = read_offline_run(log)
+    for name, value in record["metrics"].items():
+        assert summary[name] == pytest.approx(value), name
+    assert {"original/loss", "noise/loss", "impair/loss", "repair/loss"} <= curves
+    assert finished
+
+
+def read_offline_run(path: Path) -> tuple[dict[str, object], set[str], bool]:
+    """Summary values, names of logged curves, and whether the run was finished, from a file of Weights & Biases."""
+    summary: dict[str, object] = {}
+    curves: set[str] = set()
+    finished = False
+    for content in leveldb_log(path.read_bytes()[7:]):
+        entry = wandb_internal_pb2.Record()
+        entry.ParseFromString(content)
+        for item in entry.summary.update:
+            summary[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+        curves |= {item.key or ".".join(item.nested_key) for item in entry.history.item}
+        finished |= entry.WhichOneof("record_type") == "exit"
+    return summary, curves, finished
+
+
+def leveldb_log(content: bytes) -> Iterator[bytes]:
+    """The entries of a LevelDB log: blocks of 32 KiB whose pieces are full (1), first (2), middle (3) or last (4)."""
+    header, block, at, whole = 7, 32768, 0, b""
+    while at + header <= len(content):
+        # The file's own 7-byte header counts as part of the first block.
+        room = block - (at + 7) % block
+        if room < header:
+            at += room
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + header])
+        whole += content[at + header : at + header + length]
+        at += header + length
+        if kind in (1, 4):
+            yield whole
+            whole = b""
+
+
+def test_two_processes_of_one_run_share_its_batches(tmp_path: Path) -> None:
+    both = ["dataset.subset=60", "train.epochs=6", "model.width=8"]
+    command(tmp_path / "one", *both)
+    command(tmp_path / "two", *both, "hardware.devices=2")
+    [one], [two] = (list(records(tmp_path / name).values()) for name in ("one", "two"))
+    assert two["status"] == "done"
+    assert two["access"] == one["access"]
+    assert two["metrics"]["original_acc_retain_test"] == pytest.approx(
+        one["metrics"]["original_acc_retain_test"], abs=0.1
+    )
+    assert one["metrics"]["original_acc_retain_test"] > 0.5
