@@ -273,3 +273,15 @@ def test_a_network_gets_the_layout_of_the_run(references: ReferenceModels, make_
     network = references.network(references.original(context), context)
     weight: Tensor = network.get_submodule("features.3.0").weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_blown_up_by_the_very_last_step_are_never_kept(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    # One step in all: its loss is finite, what it leaves behind is not.
+    references.recipe = Recipe(epochs=1, batch_size=1000, optimizer="sgd", lr=1e38, weight_decay=1e10)
+    context = make_context()
+    with pytest.raises(Diverged):
+        references.original(context)
+    assert references.store.find(references.key(references.data.view("train"), context)) is None
+    assert not list(references.store.root.rglob("*.pt"))
