@@ -20,9 +20,10 @@ TINY = [
 PLACES = ("joblib", "submitit_local")
 
 
-def arguments(folder: Path, *overrides: str) -> list[str]:
-    """The command with all its outputs in a folder."""
-    return [*COMMAND, *TINY, f"outputs={folder}", f"store.root={folder}/store", *overrides]
+def arguments(folder: Path, *given: str) -> list[str]:
+    """The command with all its outputs in a folder; what is given comes last, but for -m, which comes first."""
+    flags, overrides = ([word for word in given if (word == "-m") is flag] for flag in (True, False))
+    return [*COMMAND, *flags, *TINY, f"outputs={folder}", f"store.root={folder}/store", *overrides]
 
 
 def command(folder: Path, *overrides: str, status: int = 0) -> str:
@@ -102,7 +103,7 @@ def test_one_bad_job_does_not_stop_the_others_and_the_status_is_1(tmp_path: Path
 
 
 def test_a_run_killed_while_training_resumes_and_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    longer = ["method=original", "train.epochs=60", "dataset.subset=100"]
+    longer = ["method=original", "train.epochs=40", "dataset.subset=30"]
     killed = tmp_path / "killed"
     process = subprocess.Popen(arguments(killed, *longer), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     kill_once(process, killed / "store" / "in_progress")

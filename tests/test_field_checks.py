@@ -38,7 +38,7 @@ def test_defaults_have_no_problem():
 @pytest.mark.parametrize(
     ("limits", "inside", "outside"),
     [
-        ({"above": 0}, [1e-9, 5, math.inf], [0, -1]),
+        ({"above": 0}, [1e-9, 5], [0, -1, math.inf]),
         ({"at_least": 0}, [0, 0.0, 5], [-1e-9]),
         ({"below": 1}, [0.999, -5], [1, 1.0, 2]),
         ({"at_most": 1}, [1, 1.0, -5], [1.0001]),

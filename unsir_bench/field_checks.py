@@ -29,9 +29,10 @@ class Range:
         """Say what is wrong with ``value``, or return None."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "must be a number"
+        if not math.isfinite(value):
+            return "must be a finite number"
         inside = (
-            not math.isnan(value)
-            and (self.above is None or value > self.above)
+            (self.above is None or value > self.above)
             and (self.at_least is None or value >= self.at_least)
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)

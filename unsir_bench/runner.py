@@ -47,6 +47,8 @@ def run(config: Config) -> RunRecord:
     tracker = Tracker(None)
     try:
         class_names = validate(config)
+        record.forget_classes = list(config.forget.resolve(class_names, config.seed))
+        record.forget_names = [class_names[index] for index in record.forget_classes]
         tracker = start_tracker(
             config.tracker, config.folder, config.run_id, config.sweep, config.method.name, config.as_plain()
         )
@@ -100,11 +102,7 @@ def _forget_and_evaluate(
     progress = Progress()
     images = _loaded(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
-    split = ForgetSplit.of(
-        data.labels("train"), data.labels("test"), config.forget.resolve(class_names, config.seed), len(class_names)
-    )
-    record.forget_classes = list(split.classes)
-    record.forget_names = [class_names[index] for index in split.classes]
+    split = ForgetSplit.of(data.labels("train"), data.labels("test"), record.forget_classes, len(class_names))
     references = ReferenceModels(Store(Path(config.store.root)), config.train, data, config.numerics)
     context = RunContext(
         fabric=fabric,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unsir_bench.data.batches import DataView, ImageStore, Normalisation, ResidentImages, StreamedImages, Usage
 from unsir_bench.data.dataset import DatasetConfig, ImageData
+from unsir_bench.errors import ConfigError
 from unsir_bench.hardware import HardwareConfig
 
 SplitName = Literal["train", "test"]
@@ -27,6 +28,11 @@ class DeviceData:
         channels_last: bool,
     ):
         self.image_shape = data.image_shape
+        channels = data.image_shape[0]
+        if len(dataset.mean) not in (1, channels):
+            raise ConfigError(
+                [f"dataset.mean={dataset.mean}: the images have {channels} channel(s); give that many or 1"]
+            )
         self.class_names = data.class_names
         self.fingerprint = data.fingerprint
         self.normalisation = Normalisation(tuple(dataset.mean), tuple(dataset.std), channels_last)

@@ -238,6 +238,7 @@ class VggFace100(ImageFolder):
         return _listed_tree(str(root), chosen, self.test_share, self.split_seed)
 
 
+@lru_cache(maxsize=8)
 def _identities(root: Path, least: int) -> list[str]:
     return [name for name in _class_folders(root) if len(_files(root, root / name, 0)) >= least]
 

@@ -19,8 +19,6 @@ GROUP = ["dataset", "model", "forget", "method"]
 SHOWN = {
     "acc_forget_test": ("A_Df %", 100.0),
     "acc_retain_test": ("A_Dr %", 100.0),
-    "original_acc_retain_test": ("original A_Dr %", 100.0),
-    "retrain_acc_retain_test": ("retrain A_Dr %", 100.0),
     "unlearn_seconds": ("seconds", 1.0),
     "speedup_vs_retrain": ("speed-up", 1.0),
 }
@@ -35,7 +33,7 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             "run_id": record.run_id,
             "dataset": record.dataset,
             "model": record.model,
-            "forget": f"{record.forget_set} {{{', '.join(map(str, record.forget_classes))}}}",
+            "forget": _forget_label(record),
             "method": record.method,
             "seed": record.seed,
             "status": record.status,
@@ -46,6 +44,31 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         for record in records
     ]
     return pd.DataFrame(rows)
+
+
+def _forget_label(record: RunRecord) -> str:
+    """The forget set in words; classes drawn anew for each seed are one set of their number."""
+    drawn = record.config.get("forget", {}).get("random_k")
+    return f"{record.forget_set} ({drawn})" if drawn else _with_classes(record)
+
+
+def _with_classes(record: RunRecord) -> str:
+    return f"{record.forget_set} {{{', '.join(map(str, record.forget_classes))}}}"
+
+
+def with_references(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add original and retrained models as rows where they were not swept as methods: every run measured both."""
+    swept = {tuple(key) for key in runs[GROUP].itertuples(index=False)}
+    added = {}
+    for row in runs[runs["status"] == "done"].to_dict("records"):
+        for method, seconds, speedup in (("original", None, None), ("retrain", row.get("retrain_seconds"), 1.0)):
+            metrics = {name: row.get(f"{method}_{name}") for name in ("acc_forget_test", "acc_retain_test")}
+            place = (*(row[name] for name in GROUP[:-1]), method)
+            if place not in swept and None not in metrics.values():
+                costs = {"unlearn_seconds": seconds, "speedup_vs_retrain": speedup}
+                identity = {**dict(zip(GROUP, place, strict=True)), "seed": row["seed"], "status": "done"}
+                added[place, row["seed"]] = {**identity, **metrics, **costs}
+    return pd.concat([runs, pd.DataFrame(list(added.values()))]) if added else runs
 
 
 def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
@@ -59,9 +82,9 @@ def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
 
 def summary(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """One row of words per data set, model, forget set and method: mean ± 95 % interval over seeds, with n."""
-    runs = frame(records)
-    if runs.empty:
+    if not records:
         return []
+    runs = with_references(frame(records))
     rows = []
     for key, group in sorted(runs.groupby(GROUP, sort=False), key=lambda item: _position(item[0])):
         done = group[group["status"] == "done"]
@@ -73,6 +96,8 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, str]]:
         others = group[group["status"] != "done"]["status"].value_counts()
         cells["not done"] = ", ".join(f"{count} {status}" for status, count in others.items())
         rows.append(cells)
+    if not any(row["not done"] for row in rows):
+        rows = [{name: cell for name, cell in row.items() if name != "not done"} for row in rows]
     return rows
 
 
@@ -120,7 +145,10 @@ def write_sweep_table(folder: Path) -> list[Path]:
     if not records:
         return []
     rows = summary(records)
-    print_rows(rows, f"{folder.name}: mean ± 95 % interval over seeds, test data")
+    same = [name for name in ("dataset", "model") if len({row[name] for row in rows}) == 1]
+    title = " ".join([f"{folder.name}:", *(f"{name} {rows[0][name]}," for name in same)])
+    shown = [{name: cell for name, cell in row.items() if name not in same} for row in rows]
+    print_rows(shown, f"{title} test data, mean ± 95 % interval over n seeds")
     written = [folder / "table.md", folder / "results.csv"]
     write_whole(written[0], markdown(rows))
     write_whole(written[1], frame(records).to_csv(index=False))
@@ -136,7 +164,7 @@ def job_rows(record: RunRecord) -> Iterator[dict[str, str]]:
         cells = {"model": title}
         for name in ("forget_test", "retain_test", "forget_train", "retain_train"):
             kind, split = name.split("_")
-            value = record.metrics[f"{prefix}acc_{name}"]
-            cells[f"A_D{kind[0]} {split} %"] = f"{100 * float(value or 0):.2f}"
+            value = record.metrics.get(f"{prefix}acc_{name}")
+            cells[f"A_D{kind[0]} {split} %"] = "–" if value is None else f"{100 * value:.2f}"
         cells["seconds"] = "–" if seconds is None else f"{seconds:.2f}"
         yield cells
