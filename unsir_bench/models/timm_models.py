@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import timm
 from torch import nn
 
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
@@ -45,6 +44,8 @@ class TimmModel(ModelConfig):
             ) from error
 
     def _create(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        import timm  # a second's import that other models need not pay
+
         arguments = {
             "in_chans": image_shape[0],
             "num_classes": num_classes,
@@ -63,6 +64,8 @@ class TimmModel(ModelConfig):
         return model.get_classifier()  # type: ignore[operator,no-any-return]
 
     def check(self, key: str) -> Iterator[str]:
+        import timm
+
         yield from super().check(key)
         if not timm.is_model(self.arch.split(".")[0]):
             close = nearest(self.arch, timm.list_models())
