@@ -190,3 +190,19 @@ def test_a_record_holds_no_path_of_the_machine_outside_the_configured_ones(tiny:
     text = json.dumps([record.environment, record.metrics, record.access, record.fingerprints])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
+
+
+def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_null(tiny: Config) -> None:
+    quick = dataclasses.replace(tiny, retrain_reference=False)
+    record = run(quick)
+    assert record.status == "done" and record.run_id != tiny.run_id
+    assert record.metrics["retrain_acc_forget_test"] is record.metrics["speedup_vs_retrain"] is None
+    assert record.metrics["acc_forget_test"] is not None
+    assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 1
+
+
+def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Config) -> None:
+    reference = run(tiny)
+    record = run(dataclasses.replace(tiny, retrain_reference=False))
+    assert record.fingerprints == reference.fingerprints
+    assert record.metrics["retrain_acc_retain_test"] == reference.metrics["retrain_acc_retain_test"]

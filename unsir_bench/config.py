@@ -45,6 +45,7 @@ class Config:
     sweep: str = neutral("runs")
     outputs: str = neutral("multirun_outputs")
     save_model: bool = neutral(False)
+    retrain_reference: bool = True
 
     @property
     def channels_last(self) -> bool:
@@ -61,6 +62,8 @@ class Config:
     def run_id(self) -> str:
         """A readable name with a hash of everything that affects the result (not paths, tracker or thread counts)."""
         parts = {name: identity(getattr(self, name)) for name in ("dataset", "model", "method", "train", "forget")}
+        if not self.retrain_reference:
+            parts["retrain_reference"] = False
         digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
         words = (self.method.name, self.dataset.name, self.model.name, self.forget.name, f"s{self.seed}", digest[:10])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)

@@ -56,7 +56,7 @@ class RunRecord:
     forget_names: list[str] = field(default_factory=list)
     metrics: dict[str, float | int | None] = field(default_factory=dict)
     access: dict[str, Any] = field(default_factory=dict)
-    fingerprints: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, str | None] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = field(default_factory=utc_now)
     finished: str = ""

@@ -80,6 +80,11 @@ class ReferenceModels:
         """The model trained on the retain samples alone, from the original's initial weights: the gold standard."""
         return self._trained_on(self.data.view("train", split.retain_train), "retrain", context)
 
+    def retrained_if_present(self, split: ForgetSplit, context: RunContext) -> TrainedModel | None:
+        """The retrained model where the store has it; nothing is trained."""
+        entry = self.store.find(self.key(self.data.view("train", split.retain_train), context))
+        return TrainedModel.of(entry) if entry is not None else None
+
     def __call__(self, view: DataView, context: RunContext) -> nn.Module:
         """Serve a method that trains from scratch: the time it took is booked, wherever the model came from."""
         with context.clock.paused():

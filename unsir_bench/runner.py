@@ -119,14 +119,15 @@ def _forget_and_evaluate(
     )
     original = references.original(context)
     model = _unlearned(config, references, original, data, split, context, tracker, record)
-    retrained = references.retrained(split, context)
+    wanted = references.retrained if config.retrain_reference else references.retrained_if_present
+    retrained = wanted(split, context)
     record.metrics |= _accuracies(model, original, retrained, data, split, context, config.method.name)
     record.metrics |= _costs(context, retrained)
     record.fingerprints = {
         "data": data.fingerprint,
         "split": split.fingerprint,
         "original": original.key,
-        "retrain": retrained.key,
+        "retrain": retrained.key if retrained else None,
         "weights": weights_hash(state_to_cpu(model)),
     }
     if config.save_model and fabric.is_global_zero:
@@ -164,28 +165,29 @@ def _unlearned(
 def _accuracies(
     model: nn.Module,
     original: TrainedModel,
-    retrained: TrainedModel,
+    retrained: TrainedModel | None,
     data: DeviceData,
     split: ForgetSplit,
     context: RunContext,
     title: str,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     labels: dict[str, Tensor] = {name: data.labels(name) for name in SPLITS}
     indices = split.indices
     logits = predict_splits(model, data, context, title)
-    return {
-        **retain_forget_accuracies(logits, labels, indices),
-        **retain_forget_accuracies(original.logits, labels, indices, "original_"),
-        **retain_forget_accuracies(retrained.logits, labels, indices, "retrain_"),
-    }
+    own = retain_forget_accuracies(logits, labels, indices)
+    result: dict[str, float | None] = {f"retrain_{name}": None for name in own} | own
+    result |= retain_forget_accuracies(original.logits, labels, indices, "original_")
+    if retrained is not None:
+        result |= retain_forget_accuracies(retrained.logits, labels, indices, "retrain_")
+    return result
 
 
-def _costs(context: RunContext, retrained: TrainedModel) -> dict[str, float | int | None]:
+def _costs(context: RunContext, retrained: TrainedModel | None) -> dict[str, float | int | None]:
     seconds = context.clock.total
     return {
         "unlearn_seconds": seconds,
-        "retrain_seconds": retrained.seconds,
-        "speedup_vs_retrain": retrained.seconds / seconds if context.clock.phases else None,
+        "retrain_seconds": retrained.seconds if retrained else None,
+        "speedup_vs_retrain": retrained.seconds / seconds if retrained and context.clock.phases else None,
         **{f"{phase}_seconds": value for phase, value in context.clock.phases.items()},
         **{f"{phase}_steps": count for phase, count in context.steps.items()},
     }
