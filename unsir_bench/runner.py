@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -44,72 +47,89 @@ def run(config: Config) -> RunRecord:
         return finished
     config.folder.mkdir(parents=True, exist_ok=True)
     record = _blank_record(config)
-    tracker = Tracker(None)
     try:
         class_names = validate(config)
         record.forget_classes = list(config.forget.resolve(class_names, config.seed))
         record.forget_names = [class_names[index] for index in record.forget_classes]
-        tracker = start_tracker(
-            config.tracker, config.folder, config.run_id, config.sweep, config.method.name, config.as_plain()
-        )
-        record = _launched(config, class_names, tracker, record)
+        with _tracked(config, record) as tracker:
+            _launched(config, tracker, record)
     except Exception as error:  # a failed run is a result too: it is recorded and shown
         record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
         record.error = traceback.format_exc()
         log_failure(error, record.run_id)
-    tracker.summarise({**record.metrics, "status": record.status, "access": record.access})
-    tracker.finish(failed=record.status == "failed")
     LOG.info("%s: %s", record.status, record.write(config.folder))
     return record
 
 
-def _launched(config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord) -> RunRecord:
+@contextmanager
+def _tracked(config: Config, record: RunRecord) -> Iterator[Tracker]:
+    """A tracker that ends with the run's summary, whatever ends the run."""
+    tracker = start_tracker(
+        config.tracker, config.folder, record.run_id, config.sweep, config.method.name, config.as_plain()
+    )
+    try:
+        yield tracker
+    finally:
+        tracker.summarise({**record.metrics, "status": record.status, "access": record.access})
+        tracker.finish(failed=record.status == "failed")
+
+
+def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
     """Do the experiment here on one device, or in one new process for each of several."""
     fabric = config.hardware.start(config.model.cpu_threads)
     if config.hardware.devices == 1:
-        return _experiment(fabric, config, class_names, tracker, record)
-    filled, points = fabric.launch(_experiment_of_rank, config, class_names, record)  # type: ignore[arg-type]
+        _experiment(fabric, config, tracker, record)
+        return
+    filled, points = fabric.launch(_experiment_of_rank, config, record)  # type: ignore[arg-type]
+    vars(record).update(vars(filled))
     for point in points:
         tracker.log(*point)
-    return filled  # type: ignore[no-any-return]
 
 
-def _experiment_of_rank(
-    fabric: Fabric, config: Config, class_names: tuple[str, ...], record: RunRecord
-) -> tuple[RunRecord, list[Point]]:
+def _experiment_of_rank(fabric: Fabric, config: Config, record: RunRecord) -> tuple[RunRecord, list[Point]]:
     """The experiment in one of several processes; what the first one returns is kept."""
     logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
     tracker = RememberingTracker()
-    return _experiment(fabric, config, class_names, tracker, record), tracker.points
+    _experiment(fabric, config, tracker, record)
+    return record, tracker.points
 
 
-def _experiment(
-    fabric: Fabric, config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord
-) -> RunRecord:
+def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> None:
     """The experiment, its divergence caught: several processes agree on a loss, and so diverge together."""
+    record.environment = environment(fabric.device)
     try:
-        _forget_and_evaluate(fabric, config, class_names, tracker, record)
+        _forget_and_evaluate(_prepared(fabric, config, tracker, record))
+        record.status = "done"
     except Diverged as error:
         record.status, record.reason = "diverged", str(error)
-    return record
 
 
-def _forget_and_evaluate(
-    fabric: Fabric, config: Config, class_names: tuple[str, ...], tracker: Tracker, record: RunRecord
-) -> None:
-    """The experiment itself; fills ``record`` as it goes."""
-    record.environment = environment(fabric.device)
+@dataclass
+class _Scene:
+    """All that the steps of one experiment share."""
+
+    config: Config
+    data: DeviceData
+    split: ForgetSplit
+    context: RunContext
+    references: ReferenceModels
+    tracker: Tracker
+    record: RunRecord
+
+
+def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Scene:
+    """Load the data and set the scene."""
     progress = Progress()
     images = _loaded(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
-    split = ForgetSplit.of(data.labels("train"), data.labels("test"), record.forget_classes, len(class_names))
+    split = ForgetSplit.of(data.labels("train"), data.labels("test"), record.forget_classes, data.num_classes)
     references = ReferenceModels(Store(Path(config.store.root)), config.train, data, config.numerics)
     context = RunContext(
         fabric=fabric,
         seed=config.seed,
         architecture=config.model,
         image_shape=data.image_shape,
-        num_classes=len(class_names),
+        num_classes=data.num_classes,
         forget_classes=split.classes,
         progress=progress,
         log=tracker.log,
@@ -117,65 +137,55 @@ def _forget_and_evaluate(
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
-    original = references.original(context)
-    model = _unlearned(config, references, original, data, split, context, tracker, record)
+    return _Scene(config, data, split, context, references, tracker, record)
+
+
+def _forget_and_evaluate(scene: _Scene) -> None:
+    """The experiment itself; fills the record as it goes."""
+    config, references, record = scene.config, scene.references, scene.record
+    original = references.original(scene.context)
+    model = references.network(original, scene.context)
+    model = _unlearned_under_the_clock(model, scene)
     wanted = references.retrained if config.retrain_reference else references.retrained_if_present
-    retrained = wanted(split, context)
-    record.metrics |= _accuracies(model, original, retrained, data, split, context, config.method.name)
-    record.metrics |= _costs(context, retrained)
+    retrained = wanted(scene.split, scene.context)
+    record.metrics |= _accuracies(model, original, retrained, scene) | _costs(scene.context, retrained)
     record.fingerprints = {
-        "data": data.fingerprint,
-        "split": split.fingerprint,
+        "data": scene.data.fingerprint,
+        "split": scene.split.fingerprint,
         "original": original.key,
         "retrain": retrained.key if retrained else None,
         "weights": weights_hash(state_to_cpu(model)),
     }
-    if config.save_model and fabric.is_global_zero:
+    if config.save_model and scene.context.fabric.is_global_zero:
         save_file(state_to_cpu(model), config.folder / "unlearned.safetensors")
-    record.status = "done"
 
 
-def _unlearned(
-    config: Config,
-    references: ReferenceModels,
-    original: TrainedModel,
-    data: DeviceData,
-    split: ForgetSplit,
-    context: RunContext,
-    tracker: Tracker,
-    record: RunRecord,
-) -> nn.Module:
-    """A copy of the original, unlearned under the clock; books peak memory and access on ``record``."""
-    allowed = UnlearningData(data, split, config.method, config.seed)
-    model = references.network(original, context)
+def _unlearned_under_the_clock(model: nn.Module, scene: _Scene) -> nn.Module:
+    """Apply the method to the run's own copy of the original; books peak memory and access on the record."""
+    method, context, record = scene.config.method, scene.context, scene.record
+    allowed = UnlearningData(scene.data, scene.split, method, context.seed)
     memory = PeakMemory(context.device)
-    LOG.info("forgetting classes %s with %s", record.forget_names, config.method.name)
+    LOG.info("forgetting classes %s with %s", record.forget_names, method.name)
     memory.reset()
     try:
-        with tracker.holding(), context.clock.running():
-            model = config.method.unlearn(model, allowed, context)
+        with scene.tracker.holding(), context.clock.running():
+            model = method.unlearn(model, allowed, context)
     finally:
         record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes)
-        record.access = {"declared": access_names(config.method), **allowed.access_counts()}
+        record.access = {"declared": access_names(method), **allowed.access_counts()}
     if not has_finite_weights(model):
-        raise Diverged(config.method.name, sum(context.steps.values()), float("nan"))
+        raise Diverged(method.name, sum(context.steps.values()), float("nan"))
     return model
 
 
 def _accuracies(
-    model: nn.Module,
-    original: TrainedModel,
-    retrained: TrainedModel | None,
-    data: DeviceData,
-    split: ForgetSplit,
-    context: RunContext,
-    title: str,
-) -> dict[str, float | None]:
-    labels: dict[str, Tensor] = {name: data.labels(name) for name in SPLITS}
-    indices = split.indices
-    logits = predict_splits(model, data, context, title)
+    model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, scene: _Scene
+) -> dict[str, float | int | None]:
+    labels: dict[str, Tensor] = {name: scene.data.labels(name) for name in SPLITS}
+    indices = scene.split.indices
+    logits = predict_splits(model, scene.data, scene.context, scene.config.method.name)
     own = retain_forget_accuracies(logits, labels, indices)
-    result: dict[str, float | None] = {f"retrain_{name}": None for name in own} | own
+    result: dict[str, float | int | None] = {f"retrain_{name}": None for name in own} | own
     result |= retain_forget_accuracies(original.logits, labels, indices, "original_")
     if retrained is not None:
         result |= retain_forget_accuracies(retrained.logits, labels, indices, "retrain_")
