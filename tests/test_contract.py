@@ -24,6 +24,8 @@ from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMeth
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+# Other tests make methods of their own, which the process then knows too.
+SHIPPED = [cls for cls in all_methods() if cls.__module__.split(".")[0] in ("unsir_bench", "baselines")]
 
 
 def method_named(name: str) -> UnlearningMethod:
@@ -69,7 +71,7 @@ def unlearned(
 
 
 def test_every_method_class_has_a_yaml_of_its_name() -> None:
-    assert {cls.name for cls in all_methods()} <= set(METHODS)
+    assert {cls.name for cls in SHIPPED} <= set(METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -144,7 +146,7 @@ def test_a_method_that_works_books_its_steps_and_names_its_phases(
     assert set(context.steps) <= set(context.clock.phases)
 
 
-@pytest.mark.parametrize("cls", all_methods(), ids=lambda cls: cls.name)
+@pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: cls.name)
 def test_a_method_says_what_it_is_and_where_it_comes_from(cls: type[UnlearningMethod]) -> None:
     assert cls.__doc__ and "UnlearningMethod(" not in cls.__doc__
     assert __import__(cls.__module__, fromlist=["_"]).__doc__
