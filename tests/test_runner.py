@@ -132,7 +132,10 @@ def test_a_failure_is_recorded_with_its_traceback_and_tried_again(tiny: Config) 
     record = run(broken)
     assert (record.status, record.reason) == ("failed", "RuntimeError: it broke")
     assert "in unlearn" in (record.error or "")
-    assert "skipped" not in (run(broken).reason or "")
+    mended = with_method(tiny, Breaks())
+    mended.method.unlearn = lambda model, data, context: model  # type: ignore[method-assign]
+    assert mended.run_id == record.run_id
+    assert run(mended).status == "done"
 
 
 def test_touching_undeclared_data_fails_the_run_by_name(tiny: Config) -> None:
@@ -150,7 +153,7 @@ def test_a_loss_that_turns_nan_stops_the_run_as_diverged(tiny: Config) -> None:
     tiny.method.impair.lr = 1e30  # type: ignore[attr-defined]
     record = run(tiny)
     assert record.status == "diverged"
-    assert re.search(r"the loss became nan|inf in phase 'impair' at step \d+", record.reason or "")
+    assert re.search(r"the loss became (nan|inf) in phase 'impair' at step \d+", record.reason or "")
     assert record.access["forget"]["samples"] == 0
 
 
