@@ -1,7 +1,6 @@
 """How fast the parts of a job are here: making a batch, a training step, a noise step. Run by `make bench`.
 
-Prints the median of several repetitions after a warm-up, in images per second, and the ratio of each variant to the
-first of its group, measured in turn in one process.
+Prints the median of several repetitions after a warm-up, in images per second; all are measured in one process.
 """
 
 from __future__ import annotations
