@@ -127,14 +127,12 @@ def kill_once(process: subprocess.Popen[str], in_progress: Path) -> None:
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
+    # A shell's background jobs ignore Ctrl-C, and children inherit that.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        arguments(tmp_path, "train.epochs=2000"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell's background jobs ignore Ctrl-C, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        arguments(tmp_path, "train.epochs=2000"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    signal.signal(signal.SIGINT, previous)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "store" / "in_progress").glob("*.pt")):
         assert time.monotonic() < deadline and process.poll() is None

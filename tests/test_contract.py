@@ -15,7 +15,7 @@ from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.errors import AccessDenied
+from unsir_bench.errors import AccessDenied, NotApplicable
 from unsir_bench.models.model import has_finite_weights
 from unsir_bench.reference_models import ReferenceModels
 from unsir_bench.store import Store
@@ -66,8 +66,20 @@ def unlearned(
     name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
 ) -> tuple[nn.Module, UnlearningData]:
     method = method_named(name)
-    data = UnlearningData(digits, split, method, context.seed)
+    data = allowed_data(method, digits, split, context)
     return method.unlearn(fresh_model(context), data, context), data
+
+
+def allowed_data(
+    method: UnlearningMethod, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> UnlearningData:
+    """What the runner would give the method."""
+    data = UnlearningData(digits, split, method, context.seed)
+    if Access.TRAIN_HISTORY in method.requires:
+        references = context.scratch_trainer
+        assert isinstance(references, ReferenceModels)
+        data.training_log = references.training_log(references.original(context), split, context)
+    return data
 
 
 def test_every_method_class_has_a_yaml_of_its_name() -> None:
@@ -114,17 +126,49 @@ def test_only_what_is_declared_is_touched(
 def test_undeclared_data_is_refused(name: str, digits: DeviceData, split: ForgetSplit) -> None:
     method = method_named(name)
     data = UnlearningData(digits, split, method, seed=0)
-    doors: dict[Access, Callable[[], DataView]] = {
-        Access.RETAIN_DATA: lambda: data.retain,
-        Access.RETAIN_SUBSET: lambda: data.retain_subset(1),
-        Access.FORGET_DATA: lambda: data.forget,
+    doors: dict[Access, list[Callable[[], DataView]]] = {
+        Access.RETAIN_DATA: [lambda: data.retain],
+        Access.RETAIN_SUBSET: [lambda: data.retain_subset(1), lambda: data.retain_share(0.5)],
+        Access.FORGET_DATA: [lambda: data.forget],
+    }
+    for access, ways in doors.items():
+        for open_door in ways:
+            if access in method.requires:
+                assert len(open_door()) > 0
+            else:
+                with pytest.raises(AccessDenied, match=f"{method.name}.*{access.value}"):
+                    open_door()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_undeclared_stored_state_is_refused(
+    name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = method_named(name)
+    data = allowed_data(method, digits, split, context)
+    doors: dict[Access, Callable[[], object]] = {
+        Access.TRAIN_HISTORY: lambda: data.training_log,
+        Access.INITIAL_WEIGHTS: lambda: data.initial_network(context),
     }
     for access, open_door in doors.items():
         if access in method.requires:
-            assert len(open_door()) > 0
+            assert open_door() is not None
         else:
             with pytest.raises(AccessDenied, match=f"{method.name}.*{access.value}"):
                 open_door()
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("access", list(Access))
+def test_withheld_access_makes_a_method_that_needs_it_not_applicable(
+    access: Access, name: str, digits: DeviceData, split: ForgetSplit
+) -> None:
+    method = method_named(name)
+    if access in method.requires:
+        with pytest.raises(NotApplicable, match=f"{method.name}.*{access.value}"):
+            UnlearningData(digits, split, method, 0, [access.value])
+    else:
+        UnlearningData(digits, split, method, 0, [access.value])
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -133,16 +177,18 @@ def test_the_config_node_is_not_changed_by_a_run(
 ) -> None:
     method = method_named(name)
     before = copy.deepcopy(method)
-    method.unlearn(fresh_model(context), UnlearningData(digits, split, method, context.seed), context)
+    method.unlearn(fresh_model(context), allowed_data(method, digits, split, context), context)
     assert method == before
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "original"])
-def test_a_method_that_works_books_its_steps_and_names_its_phases(
+def test_a_method_that_works_names_its_phases_and_books_its_steps(
     name: str, digits: DeviceData, split: ForgetSplit, context: RunContext
 ) -> None:
     unlearned(name, digits, split, context)
-    assert sum(context.steps.values()) > 0
+    assert context.clock.phases
+    trains = any(isinstance(value, Recipe) for value in vars(method_named(name)).values()) or name == "retrain"
+    assert (sum(context.steps.values()) > 0) is trains
     assert set(context.steps) <= set(context.clock.phases)
 
 

@@ -22,7 +22,7 @@ from unsir_bench.models.model import ModelConfig
 from unsir_bench.store import StoreConfig, content_key
 from unsir_bench.tracking import TrackerConfig
 from unsir_bench.training import Recipe
-from unsir_bench.unlearning.method import UnlearningMethod
+from unsir_bench.unlearning.method import Access, UnlearningMethod
 
 # Raise when a change of the code changes what the same configuration gives: older records are then not taken for it.
 RESULTS_VERSION = 1
@@ -46,6 +46,7 @@ class Config:
     outputs: str = neutral("multirun_outputs")
     save_model: bool = neutral(False)
     retrain_reference: bool = True
+    withheld: list[str] = field(default_factory=list)
 
     @property
     def channels_last(self) -> bool:
@@ -64,6 +65,8 @@ class Config:
         parts = {name: identity(getattr(self, name)) for name in ("dataset", "model", "method", "train", "forget")}
         if not self.retrain_reference:
             parts["retrain_reference"] = False
+        if self.withheld:
+            parts["withheld"] = sorted(self.withheld)
         digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
         words = (self.method.name, self.dataset.name, self.model.name, self.forget.name, f"s{self.seed}", digest[:10])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
@@ -101,6 +104,10 @@ def validate(config: Config) -> tuple[str, ...]:
 def _general_problems(config: Config) -> Iterator[str]:
     if config.seed < 0:
         yield f"seed={config.seed}: must be at least 0"
+    kinds = [access.value for access in Access]
+    for word in config.withheld:
+        if word not in kinds:
+            yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", ".", ".."):
         yield f"sweep={config.sweep}: must be a folder name of letters, digits, '_', '-' and '.', other than 'store'"
 

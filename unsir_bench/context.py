@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -14,9 +14,11 @@ from torch import nn
 from unsir_bench.clock import Stopwatch
 from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.progress import Progress
-from unsir_bench.seeding import generator, seed_everything
+from unsir_bench.seeding import derived_seed, generator, seed_everything
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from unsir_bench.data.batches import DataView
 
 CurveLog = Callable[[str, int, dict[str, float]], None]
@@ -27,6 +29,34 @@ class ScratchTrainer(Protocol):
 
     def __call__(self, view: DataView, context: RunContext) -> nn.Module:
         """A trained network on the device; its seconds, steps and reads are booked on ``context`` and ``view``."""
+        ...
+
+
+class Precomputation(Protocol):
+    """Keeps what a method computes before it forgets, so that the same is computed once for all runs."""
+
+    def __call__(
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        model: nn.Module,
+        view: DataView,
+        compute: Callable[[DataView], dict[str, Tensor]],
+        context: RunContext,
+    ) -> dict[str, Tensor]:
+        """What ``compute`` makes of a view, computed now or found; either way its seconds are booked as phase ``kind``.
+
+        Args:
+            kind: names it, and its phase.
+            settings: plain values: everything that decides the result beside the model's weights and the samples.
+            model: whose weights it is computed from.
+            view: the samples it is computed from; each counts as read once.
+            compute: called with the view if it is not there yet.
+            context: device, seed, clock.
+
+        Returns:
+            The tensors by name, on the context's device.
+        """
         ...
 
 
@@ -43,6 +73,7 @@ class RunContext:
         forget_classes: indices of the classes to forget; no sample of them is thereby seen.
         log: called with (phase, step, values) for each point of a curve.
         scratch_trainer: see ``ScratchTrainer``.
+        precomputation: see ``Precomputation``.
         compiled: whether training compiles the network.
         channels_last: whether networks and images are laid out with the channels innermost.
         steps: optimiser steps by phase.
@@ -58,6 +89,7 @@ class RunContext:
     progress: Progress
     log: CurveLog
     scratch_trainer: ScratchTrainer | None = None
+    precomputation: Precomputation | None = None
     compiled: bool = False
     channels_last: bool = False
     clock: Stopwatch = field(init=False)
@@ -90,3 +122,44 @@ class RunContext:
         if self.scratch_trainer is None:
             raise RuntimeError("this context has no trainer from scratch")
         return self.scratch_trainer(view, self)
+
+    def precomputed(
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        model: nn.Module,
+        view: DataView,
+        compute: Callable[[DataView], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        """What ``compute`` makes of ``view``, kept for other runs where a store is at hand; see ``Precomputation``."""
+        if self.precomputation is not None:
+            return self.precomputation(kind, settings, model, view, compute, self)
+        with self.clock.phase(kind):
+            result = compute(view.uncounted())
+        view.usage.note(view.indices)
+        return result
+
+    def initial_network(self) -> nn.Module:
+        """The network with the weights that the original started from, on the device."""
+        return self._placed(self.architecture.initial(self.image_shape, self.num_classes, self.seed))
+
+    def random_network(self, role: str) -> nn.Module:
+        """A network of the same architecture with random weights of its own, never pretrained, on the device."""
+        untrained = replace(self.architecture, pretrained=False, weights=None)
+        return self._placed(untrained.initial(self.image_shape, self.num_classes, derived_seed(self.seed, role)))
+
+    def forward(self, model: nn.Module, images: Tensor) -> Tensor:
+        """float32 logits of a network that is not being trained by ``fit``, at the run's precision."""
+        # Training at a true 16- or 64-bit precision has converted the weights; images arrive as float32.
+        dtype = next(model.parameters()).dtype
+        with self.fabric.autocast():
+            logits: Tensor = model(images.to(dtype))
+        return logits.float()
+
+    def is_forgotten(self, labels: Tensor) -> Tensor:
+        """Which of the labels are of forget classes, as a boolean tensor."""
+        return torch.isin(labels, torch.tensor(self.forget_classes, device=labels.device))
+
+    def _placed(self, model: nn.Module) -> nn.Module:
+        # torch's annotations know no call with both a device and a layout of a module.
+        return model.to(self.device, memory_format=self.layout)  # type: ignore[call-overload,no-any-return]

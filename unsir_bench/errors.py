@@ -35,6 +35,10 @@ class AccessDenied(UnsirBenchError):  # noqa: N818 - the contract's name for it
     """A method touched data or state that it did not declare in ``requires``."""
 
 
+class NotApplicable(UnsirBenchError):  # noqa: N818 - a status, not a fault of the program
+    """The method needs something that this run cannot give it; the run is recorded as skipped, with the reason."""
+
+
 class Diverged(UnsirBenchError):  # noqa: N818 - a status, not a fault of the program
     """A loss became NaN or infinite.
 

@@ -27,12 +27,10 @@ def predict(model: nn.Module, view: DataView, context: RunContext, title: str) -
     """
     was_training = model.training
     model.eval()
-    # Training at a true 16- or 64-bit precision has converted the weights; images arrive as float32.
-    dtype = next(model.parameters()).dtype
     logits = []
-    with context.progress.task(title, len(view), "images") as task, context.fabric.autocast():
+    with context.progress.task(title, len(view), "images") as task:
         for images, labels in view.batches(EVALUATION_BATCH):
-            logits.append(model(images.to(dtype)).float())
+            logits.append(context.forward(model, images))
             task.advance(len(labels))
     model.train(was_training)
     return torch.cat(logits).cpu()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +13,18 @@ from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
-from unsir_bench.errors import Diverged
+from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
 from unsir_bench.inference import predict_splits
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
-from unsir_bench.store import Entry, Store, TrainingCheckpoint, content_key
-from unsir_bench.training import EpochBatches, FitState, Recipe, fit
+from unsir_bench.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
+from unsir_bench.training import EpochBatches, FitState, Recipe, Variation, fit
+from unsir_bench.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 
 LOG = logging.getLogger("unsir_bench")
 
-WEIGHTS, LOGITS = "weights", "logits"
+WEIGHTS, LOGITS, UPDATES = "weights", "logits", "updates"
 # Raise when a change of the code changes what the same configuration trains: older entries are then left unused.
 TRAINING_VERSION = 1
 
@@ -76,6 +76,22 @@ class ReferenceModels:
         """The model trained on the whole training split."""
         return self._trained_on(self.data.view("train"), "original", context)
 
+    def training_log(self, original: TrainedModel, split: ForgetSplit, context: RunContext) -> TrainingLog:
+        """The log of the original's training, for the forget classes of ``split``.
+
+        The original is trained again from the same seeds while its updates are recorded, once for all runs that need
+        this log: which classes will be forgotten is not known when the original is trained for all runs.
+
+        Raises:
+            NotApplicable: the second training ended at other weights, so that its log is not the original's.
+        """
+        weights = weights_hash(original.weights)
+        key = content_key({"log of": original.key, "weights": weights, "forget classes": split.classes})
+        entry = self.store.made_once(
+            key, "the training log", context.fabric, lambda: self._record_training(key, original, split, context)
+        )
+        return TrainingLog(entry.tensors(UPDATES), entry.manifest)
+
     def retrained(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
         """The model trained on the retain samples alone, from the original's initial weights: the gold standard."""
         return self._trained_on(self.data.view("train", split.retain_train), "retrain", context)
@@ -99,7 +115,7 @@ class ReferenceModels:
 
     def network(self, trained: TrainedModel, context: RunContext) -> nn.Module:
         """The network with the trained weights, on the context's device."""
-        model = self._initial(context)
+        model = context.initial_network()
         model.load_state_dict(trained.weights)
         return model
 
@@ -121,30 +137,18 @@ class ReferenceModels:
 
     def _trained_on(self, view: DataView, role: str, context: RunContext) -> TrainedModel:
         key = self.key(view, context)
-        if not self._present(key, context):
-            # Of several processes of one run the first holds the lock for all; they train together.
-            first = context.fabric.is_global_zero
-            with self.store.lock(key, f"the {role} model") if first else nullcontext():
-                if not self._present(key, context):
-                    self._train(key, view, role, context)
-                context.fabric.barrier()
-        entry = self.store.find(key)
-        if entry is None:
-            raise RuntimeError(f"the {role} model {key} vanished from {self.store.root} while it was used")
-        return TrainedModel.of(entry)
-
-    def _present(self, key: str, context: RunContext) -> bool:
-        """Whether the store has the entry, as the run's first process sees it."""
-        return bool(context.fabric.broadcast(self.store.find(key) is not None))
+        what = f"the {role} model"
+        return TrainedModel.of(
+            self.store.made_once(key, what, context.fabric, lambda: self._train(key, view, role, context))
+        )
 
     def _train(self, key: str, view: DataView, role: str, context: RunContext) -> None:
         LOG.info("training the %s model (%s) on %d images, %d epochs", role, key, len(view), self.recipe.epochs)
-        uncounted = self.data.view("train", view.indices)
         checkpoint = self.store.checkpoint(key)
         memory = PeakMemory(context.device)
         memory.reset()
-        model = self._initial(context)
-        done = self._fit(model, uncounted, role, checkpoint, context)
+        model = context.initial_network()
+        done = self._fit(model, view.uncounted(), role, checkpoint, context)
         manifest = {
             "role": role,
             "seconds": done.seconds,
@@ -161,22 +165,46 @@ class ReferenceModels:
             self.store.write(key, {WEIGHTS: state_to_cpu(model), LOGITS: logits}, manifest)
             checkpoint.discard()
 
+    def _record_training(self, key: str, original: TrainedModel, split: ForgetSplit, context: RunContext) -> None:
+        LOG.info("training the original model again to record its updates (%s), %d epochs", key, self.recipe.epochs)
+        model = context.initial_network()
+        recorder = UpdateRecorder(model, split.classes, context.device)
+        checkpoint = RecordingCheckpoint(self.store.checkpoint(key), recorder)
+        self._fit(model, self.data.view("train"), "log", checkpoint, context, Variation(after_step=recorder.after_step))
+        if weights_hash(state_to_cpu(model)) != weights_hash(original.weights):
+            checkpoint.discard()
+            raise NotApplicable(
+                "no training log: trained again from the same seeds, the original ended at other weights, as happens "
+                "with another number of CPU threads or on a GPU without hardware.deterministic; set hardware.threads "
+                f"to what the original was trained with, or remove {original.key} from the store"
+            )
+        manifest = {
+            "original": original.key,
+            "seconds": recorder.seconds,
+            "batches": recorder.batches,
+            "batches_with_forget_samples": recorder.recorded,
+        }
+        if context.fabric.is_global_zero:
+            self.store.write(key, {UPDATES: recorder.updates_on_cpu()}, manifest)
+            checkpoint.discard()
+
     def _fit(
-        self, model: nn.Module, view: DataView, role: str, checkpoint: TrainingCheckpoint, context: RunContext
+        self,
+        model: nn.Module,
+        view: DataView,
+        role: str,
+        checkpoint: TrainingCheckpoint | RecordingCheckpoint,
+        context: RunContext,
+        variation: Variation | None = None,
     ) -> FitState:
         # Original and retrain draw under one name, so that they differ by their data alone.
         batches = EpochBatches.of(view, self.recipe, context, "train")
         steps_before = context.steps.copy()
         try:
-            return fit(model, batches, self.recipe, context, role, checkpoint)
+            return fit(model, batches, self.recipe, context, role, checkpoint, variation)
         except Diverged:
             checkpoint.discard()
             raise
         finally:
             # A reference's steps are not the method's.
             context.steps = steps_before
-
-    def _initial(self, context: RunContext) -> nn.Module:
-        model = context.architecture.initial(context.image_shape, context.num_classes, context.seed)
-        # torch's annotations know no call with both a device and a layout of a module.
-        return model.to(context.device, memory_format=context.layout)  # type: ignore[call-overload,no-any-return]

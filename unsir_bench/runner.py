@@ -19,18 +19,19 @@ from unsir_bench.data.dataset import DatasetConfig, ImageData
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.environment import environment
-from unsir_bench.errors import Diverged, UnsirBenchError
+from unsir_bench.errors import Diverged, NotApplicable, UnsirBenchError
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
 from unsir_bench.inference import predict_splits
 from unsir_bench.metrics.accuracy import retain_forget_accuracies
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
+from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.progress import Progress
 from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.reference_models import ReferenceModels, TrainedModel
 from unsir_bench.store import Store, weights_hash
 from unsir_bench.tracking import Point, RememberingTracker, Tracker, start_tracker
-from unsir_bench.unlearning.method import UnlearningData, access_names
+from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")
 
@@ -102,6 +103,8 @@ def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRec
         record.status = "done"
     except Diverged as error:
         record.status, record.reason = "diverged", str(error)
+    except NotApplicable as error:
+        record.status, record.reason = "skipped", str(error)
 
 
 @dataclass
@@ -111,6 +114,7 @@ class _Scene:
     config: Config
     data: DeviceData
     split: ForgetSplit
+    allowed: UnlearningData
     context: RunContext
     references: ReferenceModels
     tracker: Tracker
@@ -123,7 +127,9 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
     images = _loaded(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     split = ForgetSplit.of(data.labels("train"), data.labels("test"), record.forget_classes, data.num_classes)
-    references = ReferenceModels(Store(Path(config.store.root)), config.train, data, config.numerics)
+    allowed = UnlearningData(data, split, config.method, config.seed, config.withheld)
+    store = Store(Path(config.store.root))
+    references = ReferenceModels(store, config.train, data, config.numerics)
     context = RunContext(
         fabric=fabric,
         seed=config.seed,
@@ -134,20 +140,22 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
         progress=progress,
         log=tracker.log,
         scratch_trainer=references,
+        precomputation=StoredPrecomputation(store, data.fingerprint, config.numerics),
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
-    return _Scene(config, data, split, context, references, tracker, record)
+    return _Scene(config, data, split, allowed, context, references, tracker, record)
 
 
 def _forget_and_evaluate(scene: _Scene) -> None:
     """The experiment itself; fills the record as it goes."""
     config, references, record = scene.config, scene.references, scene.record
     original = references.original(scene.context)
+    if Access.TRAIN_HISTORY in config.method.requires:
+        scene.allowed.training_log = references.training_log(original, scene.split, scene.context)
     model = references.network(original, scene.context)
     model = _unlearned_under_the_clock(model, scene)
-    wanted = references.retrained if config.retrain_reference else references.retrained_if_present
-    retrained = wanted(scene.split, scene.context)
+    retrained = _retrained(scene)
     record.metrics |= _accuracies(model, original, retrained, scene) | _costs(scene.context, retrained)
     record.fingerprints = {
         "data": scene.data.fingerprint,
@@ -162,8 +170,7 @@ def _forget_and_evaluate(scene: _Scene) -> None:
 
 def _unlearned_under_the_clock(model: nn.Module, scene: _Scene) -> nn.Module:
     """Apply the method to the run's own copy of the original; books peak memory and access on the record."""
-    method, context, record = scene.config.method, scene.context, scene.record
-    allowed = UnlearningData(scene.data, scene.split, method, context.seed)
+    method, context, record, allowed = scene.config.method, scene.context, scene.record, scene.allowed
     memory = PeakMemory(context.device)
     LOG.info("forgetting classes %s with %s", record.forget_names, method.name)
     memory.reset()
@@ -178,6 +185,15 @@ def _unlearned_under_the_clock(model: nn.Module, scene: _Scene) -> nn.Module:
     return model
 
 
+def _retrained(scene: _Scene) -> TrainedModel | None:
+    """The gold standard; None where it is not wanted and not there, or there is nothing to train it on."""
+    if len(scene.split.retain_train) == 0:
+        return None
+    references = scene.references
+    wanted = references.retrained if scene.config.retrain_reference else references.retrained_if_present
+    return wanted(scene.split, scene.context)
+
+
 def _accuracies(
     model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, scene: _Scene
 ) -> dict[str, float | int | None]:
@@ -185,7 +201,8 @@ def _accuracies(
     indices = scene.split.indices
     logits = predict_splits(model, scene.data, scene.context, scene.config.method.name)
     own = retain_forget_accuracies(logits, labels, indices)
-    result: dict[str, float | int | None] = {f"retrain_{name}": None for name in own} | own
+    result: dict[str, float | int | None] = {f"retrain_{name}": None for name in own}
+    result |= own
     result |= retain_forget_accuracies(original.logits, labels, indices, "original_")
     if retrained is not None:
         result |= retain_forget_accuracies(retrained.logits, labels, indices, "retrain_")

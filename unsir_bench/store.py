@@ -1,4 +1,4 @@
-"""Trained models addressed by the hash of everything that affects their weights.
+"""Trained models and other costly tensors, addressed by the hash of everything that affects them.
 
 An entry is a folder of safetensors files and a manifest; it is built under another name and renamed, so that a reader
 finds it whole or not at all. One process builds an entry while others wait for its lock. A training in progress keeps a
@@ -12,14 +12,15 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as serialised
 from torch import Tensor
@@ -120,6 +121,31 @@ class Store:
             yield
         finally:
             lock.release()
+
+    def made_once(self, key: str, what: str, fabric: Fabric, make: Callable[[], None]) -> Entry:
+        """The entry, made by ``make`` where it is absent: by one process while others wait.
+
+        Of several processes of one run the first holds the lock for all, and all make it together.
+
+        Args:
+            key: its address.
+            what: names it in messages.
+            fabric: the processes of the run.
+            make: writes the entry in the first process.
+        """
+        if not self._present(key, fabric):
+            with self.lock(key, what) if fabric.is_global_zero else nullcontext():
+                if not self._present(key, fabric):
+                    make()
+                fabric.barrier()
+        entry = self.find(key)
+        if entry is None:
+            raise RuntimeError(f"{what} ({key}) vanished from {self.root} while it was used")
+        return entry
+
+    def _present(self, key: str, fabric: Fabric) -> bool:
+        """Whether the entry is there, as the run's first process sees it."""
+        return bool(fabric.broadcast(self.find(key) is not None))
 
     def write(self, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> Entry:
         """Write an entry whole; call with its lock held."""

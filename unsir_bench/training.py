@@ -1,4 +1,4 @@
-"""The one training loop: original, retrain, finetune, impair, repair and relearn all go through ``fit``."""
+"""The one training loop: original, retrain, impair, repair and every baseline that trains go through ``fit``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from unsir_bench.hardware import synchronise
 from unsir_bench.progress import Task
 
 LOSSES_PER_FLUSH = 20
+Objective = Callable[[Any, Tensor, Tensor], Tensor]
 PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR
 
 
@@ -66,18 +67,58 @@ class EpochBatches:
     @classmethod
     def of(cls, view: DataView, recipe: Recipe, context: RunContext, role: str) -> EpochBatches:
         """Shuffled and augmented batches of a view; dropout, too, is seeded for each epoch."""
+        return cls.of_views(lambda epoch: view, len(view), recipe, context, role)
+
+    @classmethod
+    def of_views(
+        cls, view_of: Callable[[int], DataView], samples: int, recipe: Recipe, context: RunContext, role: str
+    ) -> EpochBatches:
+        """The same of a view that changes from epoch to epoch, always of ``samples`` samples."""
 
         def of_epoch(epoch: int) -> Iterable[Batch]:
             context.seed_everything(role, "dropout", epoch)
             order = context.generator(role, "order", epoch)
-            return view.batches(recipe.batch_size, order=order, augment=recipe.augment)
+            return view_of(epoch).batches(recipe.batch_size, order=order, augment=recipe.augment)
 
-        return cls(of_epoch, len(view), recipe.batch_size)
+        return cls(of_epoch, samples, recipe.batch_size)
 
     @property
     def steps(self) -> int:
         """Batches in an epoch."""
         return len(batch_sizes(self.samples, self.batch_size))
+
+
+def _nothing(*_: Any) -> None:
+    """The usual training does nothing here."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How a training differs from the usual one, supervised by cross-entropy.
+
+    Attributes:
+        objective: called with (network, images, targets); returns the mean over these samples of a loss of each. None:
+            cross-entropy with the recipe's label smoothing. The network must be called once, and last.
+        before_epoch: called with (network, epoch) when the network is in train mode (to freeze batch normalisation,
+            for example).
+        after_step: called with (network, targets of the whole batch) after each optimiser step.
+    """
+
+    objective: Objective | None = None
+    before_epoch: Callable[[nn.Module, int], None] = _nothing
+    after_step: Callable[[nn.Module, Tensor], None] = _nothing
+
+
+def freeze_batchnorm(model: nn.Module, epoch: int = 0) -> None:
+    """Put batch normalisation alone in eval mode: stored statistics are used and not changed."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def with_batchnorm(*, frozen: bool) -> Callable[[nn.Module, int], None]:
+    """``Variation.before_epoch`` for methods that let their user choose whether statistics may drift."""
+    return freeze_batchnorm if frozen else _nothing
 
 
 @dataclass
@@ -216,8 +257,9 @@ def fit(
     context: RunContext,
     phase: str,
     checkpoint: Checkpoint | None = None,
+    variation: Variation | None = None,
 ) -> FitState:
-    """Train ``model`` in place by cross-entropy.
+    """Train ``model`` in place, by cross-entropy unless ``variation`` says otherwise.
 
     Args:
         model: on the context's device; left in train mode.
@@ -226,6 +268,7 @@ def fit(
         context: device, seeds, log.
         phase: names the curve and the steps.
         checkpoint: where to resume from and to save to at the end of each epoch.
+        variation: another objective, or work before an epoch or after a step.
 
     Returns:
         What was done, a resumed part included.
@@ -241,7 +284,7 @@ def fit(
     if context.compiled:
         model.compile()
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
-    session = _Session(trained, optimizer, schedule, recipe, context, phase, state)
+    session = _Session(trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation())
     with context.progress.task(phase, recipe.epochs * batches.steps) as task:
         task.advance(state.steps)
         while state.epoch < recipe.epochs:
@@ -257,42 +300,50 @@ class _Session:
     """What the steps of one fit share; on several devices each process has its own."""
 
     model: Any
+    bare_model: nn.Module
     optimizer: Any
     schedule: Schedule
     recipe: Recipe
     context: RunContext
     phase: str
     state: FitState
+    variation: Variation
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch; its seconds go to the state."""
         started = self._now()
         losses = LossLog(self.phase, self.context.steps[self.phase] + self.state.steps, self.context)
         self.model.train()
-        for images, labels in batches.of_epoch(self.state.epoch):
-            losses.add(self._step(images, labels))
+        self.variation.before_epoch(self.bare_model, self.state.epoch)
+        for images, targets in batches.of_epoch(self.state.epoch):
+            losses.add(self._step(images, targets))
+            self.variation.after_step(self.bare_model, targets)
             self.state.steps += 1
-            self.state.samples += len(labels)
+            self.state.samples += len(targets)
             task.advance()
         losses.flush()
         self.schedule.after_epoch(losses.mean)
         self.state.epoch += 1
         self.state.seconds += self._now() - started
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _step(self, images: Tensor, targets: Tensor) -> Tensor:
         """One optimiser step; returns the loss of the whole batch."""
         fabric = self.context.fabric
-        own = self._own_share(len(labels))
+        own = self._own_share(len(targets))
         # Processes average their gradients: the factor makes that the mean over the whole batch, whatever the shares.
-        factor = fabric.world_size * len(labels[own]) / len(labels) if own != slice(None) else 1.0
+        factor = fabric.world_size * len(targets[own]) / len(targets) if own != slice(None) else 1.0
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.model(images[own])
-        loss = factor * F.cross_entropy(logits, labels[own], label_smoothing=self.recipe.label_smoothing)
+        loss = factor * self._objective(images[own], targets[own])
         fabric.backward(loss)
         self._clip()
         self.optimizer.step()
         self.schedule.after_step()
         return loss.detach() if fabric.world_size == 1 else fabric.all_reduce(loss.detach())  # type: ignore[return-value]
+
+    def _objective(self, images: Tensor, targets: Tensor) -> Tensor:
+        if self.variation.objective is not None:
+            return self.variation.objective(self.model, images, targets)
+        return F.cross_entropy(self.model(images), targets, label_smoothing=self.recipe.label_smoothing)
 
     def _own_share(self, batch: int) -> slice:
         """This process's part of a batch; one too small to give each at least 2 samples is computed by all alike."""

@@ -89,7 +89,6 @@ def test_overlapping_or_incomplete_index_sets_cannot_be_constructed(wrong: dict[
     ("train", "test", "complaint"),
     [
         ([1, 1], [0, 1], "the training split has no sample to forget"),
-        ([0, 0], [0, 1], "the training split has no sample to retain"),
         ([0, 1], [1], "the test split has no sample to forget"),
         ([0, 1], [0], "the test split has no sample to retain"),
     ],

@@ -148,11 +148,29 @@ class Usage:
         return {"samples": int(self._touched.sum()), "reads": self._reads}
 
 
+class DividedUsage:
+    """Books the reads of a view that mixes kinds of samples, each sample with its own kind."""
+
+    def __init__(self, kinds: Sequence[tuple[Tensor, Usage | DividedUsage]]):
+        """Divide by ``kinds``: the indices of each kind within the split, and where they are counted."""
+        self._kinds = kinds
+
+    def note(self, indices: Tensor, times: int = 1) -> None:
+        """Count ``indices`` as read ``times`` times."""
+        for members, usage in self._kinds:
+            usage.note(indices[torch.isin(indices, members)], times)
+
+
 class DataView:
     """Some samples of one split, as normalised batches; each read is counted."""
 
     def __init__(
-        self, store: ImageStore, labels: Tensor, indices: Tensor, normalise: Normalisation, usage: Usage | None = None
+        self,
+        store: ImageStore,
+        labels: Tensor,
+        indices: Tensor,
+        normalise: Normalisation,
+        usage: Usage | DividedUsage | None = None,
     ):
         """View ``indices`` of a split.
 
@@ -163,7 +181,7 @@ class DataView:
             normalise: applied to every batch.
             usage: counts the reads.
         """
-        self._store, self._labels, self._normalise = store, labels, normalise
+        self._store, self._labels, self.normalise = store, labels, normalise
         self.indices = indices
         self.usage = usage or Usage(len(labels))
 
@@ -182,7 +200,22 @@ class DataView:
 
     def narrowed(self, positions: Tensor) -> DataView:
         """The view of some of this view's samples; reads are counted in the same place."""
-        return DataView(self._store, self._labels, self.indices[positions], self._normalise, self.usage)
+        return DataView(self._store, self._labels, self.indices[positions], self.normalise, self.usage)
+
+    def relabelled(self, targets: Tensor) -> DataView:
+        """The same samples with other targets.
+
+        Args:
+            targets: on the CPU, one row per sample of the view, in its order: class indices, or anything else that an
+                objective reads in their place (probabilities, for example).
+        """
+        whole = targets.new_zeros((len(self._labels), *targets.shape[1:]))
+        whole[self.indices] = targets
+        return DataView(self._store, whole, self.indices, self.normalise, self.usage)
+
+    def uncounted(self) -> DataView:
+        """The same samples; reads are not counted (work that is booked in another way)."""
+        return DataView(self._store, self._labels, self.indices, self.normalise)
 
     def fetch(
         self, positions: Tensor, *, augment: Augmentation | None = None, order: torch.Generator | None = None
@@ -214,7 +247,21 @@ class DataView:
             if order is None:
                 raise ValueError("augmentation draws at random: give the generator `order`")
             images = augment(images, order)
-        return self._normalise(images), self._labels[chosen].to(self.device)
+        return self.normalise(images), self._labels[chosen].to(self.device)
+
+
+def joined(*views: DataView) -> DataView:
+    """One view of disjoint views of the same split, in the split's order; each view's reads are still counted with it.
+
+    Views whose targets differ in kind (``DataView.relabelled``) cannot be joined.
+    """
+    first = views[0]
+    targets = first._labels.clone()
+    for view in views:
+        targets[view.indices] = view.labels
+    usage = DividedUsage([(view.indices, view.usage) for view in views])
+    indices = torch.cat([view.indices for view in views]).sort().values
+    return DataView(first._store, targets, indices, first.normalise, usage)
 
 
 def first_or_random_per_class(labels: Tensor, per_class: int, selection: str, draws: torch.Generator) -> Tensor:

@@ -28,7 +28,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 def retain_forget_accuracies(
     logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], indices: Mapping[str, Tensor], prefix: str = ""
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """A_Dr and A_Df on both splits.
 
     Args:
@@ -38,10 +38,11 @@ def retain_forget_accuracies(
         prefix: put before each name.
 
     Returns:
-        ``{prefix}acc_retain_train`` and so on, fractions.
+        ``{prefix}acc_retain_train`` and so on, fractions; None where there is no such sample.
     """
-    result = {}
+    result: dict[str, float | None] = {}
     for name, chosen in indices.items():
         split = name.rsplit("_", 1)[1]
-        result[f"{prefix}acc_{name}"] = accuracy(logits[split][chosen], labels[split][chosen])
+        any_there = len(chosen) > 0
+        result[f"{prefix}acc_{name}"] = accuracy(logits[split][chosen], labels[split][chosen]) if any_there else None
     return result

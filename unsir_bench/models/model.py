@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unsir_bench.errors import PretrainedWeightsError
+from unsir_bench.errors import NotApplicable, PretrainedWeightsError
 from unsir_bench.field_checks import neutral, number
 from unsir_bench.seeding import seed_everything
 
@@ -42,6 +42,17 @@ class ModelConfig(ABC):
     @abstractmethod
     def head(self, model: nn.Module) -> nn.Module:
         """The module that makes the logits: the classifier, not the backbone."""
+
+    def linear_head(self, model: nn.Module) -> nn.Linear:
+        """The head, for methods that change single rows of it.
+
+        Raises:
+            NotApplicable: it is no linear layer with a bias.
+        """
+        head = self.head(model)
+        if not isinstance(head, nn.Linear) or head.bias is None:
+            raise NotApplicable(f"model '{self.name}' ends in {type(head).__name__}, not in a linear layer with a bias")
+        return head
 
     def initial(self, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
         """The network with the initial weights of ``seed``, on the CPU.

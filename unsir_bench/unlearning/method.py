@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from unsir_bench.data.batches import DataView, Usage, first_or_random_per_class
-from unsir_bench.errors import AccessDenied
+from unsir_bench.errors import AccessDenied, NotApplicable
 from unsir_bench.seeding import generator
 
 if TYPE_CHECKING:
     from unsir_bench.context import RunContext
     from unsir_bench.data.device_data import DeviceData
     from unsir_bench.data.forget_split import ForgetSplit
+    from unsir_bench.training_log import TrainingLog
 
 
 class Access(Enum):
-    """What a method may ask for."""
+    """What a method may ask for: samples of the training split, or state that was stored when the original trained."""
 
     RETAIN_DATA = "retain_data"
     RETAIN_SUBSET = "retain_subset"
@@ -58,6 +61,7 @@ class UnlearningMethod(ABC):
 
         Raises:
             AccessDenied: data was touched that ``requires`` does not name.
+            NotApplicable: the run cannot give what the method needs (a model without a linear head, for example).
             Diverged: a loss became NaN or infinite.
         """
 
@@ -68,8 +72,31 @@ class UnlearningData:
     A view that the method did not declare does not exist here: asking for it raises ``AccessDenied``.
     """
 
-    def __init__(self, data: DeviceData, split: ForgetSplit, method: UnlearningMethod, seed: int):
+    def __init__(
+        self,
+        data: DeviceData,
+        split: ForgetSplit,
+        method: UnlearningMethod,
+        seed: int,
+        withheld: Sequence[str] = (),
+    ):
+        """Give ``method`` what it declares, and nothing else.
+
+        Args:
+            data: the data set.
+            split: whose training samples are retained and forgotten.
+            method: declares what it needs.
+            seed: of the retain subset's draw.
+            withheld: kinds of access that nobody gets.
+
+        Raises:
+            NotApplicable: the method declares a kind that is withheld, or of which the split has no sample.
+        """
         self._method, self._seed = method, seed
+        self._training_log: TrainingLog | None = None
+        denied = sorted(access.value for access in method.requires if access.value in withheld)
+        if denied:
+            raise NotApplicable(f"method '{method.name}' needs {', '.join(denied)}, which this run withholds")
         self._usage = {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         requires = method.requires
         self._views: dict[str, DataView] = {}
@@ -77,6 +104,9 @@ class UnlearningData:
             self._views["retain"] = data.view("train", split.retain_train, self._usage["retain"])
         if Access.FORGET_DATA in requires:
             self._views["forget"] = data.view("train", split.forget_train, self._usage["forget"])
+        for kind, view in self._views.items():
+            if len(view) == 0:
+                raise NotApplicable(f"method '{method.name}' needs {kind} samples; the training split has none")
 
     def _require(self, access: Access) -> None:
         if access not in self._method.requires:
@@ -98,6 +128,23 @@ class UnlearningData:
         self._require(Access.FORGET_DATA)
         return self._views["forget"]
 
+    @property
+    def training_log(self) -> TrainingLog:
+        """What was recorded while the original trained."""
+        self._require(Access.TRAIN_HISTORY)
+        if self._training_log is None:
+            raise NotApplicable(f"method '{self._method.name}' needs the log of the original's training; there is none")
+        return self._training_log
+
+    @training_log.setter
+    def training_log(self, log: TrainingLog) -> None:
+        self._training_log = log
+
+    def initial_network(self, context: RunContext) -> nn.Module:
+        """The network with the weights that the original's training started from."""
+        self._require(Access.INITIAL_WEIGHTS)
+        return context.initial_network()
+
     def retain_subset(self, per_class: int, selection: str = "random") -> DataView:
         """Up to ``per_class`` retain samples of each class, ``first`` in the data's order or drawn at ``random``.
 
@@ -107,6 +154,14 @@ class UnlearningData:
         everything = self._views["retain"]
         draws = generator(self._seed, "retain subset")
         return everything.narrowed(first_or_random_per_class(everything.labels, per_class, selection, draws))
+
+    def retain_share(self, share: float) -> DataView:
+        """A random ``share`` of the retain samples, at least one; the draw depends on the run's seed alone."""
+        self._require(Access.RETAIN_SUBSET)
+        everything = self._views["retain"]
+        draws = generator(self._seed, "retain share")
+        count = max(1, round(share * len(everything)))
+        return everything.narrowed(torch.randperm(len(everything), generator=draws)[:count].sort().values)
 
     def train_from_scratch(self, context: RunContext) -> nn.Module:
         """The network that the run's recipe makes of all retain samples, from the original's initial weights."""

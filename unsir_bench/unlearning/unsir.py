@@ -136,13 +136,11 @@ def _noise_step(
     The classes' objectives are summed, so that each image's gradient is as if its class were learned alone. Images pass
     in pieces to bound memory; with batch statistics a piece is one class, so that classes never mix.
     """
-    dtype = next(model.parameters()).dtype
     together = 1 if config.batchnorm == "train" else max(1, FORWARD_IMAGES // config.batch_size)
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=noise.device)
     for piece, labels in zip(noise.split(together), classes.split(together), strict=True):
-        with context.fabric.autocast():
-            logits = model(piece.flatten(0, 1).to(dtype).contiguous(memory_format=context.layout)).float()
+        logits = context.forward(model, piece.flatten(0, 1).contiguous(memory_format=context.layout))
         wrongness = -F.cross_entropy(logits, labels.repeat_interleave(config.batch_size), reduction="sum")
         objective = wrongness / config.batch_size + noise_penalty(piece, config.weight_penalty)
         context.fabric.backward(objective)

@@ -1,0 +1,50 @@
+"""Bad teaching (V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, AAAI 2023): two teachers.
+
+Objective: KL(random network ‖ student) on D_f and KL(original ‖ student) on a random 30 % of D_r, mean over samples.
+Published: Adam at 1e-4, 1 epoch, batch 256.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import joined
+from unsir_bench.field_checks import number
+from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class BadTeacher(UnlearningMethod):
+    """Learn the forget samples from a network that knows nothing, the others from the original."""
+
+    name: str = "bad_teacher"
+    train: Recipe = field(default_factory=lambda: Recipe(name="bad_teacher", lr=1e-4, epochs=1))
+    retain_share: float = number(0.3, above=0, at_most=1)
+    temperature: float = number(1.0, above=0)
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        good = frozen_copy(model)
+        bad = frozen_copy(context.random_network("bad teacher"))
+
+        def objective(student: Any, images: Tensor, labels: Tensor) -> Tensor:
+            with torch.no_grad():
+                forgotten = context.is_forgotten(labels)[:, None]
+                wanted = torch.where(forgotten, context.forward(bad, images), context.forward(good, images))
+            return divergence_from(wanted, student(images), self.temperature).mean()
+
+        with context.clock.phase("train"):
+            view = joined(data.retain_share(self.retain_share), data.forget)
+            batches = EpochBatches.of(view, self.train, context, "bad_teacher")
+            fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
+        return model

@@ -1,0 +1,56 @@
+"""Boundary Expand (M. Chen et al., "Boundary Unlearning", CVPR 2023): a shadow class takes the forget samples in.
+
+The head gets one more class; the network trains to give D_f that label; the class is then pruned, which some public
+code forgets. Published as for Boundary Shrink: SGD at 1e-5 with momentum 0.9, 10 epochs of D_f.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from unsir_bench.context import RunContext
+from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class BoundaryExpand(UnlearningMethod):
+    """Give the forget samples a class of their own, then take the class away."""
+
+    name: str = "boundary_expand"
+    train: Recipe = field(default_factory=lambda: Recipe(name="boundary_expand", optimizer="sgd", lr=1e-5, epochs=10))
+    freeze_bn_stats: bool = False
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        head = context.architecture.linear_head(model)
+        with context.clock.phase("train"):
+            widen(head, context)
+            shadow = torch.full((len(data.forget),), context.num_classes)
+            batches = EpochBatches.of(data.forget.relabelled(shadow), self.train, context, "boundary_expand")
+            variation = Variation(before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))
+            fit(model, batches, self.train, context, "train", variation=variation)
+            prune(head, context.num_classes)
+        return model
+
+
+def widen(head: nn.Linear, context: RunContext) -> None:
+    """Add a class with freshly initialised weights to the head, in place."""
+    context.seed_everything("boundary_expand", "shadow class")
+    fresh = nn.Linear(head.in_features, 1).to(head.weight)
+    _replace(head, torch.cat([head.weight.data, fresh.weight.data]), torch.cat([head.bias.data, fresh.bias.data]))
+
+
+def prune(head: nn.Linear, classes: int) -> None:
+    """Leave the head its first ``classes`` classes, in place."""
+    _replace(head, head.weight.data[:classes].clone(), head.bias.data[:classes].clone())
+
+
+def _replace(head: nn.Linear, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    head.weight, head.bias, head.out_features = nn.Parameter(weight), nn.Parameter(bias), len(bias)

@@ -1,0 +1,77 @@
+"""Boundary Shrink (M. Chen et al., "Boundary Unlearning", CVPR 2023): hand each forget sample to its neighbour class.
+
+Each forget sample is perturbed by one step of the fast gradient sign method against the original; the class predicted
+for the perturbed sample becomes the label that the network is trained to give the clean one. Published: ε = 0.1 (of the
+pixel range 0 to 1), SGD at 1e-5 with momentum 0.9, 10 epochs of D_f. Where the perturbed sample is still taken for its
+own class, that label stays, as published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import DataView
+from unsir_bench.field_checks import number
+from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class BoundaryShrink(UnlearningMethod):
+    """Move the forget samples across the nearest decision boundary."""
+
+    name: str = "boundary_shrink"
+    train: Recipe = field(default_factory=lambda: Recipe(name="boundary_shrink", optimizer="sgd", lr=1e-5, epochs=10))
+    epsilon: float = number(0.1, above=0, at_most=1)
+    freeze_bn_stats: bool = False
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        with context.clock.phase("neighbours"):
+            labels = neighbour_labels(model, data.forget, self.epsilon, self.train.batch_size, context)
+        with context.clock.phase("train"):
+            view = data.forget.relabelled(labels)
+            batches = EpochBatches.of(view, self.train, context, "boundary_shrink")
+            variation = Variation(before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))
+            fit(model, batches, self.train, context, "train", variation=variation)
+        return model
+
+
+def neighbour_labels(model: nn.Module, view: DataView, epsilon: float, batch_size: int, context: RunContext) -> Tensor:
+    """The class that the model sees in each sample after a fast-gradient-sign step of ``epsilon`` (pixels in [0, 1]).
+
+    Returns:
+        int64 of shape (len(view),), on the CPU, in the view's order.
+    """
+    was_training = model.training
+    model.eval()
+    found = []
+    for images, labels in view.batches(batch_size):
+        perturbed = fast_gradient_sign(model, images, labels, epsilon, view, context)
+        with torch.no_grad():
+            found.append(context.forward(model, perturbed).argmax(dim=1).cpu())
+    model.train(was_training)
+    return torch.cat(found)
+
+
+def fast_gradient_sign(
+    model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, view: DataView, context: RunContext
+) -> Tensor:
+    """Normalised images moved by ``epsilon`` in pixel space along the sign of the loss's gradient, kept in [0, 1]."""
+    mean, std = (
+        torch.tensor(values, device=images.device)[:, None, None]
+        for values in (view.normalise.mean, view.normalise.std)
+    )
+    images = images.detach().requires_grad_()
+    loss = F.cross_entropy(context.forward(model, images), labels)
+    [gradient] = torch.autograd.grad(loss, [images])
+    moved = images.detach() + epsilon / std * gradient.sign()
+    return moved.clamp((0 - mean) / std, (1 - mean) / std)

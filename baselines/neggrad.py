@@ -1,0 +1,43 @@
+"""NegGrad: gradient ascent on the forget samples (a baseline of the paper; Golatkar et al., CVPR 2020).
+
+Objective: maximise CE on D_f. The literature uses a learning rate of 1e-4 for 5 epochs. In train mode batch
+normalisation sees batches of forget samples alone, so that its statistics drift towards them, as in public code;
+``freeze_bn_stats`` prevents that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.context import RunContext
+from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+def ascent(model: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy with its sign turned."""
+    return -F.cross_entropy(model(images), labels)
+
+
+@dataclass
+class NegGrad(UnlearningMethod):
+    """Climb the loss of the forget samples; the rest is not looked at, and so not protected."""
+
+    name: str = "neggrad"
+    train: Recipe = field(default_factory=lambda: Recipe(name="neggrad", optimizer="sgd", lr=1e-4, epochs=5))
+    freeze_bn_stats: bool = False
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        variation = Variation(objective=ascent, before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))
+        with context.clock.phase("ascent"):
+            batches = EpochBatches.of(data.forget, self.train, context, "neggrad")
+            fit(model, batches, self.train, context, "ascent", variation=variation)
+        return model

@@ -1,0 +1,63 @@
+"""NegGrad+: descend on the retain samples while ascending on the forget samples (Kurmanji et al., NeurIPS 2023).
+
+Objective: α CE(D_r) - (1 - α) CE(D_f), each step on as many forget samples as retain samples. The literature uses α of
+0.95 to 0.9999 and 5 to 10 epochs of D_r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.field_checks import number
+from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class NegGradPlus(UnlearningMethod):
+    """NegGrad held back by the retain samples; an epoch is a pass over these."""
+
+    name: str = "neggrad_plus"
+    train: Recipe = field(default_factory=lambda: Recipe(name="neggrad_plus", optimizer="sgd", lr=0.01, epochs=5))
+    alpha: float = number(0.95, above=0, at_most=1)
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
+            losses = F.cross_entropy(network(images), labels, reduction="none")
+            # Half of a batch is of each kind: a mean over the whole weighs each half by a half.
+            return 2 * torch.where(context.is_forgotten(labels), self.alpha - 1, self.alpha).mul(losses).mean()
+
+        with context.clock.phase("train"):
+            batches = paired_batches(data.retain, data.forget, self.train, context)
+            fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
+        return model
+
+
+def paired_batches(retain: DataView, forget: DataView, recipe: Recipe, context: RunContext) -> EpochBatches:
+    """Shuffled batches of the retain samples, each followed by as many forget samples, which come round again."""
+
+    def of_epoch(epoch: int) -> Iterator[Batch]:
+        context.seed_everything("neggrad_plus", "dropout", epoch)
+        order = context.generator("neggrad_plus", "order", epoch)
+        forget_order = context.generator("neggrad_plus", "forget order", epoch)
+        waiting = torch.empty(0, dtype=torch.long)
+        for images, labels in retain.batches(recipe.batch_size, order=order, augment=recipe.augment):
+            while len(waiting) < len(labels):
+                waiting = torch.cat([waiting, torch.randperm(len(forget), generator=forget_order)])
+            chosen, waiting = waiting[: len(labels)], waiting[len(labels) :]
+            other_images, other_labels = forget.fetch(chosen, augment=recipe.augment, order=forget_order)
+            yield torch.cat([images, other_images]), torch.cat([labels, other_labels])
+
+    return EpochBatches(of_epoch, len(retain), recipe.batch_size)

@@ -1,0 +1,76 @@
+"""SalUn (C. Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency", ICLR 2024).
+
+Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest are
+trained on D_r and on D_f with random wrong labels, the others stay. Published: the top 50 %, learning rate 0.013, 10
+epochs. Masking gradients alone, as public code does, lets momentum and weight decay move the other weights; here they
+are put back after each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import DataView
+from unsir_bench.field_checks import choice, number
+from unsir_bench.training import Recipe, Variation, fit
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches
+
+
+@dataclass
+class SalUn(UnlearningMethod):
+    """Random labels, on the weights that are salient for the forget samples."""
+
+    name: str = "salun"
+    train: Recipe = field(default_factory=lambda: Recipe(name="salun", optimizer="sgd", lr=0.013, epochs=10))
+    share: float = number(0.5, above=0, at_most=1)
+    labels_from: str = choice("retained", LABEL_SOURCES)
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        with context.clock.phase("saliency"):
+            masks = salient_weights(model, data.forget, self.share, self.train.batch_size, context)
+        with context.clock.phase("train"):
+            batches = mislabelled_batches(data.retain, data.forget, self.labels_from, self.train, context)
+            fit(model, batches, self.train, context, "train", variation=Variation(after_step=restoring(model, masks)))
+        return model
+
+
+def salient_weights(
+    model: nn.Module, view: DataView, share: float, batch_size: int, context: RunContext
+) -> list[Tensor]:
+    """Boolean masks by parameter: the ``share`` of all weights with the largest |Σ gradient of CE| over a view."""
+    was_training = model.training
+    model.eval()
+    parameters = list(model.parameters())
+    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    for images, labels in view.batches(batch_size):
+        loss = F.cross_entropy(context.forward(model, images), labels, reduction="sum")
+        torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
+    model.train(was_training)
+    magnitudes = torch.cat([total.abs().flatten() for total in sums])
+    kept = torch.zeros_like(magnitudes, dtype=torch.bool)
+    kept[magnitudes.topk(max(1, round(share * len(magnitudes)))).indices] = True
+    pieces = kept.split([parameter.numel() for parameter in parameters])
+    return [piece.view(total.shape) for piece, total in zip(pieces, sums, strict=True)]
+
+
+def restoring(model: nn.Module, masks: list[Tensor]) -> Callable[[nn.Module, Tensor], None]:
+    """A step's end that puts every weight outside its mask back to what it is now."""
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+
+    @torch.no_grad()
+    def restore(network: nn.Module, labels: Tensor) -> None:
+        for parameter, old, mask in zip(network.parameters(), before, masks, strict=True):
+            parameter.copy_(torch.where(mask, parameter, old))
+
+    return restore

@@ -1,0 +1,77 @@
+"""Selective synaptic dampening (J. Foster, S. Schoepf, A. Brintrup, AAAI 2024): no training at all.
+
+Importance I of each parameter: the mean over batches of the squared gradient of the batch's mean cross-entropy (the
+authors' estimator; it is no Fisher diagonal, which squares the gradients of single samples). Where I(D_f) > α I(D), the
+parameter is multiplied by min(λ I(D) / I(D_f), 1). Published: λ = 1, α = 10 for ResNets and 5 for transformers.
+I(D) does not depend on what is forgotten, so it is computed once for all runs and kept in the store; its time counts.
+Here gradients are those of eval mode, so that no statistics drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import DataView, joined
+from unsir_bench.field_checks import number
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class SelectiveSynapticDampening(UnlearningMethod):
+    """Shrink the parameters that matter more for the forget samples than for all samples."""
+
+    name: str = "ssd"
+    selection: float = number(10.0, above=0)
+    dampening: float = number(1.0, above=0)
+    batch_size: int = number(256, at_least=1)
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        everything = joined(data.retain, data.forget)
+        settings = {"batch_size": self.batch_size, "seed": context.seed}
+        of_all = context.precomputed(
+            "importance", settings, model, everything, lambda view: importance(model, view, self.batch_size, context)
+        )
+        with context.clock.phase("dampen"):
+            of_forget = importance(model, data.forget, self.batch_size, context)
+            dampen(model, of_all, of_forget, self.selection, self.dampening)
+        return model
+
+
+def importance(model: nn.Module, view: DataView, batch_size: int, context: RunContext) -> dict[str, Tensor]:
+    """Mean over batches of the squared gradient of the mean cross-entropy, by parameter name."""
+    was_training = model.training
+    model.eval()
+    parameters = dict(model.named_parameters())
+    totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    batches = 0
+    for images, labels in view.batches(batch_size, order=context.generator("importance", "order")):
+        loss = F.cross_entropy(context.forward(model, images), labels)
+        for total, gradient in zip(totals.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
+            total.addcmul_(gradient, gradient)
+        batches += 1
+    model.train(was_training)
+    return {name: total / batches for name, total in totals.items()}
+
+
+@torch.no_grad()
+def dampen(
+    model: nn.Module,
+    of_all: dict[str, Tensor],
+    of_forget: dict[str, Tensor],
+    selection: float,
+    dampening: float,
+) -> None:
+    """Multiply each selected parameter by min(dampening · I(D) / I(D_f), 1), in place."""
+    for name, parameter in model.named_parameters():
+        chosen = of_forget[name] > selection * of_all[name]
+        factor = (dampening * of_all[name] / of_forget[name]).clamp(max=1)
+        parameter.copy_(torch.where(chosen, parameter * factor, parameter))

@@ -1,0 +1,84 @@
+"""What methods compute before they forget (a Fisher diagonal, an importance), kept in the store for all runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from unsir_bench.clock import Stopwatch
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import DataView
+from unsir_bench.data.forget_split import index_hash
+from unsir_bench.hardware import PeakMemory
+from unsir_bench.models.model import state_to_cpu
+from unsir_bench.store import Store, content_key, weights_hash
+
+LOG = logging.getLogger("unsir_bench")
+
+TENSORS = "tensors"
+# Raise when a change of the code changes what the same settings compute: older entries are then left unused.
+PRECOMPUTATION_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoredPrecomputation:
+    """Computes once and keeps the result; see ``unsir_bench.context.Precomputation``.
+
+    Attributes:
+        store: where results are kept.
+        data_fingerprint: of the data set that views belong to.
+        numerics: what of the hardware changes numbers.
+    """
+
+    store: Store
+    data_fingerprint: str
+    numerics: Mapping[str, Any]
+
+    def __call__(
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        model: nn.Module,
+        view: DataView,
+        compute: Callable[[DataView], dict[str, Tensor]],
+        context: RunContext,
+    ) -> dict[str, Tensor]:
+        """Compute or find; the seconds that it took are booked either way, as is its peak memory."""
+        with context.clock.paused():
+            description = {
+                "version": PRECOMPUTATION_VERSION,
+                "kind": kind,
+                "settings": dict(settings),
+                "weights": weights_hash(state_to_cpu(model)),
+                "data": self.data_fingerprint,
+                "samples": index_hash(view.indices),
+                "numerics": dict(self.numerics),
+            }
+            key = content_key(description)
+
+            def make() -> None:
+                self._make(key, description, lambda: compute(view.uncounted()), context)
+
+            entry = self.store.made_once(key, kind, context.fabric, make)
+            tensors = {name: value.to(context.device) for name, value in entry.tensors(TENSORS).items()}
+        manifest = entry.manifest
+        context.clock.credit(kind, manifest["seconds"])
+        context.credited_peak_bytes = max(context.credited_peak_bytes, manifest["peak_memory_bytes"])
+        view.usage.note(view.indices)
+        return tensors
+
+    def _make(
+        self, key: str, description: Mapping[str, Any], compute: Callable[[], dict[str, Tensor]], context: RunContext
+    ) -> None:
+        LOG.info("computing %s (%s)", description["kind"], key)
+        watch, memory = Stopwatch(context.device), PeakMemory(context.device)
+        memory.reset()
+        with watch.running():
+            tensors = compute()
+        manifest = {"seconds": watch.total, "peak_memory_bytes": memory.read(), "description": description}
+        if context.fabric.is_global_zero:
+            self.store.write(key, {TENSORS: {name: value.cpu() for name, value in tensors.items()}}, manifest)

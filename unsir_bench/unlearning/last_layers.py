@@ -1,0 +1,54 @@
+"""Training the last layers alone, as the catastrophic-forgetting-k and exact-unlearning-k baselines do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+
+from unsir_bench.errors import NotApplicable
+from unsir_bench.training import freeze_batchnorm
+
+
+def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
+    """The modules from the ``count``-th last weight layer to the end, in the order in which the model declares them.
+
+    Weight layers are modules with a weight of two or more dimensions (convolutions, linear layers); normalisations
+    between and after them are part of the result.
+
+    Raises:
+        NotApplicable: the model has fewer weight layers.
+    """
+    own = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    layers = [place for place, module in enumerate(own) if _is_weight_layer(module)]
+    if count > len(layers):
+        raise NotApplicable(
+            f"the model has {len(layers)} weight layers, fewer than the last {count} that are asked for"
+        )
+    return own[layers[-count] :]
+
+
+def _is_weight_layer(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and weight.ndim >= 2
+
+
+@contextmanager
+def trained_alone(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Only the parameters of ``layers`` receive gradients; all do again afterwards."""
+    model.requires_grad_(False)
+    for layer in layers:
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_()
+    try:
+        yield
+    finally:
+        model.requires_grad_()
+
+
+def freeze_batchnorm_outside(model: nn.Module, layers: Sequence[nn.Module]) -> None:
+    """Keep the batch-normalisation statistics of all but ``layers`` as they are; call after ``model.train()``."""
+    freeze_batchnorm(model)
+    for layer in layers:
+        layer.train()
