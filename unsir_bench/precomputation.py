@@ -81,4 +81,6 @@ class StoredPrecomputation:
             tensors = compute()
         manifest = {"seconds": watch.total, "peak_memory_bytes": memory.read(), "description": description}
         if context.fabric.is_global_zero:
-            self.store.write(key, {TENSORS: {name: value.cpu() for name, value in tensors.items()}}, manifest)
+            self.store.write(
+                key, {TENSORS: {name: value.cpu().contiguous() for name, value in tensors.items()}}, manifest
+            )
