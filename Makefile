@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sweep figures report bench lock clean
+.PHONY: help setup demo test lint sweep tuning figures report bench lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -37,14 +37,21 @@ lint: setup ## check style (ruff) and types (mypy)
 sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=digits_demo OVERRIDES="seed=0,1"
 	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) $(OVERRIDES)
 
+tuning: setup ## try four settings of every method on held-out digits and print which scored best
+	for file in $(filter-out %/setting.yaml,$(wildcard conf/experiment/tuning/*.yaml)); do \
+		$(BIN)/unsir-bench -m experiment=tuning/$$(basename $$file .yaml) tracker=none $(OVERRIDES) > /dev/null || exit 1; \
+	done
+	$(BIN)/python -m unsir_bench.report.tuning multirun_outputs/tuning
+
 figures: ## (not yet available) the paper's figures from the records
 	@echo "make figures: no figures can be drawn yet; the records under multirun_outputs/ hold what they will be drawn from." >&2; exit 1
 
 report: ## (not yet available) tables and figures of a sweep as one page; the sweep prints its table already
 	@echo "make report: the report page is not available yet; each sweep prints its table and writes it to multirun_outputs/<sweep>/." >&2; exit 1
 
-bench: setup ## time the parts that decide a job's speed: batches, a training step, a noise step
+bench: setup ## time the parts that decide a job's speed: batches, steps, and Fisher against the published loop
 	$(BIN)/python -m tests.benchmarks.step_times
+	$(BIN)/python -m tests.benchmarks.fisher_times
 
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,21 @@ from scipy import stats
 
 from unsir_bench.records import RunRecord, records_below, write_whole
 
-GROUP = ["dataset", "model", "forget", "method"]
+GROUP = ["dataset", "model", "forget", "method", "setting"]
 SHOWN = {
     "acc_forget_test": ("A_Df %", 100.0),
     "acc_retain_test": ("A_Dr %", 100.0),
+    "gap_forget_test": ("A_Df gap", 100.0),
+    "gap_retain_test": ("A_Dr gap", 100.0),
     "unlearn_seconds": ("seconds", 1.0),
     "speedup_vs_retrain": ("speed-up", 1.0),
+    "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
+ONLY_WHERE_USED = ("setting", "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
+ACCESS = "forget / retain / stored"
+NOTHING = "–"
 NO_LIMIT = 10_000
+REFERENCES: dict[str, tuple[str, ...]] = {"original": (), "retrain": ("retain_data", "initial_weights")}
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 
 
@@ -35,15 +43,51 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             "model": record.model,
             "forget": _forget_label(record),
             "method": record.method,
+            "setting": setting,
             "seed": record.seed,
             "status": record.status,
+            ACCESS: access_words(record.access.get("declared", [])),
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             **record.metrics,
         }
-        for record in records
+        for record, setting in zip(records, _settings(records), strict=True)
     ]
-    return pd.DataFrame(rows)
+    runs = pd.DataFrame(rows)
+    for kind in ("forget", "retain"):
+        if f"retrain_acc_{kind}_test" in runs:
+            runs[f"gap_{kind}_test"] = runs[f"acc_{kind}_test"] - runs[f"retrain_acc_{kind}_test"]
+    return runs
+
+
+def access_words(declared: Sequence[str]) -> str:
+    """The declared access in three words: forget data, retain data, stored state."""
+    retain = "all" if "retain_data" in declared else "subset" if "retain_subset" in declared else NOTHING
+    stored = {"train_history": "training log", "initial_weights": "initial weights"}
+    kept = [words for name, words in stored.items() if name in declared]
+    return " / ".join(["all" if "forget_data" in declared else NOTHING, retain, ", ".join(kept) or NOTHING])
+
+
+def _settings(records: Sequence[RunRecord]) -> list[str]:
+    """For each record, in words, what sets it apart from other runs of its method on the same data and model."""
+    flat = [dict(_flattened(record.config.get("method", {}))) for record in records]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for record, values in zip(records, flat, strict=True):
+        groups[record.dataset, record.model, record.method].append(values)
+    words = []
+    for record, values in zip(records, flat, strict=True):
+        peers = groups[record.dataset, record.model, record.method]
+        differing = [key for key in values if any(peer.get(key) != values[key] for peer in peers)]
+        words.append(", ".join(f"{key.removeprefix('train.')}={values[key]}" for key in differing))
+    return words
+
+
+def _flattened(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _forget_label(record: RunRecord) -> str:
@@ -61,14 +105,34 @@ def with_references(runs: pd.DataFrame) -> pd.DataFrame:
     swept = {tuple(key) for key in runs[GROUP].itertuples(index=False)}
     added = {}
     for row in runs[runs["status"] == "done"].to_dict("records"):
-        for method, seconds, speedup in (("original", None, None), ("retrain", row.get("retrain_seconds"), 1.0)):
-            metrics = {name: row.get(f"{method}_{name}") for name in ("acc_forget_test", "acc_retain_test")}
-            place = (*(row[name] for name in GROUP[:-1]), method)
-            if place not in swept and None not in metrics.values():
-                costs = {"unlearn_seconds": seconds, "speedup_vs_retrain": speedup}
+        for method, own in REFERENCES.items():
+            kinds = ("forget", "retain")
+            metrics = {f"acc_{kind}_test": row.get(f"{method}_acc_{kind}_test") for kind in kinds}
+            place = (row["dataset"], row["model"], row["forget"], method, "")
+            if place not in swept and not any(value is None or pd.isna(value) for value in metrics.values()):
+                gaps = {f"gap_{kind}_test": _gap(metrics[f"acc_{kind}_test"], row, kind) for kind in kinds}
+                costs = {"unlearn_seconds": row.get("retrain_seconds"), "speedup_vs_retrain": 1.0}
                 identity = {**dict(zip(GROUP, place, strict=True)), "seed": row["seed"], "status": "done"}
-                added[place, row["seed"]] = {**identity, **metrics, **costs}
+                rest = {ACCESS: access_words(own), **(costs if method == "retrain" else {})}
+                added[place, row["seed"]] = {**identity, **metrics, **gaps, **rest}
     return pd.concat([runs, pd.DataFrame(list(added.values()))]) if added else runs
+
+
+def _gap(value: Any, row: Mapping[Any, Any], kind: str) -> float | None:
+    retrained = row.get(f"retrain_acc_{kind}_test")
+    return None if value is None or retrained is None else value - retrained
+
+
+def with_fisher_speedup(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add the seconds of Fisher forgetting of the same data, model, forget set and seed over each run's own."""
+    pairing = ["dataset", "model", "forget", "seed"]
+    fisher = runs[(runs["method"] == "fisher") & (runs["status"] == "done")]
+    if "unlearn_seconds" not in runs or fisher.empty:
+        return runs
+    seconds = fisher.groupby(pairing)["unlearn_seconds"].mean().rename("fisher_seconds")
+    joined = runs.join(seconds, on=pairing)
+    worked = joined["unlearn_seconds"].where(joined["method"] != "original")
+    return joined.assign(speedup_vs_fisher=joined["fisher_seconds"] / worked)
 
 
 def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
@@ -84,7 +148,7 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """One row of words per data set, model, forget set and method: mean ± 95 % interval over seeds, with n."""
     if not records:
         return []
-    runs = with_references(frame(records))
+    runs = with_fisher_speedup(with_references(frame(records)))
     rows = []
     for key, group in sorted(runs.groupby(GROUP, sort=False), key=lambda item: _position(item[0])):
         done = group[group["status"] == "done"]
@@ -93,24 +157,24 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, str]]:
         for metric, (title, scale) in SHOWN.items():
             values = done[metric].dropna() if metric in done else pd.Series(dtype=float)
             cells[title] = _cell([float(value) * scale for value in values])
+        cells[ACCESS] = group[ACCESS].iloc[0]
         others = group[group["status"] != "done"]["status"].value_counts()
         cells["not done"] = ", ".join(f"{count} {status}" for status, count in others.items())
         rows.append(cells)
-    if not any(row["not done"] for row in rows):
-        rows = [{name: cell for name, cell in row.items() if name != "not done"} for row in rows]
-    return rows
+    unused = [name for name in ONLY_WHERE_USED if all(row[name] in ("", NOTHING) for row in rows)]
+    return [{name: cell for name, cell in row.items() if name not in unused} for row in rows]
 
 
 def _position(key: Any) -> tuple[object, ...]:
-    """Sort by everything but the method, then references first."""
-    method = key[-1]
+    """Sort by data, model and forget set, then references first."""
+    dataset, model, forget, method, setting = key
     rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
-    return (*key[:2], len(key[2]), key[2], rank, method)
+    return (dataset, model, len(forget), forget, rank, method, setting)
 
 
 def _cell(values: Sequence[float]) -> str:
     if not values:
-        return "–"
+        return NOTHING
     mean, half = mean_and_half_width(values)
     digits = 2 if abs(mean) < 1000 else 0
     return f"{mean:.{digits}f}" if math.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"

@@ -1,0 +1,179 @@
+"""Seconds per sample of the published batch-1 Fisher loop and of the fast exact diagonal. Run by `make bench`.
+
+Both see the same samples in one process, after a warm-up; the relative error is between their results, and peak memory
+is that of the fast diagonal, over the given samples and over four times as many: it should not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from tests.oracles.fisher_batch_1 import fisher_batch_1
+from unsir_bench.context import RunContext
+from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
+from unsir_bench.hardware import HardwareConfig, PeakMemory, synchronise
+from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18, TimmModel
+from unsir_bench.progress import Progress
+from unsir_bench.unlearning.fisher_diagonal import fisher_diagonal
+
+CLASSES = 10
+SHAPE = (3, 32, 32)
+NETWORKS: dict[str, ModelConfig] = {
+    "resnet18": ResNet18(),
+    "resnet18 cifar stem": ResNet18(stem="cifar"),
+    "allcnn": AllCNNConfig(),
+    "vit": TimmModel(arch="vit_tiny_patch16_224", options={"patch_size": 4}),
+}
+Result = TypeVar("Result")
+
+
+@dataclass
+class Comparison:
+    """What was measured of one network; times in seconds per sample, memory in bytes."""
+
+    network: str
+    samples: int
+    loop: float
+    exact: float
+    mc: float
+    relative_error: float
+    peak_memory: int
+    peak_memory_of_four_times: int
+
+
+def timed(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Seconds and result, the device synchronised."""
+    synchronise(device)
+    started = time.perf_counter()
+    result = work()
+    synchronise(device)
+    return time.perf_counter() - started, result
+
+
+def context_of(architecture: ModelConfig, fabric: Fabric) -> RunContext:
+    """The surroundings of a computation on made images."""
+    return RunContext(
+        fabric=fabric,
+        seed=0,
+        architecture=architecture,
+        image_shape=SHAPE,
+        num_classes=CLASSES,
+        forget_classes=(0,),
+        progress=Progress(interactive=False),
+        log=lambda *point: None,
+    )
+
+
+def made_images(count: int, device: torch.device) -> DataView:
+    """Uniform random pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+    labels = torch.zeros(count, dtype=torch.long)
+    return DataView(ResidentImages(pixels, device), labels, torch.arange(count), Normalisation((0.5,), (0.25,)))
+
+
+def with_statistics(model: nn.Module, view: DataView) -> nn.Module:
+    """Batch-normalisation statistics of the images, as a trained network has them."""
+    model.train()
+    with torch.no_grad():
+        for _ in range(20):
+            model(view.fetch(torch.arange(len(view)))[0])
+    return model.eval()
+
+
+def relative_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """‖found - expected‖ / ‖expected‖ over all parameters together."""
+    difference = sum(float((found[name] - value).square().sum()) for name, value in expected.items())
+    return float((difference / sum(float(value.square().sum()) for value in expected.values())) ** 0.5)
+
+
+def compared(name: str, samples: int, batch_size: int, fabric: Fabric) -> Comparison:
+    """Measure one network."""
+    device = fabric.device
+    context, view = context_of(NETWORKS[name], fabric), made_images(4 * samples, device)
+    few = view.narrowed(torch.arange(samples))
+    model = with_statistics(context.initial_network(), few)
+    images, _ = few.fetch(torch.arange(samples))
+
+    def fast(over: DataView, labels: str) -> dict[str, Tensor]:
+        return fisher_diagonal(model, over, context, labels=labels, batch_size=batch_size, fallback=False)
+
+    memory = PeakMemory(device)
+    fast(few, "exact"), fast(few, "mc"), fisher_batch_1(model, images[:1])
+    memory.reset()
+    exact_seconds, exact = timed(lambda: fast(few, "exact"), device)
+    peak = memory.read()
+    memory.reset()
+    fast(view, "exact")
+    peak_of_four_times = memory.read()
+    mc_seconds, _ = timed(lambda: fast(few, "mc"), device)
+    loop_seconds, loop = timed(lambda: fisher_batch_1(model, images), device)
+    return Comparison(
+        name,
+        samples,
+        loop_seconds / samples,
+        exact_seconds / samples,
+        mc_seconds / samples,
+        relative_error(exact, loop),
+        peak,
+        peak_of_four_times,
+    )
+
+
+def show(results: list[Comparison], title: str) -> None:
+    """Print the table."""
+    table = Table(title=title)
+    for heading in (
+        "network",
+        "loop s/sample",
+        "exact s/sample",
+        "speed-up",
+        "mc s/sample",
+        "relative error",
+        "peak MB",
+    ):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for result in results:
+        table.add_row(
+            result.network,
+            f"{result.loop:.4f}",
+            f"{result.exact:.4f}",
+            f"{result.loop / result.exact:.1f}",
+            f"{result.mc:.4f}",
+            f"{result.relative_error:.1e}",
+            f"{result.peak_memory / 1e6:.0f} ({result.peak_memory_of_four_times / 1e6:.0f} over 4x the samples)",
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure and print; with --json also write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["resnet18"])
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--json", help="file to write the figures to")
+    options = parser.parse_args()
+    fabric = HardwareConfig(deterministic=False).start()
+    results = [compared(name, options.samples, options.batch_size, fabric) for name in options.networks]
+    device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    show(results, f"Fisher diagonal, {CLASSES} classes, 3x32x32, {options.samples} samples, {device}")
+    if options.json:
+        content = {"device": device, "torch": torch.__version__, "results": [vars(result) for result in results]}
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Which of the settings tried for each method scored best on held-out training images: `make tuning`.
+
+The score is (1 - |A_Df - A_Df of retrain|) · (1 - |A_Dr - A_Dr of retrain|), on the held-out images, averaged over
+forget sets and seeds: 1 for a method that cannot be told from retraining by accuracy.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from unsir_bench.records import records_below, write_whole
+from unsir_bench.report.table import frame, markdown, print_rows
+
+
+def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
+    """One row of words per method and setting, the best of each method marked; what failed to finish scores 0.
+
+    Args:
+        runs: ``frame`` of the records of a tuning sweep.
+    """
+    gaps = runs[["gap_forget_test", "gap_retain_test"]].abs()
+    score = ((1 - gaps["gap_forget_test"]) * (1 - gaps["gap_retain_test"])).where(runs["status"] == "done", 0.0)
+    columns = ["acc_forget_test", "acc_retain_test", "score"]
+    settings = runs.assign(score=score).groupby(["method", "setting"], sort=True)
+    means = settings[columns].mean().assign(n=settings.size()).reset_index()
+    best = set(means.groupby("method")["score"].idxmax())
+    return [
+        {
+            "method": str(row["method"]),
+            "setting": str(row["setting"]),
+            "A_Df %": f"{100 * row['acc_forget_test']:.2f}",
+            "A_Dr %": f"{100 * row['acc_retain_test']:.2f}",
+            "score": f"{row['score']:.4f}",
+            "n": str(row["n"]),
+            "best": "best" if index in best else "",
+        }
+        for index, row in enumerate(means.to_dict("records"))
+    ]
+
+
+def main() -> None:
+    """Print the tuning table of a sweep's folder and write it there as ``tuning.md``."""
+    folder = Path(sys.argv[1])
+    runs = frame([record for _, record in records_below(folder)])
+    rows = tuning_rows(runs)
+    print_rows(rows, f"{folder.name}: held-out training images, mean over forget sets and seeds")
+    write_whole(folder / "tuning.md", markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
