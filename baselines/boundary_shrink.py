@@ -1,9 +1,9 @@
 """Boundary Shrink (M. Chen et al., "Boundary Unlearning", CVPR 2023): hand each forget sample to its neighbour class.
 
-Each forget sample is perturbed by one step of the fast gradient sign method against the original; the class predicted
-for the perturbed sample becomes the label that the network is trained to give the clean one. Published: ε = 0.1 (of the
-pixel range 0 to 1), SGD at 1e-5 with momentum 0.9, 10 epochs of D_f. Where the perturbed sample is still taken for its
-own class, that label stays, as published.
+Each forget sample is perturbed by one step of the fast gradient sign method against the original; the nearest incorrect
+class, the likeliest one for the perturbed sample but for its own, becomes the label that the network is trained to give
+the clean sample. Published: ε = 0.1 (of the pixel range 0 to 1), SGD at 1e-5 with momentum 0.9, 10 epochs of D_f. Where
+the perturbation fails, the prediction itself would train the sample on its own class again, hence the exclusion.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BoundaryShrink(UnlearningMethod):
 
 
 def neighbour_labels(model: nn.Module, view: DataView, epsilon: float, batch_size: int, context: RunContext) -> Tensor:
-    """The class that the model sees in each sample after a fast-gradient-sign step of ``epsilon`` (pixels in [0, 1]).
+    """The likeliest class, but for its own, of each sample after a fast-gradient-sign step of ``epsilon``.
 
     Returns:
         int64 of shape (len(view),), on the CPU, in the view's order.
@@ -57,7 +57,8 @@ def neighbour_labels(model: nn.Module, view: DataView, epsilon: float, batch_siz
     for images, labels in view.batches(batch_size):
         perturbed = fast_gradient_sign(model, images, labels, epsilon, view, context)
         with torch.no_grad():
-            found.append(context.forward(model, perturbed).argmax(dim=1).cpu())
+            logits = context.forward(model, perturbed).scatter(1, labels[:, None], -torch.inf)
+        found.append(logits.argmax(dim=1).cpu())
     model.train(was_training)
     return torch.cat(found)
 

@@ -14,6 +14,7 @@ from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.runner import run
+from unsir_bench.training import Recipe
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("dataset", "model", "method", "train", "forget", "hardware", "tracker")
@@ -78,14 +79,18 @@ def test_a_glob_over_methods_selects_methods_alone() -> None:
 def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         preset = compose("config", [f"experiment={name}"], return_hydra_config=True)
-    params = OmegaConf.to_container(preset.hydra.sweeper.params)
-    assert isinstance(params, dict)
-    overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+        params = OmegaConf.to_container(preset.hydra.sweeper.params)
+        assert isinstance(params, dict)
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        overrides = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
+        jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     assert len(jobs) > 1
     for job in jobs:
         seed_free = [part for part in job if not part.startswith("seed=")]
         config = composed(f"experiment={name}", *seed_free, *TINY, *_shrunk_method(job))
+        for value in vars(config.method).values():
+            if isinstance(value, Recipe):
+                value.epochs = 1
         config.outputs, config.store.root = str(tmp_path), str(tmp_path / "store")
         record = run(config)
         assert record.status == "done", record.reason

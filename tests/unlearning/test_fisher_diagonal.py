@@ -46,7 +46,7 @@ def lively(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.is_floating_point():
-                value += 0.1 * torch.rand(value.shape, generator=draws).sub(0.3)
+                value.add_(torch.rand(value.shape, generator=draws).sub(0.3), alpha=0.1)
     return model.eval()
 
 
@@ -77,7 +77,7 @@ def test_every_network_agrees_with_the_batch_1_loop(name: str, layout: torch.mem
 
 
 class Tokens(nn.Module):
-    """Embeddings of quantised pixels, tokens and positions, layer and group norms, a grouped and dilated convolution."""
+    """Embeddings of quantised pixels, tokens, positions, layer and group norms, a grouped and dilated convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def test_drawn_labels_agree_with_autograd_for_the_same_draws(compute: Compute, m
         loss = nn.functional.cross_entropy(model(image[None]), label[None])
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         for total, gradient in zip(expected.values(), gradients, strict=True):
-            total += gradient**2 / 3
+            total.add_(gradient**2 / 3)
     assert relative_error(found, expected) < 1e-5
 
 

@@ -16,7 +16,9 @@ from unsir_bench.report.table import frame, markdown, print_rows
 
 
 def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """One row of words per method and setting, the best of each method marked; what failed to finish scores 0.
+    """One row of words per method and setting, the best of each method marked, or all that tie.
+
+    Runs that failed or diverged score 0.
 
     Args:
         runs: ``frame`` of the records of a tuning sweep.
@@ -26,7 +28,7 @@ def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     columns = ["acc_forget_test", "acc_retain_test", "score"]
     settings = runs.assign(score=score).groupby(["method", "setting"], sort=True)
     means = settings[columns].mean().assign(n=settings.size()).reset_index()
-    best = set(means.groupby("method")["score"].idxmax())
+    best = means["score"] >= means.groupby("method")["score"].transform("max") - 1e-9
     return [
         {
             "method": str(row["method"]),
@@ -35,7 +37,7 @@ def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
             "A_Dr %": f"{100 * row['acc_retain_test']:.2f}",
             "score": f"{row['score']:.4f}",
             "n": str(row["n"]),
-            "best": "best" if index in best else "",
+            "best": "best" if best[index] else "",
         }
         for index, row in enumerate(means.to_dict("records"))
     ]
