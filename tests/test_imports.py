@@ -87,6 +87,8 @@ FORBIDDEN = {
         "tracking",
         "reference_models",
     },
+    "unsir_bench.training_log": {"unlearning", "runner", "report", "metrics", "config", "records", "tracking"},
+    "unsir_bench.precomputation": {"unlearning", "runner", "report", "metrics", "config", "records", "tracking"},
     "unsir_bench.reference_models": {"unlearning", "runner", "report", "metrics", "config", "records", "tracking"},
     "unsir_bench.report": {"runner", "unlearning", "training", "models", "data", "config", "store", "reference_models"},
     "unsir_bench.runner": {"cli", "report"},
