@@ -26,7 +26,8 @@ from unsir_bench.data import DATASETS
 from unsir_bench.errors import ConfigError
 from unsir_bench.models import MODELS
 from unsir_bench.records import RECORD_FILE, RunRecord, records_below
-from unsir_bench.report.table import job_rows, print_rows, write_sweep_table
+from unsir_bench.report.sweep import write_sweep_table
+from unsir_bench.report.table import job_rows, print_rows
 from unsir_bench.runner import log_failure, run
 from unsir_bench.unlearning import unsir  # noqa: F401 - registers the method
 from unsir_bench.unlearning.method import all_methods

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.errors import ConfigError, DataError
+from unsir_bench.evaluation import MetricsConfig
 from unsir_bench.field_checks import identity, neutral, problems
 from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models.model import ModelConfig
@@ -26,7 +27,7 @@ from unsir_bench.unlearning.method import Access, UnlearningMethod
 
 # Raise when a change of the code changes what the same configuration gives: older records are then not taken for it.
 RESULTS_VERSION = 1
-SECTIONS = ("dataset", "model", "method", "train", "forget", "hardware", "tracker", "store")
+SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Config:
     method: UnlearningMethod = MISSING
     train: Recipe = MISSING
     forget: ForgetConfig = MISSING
+    metrics: MetricsConfig = MISSING
     hardware: HardwareConfig = MISSING
     tracker: TrackerConfig = MISSING
     store: StoreConfig = field(default_factory=StoreConfig)
@@ -62,7 +64,8 @@ class Config:
     @property
     def run_id(self) -> str:
         """A readable name with a hash of everything that affects the result (not paths, tracker or thread counts)."""
-        parts = {name: identity(getattr(self, name)) for name in ("dataset", "model", "method", "train", "forget")}
+        sections = ("dataset", "model", "method", "train", "forget", "metrics")
+        parts = {name: identity(getattr(self, name)) for name in sections}
         if not self.retrain_reference:
             parts["retrain_reference"] = False
         if self.withheld:
@@ -139,7 +142,13 @@ def register(nodes: dict[str, Sequence[type[Any]]]) -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema_config", node=Config)
-    single = {"train": Recipe, "forget": ForgetConfig, "hardware": HardwareConfig, "tracker": TrackerConfig}
+    single = {
+        "train": Recipe,
+        "forget": ForgetConfig,
+        "metrics": MetricsConfig,
+        "hardware": HardwareConfig,
+        "tracker": TrackerConfig,
+    }
     for group, cls in single.items():
         store.store(group=f"schema/{group}", name=group, node=cls)
     for group, classes in nodes.items():

@@ -35,6 +35,8 @@ class RunRecord:
         method, dataset, model: names of the config nodes.
         forget_classes: indices; ``forget_names`` are the class names.
         metrics: flat; accuracies are fractions, times seconds, memory bytes.
+        metric_notes: why a metric is null, by its name.
+        details: what is no single number: curves, distributions, layers, accuracies by class.
         access: the declared access, and the training samples of each kind that the method touched.
         fingerprints: of the data, the split, the original, the retrained and the unlearned model.
         config: the whole configuration.
@@ -57,6 +59,8 @@ class RunRecord:
     metrics: dict[str, float | int | None] = field(default_factory=dict)
     access: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, str | None] = field(default_factory=dict)
+    metric_notes: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = field(default_factory=utc_now)
     finished: str = ""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
-from unsir_bench.inference import predict_splits
+from unsir_bench.inference import outputs_of_splits, predict_splits
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
 from unsir_bench.training import EpochBatches, FitState, Recipe, Variation, fit
@@ -24,7 +24,7 @@ from unsir_bench.training_log import RecordingCheckpoint, TrainingLog, UpdateRec
 
 LOG = logging.getLogger("unsir_bench")
 
-WEIGHTS, LOGITS, UPDATES = "weights", "logits", "updates"
+WEIGHTS, LOGITS, FEATURES, UPDATES = "weights", "logits", "features", "updates"
 # Raise when a change of the code changes what the same configuration trains: older entries are then left unused.
 TRAINING_VERSION = 1
 
@@ -112,6 +112,42 @@ class ReferenceModels:
         context.credited_peak_bytes = max(context.credited_peak_bytes, manifest["peak_memory_bytes"])
         view.usage.note(view.indices, manifest["samples"] // len(view))
         return model
+
+    def second_retrain(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
+        """The model retrained with the next training seed: how far two retrained models lie apart is the floor of gaps.
+
+        A sweep over consecutive seeds trains it anyway, as the next seed's gold standard.
+        """
+        return self.retrained(split, replace(context, seed=context.seed + 1))
+
+    def features(self, trained: TrainedModel, context: RunContext) -> dict[str, Tensor] | None:
+        """Penultimate features of the training and test splits, by split name, kept in the store; None without a head.
+
+        They are kept at half precision.
+        """
+
+        def make() -> None:
+            found = outputs_of_splits(self.network(trained, context), self.data, context, "a reference")
+            halves = {name: each.features.half() for name, each in found.items() if each.features is not None}
+            if context.fabric.is_global_zero:
+                self.store.write(key, {FEATURES: halves}, {"features of": trained.key})
+
+        key = content_key({"features of": trained.key})
+        entry = self.store.made_once(key, "features of a reference model", context.fabric, make)
+        return {name: value.float() for name, value in entry.tensors(FEATURES).items()} or None
+
+    def remembered(
+        self, kind: str, description: Mapping[str, Any], compute: Callable[[], dict[str, Any]], context: RunContext
+    ) -> dict[str, Any]:
+        """Plain values that ``compute`` gives, kept in the store under ``kind`` and ``description``."""
+
+        def make() -> None:
+            result = compute()
+            if context.fabric.is_global_zero:
+                self.store.write(key, {}, {"kind": kind, "description": description, "result": result})
+
+        key = content_key({"kind": kind, "description": description})
+        return self.store.made_once(key, kind, context.fabric, make).manifest["result"]  # type: ignore[no-any-return]
 
     def network(self, trained: TrainedModel, context: RunContext) -> nn.Module:
         """The network with the trained weights, on the context's device."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from unsir_bench.config import Config, validate
 from unsir_bench.context import RunContext
@@ -19,11 +19,10 @@ from unsir_bench.data.dataset import DatasetConfig, ImageData
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.environment import environment
-from unsir_bench.errors import Diverged, NotApplicable, UnsirBenchError
+from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
+from unsir_bench.evaluation import Evaluation
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
-from unsir_bench.inference import predict_splits
-from unsir_bench.metrics.accuracy import retain_forget_accuracies
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.progress import Progress
@@ -34,6 +33,9 @@ from unsir_bench.tracking import Point, RememberingTracker, Tracker, start_track
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")
+GRAD_CAM_FILE = "grad_cam.safetensors"
+# Null, not absent, where there is no retrained model: tables read them of every run.
+ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
 
 def run(config: Config) -> RunRecord:
@@ -156,7 +158,7 @@ def _forget_and_evaluate(scene: _Scene) -> None:
     model = references.network(original, scene.context)
     model = _unlearned_under_the_clock(model, scene)
     retrained = _retrained(scene)
-    record.metrics |= _accuracies(model, original, retrained, scene) | _costs(scene.context, retrained)
+    _evaluate(model, original, retrained, scene)
     record.fingerprints = {
         "data": scene.data.fingerprint,
         "split": scene.split.fingerprint,
@@ -194,27 +196,44 @@ def _retrained(scene: _Scene) -> TrainedModel | None:
     return wanted(scene.split, scene.context)
 
 
-def _accuracies(
-    model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, scene: _Scene
-) -> dict[str, float | int | None]:
-    labels: dict[str, Tensor] = {name: scene.data.labels(name) for name in SPLITS}
-    indices = scene.split.indices
-    logits = predict_splits(model, scene.data, scene.context, scene.config.method.name)
-    own = retain_forget_accuracies(logits, labels, indices)
-    result: dict[str, float | int | None] = {f"retrain_{name}": None for name in own}
-    result |= own
-    result |= retain_forget_accuracies(original.logits, labels, indices, "original_")
-    if retrained is not None:
-        result |= retain_forget_accuracies(retrained.logits, labels, indices, "retrain_")
-    return result
+def _evaluate(model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, scene: _Scene) -> None:
+    """Measure everything that the preset asks for; fills the record."""
+    config, record, context = scene.config, scene.record, scene.context
+    evaluation = Evaluation(config.metrics, scene.data, scene.split, context, scene.references, original, retrained)
+    measured = evaluation.of(model)
+    missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
+    record.metrics |= missing | measured.values | _costs(scene, retrained)
+    record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
+    record.details = {**measured.details, "metric_seconds": measured.seconds}
+    record.metric_notes = measured.notes
+    for name, reason in measured.notes.items():
+        LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
+    if config.metrics.grad_cam_samples:
+        _keep_grad_cam(evaluation, model, scene)
 
 
-def _costs(context: RunContext, retrained: TrainedModel | None) -> dict[str, float | int | None]:
+def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Scene) -> None:
+    """Write the maps beside the record; a model that has none costs the run nothing else."""
+    try:
+        maps = evaluation.grad_cam_maps(model)
+    except MetricUnavailable as reason:
+        scene.record.metric_notes["grad_cam"] = str(reason)
+        LOG.warning("%s: no Grad-CAM maps: %s", scene.record.run_id, reason)
+        return
+    if scene.context.fabric.is_global_zero:
+        save_file(maps, scene.config.folder / GRAD_CAM_FILE)
+
+
+def _costs(scene: _Scene, retrained: TrainedModel | None) -> dict[str, float | int | None]:
+    context, access = scene.context, scene.record.access
     seconds = context.clock.total
+    sizes = {"retain": len(scene.split.retain_train), "forget": len(scene.split.forget_train)}
     return {
         "unlearn_seconds": seconds,
         "retrain_seconds": retrained.seconds if retrained else None,
         "speedup_vs_retrain": retrained.seconds / seconds if retrained and context.clock.phases else None,
+        **{f"{kind}_samples_touched": access[kind]["samples"] for kind in sizes},
+        **{f"{kind}_passes": access[kind]["reads"] / size if size else None for kind, size in sizes.items()},
         **{f"{phase}_seconds": value for phase, value in context.clock.phases.items()},
         **{f"{phase}_steps": count for phase, count in context.steps.items()},
     }

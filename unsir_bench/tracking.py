@@ -123,6 +123,6 @@ def _wandb_run(
         reinit="create_new",
         settings=wandb.Settings(silent=True, console="off"),
     )
-    for phase in ("original", "retrain", "noise", "impair", "repair", "finetune"):
+    for phase in ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log"):
         run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
     return run

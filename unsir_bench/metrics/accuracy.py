@@ -26,6 +26,12 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return float(accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy()))
 
 
+def per_class_accuracies(logits: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
+    """Accuracy on the samples of each class, in the order of classes; None for a class without samples."""
+    of_class = [labels == index for index in range(num_classes)]
+    return [accuracy(logits[mine], labels[mine]) if bool(mine.any()) else None for mine in of_class]
+
+
 def retain_forget_accuracies(
     logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], indices: Mapping[str, Tensor], prefix: str = ""
 ) -> dict[str, float | None]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from scipy import stats
 
-from unsir_bench.records import RunRecord, records_below, write_whole
+from unsir_bench.records import RunRecord
+from unsir_bench.report.statistics import mean_and_half_width
 
 GROUP = ["dataset", "model", "forget", "method", "setting"]
 SHOWN = {
@@ -135,22 +134,13 @@ def with_fisher_speedup(runs: pd.DataFrame) -> pd.DataFrame:
     return joined.assign(speedup_vs_fisher=joined["fisher_seconds"] / worked)
 
 
-def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its 95 % interval (Student's t); the half-width is NaN for fewer than two values."""
-    count = len(values)
-    mean = sum(values) / count
-    if count < 2:
-        return mean, math.nan
-    return mean, float(stats.sem(values) * stats.t.ppf(0.975, count - 1))
-
-
 def summary(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """One row of words per data set, model, forget set and method: mean ± 95 % interval over seeds, with n."""
     if not records:
         return []
     runs = with_fisher_speedup(with_references(frame(records)))
     rows = []
-    for key, group in sorted(runs.groupby(GROUP, sort=False), key=lambda item: _position(item[0])):
+    for key, group in sorted(runs.groupby(GROUP, sort=False), key=lambda item: position(item[0])):
         done = group[group["status"] == "done"]
         cells = dict(zip(GROUP, map(str, key), strict=True))
         cells["n"] = str(len(done))
@@ -165,7 +155,7 @@ def summary(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if name not in unused} for row in rows]
 
 
-def _position(key: Any) -> tuple[object, ...]:
+def position(key: Any) -> tuple[object, ...]:
     """Sort by data, model and forget set, then references first."""
     dataset, model, forget, method, setting = key
     rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
@@ -201,22 +191,6 @@ def print_rows(rows: Sequence[dict[str, str]], title: str) -> None:
         # A pipe or a log has no width of its own: a table squeezed into 80 columns would lose numbers.
         console = Console(width=NO_LIMIT)
     console.print(table)
-
-
-def write_sweep_table(folder: Path) -> list[Path]:
-    """Print the table of the records in a sweep's folder and write it as Markdown and CSV; returns what was written."""
-    records = [record for _, record in records_below(folder)]
-    if not records:
-        return []
-    rows = summary(records)
-    same = [name for name in ("dataset", "model") if len({row[name] for row in rows}) == 1]
-    title = " ".join([f"{folder.name}:", *(f"{name} {rows[0][name]}," for name in same)])
-    shown = [{name: cell for name, cell in row.items() if name not in same} for row in rows]
-    print_rows(shown, f"{title} test data, mean ± 95 % interval over n seeds")
-    written = [folder / "table.md", folder / "results.csv"]
-    write_whole(written[0], markdown(rows))
-    write_whole(written[1], frame(records).to_csv(index=False))
-    return written
 
 
 def job_rows(record: RunRecord) -> Iterator[dict[str, str]]:
