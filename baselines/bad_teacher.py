@@ -6,6 +6,7 @@ Published: Adam at 1e-4, 1 epoch, batch 256.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,12 @@ class BadTeacher(UnlearningMethod):
     @property
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.train.label_smoothing:
+            given = self.train.label_smoothing
+            yield f"{key}.train.label_smoothing={given}: a teacher's distribution stands for labels; leave it at 0"
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         good = frozen_copy(model)

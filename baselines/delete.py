@@ -6,6 +6,7 @@ D_f. The mask removes the class; what the original knows of the others is kept b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,12 @@ class Delete(UnlearningMethod):
     @property
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.FORGET_DATA})
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.train.label_smoothing:
+            given = self.train.label_smoothing
+            yield f"{key}.train.label_smoothing={given}: a teacher's distribution stands for labels; leave it at 0"
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         teacher = frozen_copy(model)

@@ -31,7 +31,7 @@ class L1Sparse(UnlearningMethod):
         return frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        weight = self.penalty
+        weight, smoothing = self.penalty, self.train.label_smoothing
 
         def decay(network: nn.Module, epoch: int) -> None:
             nonlocal weight
@@ -39,7 +39,7 @@ class L1Sparse(UnlearningMethod):
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
             absolute = torch.stack([parameter.abs().sum() for parameter in network.parameters()]).sum()
-            return F.cross_entropy(network(images), labels) + weight * absolute
+            return F.cross_entropy(network(images), labels, label_smoothing=smoothing) + weight * absolute
 
         with context.clock.phase("train"):
             batches = EpochBatches.of(data.retain, self.train, context, "l1_sparse")

@@ -7,6 +7,7 @@ normalisation sees batches of forget samples alone, so that its statistics drift
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,12 @@ class NegGrad(UnlearningMethod):
     @property
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.FORGET_DATA})
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.train.label_smoothing:
+            given = self.train.label_smoothing
+            yield f"{key}.train.label_smoothing={given}: the ascent is on the labels as they are; leave it at 0"
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         variation = Variation(objective=ascent, before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))

@@ -35,7 +35,8 @@ class NegGradPlus(UnlearningMethod):
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
-            losses = F.cross_entropy(network(images), labels, reduction="none")
+            smoothing = self.train.label_smoothing
+            losses = F.cross_entropy(network(images), labels, reduction="none", label_smoothing=smoothing)
             # Half of a batch is of each kind: a mean over the whole weighs each half by a half.
             return 2 * torch.where(context.is_forgotten(labels), self.alpha - 1, self.alpha).mul(losses).mean()
 

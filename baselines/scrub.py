@@ -1,9 +1,9 @@
 """SCRUB (M. Kurmanji, P. Triantafillou, J. Hayes, E. Triantafillou, NeurIPS 2023): disobey the teacher on D_f alone.
 
 With the original as teacher, each epoch first maximises KL(teacher ‖ student) over D_f (in the first ``max_epochs``
-epochs), then minimises γ CE + α KL(teacher ‖ student) over D_r, all at temperature T and scaled by T². At small scale
-published with Adam at 5e-4, T = 2, 10 epochs. SCRUB+R, which rewinds until the error on forgotten samples is that of
-unseen samples of the same class, is left out: for a whole class that reference is retraining's 100 %.
+epochs), then minimises γ CE + α KL(teacher ‖ student) over D_r, the divergences at temperature T and scaled by T². At
+small scale published with Adam at 5e-4, T = 2, 10 epochs. SCRUB+R, which rewinds until the error on forgotten samples is
+that of unseen samples of the same class, is left out: for a whole class that reference is retraining's 100 %.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Scrub(UnlearningMethod):
         return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        teacher = frozen_copy(model)
+        teacher, smoothing = frozen_copy(model), self.train.label_smoothing
 
         def objective(student: Any, images: Tensor, labels: Tensor) -> Tensor:
             with torch.no_grad():
@@ -49,7 +49,7 @@ class Scrub(UnlearningMethod):
             kl = divergence_from(wanted, logits, self.temperature).mean()
             if bool(context.is_forgotten(labels[0])):
                 return -kl
-            return self.ce_weight * F.cross_entropy(logits, labels) + self.kl_weight * kl
+            return self.ce_weight * F.cross_entropy(logits, labels, label_smoothing=smoothing) + self.kl_weight * kl
 
         with context.clock.phase("train"):
             batches = self._alternating_passes(data, context)
@@ -66,4 +66,7 @@ class Scrub(UnlearningMethod):
                 yield from forget.of_epoch(epoch)
             yield from retain.of_epoch(epoch)
 
-        return EpochBatches(of_epoch, retain.samples + forget.samples, self.train.batch_size)
+        def steps_in(epochs: int) -> int:
+            return epochs * retain.steps + min(epochs, self.max_epochs) * forget.steps
+
+        return EpochBatches(of_epoch, retain.samples + forget.samples, self.train.batch_size, steps_in)

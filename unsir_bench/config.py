@@ -71,7 +71,7 @@ class Config:
         if self.withheld:
             parts["withheld"] = sorted(self.withheld)
         digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
-        words = (self.method.name, self.dataset.name, self.model.name, self.forget.name, f"s{self.seed}", digest[:10])
+        words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, f"s{self.seed}", digest[:10])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
 
     @property

@@ -70,7 +70,8 @@ class RunContext:
         architecture: the model's config node: initial weights, head, parameter groups.
         image_shape: (channels, height, width).
         num_classes: of the data set, forgotten ones included.
-        forget_classes: indices of the classes to forget; no sample of them is thereby seen.
+        forget_classes: indices of the classes to forget now; no sample of them is thereby seen.
+        forgotten_before: indices of the classes that earlier steps of a sequence forgot.
         log: called with (phase, step, values) for each point of a curve.
         scratch_trainer: see ``ScratchTrainer``.
         precomputation: see ``Precomputation``.
@@ -88,6 +89,7 @@ class RunContext:
     forget_classes: tuple[int, ...]
     progress: Progress
     log: CurveLog
+    forgotten_before: tuple[int, ...] = ()
     scratch_trainer: ScratchTrainer | None = None
     precomputation: Precomputation | None = None
     compiled: bool = False
@@ -138,6 +140,10 @@ class RunContext:
             result = compute(view.uncounted())
         view.usage.note(view.indices)
         return result
+
+    def of_another_seed(self, seed: int) -> RunContext:
+        """The same surroundings for work of another training seed, whose steps and curves are not this run's."""
+        return replace(self, seed=seed, steps=Counter(), log=lambda phase, step, values: None)
 
     def initial_network(self) -> nn.Module:
         """The network with the weights that the original started from, on the device."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -291,8 +291,8 @@ class Evaluation:
     ) -> Values:
         distance = weight_distance(subject.weights, other.weights, self._parameter_names)
         found.details[names[0].removesuffix("_sum")] = {
-            "layers": dict(distance.per_layer),
-            "batchnorm_statistics": dict(distance.running_statistics),
+            "layers": dict(distance.layers),
+            "batchnorm_statistics": dict(distance.statistics),
         }
         return dict(zip(names, (distance.total, distance.mean, distance.relative), strict=True))
 
@@ -368,7 +368,7 @@ class Evaluation:
         seconds = count * self.retrained.seconds
         LOG.info("LiRA needs %d shadow models: up to %.0f s of training for those not in the store", count, seconds)
         seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
-        return [self.references.retrained(self.split, replace(self.context, seed=seed)) for seed in seeds]
+        return [self.references.retrained(self.split, self.context.of_another_seed(seed)) for seed in seeds]
 
     def _add_relearning(self, found: Measurements, subject: Subject) -> None:
         names = ("relearn_batches", "relearn_epochs", "relearn_censored")

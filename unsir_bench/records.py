@@ -33,7 +33,7 @@ class RunRecord:
         reason: why a run is not ``done``.
         error: the traceback of a failed run.
         method, dataset, model: names of the config nodes.
-        forget_classes: indices; ``forget_names`` are the class names.
+        forget_classes: indices; ``forget_names`` are the class names, ``forget_steps`` the groups forgotten in turn.
         metrics: flat; accuracies are fractions, times seconds, memory bytes.
         metric_notes: why a metric is null, by its name.
         details: what is no single number: curves, distributions, layers, accuracies by class.
@@ -56,6 +56,7 @@ class RunRecord:
     forget_set: str = ""
     forget_classes: list[int] = field(default_factory=list)
     forget_names: list[str] = field(default_factory=list)
+    forget_steps: list[list[int]] = field(default_factory=list)
     metrics: dict[str, float | int | None] = field(default_factory=dict)
     access: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, str | None] = field(default_factory=dict)

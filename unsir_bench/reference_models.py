@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ class ReferenceModels:
 
         A sweep over consecutive seeds trains it anyway, as the next seed's gold standard.
         """
-        return self.retrained(split, replace(context, seed=context.seed + 1))
+        return self.retrained(split, context.of_another_seed(context.seed + 1))
 
     def features(self, trained: TrainedModel, context: RunContext) -> dict[str, Tensor] | None:
         """Penultimate features of the training and test splits, by split name, kept in the store; None without a head.

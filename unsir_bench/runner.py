@@ -54,6 +54,7 @@ def run(config: Config) -> RunRecord:
         class_names = validate(config)
         record.forget_classes = list(config.forget.resolve(class_names, config.seed))
         record.forget_names = [class_names[index] for index in record.forget_classes]
+        record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
         with _tracked(config, record) as tracker:
             _launched(config, tracker, record)
     except Exception as error:  # a failed run is a result too: it is recorded and shown
@@ -109,14 +110,28 @@ def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRec
         record.status, record.reason = "skipped", str(error)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One request to forget: a run has one, or several in sequence.
+
+    Attributes:
+        split: of what is to be forgotten now; earlier steps' samples are gone.
+        so_far: of all that has been forgotten when it is done: what is evaluated.
+        allowed: the data as the method may see it.
+    """
+
+    split: ForgetSplit
+    so_far: ForgetSplit
+    allowed: UnlearningData
+
+
 @dataclass
 class _Scene:
     """All that the steps of one experiment share."""
 
     config: Config
     data: DeviceData
-    split: ForgetSplit
-    allowed: UnlearningData
+    steps: list[_Step]
     context: RunContext
     references: ReferenceModels
     tracker: Tracker
@@ -128,8 +143,7 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
     progress = Progress()
     images = _loaded(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
-    split = ForgetSplit.of(data.labels("train"), data.labels("test"), record.forget_classes, data.num_classes)
-    allowed = UnlearningData(data, split, config.method, config.seed, config.withheld)
+    steps = _steps(config, data, record.forget_steps)
     store = Store(Path(config.store.root))
     references = ReferenceModels(store, config.train, data, config.numerics)
     context = RunContext(
@@ -138,7 +152,7 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
         architecture=config.model,
         image_shape=data.image_shape,
         num_classes=data.num_classes,
-        forget_classes=split.classes,
+        forget_classes=steps[0].split.classes,
         progress=progress,
         log=tracker.log,
         scratch_trainer=references,
@@ -146,22 +160,37 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
-    return _Scene(config, data, split, allowed, context, references, tracker, record)
+    return _Scene(config, data, steps, context, references, tracker, record)
+
+
+def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
+    """The requests in turn; what the method reads is counted over all of them."""
+    labels = data.labels("train"), data.labels("test")
+    steps: list[_Step] = []
+    for place, group in enumerate(groups):
+        before = [index for earlier in groups[:place] for index in earlier]
+        now = ForgetSplit.of(*labels, group, data.num_classes, gone=before)
+        so_far = ForgetSplit.of(*labels, [*before, *group], data.num_classes)
+        usage = steps[0].allowed.usage if steps else None
+        allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage)
+        steps.append(_Step(now, so_far, allowed))
+    return steps
 
 
 def _forget_and_evaluate(scene: _Scene) -> None:
     """The experiment itself; fills the record as it goes."""
     config, references, record = scene.config, scene.references, scene.record
     original = references.original(scene.context)
-    if Access.TRAIN_HISTORY in config.method.requires:
-        scene.allowed.training_log = references.training_log(original, scene.split, scene.context)
     model = references.network(original, scene.context)
-    model = _unlearned_under_the_clock(model, scene)
-    retrained = _retrained(scene)
-    _evaluate(model, original, retrained, scene)
+    for step in scene.steps:
+        if Access.TRAIN_HISTORY in config.method.requires:
+            step.allowed.training_log = references.training_log(original, step.split, scene.context)
+        model = _unlearned_under_the_clock(model, step, scene)
+        retrained = _retrained(step, scene)
+        _evaluate(model, original, retrained, step, scene)
     record.fingerprints = {
         "data": scene.data.fingerprint,
-        "split": scene.split.fingerprint,
+        "split": step.so_far.fingerprint,
         "original": original.key,
         "retrain": retrained.key if retrained else None,
         "weights": weights_hash(state_to_cpu(model)),
@@ -170,45 +199,55 @@ def _forget_and_evaluate(scene: _Scene) -> None:
         save_file(state_to_cpu(model), config.folder / "unlearned.safetensors")
 
 
-def _unlearned_under_the_clock(model: nn.Module, scene: _Scene) -> nn.Module:
-    """Apply the method to the run's own copy of the original; books peak memory and access on the record."""
-    method, context, record, allowed = scene.config.method, scene.context, scene.record, scene.allowed
+def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> nn.Module:
+    """Apply the method to the run's own copy of the model; books peak memory and access on the record."""
+    method, context, record = scene.config.method, scene.context, scene.record
+    context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
     memory = PeakMemory(context.device)
-    LOG.info("forgetting classes %s with %s", record.forget_names, method.name)
+    LOG.info("forgetting classes %s with %s", [scene.data.class_names[c] for c in step.split.classes], method.name)
     memory.reset()
     try:
         with scene.tracker.holding(), context.clock.running():
-            model = method.unlearn(model, allowed, context)
+            model = method.unlearn(model, step.allowed, context)
     finally:
-        record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes)
-        record.access = {"declared": access_names(method), **allowed.access_counts()}
+        earlier = record.metrics.get("peak_memory_bytes") or 0
+        record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes, earlier)
+        record.access = {"declared": access_names(method), **step.allowed.access_counts()}
     if not has_finite_weights(model):
         raise Diverged(method.name, sum(context.steps.values()), float("nan"))
     return model
 
 
-def _retrained(scene: _Scene) -> TrainedModel | None:
+def _retrained(step: _Step, scene: _Scene) -> TrainedModel | None:
     """The gold standard; None where it is not wanted and not there, or there is nothing to train it on."""
-    if len(scene.split.retain_train) == 0:
+    if len(step.so_far.retain_train) == 0:
         return None
     references = scene.references
     wanted = references.retrained if scene.config.retrain_reference else references.retrained_if_present
-    return wanted(scene.split, scene.context)
+    return wanted(step.so_far, scene.context)
 
 
-def _evaluate(model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, scene: _Scene) -> None:
-    """Measure everything that the preset asks for; fills the record."""
-    config, record, context = scene.config, scene.record, scene.context
-    evaluation = Evaluation(config.metrics, scene.data, scene.split, context, scene.references, original, retrained)
+def _evaluate(
+    model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, step: _Step, scene: _Scene
+) -> None:
+    """Measure everything that the preset asks for; the record holds the last step's metrics, and those of each."""
+    config, record = scene.config, scene.record
+    evaluation = Evaluation(
+        config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
+    )
     measured = evaluation.of(model)
     missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
-    record.metrics |= missing | measured.values | _costs(scene, retrained)
+    record.metrics |= missing | measured.values | _costs(step, retrained, scene)
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
+    earlier = record.details.get("steps", [])
     record.details = {**measured.details, "metric_seconds": measured.seconds}
+    if len(scene.steps) > 1:
+        done = {"classes": list(step.split.classes), "metrics": dict(record.metrics)}
+        record.details["steps"] = [*earlier, done]
     record.metric_notes = measured.notes
     for name, reason in measured.notes.items():
         LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
-    if config.metrics.grad_cam_samples:
+    if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         _keep_grad_cam(evaluation, model, scene)
 
 
@@ -224,10 +263,11 @@ def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Scene) -> N
         save_file(maps, scene.config.folder / GRAD_CAM_FILE)
 
 
-def _costs(scene: _Scene, retrained: TrainedModel | None) -> dict[str, float | int | None]:
+def _costs(step: _Step, retrained: TrainedModel | None, scene: _Scene) -> dict[str, float | int | None]:
+    """What the method has cost so far; passes are over the samples that are retained and forgotten by now."""
     context, access = scene.context, scene.record.access
     seconds = context.clock.total
-    sizes = {"retain": len(scene.split.retain_train), "forget": len(scene.split.forget_train)}
+    sizes = {"retain": len(step.so_far.retain_train), "forget": len(step.so_far.forget_train)}
     return {
         "unlearn_seconds": seconds,
         "retrain_seconds": retrained.seconds if retrained else None,
@@ -247,7 +287,7 @@ def _blank_record(config: Config) -> RunRecord:
         dataset=config.dataset.name,
         model=config.model.name,
         seed=config.seed,
-        forget_set=config.forget.name,
+        forget_set=config.forget.title,
         config=config.as_plain(),
     )
 

@@ -63,6 +63,7 @@ class EpochBatches:
     of_epoch: Callable[[int], Iterable[Batch]]
     samples: int
     batch_size: int
+    of_epochs: Callable[[int], int] | None = None
 
     @classmethod
     def of(cls, view: DataView, recipe: Recipe, context: RunContext, role: str) -> EpochBatches:
@@ -84,8 +85,12 @@ class EpochBatches:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Batches in an epoch, where all epochs have as many."""
         return len(batch_sizes(self.samples, self.batch_size))
+
+    def steps_in(self, epochs: int) -> int:
+        """Batches in the first ``epochs`` epochs; ``of_epochs`` tells it where they differ."""
+        return self.steps * epochs if self.of_epochs is None else self.of_epochs(epochs)
 
 
 def _nothing(*_: Any) -> None:
@@ -278,14 +283,15 @@ def fit(
     """
     keeper = checkpoint or NoCheckpoint()
     plain = optimizer_for(model, recipe, context)
-    schedule = Schedule(plain, recipe, recipe.epochs * batches.steps)
+    total_steps = batches.steps_in(recipe.epochs)
+    schedule = Schedule(plain, recipe, total_steps)
     precision = context.fabric.strategy.precision
     state = _resumed(keeper.load(), model, plain, schedule, precision)
     if context.compiled:
         model.compile()
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
     session = _Session(trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation())
-    with context.progress.task(phase, recipe.epochs * batches.steps) as task:
+    with context.progress.task(phase, total_steps) as task:
         task.advance(state.steps)
         while state.epoch < recipe.epochs:
             session.epoch(batches, task)

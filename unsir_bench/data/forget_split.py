@@ -13,17 +13,35 @@ from torch import Tensor
 from unsir_bench.field_checks import nearest, neutral, number
 from unsir_bench.seeding import generator
 
+INDEX_SETS = ("retain_train", "forget_train", "retain_test", "forget_test")
+
 
 @dataclass
 class ForgetConfig:
-    """The classes to forget: listed by index or by name, or ``random_k`` of them drawn with the run's seed."""
+    """The classes to forget: listed by index or by name, or ``random_k`` of them drawn with the run's seed.
+
+    ``sequence`` lists groups of classes that are forgotten one group after another; it then stands for the others.
+    """
 
     name: str = neutral("custom")
     classes: list[Any] | None = field(default_factory=lambda: [0])
     random_k: int | None = number(None, at_least=1)
+    sequence: list[list[Any]] | None = None
+
+    @property
+    def title(self) -> str:
+        """What records and tables call the choice."""
+        return "sequence" if self.sequence else self.name
 
     def problems(self, class_names: Sequence[str]) -> Iterator[str]:
         """Yield what is wrong with the choice for a data set of these classes."""
+        if self.sequence is not None:
+            if not self.sequence or not all(self.sequence):
+                yield f"forget.sequence={self.sequence}: list groups of at least one class, such as [[0],[1],[2]]"
+            yield from _listed_problems(
+                "forget.sequence", [entry for group in self.sequence for entry in group], class_names
+            )
+            return
         if self.random_k is not None:
             if self.classes:
                 yield f"forget.classes={self.classes} and forget.random_k={self.random_k}: set one of the two to null"
@@ -33,31 +51,42 @@ class ForgetConfig:
         if not self.classes:
             yield f"forget.classes={self.classes}: name at least one class to forget"
             return
-        yield from self._listed_problems(class_names)
-
-    def _listed_problems(self, class_names: Sequence[str]) -> Iterator[str]:
-        found = [(_index_of(entry, class_names), entry) for entry in self.classes or []]
-        for index, entry in found:
-            if index is None:
-                yield f"forget.classes: {entry!r} is no class; {_known(entry, class_names)}"
-        indices = [index for index, _ in found if index is not None]
-        for index in sorted({index for index in indices if indices.count(index) > 1}):
-            yield f"forget.classes={self.classes}: class {index} ({class_names[index]}) is given twice"
-        if len(set(indices)) == len(class_names):
-            yield f"forget.classes={self.classes}: forgets all {len(class_names)} classes; leave at least one to retain"
+        yield from _listed_problems("forget.classes", self.classes, class_names)
 
     def resolve(self, class_names: Sequence[str], seed: int) -> tuple[int, ...]:
-        """Class indices in ascending order.
+        """Class indices in ascending order, of all steps together.
 
         Args:
             class_names: names in index order; the choice must have no ``problems`` for them.
             seed: the run's base seed, used by ``random_k`` alone.
         """
+        return tuple(sorted(index for group in self.steps(class_names, seed) for index in group))
+
+    def steps(self, class_names: Sequence[str], seed: int) -> list[tuple[int, ...]]:
+        """The groups of class indices that are forgotten one after another; one group but for a ``sequence``."""
+        if self.sequence is not None:
+            return [_indices_of(group, class_names) for group in self.sequence]
         if self.random_k is not None:
             drawn = torch.randperm(len(class_names), generator=generator(seed, "forget classes"))[: self.random_k]
-            return tuple(sorted(drawn.tolist()))
-        indices = [_index_of(entry, class_names) for entry in self.classes or []]
-        return tuple(sorted(index for index in indices if index is not None))
+            return [tuple(sorted(drawn.tolist()))]
+        return [_indices_of(self.classes or [], class_names)]
+
+
+def _listed_problems(key: str, entries: Sequence[Any], class_names: Sequence[str]) -> Iterator[str]:
+    found = [(_index_of(entry, class_names), entry) for entry in entries]
+    for index, entry in found:
+        if index is None:
+            yield f"{key}: {entry!r} is no class; {_known(entry, class_names)}"
+    indices = [index for index, _ in found if index is not None]
+    for index in sorted({index for index in indices if indices.count(index) > 1}):
+        yield f"{key}={list(entries)}: class {index} ({class_names[index]}) is given twice"
+    if len(set(indices)) == len(class_names):
+        yield f"{key}={list(entries)}: forgets all {len(class_names)} classes; leave at least one to retain"
+
+
+def _indices_of(entries: Sequence[Any], class_names: Sequence[str]) -> tuple[int, ...]:
+    indices = (_index_of(entry, class_names) for entry in entries)
+    return tuple(sorted(index for index in indices if index is not None))
 
 
 def _index_of(entry: Any, class_names: Sequence[str]) -> int | None:
@@ -89,9 +118,17 @@ class ForgetSplit:
     forget_train: Tensor
     retain_test: Tensor
     forget_test: Tensor
+    gone: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, train_labels: Tensor, test_labels: Tensor, classes: Sequence[int], num_classes: int) -> ForgetSplit:
+    def of(
+        cls,
+        train_labels: Tensor,
+        test_labels: Tensor,
+        classes: Sequence[int],
+        num_classes: int,
+        gone: Sequence[int] = (),
+    ) -> ForgetSplit:
         """Split by class.
 
         Args:
@@ -99,11 +136,15 @@ class ForgetSplit:
             test_labels: int64 of shape (test samples,).
             classes: indices of the classes to forget.
             num_classes: number of classes of the data set.
+            gone: classes forgotten before, whose samples are neither retained nor to be forgotten now.
         """
-        chosen = torch.tensor(sorted(classes))
-        forgets = [torch.isin(labels, chosen) for labels in (train_labels, test_labels)]
-        indices = [torch.where(mask)[0] for forget in forgets for mask in (~forget, forget)]
-        split = cls(tuple(sorted(classes)), num_classes, *indices)
+        chosen, before = torch.tensor(sorted(classes)), torch.tensor(sorted(gone), dtype=torch.long)
+        indices = []
+        for labels in (train_labels, test_labels):
+            forget = torch.isin(labels, chosen)
+            indices += [torch.where(mask)[0] for mask in (~forget & ~torch.isin(labels, before), forget)]
+        sets = dict(zip(INDEX_SETS, indices, strict=True))
+        split = cls(tuple(sorted(classes)), num_classes, **sets, gone=tuple(sorted(gone)))
         split._check_labels(train_labels, test_labels)
         return split
 
@@ -111,7 +152,8 @@ class ForgetSplit:
         sides = (("training", self.retain_train, self.forget_train), ("test", self.retain_test, self.forget_test))
         for name, retain, forget in sides:
             together = torch.cat([retain, forget])
-            if not torch.equal(together.sort().values, torch.arange(len(together))):
+            whole = torch.arange(len(together)) if not self.gone else together.unique()
+            if not torch.equal(together.sort().values, whole):
                 raise ValueError(f"retain and forget indices of the {name} split overlap or leave samples out")
 
     def _check_labels(self, train_labels: Tensor, test_labels: Tensor) -> None:
@@ -131,17 +173,13 @@ class ForgetSplit:
     @property
     def indices(self) -> dict[str, Tensor]:
         """The four index sets by name."""
-        return {
-            "retain_train": self.retain_train,
-            "forget_train": self.forget_train,
-            "retain_test": self.retain_test,
-            "forget_test": self.forget_test,
-        }
+        return {name: getattr(self, name) for name in INDEX_SETS}
 
     @property
     def fingerprint(self) -> str:
         """Hash of the classes and index sets, 16 hexadecimal digits."""
-        digest = hashlib.blake2b(repr((self.classes, self.num_classes)).encode(), digest_size=8)
+        identity = (self.classes, self.num_classes, *((self.gone,) if self.gone else ()))
+        digest = hashlib.blake2b(repr(identity).encode(), digest_size=8)
         for indices in self.indices.values():
             digest.update(index_hash(indices).encode())
         return digest.hexdigest()

@@ -29,19 +29,19 @@ class WeightDistance:
     The ideal of each is the retrained model's distance from the same other network, not 0.
 
     Attributes:
-        per_layer: ‖W - W_other‖₂ of each trainable tensor by parameter name, in the network's order.
-        total: sum of ``per_layer``.
-        mean: mean of ``per_layer``, each tensor counting once whatever its size.
+        layers: ‖W - W_other‖₂ of each trainable tensor by parameter name, in the network's order.
+        total: sum of ``layers``.
+        mean: mean of ``layers``, each tensor counting once whatever its size.
         relative: ‖θ - θ_other‖₂ / ‖θ_other‖₂, θ being all trainable tensors as one vector; without unit.
-        running_statistics: the same norm of each batch-norm running mean and variance by buffer name, part of no total:
+        statistics: the same norm of each batch-norm running mean and variance by buffer name, part of no total:
             statistics of activations are no weights and differ in scale. Empty without batch norm.
     """
 
-    per_layer: Mapping[str, float]
+    layers: Mapping[str, float]
     total: float
     mean: float
     relative: float
-    running_statistics: Mapping[str, float]
+    statistics: Mapping[str, float]
 
 
 def weight_distance(
@@ -67,24 +67,26 @@ def weight_distance(
     _require_same_architecture(state, other, trainable)
     if not trainable:
         raise MetricUnavailable("the network has no trainable parameters")
-    per_layer = {name: _distance(name, state, other) for name in state if name in trainable}
-    other_norm = math.hypot(*(float(torch.linalg.vector_norm(other[name].double())) for name in per_layer))
+    layers = {name: _distance(name, state, other) for name in state if name in trainable}
+    other_norm = math.hypot(*(float(torch.linalg.vector_norm(other[name].double())) for name in layers))
     if other_norm == 0:
         raise MetricUnavailable("the weights compared with are all zero, so there is no relative distance")
-    total = math.fsum(per_layer.values())
+    total = math.fsum(layers.values())
     return WeightDistance(
-        per_layer=per_layer,
+        layers=layers,
         total=total,
-        mean=total / len(per_layer),
-        relative=math.hypot(*per_layer.values()) / other_norm,
-        running_statistics={name: _distance(name, state, other) for name in state if _is_running_statistic(name)},
+        mean=total / len(layers),
+        relative=math.hypot(*layers.values()) / other_norm,
+        statistics={name: _distance(name, state, other) for name in state if _is_running_statistic(name)},
     )
 
 
 def _distance(name: str, state: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     """‖state[name] - other[name]‖₂."""
-    require_finite(f"values of {name}", state[name], other[name])
-    return float(torch.linalg.vector_norm(state[name].double() - other[name].double()))
+    norm = torch.linalg.vector_norm(state[name].double() - other[name].double())
+    # Squares of finite float32 weights do not overflow a float64: the norm is finite exactly if they are.
+    require_finite(f"values of {name}", norm)
+    return float(norm)
 
 
 def _is_running_statistic(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,7 @@ class UnlearningData:
         method: UnlearningMethod,
         seed: int,
         withheld: Sequence[str] = (),
+        usage: Mapping[str, Usage] | None = None,
     ):
         """Give ``method`` what it declares, and nothing else.
 
@@ -88,6 +89,7 @@ class UnlearningData:
             method: declares what it needs.
             seed: of the retain subset's draw.
             withheld: kinds of access that nobody gets.
+            usage: where reads of ``retain`` and ``forget`` samples are counted; None: anew.
 
         Raises:
             NotApplicable: the method declares a kind that is withheld, or of which the split has no sample.
@@ -97,13 +99,13 @@ class UnlearningData:
         denied = sorted(access.value for access in method.requires if access.value in withheld)
         if denied:
             raise NotApplicable(f"method '{method.name}' needs {', '.join(denied)}, which this run withholds")
-        self._usage = {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
+        self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         requires = method.requires
         self._views: dict[str, DataView] = {}
         if requires & {Access.RETAIN_DATA, Access.RETAIN_SUBSET}:
-            self._views["retain"] = data.view("train", split.retain_train, self._usage["retain"])
+            self._views["retain"] = data.view("train", split.retain_train, self.usage["retain"])
         if Access.FORGET_DATA in requires:
-            self._views["forget"] = data.view("train", split.forget_train, self._usage["forget"])
+            self._views["forget"] = data.view("train", split.forget_train, self.usage["forget"])
         for kind, view in self._views.items():
             if len(view) == 0:
                 raise NotApplicable(f"method '{method.name}' needs {kind} samples; the training split has none")
@@ -170,7 +172,7 @@ class UnlearningData:
 
     def access_counts(self) -> dict[str, dict[str, int]]:
         """For retain and forget: distinct training samples touched, and reads in all."""
-        return {kind: usage.counts() for kind, usage in self._usage.items()}
+        return {kind: usage.counts() for kind, usage in self.usage.items()}
 
 
 def access_names(method: UnlearningMethod) -> list[str]:

@@ -29,7 +29,7 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
     if source == "others":
         allowed.fill_diagonal_(0)
     elif source == "retained":
-        allowed[:, list(context.forget_classes)] = 0
+        allowed[:, [*context.forget_classes, *context.forgotten_before]] = 0
     return torch.multinomial(allowed[labels], 1, generator=context.generator(*role)).squeeze(1)
 
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from baselines.delete import Delete
+from unsir_bench.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.training import Recipe
+from unsir_bench.unlearning.method import UnlearningData
+
+FORGET = (1, 2)
+
+
+@pytest.fixture
+def context(make_context: Callable[..., RunContext]) -> RunContext:
+    return make_context(forget_classes=FORGET)
+
+
+@pytest.fixture
+def split(digits: DeviceData) -> ForgetSplit:
+    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
+
+
+@pytest.fixture
+def model(context: RunContext, digits: DeviceData) -> nn.Module:
+    """A network whose answers differ from image to image, in eval mode too."""
+    network = context.initial_network().train()
+    for images, _ in [*digits.view("train").batches(50)] * 8:
+        network(images)
+    with torch.no_grad():
+        network.get_submodule("head").weight.mul_(5)
+    return network
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_steps_distil_what_the_original_says_of_the_other_classes(
+    frozen: bool, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    rate = 0.2
+    [(images, labels)] = digits.view("train", split.forget_train).batches(64)
+    with torch.no_grad():
+        # The teacher of both steps, though the student has moved before the second.
+        chances = copy.deepcopy(model).double().eval()(images.double()).softmax(dim=1)
+    student = copy.deepcopy(model).double().train(not frozen)
+    losses = []
+    for _ in range(2):
+        given = student(images.double()).log_softmax(dim=1)
+        divergences = []
+        for row, answer, label in zip(chances, given, labels.tolist(), strict=True):
+            # Without its own class, but with the other forget class, which is any other class to this sample.
+            others = [index for index in range(10) if index != label]
+            wanted = row[others] / row[others].sum()
+            divergences.append((wanted * (wanted.log() - answer[others])).sum())
+        loss = torch.stack(divergences).mean()
+        losses.append(loss.item())
+        gradients = torch.autograd.grad(loss, list(student.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(student.parameters(), gradients, strict=True):
+                parameter.sub_(rate * gradient)
+    start = copy.deepcopy(model)
+    method = Delete(train=Recipe(epochs=2, batch_size=64, optimizer="sgd", lr=rate, momentum=0), freeze_bn_stats=frozen)
+    method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+    assert [values["loss"] for _, _, values in context.log.points] == pytest.approx(losses, rel=1e-3)
+    if frozen:
+        # A student that is still the teacher is off by what the mask took away: −ln(1 − p(own class)).
+        own = chances.gather(1, labels[:, None])
+        assert losses[0] == pytest.approx(-torch.log(1 - own).mean().item())
+    for after, expected, before in zip(model.parameters(), student.parameters(), start.parameters(), strict=True):
+        moved, wanted = (after - before).double().detach(), (expected - before).detach()
+        torch.testing.assert_close(moved, wanted, rtol=5e-3, atol=1e-3 * float(wanted.abs().max()) + 1e-6)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_statistics_stay_to_the_bit_and_others_drift(
+    frozen: bool, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    method = Delete(train=Recipe(epochs=2, batch_size=16, optimizer="sgd", lr=0.01), freeze_bn_stats=frozen)
+    method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+    for name, value in model.named_buffers():
+        assert torch.equal(value, before[name]) is frozen, name

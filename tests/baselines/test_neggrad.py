@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from baselines.neggrad import NegGrad
+from unsir_bench.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.training import Recipe
+from unsir_bench.unlearning.method import UnlearningData
+
+RATE = 0.5
+# The 40 forget samples in one batch: an epoch is one step.
+WHOLE = Recipe(batch_size=64, optimizer="sgd", lr=RATE, momentum=0)
+
+
+@pytest.fixture
+def context(make_context: Callable[..., RunContext]) -> RunContext:
+    return make_context(forget_classes=(1, 2))
+
+
+@pytest.fixture
+def split(digits: DeviceData) -> ForgetSplit:
+    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), (1, 2), digits.num_classes)
+
+
+@pytest.fixture
+def model(context: RunContext, digits: DeviceData) -> nn.Module:
+    """A network whose stored statistics have settled, so that train and eval mode both reach the first layer."""
+    network = context.initial_network().train()
+    for images, _ in [*digits.view("train").batches(50)] * 8:
+        network(images)
+    return network
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.logsumexp(dim=1) - logits.gather(1, labels[:, None])[:, 0]).mean()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_step_goes_up_the_cross_entropy_of_the_forget_samples(
+    frozen: bool, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    twin = copy.deepcopy(model).double().train(not frozen)
+    [(images, labels)] = digits.view("train", split.forget_train).batches(64)
+    loss = cross_entropy(twin(images.double()), labels)
+    gradients = torch.autograd.grad(loss, list(twin.parameters()))
+    method = NegGrad(train=WHOLE, freeze_bn_stats=frozen)
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+    method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+    for parameter, before, gradient in zip(model.parameters(), start, gradients, strict=True):
+        torch.testing.assert_close((parameter - before).double(), RATE * gradient, rtol=2e-3, atol=2e-6)
+    assert max(gradient.abs().max() for gradient in gradients) > 0.01
+    [(phase, _, values)] = context.log.points
+    assert phase == "ascent"
+    assert values["loss"] == pytest.approx(-loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_statistics_stay_to_the_bit_and_others_drift(
+    frozen: bool, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    assert before
+    method = NegGrad(train=Recipe(epochs=3, batch_size=16, optimizer="sgd", lr=0.01), freeze_bn_stats=frozen)
+    method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+    for name, value in model.named_buffers():
+        assert torch.equal(value, before[name]) is frozen, name
+
+
+def test_each_epoch_passes_the_forget_samples_once(
+    model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = NegGrad(train=Recipe(epochs=3, batch_size=16, optimizer="sgd", lr=1e-4))
+    data = UnlearningData(digits, split, method, 0)
+    method.unlearn(model, data, context)
+    count = len(split.forget_train)
+    assert data.access_counts()["forget"] == {"samples": count, "reads": 3 * count}
