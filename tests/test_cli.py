@@ -15,7 +15,7 @@ from wandb.proto import wandb_internal_pb2
 
 COMMAND = [sys.executable, "-m", "unsir_bench"]
 TINY = [
-    "dataset.subset=15", "model.width=4", "train.epochs=2", "tracker=none",
+    "dataset.subset=15", "model.width=4", "train.epochs=2", "tracker=none", "metrics=fast",
 ]  # fmt: skip
 PLACES = ("joblib", "submitit_local")
 

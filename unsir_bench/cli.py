@@ -27,7 +27,7 @@ from unsir_bench.errors import ConfigError
 from unsir_bench.models import MODELS
 from unsir_bench.records import RECORD_FILE, RunRecord, records_below
 from unsir_bench.report.sweep import write_sweep_table
-from unsir_bench.report.table import job_rows, print_rows
+from unsir_bench.report.table import job_rows, print_rows, step_rows
 from unsir_bench.runner import log_failure, run
 from unsir_bench.unlearning import unsir  # noqa: F401 - registers the method
 from unsir_bench.unlearning.method import all_methods
@@ -82,6 +82,8 @@ def job(composed: DictConfig) -> None:
         LAUNCH.failed.append(record.run_id)
     if record.status == "done":
         print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
+        if record.details.get("steps"):
+            print_rows(list(step_rows(record)), "after each step, over all classes forgotten so far")
     print(f"record: {config.folder / RECORD_FILE}")
 
 

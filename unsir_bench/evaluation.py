@@ -195,8 +195,17 @@ class Evaluation:
             found = self._measured(self._subject(trained), prefix)
             return {"values": found.values, "notes": found.notes, "details": found.details}
 
+        if not self._costly:
+            return self._measured(self._subject(trained), prefix).prefixed(prefix)
         kept = self.references.remembered(f"evaluation of {prefix}", description, compute, self.context)
         return Measurements(kept["values"], kept["notes"], kept["details"]).prefixed(prefix)
+
+    @property
+    def _costly(self) -> bool:
+        """Whether measuring a model takes more than reading its stored logits."""
+        config = self.config
+        chosen = (config.outputs, config.weights, config.membership, config.features)
+        return any(chosen) or config.lira_shadows > 0 or config.relearn.cap > 0
 
     def _measured(self, subject: Subject, role: str) -> Measurements:
         """All chosen metrics of one model."""

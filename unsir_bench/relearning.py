@@ -27,6 +27,7 @@ from unsir_bench.training import EpochBatches, Recipe, Variation, fit
 
 # Every model relearns under this name, so that all see the same batches and the same dropout.
 ROLE = "relearn"
+SHARE_OF_RATE = 0.1
 # Shares of samples such as 171/200 and 0.95 · 0.9 are equal on paper and differ in the last bit.
 ROUNDING = 1e-9
 
@@ -35,11 +36,11 @@ ROUNDING = 1e-9
 class RelearnConfig:
     """How relearning is measured.
 
-    Units: ``lr`` per step, constant; ``every`` and ``cap`` in batches of the original's recipe; ``tolerance`` as a
-    fraction of the original's accuracy. A cap of 0 leaves relearn time out.
+    Units: ``lr`` per step, constant (None: a tenth of the recipe's); ``every`` and ``cap`` in batches of the original's
+    recipe; ``tolerance`` as a fraction of the original's accuracy. A cap of 0 leaves relearn time out.
     """
 
-    lr: float = number(0.001, above=0)
+    lr: float | None = number(None, above=0)
     every: int = number(5, at_least=1)
     cap: int = number(100, at_least=0)
     tolerance: float = number(0.05, at_least=0, below=1)
@@ -177,7 +178,11 @@ def _train(
     """Train under watch; returns the batches of an epoch."""
     steps_per_epoch = EpochBatches.of(train, recipe, context, ROLE).steps
     gentle = replace(
-        recipe, name=ROLE, lr=settings.lr, schedule="constant", epochs=math.ceil(settings.cap / steps_per_epoch)
+        recipe,
+        name=ROLE,
+        lr=settings.lr or SHARE_OF_RATE * recipe.lr,
+        schedule="constant",
+        epochs=math.ceil(settings.cap / steps_per_epoch),
     )
     with suppress(_Ended):
         watch.check(student)

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.sweep import write_sweep_table
 from unsir_bench.report.table import (
     frame,
     job_rows,
@@ -17,7 +18,6 @@ from unsir_bench.report.table import (
     mean_and_half_width,
     print_rows,
     summary,
-    write_sweep_table,
 )
 
 METRICS = {

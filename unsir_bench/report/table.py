@@ -193,6 +193,25 @@ def print_rows(rows: Sequence[dict[str, str]], title: str) -> None:
     console.print(table)
 
 
+def step_rows(record: RunRecord) -> Iterator[dict[str, str]]:
+    """One row of words for each step of a run that forgets in sequence: all that was forgotten by then."""
+    shown = {
+        "acc_forget_test": ("A_Df %", 100.0),
+        "acc_retain_test": ("A_Dr %", 100.0),
+        "retrain_acc_retain_test": ("retrain A_Dr %", 100.0),
+        "mia_loss_accuracy": ("MIA (loss) %", 100.0),
+        "probe_linear_auc": ("linear probe AUC %", 100.0),
+        "anamnesis_index": ("AIN", 1.0),
+        "unlearn_seconds": ("seconds so far", 1.0),
+    }
+    for place, step in enumerate(record.details.get("steps", []), start=1):
+        cells = {"step": str(place), "forgotten now": ", ".join(map(str, step["classes"]))}
+        for name, (title, scale) in shown.items():
+            value = step["metrics"].get(name)
+            cells[title] = NOTHING if value is None else f"{value * scale:.2f}"
+        yield cells
+
+
 def job_rows(record: RunRecord) -> Iterator[dict[str, str]]:
     """Original, retrained and unlearned model of one run, side by side."""
     for title, prefix in (("original", "original_"), ("retrain", "retrain_"), (record.method, "")):

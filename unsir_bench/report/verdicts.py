@@ -27,7 +27,9 @@ def verdict_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     """
     done = runs[runs["status"] == "done"]
     cards = [card for card in CARDS if f"gap_{card.field}" in done and done[f"gap_{card.field}"].notna().any()]
-    rows = []
+    rows: list[dict[str, str]] = []
+    if not cards:
+        return rows
     for key, group in sorted(done.groupby(GROUP, sort=False), key=lambda item: position(item[0])):
         cells = dict(zip(GROUP, map(str, key), strict=True))
         cells["n"] = str(len(group))
