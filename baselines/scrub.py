@@ -2,8 +2,8 @@
 
 With the original as teacher, each epoch first maximises KL(teacher ‖ student) over D_f (in the first ``max_epochs``
 epochs), then minimises γ CE + α KL(teacher ‖ student) over D_r, the divergences at temperature T and scaled by T². At
-small scale published with Adam at 5e-4, T = 2, 10 epochs. SCRUB+R, which rewinds until the error on forgotten samples is
-that of unseen samples of the same class, is left out: for a whole class that reference is retraining's 100 %.
+small scale published with Adam at 5e-4, T = 2, 10 epochs. SCRUB+R, which rewinds until the error on forgotten samples
+is that of unseen samples of the same class, is left out: for a whole class that reference is retraining's 100 %.
 """
 
 from __future__ import annotations

@@ -287,6 +287,17 @@ def test_a_relearning_that_diverges_is_unavailable_and_books_nothing(
     assert context.log.points == []
 
 
+def test_the_rate_is_a_tenth_of_the_recipes_where_none_is_given(
+    forgetful: nn.Module, digits: DeviceData, make_context: MakeContext
+) -> None:
+    views = digits.view("train"), digits.view("test")
+    curves = [
+        relearn(forgetful, *views, 2.0, RECIPE, RelearnConfig(lr=lr, every=2, cap=12), make_context()).curve
+        for lr in (None, 0.01, 0.02)
+    ]
+    assert curves[0] == curves[1] != curves[2]
+
+
 def test_settings_say_what_they_accept() -> None:
     assert list(problems(RelearnConfig(), "relearn")) == []
     assert list(problems(RelearnConfig(cap=0), "relearn")) == []

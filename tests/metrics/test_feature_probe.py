@@ -82,8 +82,8 @@ def test_neighbours_at_equal_distance_are_not_all_of_one_side():
     labels = torch.tensor([0] * 20 + [1] * 180 + [0, 1] * 100)
     test = torch.cat([cloud + 0.01, torch.ones(200, 3)])
     test_labels = torch.tensor([0] * 200 + [1] * 200)
-    aucs = [knn_auc(train, labels, test, test_labels, [0], seed=seed, neighbours=50) for seed in range(5)]
-    assert min(aucs) > 0.95
+    aucs = [knn_auc(train, labels, test, test_labels, [0], seed=seed, neighbours=20) for seed in range(5)]
+    assert min(aucs) > 0.9
 
 
 @pytest.mark.parametrize("auc", AUCS)

@@ -146,11 +146,16 @@ def test_only_shared_seeds_count():
 
 
 def test_the_order_of_seeds_changes_no_bit():
-    values, reference = drawn(20), drawn(20, seed=1)
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1; seeds this far apart do not leave a set in their order."""
+    values = {7: 0.1, 1_000_003: 0.2, 2**40 + 1: 0.3}
     turned = dict(reversed(values.items()))
-    assert paired_difference(turned, reference) == paired_difference(values, reference)
+    reference = dict.fromkeys(values, 0.0)
+    assert sum(values.values()) != sum(turned.values())
+    assert list(values.keys() & reference.keys()) != sorted(values)
     assert list(gaps_by_seed(turned, reference)) == sorted(values)
+    assert paired_difference(turned, reference) == paired_difference(values, reference)
     assert equivalence(turned, 0.01) == equivalence(values, 0.01)
+    assert default_margin(turned, 0.01) == default_margin(values, 0.01)
 
 
 def test_swapping_the_two_turns_the_sign():
