@@ -332,17 +332,16 @@ def test_the_verdicts_are_the_words_of_the_report():
 
 
 def test_the_margin_by_hand():
-    """Absolute gaps 0.02, 0.04: mean 0.03, s / √2 = 0.01."""
+    """Absolute gaps 0.02, 0.04: mean 0.03."""
     margin = default_margin({0: 0.02, 1: -0.04}, minimum=0.01)
-    assert margin.value == pytest.approx(0.03 + T[1, 0.95] * 0.01, abs=1e-6)
+    assert margin.value == pytest.approx(0.03)
     assert (margin.floor.mean, margin.floor.n, margin.minimum) == (pytest.approx(0.03), 2, 0.01)
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
-def test_the_margin_is_the_upper_end_of_scipys_interval_of_the_absolute_gaps(n: int):
+def test_the_margin_is_the_mean_absolute_gap(n: int):
     gaps = drawn(n)
-    expected = stats.ttest_1samp(np.abs(list(gaps.values())), 0).confidence_interval(0.95)
-    assert default_margin(gaps, 1e-6).value == pytest.approx(expected.high)
+    assert default_margin(gaps, 1e-6).value == pytest.approx(np.abs(list(gaps.values())).mean())
 
 
 def test_the_margin_is_never_below_the_minimum():
@@ -381,15 +380,15 @@ def test_floor_gaps_that_are_no_numbers_give_no_margin():
 def test_retraining_with_another_seed_is_indistinguishable_from_retraining():
     """Gaps of a method that only retrains, in units of their spread, of 30 seeds.
 
-    The margin is about 0.80 + 2.05 · 0.60 / √30 = 1.02 and the inner half-width 1.70 / √30 = 0.31, which leaves 0.71,
-    or 3.9 standard errors, for the mean.
+    The margin is about 0.80 and the inner half-width 1.70 / √30 = 0.31, which leaves 0.49, or 2.7 standard errors, for
+    the mean.
     """
     rows = np.random.default_rng(3).normal(0, 0.02, (200, 2, 30)).tolist()
     verdicts = [
         verdict(dict(enumerate(gaps)), default_margin(dict(enumerate(floor)), 0.001).value) for gaps, floor in rows
     ]
     assert verdicts.count(Verdict.DISTINGUISHABLE) == 0
-    assert verdicts.count(Verdict.INDISTINGUISHABLE) / len(verdicts) > 0.97
+    assert verdicts.count(Verdict.INDISTINGUISHABLE) / len(verdicts) > 0.95
 
 
 @pytest.mark.parametrize("name", ["MeanInterval", "Equivalence", "Margin"])

@@ -191,15 +191,10 @@ def equivalence(gaps: Mapping[int, float], margin: float, alpha: float = 0.05) -
 def default_margin(floor_gaps: Mapping[int, float], minimum: float) -> Margin:
     """The margin within which a gap is no more than that of retraining to retraining with another training seed.
 
-    ``max(minimum, mean |floor gap| + half-width of its 95 % interval)``. Two retrained models differ by about the mean
-    absolute gap, in either direction, so a method is asked for no less; the half-width grants that this mean is itself
-    known from few seeds only. The minimum is what nobody would call a difference, for floors that happen to be zero,
-    as accuracy on the forget set is. Fewer than two floor gaps tell nothing of the spread: the minimum alone holds.
-
-    The half-width makes the margin *wider* for fewer seeds, which favours the method: one whose true gap is two (three)
-    standard deviations of the floor's passes as indistinguishable in 41 % (33 %) of cases with 2 seeds, 15 % (4 %) with
-    3, 3 % (0.1 %) with 5 (simulated: normal gaps of equal spread, no minimum). Take five seeds or more before relying
-    on it, and show the margin beside each verdict.
+    ``max(minimum, mean |floor gap|)``. Two retrained models differ by about the mean absolute gap, in either direction,
+    so a method is asked for no less. The interval of that mean is left out on purpose: it would make the margin wider,
+    and being indistinguishable easier, the fewer seeds there are. The minimum is what nobody would call a difference,
+    for floors that happen to be zero, as accuracy on the forget set is; fewer than two floor gaps leave it alone.
 
     Args:
         floor_gaps: second retrain minus retrain by seed (``gaps_by_seed``); the sign does not matter.
@@ -211,7 +206,7 @@ def default_margin(floor_gaps: Mapping[int, float], minimum: float) -> Margin:
     """
     _require_positive("minimum", minimum)
     floor = mean_interval([abs(floor_gaps[seed]) for seed in sorted(floor_gaps)])
-    return Margin(max(minimum, floor.high) if floor.n >= 2 else minimum, minimum, floor)
+    return Margin(max(minimum, floor.mean) if floor.n >= 2 else minimum, minimum, floor)
 
 
 def _require_positive(name: str, value: float) -> None:
