@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from baselines.ssd import SelectiveSynapticDampening
 from unsir_bench.context import RunContext
-from unsir_bench.data.batches import DataView
+from unsir_bench.data.batches import DataView, Normalisation
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.hardware import PeakMemory
 from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.store import Store
 from unsir_bench.unlearning.method import UnlearningData
@@ -178,6 +179,7 @@ def test_memory_that_only_the_computation_held_is_part_of_its_peak(
             return {"largest": torch.ones(megabytes << 20, dtype=torch.uint8).amax()}
 
         context = make_context(precomputation=stored)
+        PeakMemory(context.device).reset()  # as the runner does before a method
         context.precomputed(kind, {}, network(context), view, compute)
         return context.credited_peak_bytes
 
@@ -220,3 +222,34 @@ def test_a_method_forgets_the_same_with_what_was_found_as_with_what_it_computed(
     forget = len(split.forget_train)
     kept = {"samples": len(split.retain_train), "reads": len(split.retain_train)}
     assert counts == [{"retain": kept, "forget": {"samples": forget, "reads": 2 * forget}}] * 3
+
+
+def test_another_normalisation_or_other_targets_are_computed_anew(
+    make_context: Callable[..., RunContext], digits: DeviceData, tmp_path: Path
+) -> None:
+    kept = StoredPrecomputation(Store(tmp_path), digits.fingerprint, {})
+    context = make_context(precomputation=kept)
+    model = context.initial_network()
+    view = digits.view("train")
+    brighter = DataView(view._store, view._labels, view.indices, Normalisation((0.1,), (0.2,)))
+    relabelled = view.relabelled((view.labels + 1) % 10)
+    made = []
+
+    def compute(given: DataView) -> dict[str, Tensor]:
+        made.append(given)
+        return {"sum": torch.ones(1)}
+
+    for each in (view, brighter, relabelled, view):
+        context.precomputed("probe", {}, model, each, compute)
+    assert len(made) == 3
+
+
+def test_two_names_of_one_tensor_are_kept(
+    make_context: Callable[..., RunContext], digits: DeviceData, tmp_path: Path
+) -> None:
+    context = make_context(precomputation=StoredPrecomputation(Store(tmp_path), digits.fingerprint, {}))
+    tied = torch.arange(3.0)
+    found = context.precomputed(
+        "tied", {}, context.initial_network(), digits.view("train"), lambda view: {"a": tied, "b": tied}
+    )
+    assert torch.equal(found["a"], tied) and torch.equal(found["b"], tied)

@@ -13,6 +13,7 @@ from unsir_bench.clock import Stopwatch
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.forget_split import index_hash
+from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
 from unsir_bench.models.model import state_to_cpu
 from unsir_bench.store import Store, content_key, weights_hash
@@ -21,7 +22,7 @@ LOG = logging.getLogger("unsir_bench")
 
 TENSORS = "tensors"
 # Raise when a change of the code changes what the same settings compute: older entries are then left unused.
-PRECOMPUTATION_VERSION = 1
+PRECOMPUTATION_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,11 @@ class StoredPrecomputation:
                 "kind": kind,
                 "settings": dict(settings),
                 "weights": weights_hash(state_to_cpu(model)),
+                "model": identity(context.architecture),
                 "data": self.data_fingerprint,
+                "normalisation": [view.normalise.mean, view.normalise.std],
                 "samples": index_hash(view.indices),
+                "targets": weights_hash({"targets": view.labels.contiguous()}),
                 "numerics": dict(self.numerics),
             }
             key = content_key(description)
@@ -76,11 +80,12 @@ class StoredPrecomputation:
     ) -> None:
         LOG.info("computing %s (%s)", description["kind"], key)
         watch, memory = Stopwatch(context.device), PeakMemory(context.device)
+        context.credited_peak_bytes = max(context.credited_peak_bytes, memory.read())  # the method's own, so far
         memory.reset()
         with watch.running():
             tensors = compute()
         manifest = {"seconds": watch.total, "peak_memory_bytes": memory.read(), "description": description}
         if context.fabric.is_global_zero:
             self.store.write(
-                key, {TENSORS: {name: value.cpu().contiguous() for name, value in tensors.items()}}, manifest
+                key, {TENSORS: {name: value.cpu().contiguous().clone() for name, value in tensors.items()}}, manifest
             )

@@ -104,6 +104,8 @@ class ReferenceModels:
     def __call__(self, view: DataView, context: RunContext) -> nn.Module:
         """Serve a method that trains from scratch: the time it took is booked, wherever the model came from."""
         with context.clock.paused():
+            # A training resets the peak: what the method reached so far is kept.
+            context.credited_peak_bytes = max(context.credited_peak_bytes, PeakMemory(context.device).read())
             trained = self._trained_on(view, "retrain", context)
             model = self.network(trained, context)
         manifest = trained.manifest

@@ -289,6 +289,7 @@ def _blank_record(config: Config) -> RunRecord:
         seed=config.seed,
         forget_set=config.forget.title,
         config=config.as_plain(),
+        access={"declared": access_names(config.method)},
     )
 
 

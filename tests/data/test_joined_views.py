@@ -165,3 +165,22 @@ def test_divided_usage_books_repeated_samples_each_time() -> None:
     assert forget.counts() == {"samples": 2, "reads": 6}
     divided.note(torch.tensor([], dtype=torch.int64))
     assert (retain.counts()["reads"], forget.counts()["reads"]) == (8, 6)
+
+
+def test_a_target_for_each_sample_is_demanded(store: ResidentImages, labels: Tensor) -> None:
+    with pytest.raises(ValueError, match="1 targets for 3 samples"):
+        view_of(store, labels, [1, 4, 7]).relabelled(torch.tensor([5]))
+
+
+def test_views_that_overlap_differ_in_split_or_in_kind_of_target_are_not_joined(
+    store: ResidentImages, labels: Tensor
+) -> None:
+    first = view_of(store, labels, [1, 4, 7])
+    other_split = ResidentImages(torch.zeros(SIZE, 1, 1, 1, dtype=torch.uint8).numpy(), torch.device("cpu"))
+    for other, complaint in (
+        (view_of(store, labels, [7, 8]), "overlap"),
+        (view_of(other_split, labels, [2, 3]), "different splits"),
+        (view_of(store, labels, [2, 3]).relabelled(torch.rand(2, 4)), "different kinds"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            joined(first, other)

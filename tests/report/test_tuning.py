@@ -144,3 +144,16 @@ def test_the_command_prints_the_table_and_writes_it(
     assert len(found) == 4
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("lr=0.2", "0.7350", "best", tmp_path.name))
+
+
+def test_nothing_finished_marks_nothing_best() -> None:
+    failed = [record("scrub", rate, 0.0, 0.8, status="failed") for rate in (0.1, 0.2)]
+    assert all(
+        row["best"] == "" and "nan" not in row.values()
+        for row in rows_of([*RECORDS, *failed]).values()
+        if row["method"] == "scrub"
+    )
+
+
+def test_a_sweep_without_gaps_has_no_tuning_table() -> None:
+    assert tuning_rows(frame([])) == []

@@ -208,7 +208,12 @@ class DataView:
         Args:
             targets: on the CPU, one row per sample of the view, in its order: class indices, or anything else that an
                 objective reads in their place (probabilities, for example).
+
+        Raises:
+            ValueError: there is another number of targets than of samples.
         """
+        if len(targets) != len(self):
+            raise ValueError(f"{len(targets)} targets for {len(self)} samples")
         whole = targets.new_zeros((len(self._labels), *targets.shape[1:]))
         whole[self.indices] = targets
         return DataView(self._store, whole, self.indices, self.normalise, self.usage)
@@ -253,9 +258,16 @@ class DataView:
 def joined(*views: DataView) -> DataView:
     """One view of disjoint views of the same split, in the split's order; each view's reads are still counted with it.
 
-    Views whose targets differ in kind (``DataView.relabelled``) cannot be joined.
+    Raises:
+        ValueError: the views overlap, are of different splits, or have targets of different kinds.
     """
     first = views[0]
+    if any(view._store is not first._store for view in views):
+        raise ValueError("views of different splits cannot be joined")
+    if any(view.labels.dtype != first.labels.dtype or view.labels.ndim != first.labels.ndim for view in views):
+        raise ValueError("views with targets of different kinds cannot be joined")
+    if len(torch.cat([view.indices for view in views]).unique()) != sum(map(len, views)):
+        raise ValueError("views that overlap cannot be joined")
     targets = first._labels.clone()
     for view in views:
         targets[view.indices] = view.labels

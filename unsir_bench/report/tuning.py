@@ -16,31 +16,38 @@ from unsir_bench.report.table import frame, markdown, print_rows
 
 
 def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
-    """One row of words per method and setting, the best of each method marked, or all that tie.
+    """One row of words per method and setting, the best of each method marked, or all that tie; none where all score 0.
 
     Runs that failed or diverged score 0.
 
     Args:
         runs: ``frame`` of the records of a tuning sweep.
     """
-    gaps = runs[["gap_forget_test", "gap_retain_test"]].abs()
+    gap_names = ["gap_forget_test", "gap_retain_test"]
+    if not set(gap_names) <= set(runs):
+        return []
+    gaps = runs[gap_names].abs()
     score = ((1 - gaps["gap_forget_test"]) * (1 - gaps["gap_retain_test"])).where(runs["status"] == "done", 0.0)
     columns = ["acc_forget_test", "acc_retain_test", "score"]
     settings = runs.assign(score=score).groupby(["method", "setting"], sort=True)
     means = settings[columns].mean().assign(n=settings.size()).reset_index()
-    best = means["score"] >= means.groupby("method")["score"].transform("max") - 1e-9
+    best = (means["score"] >= means.groupby("method")["score"].transform("max") - 1e-9) & (means["score"] > 0)
     return [
         {
             "method": str(row["method"]),
             "setting": str(row["setting"]),
-            "A_Df %": f"{100 * row['acc_forget_test']:.2f}",
-            "A_Dr %": f"{100 * row['acc_retain_test']:.2f}",
-            "score": f"{row['score']:.4f}",
+            "A_Df %": _percent(row["acc_forget_test"]),
+            "A_Dr %": _percent(row["acc_retain_test"]),
+            "score": "–" if pd.isna(row["score"]) else f"{row['score']:.4f}",
             "n": str(row["n"]),
             "best": "best" if best[index] else "",
         }
         for index, row in enumerate(means.to_dict("records"))
     ]
+
+
+def _percent(fraction: float) -> str:
+    return "–" if pd.isna(fraction) else f"{100 * fraction:.2f}"
 
 
 def main() -> None:
