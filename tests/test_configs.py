@@ -24,7 +24,7 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 ABSENT = {"gpu", "multi_gpu", "mps", "image_folder", "vggface100", "cifar10_jpeg"}
 TINY = [
     "dataset=digits", "dataset.subset=12", "model=allcnn_slim", "model.width=4", "train.epochs=1",
-    "train.batch_size=32", "tracker=none",
+    "train.batch_size=32", "tracker=none", "metrics=fast",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def demo_run(folder: Path, forget: str, seed: int) -> RunRecord:
-    overrides = ["experiment=digits_demo", f"forget={forget}", f"seed={seed}", "tracker=none"]
+    overrides = ["experiment=digits_demo", f"forget={forget}", f"seed={seed}", "tracker=none", "metrics=fast"]
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         config = typed(compose("config", [*overrides, f"outputs={folder}", f"store.root={folder}/store"]))
     return run(config)
