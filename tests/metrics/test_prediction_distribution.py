@@ -33,6 +33,10 @@ def test_shares_stand_in_the_order_asked_for():
     assert prediction_distribution(logits, [2, 0]).tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
+def test_classes_that_are_never_predicted_have_share_0():
+    assert prediction_distribution(torch.tensor([[0.0, 9.0, 2.0, 1.0]]), [0, 2, 3]).tolist() == [0.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("classes", [3, 10, 100])
 def test_shares_agree_with_a_plain_loop(classes: int):
     logits = torch.randn(777, classes, generator=torch.Generator().manual_seed(classes))
