@@ -14,7 +14,7 @@ from unsir_bench.training import freeze_batchnorm
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
     """The modules from the ``count``-th last weight layer to the end, in the order in which the model declares them.
 
-    Weight layers are modules with a parameter of two or more dimensions (convolutions, linear layers); normalisations
+    Weight layers are modules with a weight of two or more dimensions (convolutions, linear layers); normalisations
     between and after them are part of the result.
 
     Raises:
@@ -30,7 +30,9 @@ def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
 
 
 def _is_weight_layer(module: nn.Module) -> bool:
-    return any(parameter.ndim >= 2 for parameter in module.parameters(recurse=False))
+    own = module.named_parameters(recurse=False)
+    # Attention calls its matrix `in_proj_weight`; tokens and positions have dimensions too, but are no layer.
+    return any(name.endswith("weight") and parameter.ndim >= 2 for name, parameter in own)
 
 
 @contextmanager
