@@ -1,6 +1,7 @@
 """Every method keeps the contract of `UnlearningMethod`; a new one is picked up without a line here."""
 
 import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +31,16 @@ SHIPPED = [cls for cls in all_methods() if cls.__module__.split(".")[0] in ("uns
 
 def method_named(name: str) -> UnlearningMethod:
     """The method of a YAML, shortened to run in a moment."""
+    method = copy.deepcopy(composed_method(name))
+    shorten(method)
+    return method
+
+
+@functools.cache
+def composed_method(name: str) -> UnlearningMethod:
+    """Composing takes longer than most methods do here."""
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(compose("config", [f"method={name}"]))
-    shorten(config.method)
-    return config.method
+        return typed(compose("config", [f"method={name}"])).method
 
 
 def shorten(node: object) -> None:
