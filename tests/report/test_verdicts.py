@@ -64,3 +64,11 @@ def test_no_card_repeats_a_field_or_a_title() -> None:
     for values in ([card.field for card in CARDS], [card.title for card in CARDS]):
         assert len(set(values)) == len(values)
     assert all(bool(card.overshoot) == (card.overshoots != 0) for card in CARDS)
+
+
+def test_a_floor_that_is_no_number_costs_its_cells_alone() -> None:
+    runs = [
+        run("a", seed, gap_zrf=0.0, gap_acc_forget_test=0.0, floor_gap_acc_forget_test=float("inf")) for seed in (0, 1)
+    ]
+    [row] = verdict_rows(pd.DataFrame(runs))
+    assert (row["A_Df %"], row["ZRF"][0]) == ("–", "=")

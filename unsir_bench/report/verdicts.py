@@ -70,6 +70,9 @@ def _warning(card: MetricCard, group: pd.DataFrame) -> str:
     gaps, floor = _by_seed(group, f"gap_{card.field}"), _by_seed(group, _floor(card))
     if not gaps or not card.overshoots:
         return ""
-    margin = default_margin(floor, card.minimum_margin).value
+    try:
+        margin = default_margin(floor, card.minimum_margin).value
+    except MetricUnavailable:
+        return ""
     mean = sum(gaps.values()) / len(gaps)
     return f"{card.title}: {card.overshoot}" if card.overshoots * mean > margin else ""
