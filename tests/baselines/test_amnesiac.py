@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,16 +19,6 @@ from unsir_bench.unlearning.method import Access, UnlearningData
 
 FORGET = (1, 2)
 EPOCHS = 3
-
-
-@pytest.fixture
-def context(make_context: Callable[..., RunContext]) -> RunContext:
-    return make_context(forget_classes=FORGET)
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
 
 
 @pytest.fixture

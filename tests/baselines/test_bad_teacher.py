@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,29 +12,6 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training import Recipe
 from unsir_bench.unlearning.method import UnlearningData
-
-FORGET = (1, 2)
-
-
-@pytest.fixture
-def context(make_context: Callable[..., RunContext]) -> RunContext:
-    return make_context(forget_classes=FORGET)
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
-
-
-@pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network whose answers differ from image to image, in eval mode too."""
-    network = context.initial_network().train()
-    for images, _ in [*digits.view("train").batches(50)] * 8:
-        network(images)
-    with torch.no_grad():
-        network.get_submodule("head").weight.mul_(5)
-    return network
 
 
 @pytest.mark.parametrize(("share", "retained"), [(0.3, 48), (0.001, 1), (1.0, 160)])

@@ -19,27 +19,6 @@ MakeContext = Callable[..., RunContext]
 FORGET = (1, 2)
 
 
-@pytest.fixture
-def context(make_context: Callable[..., RunContext]) -> RunContext:
-    return make_context(forget_classes=FORGET)
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
-
-
-@pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network whose answers differ from image to image, in eval mode too."""
-    network = context.initial_network().train()
-    for images, _ in [*digits.view("train").batches(50)] * 8:
-        network(images)
-    with torch.no_grad():
-        network.get_submodule("head").weight.mul_(5)
-    return network
-
-
 def head_of(model: nn.Module) -> nn.Linear:
     head = model.get_submodule("head")
     assert isinstance(head, nn.Linear)

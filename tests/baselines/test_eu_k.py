@@ -28,27 +28,6 @@ def of_last(name: str, k: int) -> bool:
     return name.rpartition(".")[0] in LAST[k]
 
 
-@pytest.fixture
-def context(make_context: Callable[..., RunContext]) -> RunContext:
-    return make_context(forget_classes=FORGET)
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
-
-
-@pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network whose answers differ from image to image, in eval mode too."""
-    network = context.initial_network().train()
-    for images, _ in [*digits.view("train").batches(50)] * 8:
-        network(images)
-    with torch.no_grad():
-        network.get_submodule("head").weight.mul_(5)
-    return network
-
-
 @pytest.mark.parametrize("k", LAST)
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_last_layers_start_from_the_initial_weights_of_the_seed(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,18 +13,6 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training import Recipe
 from unsir_bench.unlearning.method import UnlearningData, UnlearningMethod
-
-FORGET = (1, 2)
-
-
-@pytest.fixture
-def context(make_context: Callable[..., RunContext]) -> RunContext:
-    return make_context(forget_classes=FORGET)
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
 
 
 @pytest.fixture

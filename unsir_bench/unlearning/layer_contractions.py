@@ -299,15 +299,11 @@ class _BroadcastParameter(LayerContraction):
 
     @contextmanager
     def listening(self, samples: int, root: Tensor, totals: dict[str, Tensor]) -> Iterator[None]:
-        total = totals[f"{self.name}.{self._own}".lstrip(".")]
+        self.totals = {self._own: totals[f"{self.name}.{self._own}".lstrip(".")]}
         kept = dict(self.module._parameters)  # restored as a whole: the order of parameters is the order of weights
         parameter = self.module._parameters.pop(self._own)
         copies = parameter.detach().expand(samples, *parameter.shape[1:]) + root
-
-        def add(gradient: Tensor) -> None:
-            total.add_(gradient.square().sum(dim=0, keepdim=True))
-
-        copies.register_hook(add)
+        copies.register_hook(lambda gradient: self.add(parameter, gradient))
         setattr(self.module, self._own, copies)
         try:
             yield
@@ -317,7 +313,7 @@ class _BroadcastParameter(LayerContraction):
             self.module._parameters.update(kept)
 
     def add(self, inputs: Tensor, gradient: Tensor) -> None:
-        raise NotImplementedError("a broadcast parameter listens to its copies alone")
+        self.totals[self._own].add_(gradient.square().sum(dim=0, keepdim=True))
 
 
 LAYERS: dict[type[nn.Module], Callable[[str, Any, int], LayerContraction]] = {
