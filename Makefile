@@ -1,13 +1,15 @@
 # Everything runs inside .venv, which `make setup` makes from requirements.lock; each target below sets up what it needs.
 PYTHON ?= python3
 EXPERIMENT ?= digits_demo
+# smoke, cpu or paper; presets that do not follow the scale ignore it.
+SCALE ?= cpu
 OVERRIDES ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sweep tuning figures report bench lock clean
+.PHONY: help setup demo test lint sweep tuning figures report dashboard bench lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -34,8 +36,8 @@ lint: setup ## check style (ruff) and types (mypy)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=digits_demo OVERRIDES="seed=0,1"
-	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) $(OVERRIDES)
+sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=cifar10_single SCALE=cpu OVERRIDES="seed=0,1"
+	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) scale=$(SCALE) $(OVERRIDES)
 
 tuning: setup ## try four settings of every method on held-out digits and print which scored best
 	for file in $(filter-out %/setting.yaml,$(wildcard conf/experiment/tuning/*.yaml)); do \
@@ -46,8 +48,11 @@ tuning: setup ## try four settings of every method on held-out digits and print 
 figures: ## (not yet available) the paper's figures from the records
 	@echo "make figures: no figures can be drawn yet; the records under multirun_outputs/ hold what they will be drawn from." >&2; exit 1
 
-report: ## (not yet available) tables and figures of a sweep as one page; the sweep prints its table already
-	@echo "make report: the report page is not available yet; each sweep prints its table and writes it to multirun_outputs/<sweep>/." >&2; exit 1
+report: setup ## tables and plots of every sweep as one page: make report RECORDS=multirun_outputs/digits_demo
+	$(BIN)/unsir-report html $(RECORDS)
+
+dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
+	$(BIN)/python -m unsir_bench.dashboard $(OVERRIDES)
 
 bench: setup ## time the parts that decide a job's speed: batches, steps, and Fisher against the published loop
 	$(BIN)/python -m tests.benchmarks.step_times

@@ -14,6 +14,7 @@ in the store.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class Fisher(UnlearningMethod):
     the time. ``fallback`` takes one backward pass per sample and class where a module cannot be treated faster.
     """
 
+    precomputes: ClassVar[tuple[str, ...]] = ("fisher_diagonal",)
     name: str = "fisher"
     alpha: float = number(1e-6, above=0)
     labels: str = choice("exact", ("exact", "mc"))

@@ -10,6 +10,7 @@ Here gradients are those of eval mode, so that no statistics drift.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMeth
 class SelectiveSynapticDampening(UnlearningMethod):
     """Shrink the parameters that matter more for the forget samples than for all samples."""
 
+    precomputes: ClassVar[tuple[str, ...]] = ("importance",)
     name: str = "ssd"
     selection: float = number(10.0, above=0)
     dampening: float = number(1.0, above=0)

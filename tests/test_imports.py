@@ -94,13 +94,17 @@ FORBIDDEN = {
     "unsir_bench.precomputation": {"unlearning", "runner", "report", "metrics", "config", "records", "tracking"},
     "unsir_bench.reference_models": {"unlearning", "runner", "report", "metrics", "config", "records", "tracking"},
     "unsir_bench.report": {"runner", "unlearning", "training", "models", "data", "config", "store", "reference_models"},
-    "unsir_bench.runner": {"cli", "report"},
+    "unsir_bench.runner": {"cli", "report", "plan", "launch", "sweeper", "job_process"},
+    "unsir_bench.plan": {"cli", "runner", "tracking", "evaluation"},
+    "unsir_bench.launch": {"cli", "runner", "tracking", "evaluation", "report"},
+    "unsir_bench.sweeper": {"cli", "runner", "tracking", "evaluation"},
     "baselines": {"runner", "report", "metrics", "config", "records", "store", "tracking", "reference_models"},
 }
 ONLY_IN = {
-    "wandb": {"unsir_bench.tracking"},
-    "hydra": {"unsir_bench.config", "unsir_bench.cli"},
-    "omegaconf": {"unsir_bench.config", "unsir_bench.cli"},
+    "wandb": {"unsir_bench.tracking", "unsir_bench.dashboard"},
+    "wandb_workspaces": {"unsir_bench.dashboard"},
+    "hydra": {"unsir_bench.config", "unsir_bench.cli", "unsir_bench.sweeper", "unsir_bench.plugins"},
+    "omegaconf": {"unsir_bench.config", "unsir_bench.cli", "unsir_bench.sweeper"},
     "baselines": {"unsir_bench.cli"},
 }
 

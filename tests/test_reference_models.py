@@ -133,9 +133,9 @@ def test_what_changes_the_weights_changes_the_key(
     change: str, references: ReferenceModels, make_context: MakeContext
 ) -> None:
     context = make_context()
-    before = references.key(references.data.view("train"), context)
+    before = references.key(references.data.view("train"), context.architecture, context.seed)
     CHANGES[change](references, context)
-    assert references.key(references.data.view("train"), context) != before
+    assert references.key(references.data.view("train"), context.architecture, context.seed) != before
 
 
 @pytest.mark.parametrize("change", NEUTRAL)
@@ -143,9 +143,9 @@ def test_what_leaves_the_weights_alone_leaves_the_key(
     change: str, references: ReferenceModels, make_context: MakeContext
 ) -> None:
     context = make_context()
-    before = references.key(references.data.view("train"), context)
+    before = references.key(references.data.view("train"), context.architecture, context.seed)
     NEUTRAL[change](references, context)
-    assert references.key(references.data.view("train"), context) == before
+    assert references.key(references.data.view("train"), context.architecture, context.seed) == before
 
 
 def test_other_samples_have_another_key(
@@ -153,7 +153,7 @@ def test_other_samples_have_another_key(
 ) -> None:
     context, data = make_context(), references.data
     views = [data.view("train"), data.view("train", split.retain_train), data.view("train", split.forget_train)]
-    assert len({references.key(view, context) for view in views}) == 3
+    assert len({references.key(view, context.architecture, context.seed) for view in views}) == 3
 
 
 def test_weights_do_not_depend_on_what_was_drawn_before(
@@ -198,7 +198,9 @@ def test_a_diverged_training_leaves_no_checkpoint_and_no_entry(
         references.original(context)
     assert (caught.value.phase, caught.value.step) == ("original", 2)
     assert not list(references.store.root.rglob("*.pt"))
-    assert references.store.find(references.key(references.data.view("train"), context)) is None
+    assert (
+        references.store.find(references.key(references.data.view("train"), context.architecture, context.seed)) is None
+    )
     assert context.steps == {}
 
 
@@ -283,5 +285,7 @@ def test_weights_blown_up_by_the_very_last_step_are_never_kept(
     context = make_context()
     with pytest.raises(Diverged):
         references.original(context)
-    assert references.store.find(references.key(references.data.view("train"), context)) is None
+    assert (
+        references.store.find(references.key(references.data.view("train"), context.architecture, context.seed)) is None
+    )
     assert not list(references.store.root.rglob("*.pt"))

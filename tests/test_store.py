@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,7 +133,7 @@ def waiting(store: Store) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_process_waits_for_the_lock_and_says_so(waiting: subprocess.Popen[str]) -> None:
     assert waiting.stdout is not None
     line = waiting.stdout.readline()
-    assert "waiting for another process that is making the original model" in line
+    assert f"waiting for process {os.getpid()} on {socket.gethostname()}, which is making the original model" in line
     assert KEY in line
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.wait(timeout=0.3)

@@ -2,70 +2,70 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unsir_bench.install_check import BrokenInstallError, check_torch_pair
+from unsir_bench.process_server import warm_up
 
+if {"-m", "--multirun"} & set(sys.argv[1:]):
+    warm_up()
 try:
     check_torch_pair()
 except BrokenInstallError as error:
     sys.exit(str(error))
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 import baselines
-from unsir_bench.config import register, typed
+from unsir_bench.config import Config, register, typed
 from unsir_bench.data import DATASETS
 from unsir_bench.errors import ConfigError
+from unsir_bench.job_process import run_in_own_process
+from unsir_bench.launch import LAUNCH, command_of, troubles
 from unsir_bench.models import MODELS
-from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.plugins import PluginError, import_plugins
+from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.report.sweep import write_sweep_table
 from unsir_bench.report.table import job_rows, print_rows, step_rows
 from unsir_bench.runner import log_failure, run
+from unsir_bench.sweeper import register_sweeper
 from unsir_bench.unlearning import unsir  # noqa: F401 - registers the method
 from unsir_bench.unlearning.method import all_methods
 
-LOG = logging.getLogger("unsir_bench")
-
 baselines.import_all()
+try:
+    import_plugins()
+except PluginError as error:
+    sys.exit(str(error))
 register({"dataset": DATASETS, "model": MODELS, "method": all_methods()})
 
 
-@dataclass
-class Launch:
-    """What this process has launched: whether anything failed decides its exit status."""
-
-    started: float = field(default_factory=time.time)
-    failed: list[str] = field(default_factory=list)
-
-
-LAUNCH = Launch()
+register_sweeper()
 
 
 class SweepTable(Callback):
-    """At the end of a sweep: the comparison table, what failed, and what was written."""
+    """At the end of a sweep: the comparison table, what is not done and how to do it again, and what was written."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the sweep's folder; the jobs may have run in other processes."""
+        if LAUNCH.plan_only:
+            return
         folder = Path(config.hydra.sweep.dir)
         written = write_sweep_table(folder)
-        failed = [(path, record) for path, record in records_below(folder) if _failed_now(path, record)]
-        for path, record in failed:
-            print(f"failed: {record.run_id}: {(record.reason or '').splitlines()[0]}\n        {path}")
-        LAUNCH.failed += [record.run_id for _, record in failed]
+        found = list(troubles(LAUNCH, folder))
+        for trouble in found:
+            print(f"{trouble.status}: {trouble.run_id}: {trouble.reason}")
+            print(f"        record: {trouble.record}\n" if trouble.record else "", end="")
+            print(f"        again:  {trouble.again}\n" if trouble.again else "", end="")
+        LAUNCH.failed += [trouble.run_id for trouble in found if trouble.status in ("failed", "lost")]
         for path in [folder / "*" / RECORD_FILE, *written]:
             print(f"written: {path}")
-
-
-def _failed_now(path: Path, record: RunRecord) -> bool:
-    return record.status == "failed" and path.stat().st_mtime >= LAUNCH.started
 
 
 @hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")
@@ -77,7 +77,7 @@ def job(composed: DictConfig) -> None:
         log_failure(error, "configuration")
         LAUNCH.failed.append("configuration")
         return
-    record = run(config)
+    record = _record_of(config)
     if record.status == "failed":
         LAUNCH.failed.append(record.run_id)
     if record.status == "done":
@@ -87,8 +87,26 @@ def job(composed: DictConfig) -> None:
     print(f"record: {config.folder / RECORD_FILE}")
 
 
+def _record_of(config: Config) -> RunRecord:
+    """The run's record: done here, or, in a sweep, in a process of its own."""
+    surroundings = HydraConfig.get()
+    command = command_of(surroundings.overrides.task)
+    if surroundings.mode is not RunMode.MULTIRUN or not config.isolate or finished_record(config.folder) is not None:
+        return run(config, command)
+    job_logging = OmegaConf.to_container(surroundings.job_logging, resolve=True)
+    return run_in_own_process(config, command, job_logging)  # type: ignore[arg-type]
+
+
+def _planning(arguments: list[str]) -> list[str]:
+    """The arguments of `unsir-bench plan ...` as Hydra takes them."""
+    LAUNCH.plan_only = True
+    return ["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))]
+
+
 def main() -> None:
     """Run the command line; exit with status 1 if any run failed."""
+    if sys.argv[1:2] == ["plan"]:
+        sys.argv[1:] = _planning(sys.argv[2:])
     job()
-    if LAUNCH.failed:
+    if LAUNCH.failed or LAUNCH.stopped:
         sys.exit(1)

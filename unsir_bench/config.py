@@ -31,6 +31,18 @@ SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardwar
 
 
 @dataclass
+class ScaleConfig:
+    """The scale at which the paper's experiments are composed; options and presets of the same name hold its values.
+
+    It only chooses among them, so it takes no part in run ids. ``unsir`` lists the presets of UNSIR that a comparison
+    of methods sweeps over, separated by commas.
+    """
+
+    name: str = neutral("cpu")
+    unsir: str = neutral("unsir")
+
+
+@dataclass
 class Config:
     """One run."""
 
@@ -47,8 +59,11 @@ class Config:
     sweep: str = neutral("runs")
     outputs: str = neutral("multirun_outputs")
     save_model: bool = neutral(False)
+    isolate: bool = neutral(True)
     retrain_reference: bool = True
     withheld: list[str] = field(default_factory=list)
+    scale: ScaleConfig = MISSING
+    at_scale: str | None = neutral(None)
 
     @property
     def channels_last(self) -> bool:
@@ -148,6 +163,7 @@ def register(nodes: dict[str, Sequence[type[Any]]]) -> None:
         "metrics": MetricsConfig,
         "hardware": HardwareConfig,
         "tracker": TrackerConfig,
+        "scale": ScaleConfig,
     }
     for group, cls in single.items():
         store.store(group=f"schema/{group}", name=group, node=cls)

@@ -40,6 +40,7 @@ class RunRecord:
         access: the declared access, and the training samples of each kind that the method touched.
         fingerprints: of the data, the split, the original, the retrained and the unlearned model.
         config: the whole configuration.
+        command: the command line that does this run alone.
         environment: commit, packages, hardware, threads, flags.
     """
 
@@ -62,6 +63,7 @@ class RunRecord:
     fingerprints: dict[str, str | None] = field(default_factory=dict)
     metric_notes: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = field(default_factory=utc_now)
     finished: str = ""

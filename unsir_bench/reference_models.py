@@ -17,7 +17,7 @@ from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
 from unsir_bench.inference import outputs_of_splits, predict_splits
-from unsir_bench.models.model import has_finite_weights, state_to_cpu
+from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
 from unsir_bench.training import EpochBatches, FitState, Recipe, Variation, fit
 from unsir_bench.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
@@ -85,8 +85,7 @@ class ReferenceModels:
         Raises:
             NotApplicable: the second training ended at other weights, so that its log is not the original's.
         """
-        weights = weights_hash(original.weights)
-        key = content_key({"log of": original.key, "weights": weights, "forget classes": split.classes})
+        key = self.log_key(original.key, original.weights, split)
         entry = self.store.made_once(
             key, "the training log", context.fabric, lambda: self._record_training(key, original, split, context)
         )
@@ -98,7 +97,7 @@ class ReferenceModels:
 
     def retrained_if_present(self, split: ForgetSplit, context: RunContext) -> TrainedModel | None:
         """The retrained model where the store has it; nothing is trained."""
-        entry = self.store.find(self.key(self.data.view("train", split.retain_train), context))
+        entry = self.store.find(self._key(self.data.view("train", split.retain_train), context))
         return TrainedModel.of(entry) if entry is not None else None
 
     def __call__(self, view: DataView, context: RunContext) -> nn.Module:
@@ -157,24 +156,31 @@ class ReferenceModels:
         model.load_state_dict(trained.weights)
         return model
 
-    def key(self, view: DataView, context: RunContext) -> str:
+    def key(self, view: DataView, architecture: ModelConfig, seed: int) -> str:
         """The store's address of the model that the run's recipe makes of ``view``."""
-        return content_key(self._description(view, context))
+        return content_key(self._description(view, architecture, seed))
 
-    def _description(self, view: DataView, context: RunContext) -> dict[str, Any]:
+    def log_key(self, original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> str:
+        """The store's address of the log of an original's training, for the forget classes of ``split``."""
+        return content_key({"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes})
+
+    def _description(self, view: DataView, architecture: ModelConfig, seed: int) -> dict[str, Any]:
         return {
             "version": TRAINING_VERSION,
-            "model": identity(context.architecture),
+            "model": identity(architecture),
             "recipe": identity(self.recipe),
             "data": self.data.fingerprint,
             "normalisation": [self.data.normalisation.mean, self.data.normalisation.std],
             "samples": index_hash(view.indices),
-            "seed": context.seed,
+            "seed": seed,
             "numerics": dict(self.numerics),
         }
 
+    def _key(self, view: DataView, context: RunContext) -> str:
+        return self.key(view, context.architecture, context.seed)
+
     def _trained_on(self, view: DataView, role: str, context: RunContext) -> TrainedModel:
-        key = self.key(view, context)
+        key = self._key(view, context)
         what = f"the {role} model"
         return TrainedModel.of(
             self.store.made_once(key, what, context.fabric, lambda: self._train(key, view, role, context))
@@ -193,7 +199,7 @@ class ReferenceModels:
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),
-            "description": self._description(view, context),
+            "description": self._description(view, context.architecture, context.seed),
         }
         if not has_finite_weights(model):
             checkpoint.discard()

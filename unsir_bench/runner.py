@@ -38,23 +38,24 @@ GRAD_CAM_FILE = "grad_cam.safetensors"
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
 
-def run(config: Config) -> RunRecord:
+def run(config: Config, command: str = "") -> RunRecord:
     """Do a run and write its record, or return the record of the same run done before.
 
     Whatever goes wrong is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep goes on; only an
     interruption by the user leaves no record.
+
+    Args:
+        config: the run.
+        command: see ``RunRecord.command``.
     """
     finished = finished_record(config.folder)
     if finished is not None:
         LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
         return finished
     config.folder.mkdir(parents=True, exist_ok=True)
-    record = _blank_record(config)
+    record = blank_record(config, command)
     try:
-        class_names = validate(config)
-        record.forget_classes = list(config.forget.resolve(class_names, config.seed))
-        record.forget_names = [class_names[index] for index in record.forget_classes]
-        record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
+        note_forget_set(record, config)
         with _tracked(config, record) as tracker:
             _launched(config, tracker, record)
     except Exception as error:  # a failed run is a result too: it is recorded and shown
@@ -67,14 +68,15 @@ def run(config: Config) -> RunRecord:
 
 @contextmanager
 def _tracked(config: Config, record: RunRecord) -> Iterator[Tracker]:
-    """A tracker that ends with the run's summary, whatever ends the run."""
-    tracker = start_tracker(
-        config.tracker, config.folder, record.run_id, config.sweep, config.method.name, config.as_plain()
-    )
+    """A tracker that ends with all that the run has found, whatever ends the run."""
+    tracker = start_tracker(config.tracker, record, config.folder)
     try:
         yield tracker
+    except Exception as error:
+        record.reason = f"{type(error).__name__}: {error}"
+        raise
     finally:
-        tracker.summarise({**record.metrics, "status": record.status, "access": record.access})
+        tracker.report(record, config.folder)
         tracker.finish(failed=record.status == "failed")
 
 
@@ -279,7 +281,8 @@ def _costs(step: _Step, retrained: TrainedModel | None, scene: _Scene) -> dict[s
     }
 
 
-def _blank_record(config: Config) -> RunRecord:
+def blank_record(config: Config, command: str = "") -> RunRecord:
+    """The record of a run of which nothing is known but what it was to be."""
     return RunRecord(
         run_id=config.run_id,
         sweep=config.sweep,
@@ -290,7 +293,20 @@ def _blank_record(config: Config) -> RunRecord:
         forget_set=config.forget.title,
         config=config.as_plain(),
         access={"declared": access_names(config.method)},
+        command=command,
     )
+
+
+def note_forget_set(record: RunRecord, config: Config) -> None:
+    """Check the configuration, and write the classes to forget on the record.
+
+    Raises:
+        ConfigError: at least one setting is wrong.
+    """
+    class_names = validate(config)
+    record.forget_classes = list(config.forget.resolve(class_names, config.seed))
+    record.forget_names = [class_names[index] for index in record.forget_classes]
+    record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
 
 
 def log_failure(error: Exception, title: str) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -91,6 +93,14 @@ class TrainingCheckpoint:
         self._path.unlink(missing_ok=True)
 
 
+def _named(holder: Path) -> str:
+    """Who holds a lock, as it said itself."""
+    try:
+        return holder.read_text() or "another process"
+    except OSError:  # it has only just taken the lock, or released it
+        return "another process"
+
+
 class Store:
     """Finds, locks and writes entries under one root."""
 
@@ -102,6 +112,11 @@ class Store:
         folder = self.root / "models" / key
         return Entry(folder) if (folder / MANIFEST).exists() else None
 
+    def entries(self) -> Iterator[Entry]:
+        """Every finished entry."""
+        for manifest in sorted((self.root / "models").glob(f"*/{MANIFEST}")):
+            yield Entry(manifest.parent)
+
     def checkpoint(self, key: str) -> TrainingCheckpoint:
         """Where the training of ``key`` keeps its state."""
         return TrainingCheckpoint(self.root / "in_progress" / f"{key}.pt")
@@ -112,14 +127,17 @@ class Store:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{key}.lock")
+        holder = folder / f"{key}.holder"
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            LOG.info("waiting for another process that is making %s (%s)", what, lock.lock_file)
+            LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
             lock.acquire()
         try:
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield
         finally:
+            holder.unlink(missing_ok=True)
             lock.release()
 
     def made_once(self, key: str, what: str, fabric: Fabric, make: Callable[[], None]) -> Entry:

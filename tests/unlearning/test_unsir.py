@@ -15,10 +15,13 @@ from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.data.dataset import ImageData, LabelledImages
 from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.digits import Digits
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied, Diverged
 from unsir_bench.field_checks import problems
+from unsir_bench.hardware import HardwareConfig
 from unsir_bench.inference import predict
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.training import EpochBatches, Recipe, fit
@@ -260,9 +263,9 @@ def test_noise_is_the_seeds(model: nn.Module, make_context: MakeContext) -> None
     assert not torch.equal(first, learn_noise(model, SMALL, make_context(seed=1)))
 
 
-def preset(name: str) -> Unsir:
+def preset(name: str, *overrides: str) -> Unsir:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        method = typed(compose("config", ["dataset=cifar10", f"method={name}"])).method
+        method = typed(compose("config", ["dataset=cifar10", f"method={name}", *overrides])).method
     assert isinstance(method, Unsir)
     return method
 
@@ -413,6 +416,63 @@ def test_no_forget_sample_is_ever_seen(
     }
 
 
+def retain_labels(share: float | None, sizes: dict[int, int], selection: str = "random") -> tuple[Counter[int], Tensor]:
+    """Labels and positions of UNSIR's subset where each class has as many training images as ``sizes`` says."""
+    labels = torch.cat([torch.full((size,), label) for label, size in sizes.items()])
+    images = np.zeros((len(labels), *SHAPE), dtype=np.uint8)
+    split = LabelledImages(images, labels.numpy())
+    raw = ImageData(split, split, tuple(map(str, sizes)), "made")
+    data = DeviceData(raw, Digits(), HardwareConfig(accelerator="cpu"), torch.device("cpu"), channels_last=False)
+    method = Unsir(retain_per_class=4, retain_share=share, retain_selection=selection)
+    allowed = UnlearningData(data, ForgetSplit.of(labels, labels, (0,), len(sizes)), method, seed=0)
+    view = allowed.retain_subset(method.retain_per_class, method.retain_selection, method.retain_share)
+    return Counter(view.labels.tolist()), view.indices
+
+
+@pytest.mark.parametrize("selection", ["random", "first"])
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (None, {1: 4, 2: 4, 3: 1, 4: 4}),
+        (0.01, {1: 1, 2: 1, 3: 1, 4: 1}),
+        (0.2, {1: 10, 2: 3, 3: 1, 4: 10}),  # of 13 images 2.6 are 3
+        (0.6, {1: 30, 2: 8, 3: 1, 4: 30}),
+        (1.0, {1: 50, 2: 13, 3: 1, 4: 50}),
+    ],
+)
+def test_a_share_of_each_retain_class_is_taken_rounded_and_at_least_one(
+    share: float | None, expected: dict[int, int], selection: str
+) -> None:
+    counts, indices = retain_labels(share, {0: 20, 1: 50, 2: 13, 3: 1, 4: 50}, selection)
+    assert counts == expected
+    assert len(indices.unique()) == len(indices)
+
+
+def test_the_first_images_of_each_class_make_a_share_that_is_not_drawn() -> None:
+    _, indices = retain_labels(0.5, {0: 2, 1: 4, 2: 6}, "first")
+    assert indices.tolist() == [2, 3, 6, 7, 8]
+
+
+def test_a_share_holds_the_images_that_the_same_number_does() -> None:
+    sizes = {0: 9, 1: 20, 2: 20, 3: 20}
+    assert torch.equal(retain_labels(0.2, sizes)[1], retain_labels(None, sizes)[1])
+
+
+def test_the_share_is_what_unlearning_reads(
+    model: nn.Module, allowed: Callable[..., UnlearningData], make_context: MakeContext
+) -> None:
+    method = quick(retain_share=0.25)
+    data = allowed(method)
+    method.unlearn(model, data, make_context(forget_classes=(0, 2)))
+    assert data.access_counts()["retain"] == {"samples": 8 * 5, "reads": 8 * 5 * 2}  # a quarter of 20 a class
+
+
+@pytest.mark.parametrize(("setting", "share"), [([], None), (["dataset.retain_share=0.2"], 0.2)])
+@pytest.mark.parametrize("name", ["unsir", "unsir_notebook", "unsir_gentle", "unsir_slim"])
+def test_a_presets_share_is_the_data_sets(name: str, setting: list[str], share: float | None) -> None:
+    assert preset(name, *setting).retain_share == share
+
+
 @pytest.mark.parametrize("view", ["forget", "retain"])
 def test_unsir_is_refused_what_it_did_not_declare(view: str, allowed: Callable[..., UnlearningData]) -> None:
     with pytest.raises(AccessDenied, match=f"'unsir' asked for {view}_data but declares retain_subset"):
@@ -525,6 +585,8 @@ def test_most_of_the_forgotten_class_is_lost_and_most_of_the_others_kept(
         (quick(noise=NoiseConfig(weight_penalty=-1)), "method.noise.weight_penalty=-1"),
         (quick(rounds=0), "method.rounds=0"),
         (quick(retain_per_class=0), "method.retain_per_class=0"),
+        (quick(retain_share=0.0), "method.retain_share=0.0"),
+        (quick(retain_share=1.5), "method.retain_share=1.5"),
         (quick(retain_selection="last"), "method.retain_selection=last"),
         (quick(impair=Recipe(lr=-1)), "method.impair.lr=-1"),
     ],

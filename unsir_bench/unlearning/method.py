@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -38,8 +38,12 @@ class UnlearningMethod(ABC):
 
     A method's work is timed as a whole by the runner; it may name parts with ``context.clock.phase(...)``. It never
     scores itself.
+
+    Attributes:
+        precomputes: the kinds of what it asks of ``context.precomputed``, so that a plan can name them.
     """
 
+    precomputes: ClassVar[tuple[str, ...]] = ()
     name: str = "???"
 
     @property
@@ -147,15 +151,28 @@ class UnlearningData:
         self._require(Access.INITIAL_WEIGHTS)
         return context.initial_network()
 
-    def retain_subset(self, per_class: int, selection: str = "random") -> DataView:
-        """Up to ``per_class`` retain samples of each class, ``first`` in the data's order or drawn at ``random``.
+    def retain_subset(self, per_class: int, selection: str = "random", share: float | None = None) -> DataView:
+        """Some retain samples of each class, ``first`` in the data's order or drawn at ``random``.
 
         The draw depends on the run's seed alone, so methods that ask for the same number share the same samples.
+
+        Args:
+            per_class: how many of each class; a class with fewer gives all it has.
+            selection: ``first`` or ``random``.
+            share: instead, this share of what each class has, rounded, at least one sample.
         """
         self._require(Access.RETAIN_SUBSET)
         everything = self._views["retain"]
-        draws = generator(self._seed, "retain subset")
-        return everything.narrowed(first_or_random_per_class(everything.labels, per_class, selection, draws))
+        labels = everything.labels
+        sizes = labels.bincount()[labels]
+        counts = torch.full_like(sizes, per_class) if share is None else (sizes.double() * share).round().clamp(min=1)
+        chosen = []
+        # Classes that give one number share the draw which that number has for every method.
+        for count in counts.unique().tolist():
+            draws = generator(self._seed, "retain subset")
+            drawn = first_or_random_per_class(labels, int(count), selection, draws)
+            chosen.append(drawn[counts[drawn] == count])
+        return everything.narrowed(torch.cat(chosen).sort().values)
 
     def retain_share(self, share: float) -> DataView:
         """A random ``share`` of the retain samples, at least one; the draw depends on the run's seed alone."""

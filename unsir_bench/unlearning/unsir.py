@@ -59,11 +59,16 @@ class NoiseConfig:
 
 @dataclass
 class Unsir(UnlearningMethod):
-    """UNSIR with every published knob; `conf/method/unsir*.yaml` are its presets."""
+    """UNSIR with every published knob; `conf/method/unsir*.yaml` are its presets.
+
+    The retain subset is ``retain_share`` of each retain class's training images, or ``retain_per_class`` images of each
+    where that is None.
+    """
 
     name: str = "unsir"
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     retain_per_class: int = number(1000, at_least=1)
+    retain_share: float | None = number(None, above=0, at_most=1)
     retain_selection: str = choice("random", ("random", "first"))
     impair: Recipe = field(default_factory=lambda: Recipe(name="impair", lr=0.02))
     repair: Recipe = field(default_factory=lambda: Recipe(name="repair", lr=0.01))
@@ -74,7 +79,7 @@ class Unsir(UnlearningMethod):
         return frozenset({Access.RETAIN_SUBSET})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        retain = data.retain_subset(self.retain_per_class, self.retain_selection)
+        retain = data.retain_subset(self.retain_per_class, self.retain_selection, self.retain_share)
         with context.clock.phase("noise"):
             noise = learn_noise(model, self.noise, context)
         mixture = noise_samples(noise, self.noise, context)

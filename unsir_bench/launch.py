@@ -1,0 +1,87 @@
+"""What one command has launched: the runs it is to make, and what became of them."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unsir_bench.config import Config
+from unsir_bench.errors import ConfigError
+from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, records_below
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One run of a sweep, composed but not started.
+
+    Attributes:
+        overrides: what the command line says for this run alone.
+        config: its configuration, or why it has none.
+    """
+
+    overrides: tuple[str, ...]
+    config: Config | ConfigError
+
+    @property
+    def finished(self) -> RunRecord | None:
+        """The record of the same run done before; None where it is still to be done."""
+        return None if isinstance(self.config, ConfigError) else finished_record(self.config.folder)
+
+
+@dataclass
+class Launch:
+    """What this process has launched.
+
+    Attributes:
+        plan_only: say what would be done, and do nothing.
+        jobs: every run of the sweep, where the sweeper knows them.
+        failed: run ids that failed or vanished: they decide the exit status.
+        stopped: why the launcher ended before all runs were done.
+    """
+
+    started: float = field(default_factory=time.time)
+    plan_only: bool = False
+    jobs: list[SweepJob] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    stopped: str | None = None
+
+
+LAUNCH = Launch()
+
+
+def command_of(overrides: Sequence[str]) -> str:
+    """The command that does one run alone."""
+    return shlex.join(["unsir-bench", *overrides])
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A run of this launch that is not what was asked for.
+
+    Attributes:
+        status: ``failed``, ``diverged``, ``skipped``, or ``lost`` (it left no record).
+        again: the command that does this run alone; empty where it is unknown.
+        record: the record's path, if there is one.
+    """
+
+    run_id: str
+    status: str
+    reason: str
+    again: str
+    record: Path | None = None
+
+
+def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
+    """Every run of the launch that was not done, from the records below the sweep's folder."""
+    mine = {job.config.folder: job for job in launch.jobs if isinstance(job.config, Config)}
+    for path, record in records_below(folder):
+        fresh = path.parent in mine if launch.jobs else path.stat().st_mtime >= launch.started
+        if record.status != "done" and fresh:
+            reason = " ".join((record.reason or "").split())
+            yield Trouble(record.run_id, record.status, reason, record.command, path)
+    for place, job in mine.items():
+        if not (place / RECORD_FILE).exists():
+            yield Trouble(place.name, "lost", launch.stopped or "left no record", command_of(job.overrides))

@@ -1,0 +1,84 @@
+"""The command `unsir-report`: what is made from records alone, without a model, an account or a network."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
+
+OUTPUTS = Path("multirun_outputs")
+MEGABYTE = 1e6
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with status 2 where there is nothing to report."""
+    chosen = _parser().parse_args(arguments)
+    sys.exit(chosen.run(chosen))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unsir-report", description="Reports from the records of sweeps.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    html = commands.add_parser(
+        "html",
+        help="one page with tables and plots, which opens from disk",
+        description="Write one HTML page with sortable tables and interactive plots of sweeps. It needs no network.",
+    )
+    html.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        default=[OUTPUTS],
+        help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
+    )
+    html.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        default=OUTPUTS / "report" / "report.html",
+        help="the page (default: %(default)s)",
+    )
+    html.set_defaults(run=_html)
+    return parser
+
+
+def _html(chosen: argparse.Namespace) -> int:
+    sweeps: list[Sweep] = []
+    for folder in chosen.folders:
+        below = [read_sweep(sweep) for sweep in sweep_folders(folder)]
+        if not any(sweep.found for sweep in below):
+            return _nothing(folder, sum(len(sweep.unreadable) for sweep in below))
+        sweeps += [sweep for sweep in below if sweep.folder.resolve() not in {one.folder.resolve() for one in sweeps}]
+    if chosen.output.is_dir():
+        print(f"unsir-report: {chosen.output} is a folder; --output names a file", file=sys.stderr)
+        return 2
+    page = write_page(sweeps, chosen.output)
+    count = len(page.unreadable)
+    if count:
+        print(f"{count} record{'s' if count > 1 else ''} cannot be read; the page names them")
+    size = page.path.stat().st_size / MEGABYTE
+    print(f"written: {page.path} ({page.runs} runs in {len(sweeps)} sweeps, {size:.1f} MB)")
+    return 0
+
+
+def _nothing(folder: Path, unreadable: int) -> int:
+    state = (
+        f"none of the {unreadable} records below {folder} can be read"
+        if unreadable
+        else f"no records below {folder}" + ("" if folder.is_dir() else ", which is no folder")
+    )
+    print(
+        f"unsir-report: {state}. A sweep makes them, such as\n"
+        "  unsir-bench -m experiment=digits_demo\n"
+        "which writes multirun_outputs/<sweep>/<run id>/record.json.",
+        file=sys.stderr,
+    )
+    return 2
+
+
+if __name__ == "__main__":
+    main()
