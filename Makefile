@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint sweep tuning figures report dashboard bench lock clean
+.PHONY: help setup demo test test-slurm lint sweep tuning figures report dashboard bench lock clean
 
 help: ## print this list
-	@grep -hE '^[a-z]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
@@ -30,6 +30,10 @@ demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and
 
 test: setup ## run the test suite (under 10 minutes)
 	$(BIN)/python -m pytest
+
+test-slurm: setup ## test sweeps on a real Slurm: installs Debian's and starts it on this machine (root; a machine to spare)
+	tests/one_node_slurm.sh
+	UNSIR_BENCH_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/test_slurm.py
 
 lint: setup ## check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -177,7 +177,15 @@ class History:
         """Forgetting and evaluation of a run like this one: the same method, model, metrics and amount of data."""
         wanted = _alike(config.as_plain())
         same = [record for record in self.records(config) if _alike(record.config) == wanted]
-        return median([_own_seconds(record) for record in same]) if same else None
+        shared = ("train", *config.method.precomputes)
+        return median([_own_seconds(record, shared) for record in same]) if same else None
+
+    def seconds_to_precompute(self, kind: str, config: Config) -> float | None:
+        """What computing this kind took before, for the same network."""
+        model = identity(config.model)
+        made = [manifest for _, manifest in self.entries(config) if manifest.get("description", {}).get("kind") == kind]
+        seconds = [manifest["seconds"] for manifest in made if manifest["description"]["model"] == model]
+        return median(seconds) if seconds else None
 
 
 def _alike(config: dict[str, Any]) -> tuple[Any, ...]:
@@ -186,11 +194,11 @@ def _alike(config: dict[str, Any]) -> tuple[Any, ...]:
     return (*names, dataset.get("name"), dataset.get("subset"), dataset.get("image_size"))
 
 
-def _own_seconds(record: RunRecord) -> float:
-    """What a run took by itself; the trainings that all runs share are counted apart."""
+def _own_seconds(record: RunRecord, shared: Sequence[str]) -> float:
+    """What a run took by itself; the phases that all runs share are counted apart."""
     metrics = record.metrics
-    shared = metrics.get("train_seconds") or 0.0
-    return (metrics.get("unlearn_seconds") or 0.0) - shared + (metrics.get("evaluation_seconds") or 0.0)
+    elsewhere = sum(metrics.get(f"{phase}_seconds") or 0.0 for phase in shared)
+    return (metrics.get("unlearn_seconds") or 0.0) - elsewhere + (metrics.get("evaluation_seconds") or 0.0)
 
 
 class _Needs:
@@ -256,8 +264,8 @@ class _Needs:
         present = any(
             (each.get("kind"), each.get("weights")) == (kind, weights) and each["samples"] in samples for each in made
         )
-        # Its time is booked to the method as a phase, and so is part of the run's own.
-        return Need(kind.replace("_", " "), f"{kind} of {original.key} for {split.classes}", present, 0.0)
+        seconds = self._history.seconds_to_precompute(kind, self._config)
+        return Need(kind.replace("_", " "), f"{kind} of {original.key} for {split.classes}", present, seconds)
 
 
 def print_plan(jobs: Sequence[SweepJob]) -> None:

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from unsir_bench.records import records_below
 from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
+from unsir_bench.report.metric_table import metric_tables
 
 OUTPUTS = Path("multirun_outputs")
 MEGABYTE = 1e6
@@ -43,7 +45,22 @@ def _parser() -> argparse.ArgumentParser:
         help="the page (default: %(default)s)",
     )
     html.set_defaults(run=_html)
+    metrics = commands.add_parser(
+        "metrics",
+        help="every metric of a sweep as Markdown, on the terminal",
+        description="Print every metric of a sweep beside those of its references, as Markdown.",
+    )
+    metrics.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep's folder")
+    metrics.set_defaults(run=_metrics)
     return parser
+
+
+def _metrics(chosen: argparse.Namespace) -> int:
+    records = [record for _, record in records_below(chosen.folder)]
+    if not records:
+        return _nothing(chosen.folder, 0)
+    print(metric_tables(records), end="")
+    return 0
 
 
 def _html(chosen: argparse.Namespace) -> int:
