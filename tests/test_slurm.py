@@ -13,7 +13,8 @@ WANTED = os.environ.get("UNSIR_BENCH_TEST_SLURM") == "1"
 TINY = ["dataset.subset=15", "model.width=4", "train.epochs=3", "tracker=none", "metrics=fast"]
 GRID = ["-m", "method=unsir,retrain,finetune,amnesiac", "forget=single,pair", "seed=0,1"]
 NODE = [
-    "hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=20",
+    "hydra/launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.timeout_min=20",
 ]  # fmt: skip
 
 

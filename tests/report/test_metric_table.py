@@ -17,8 +17,8 @@ def record(method: str, seed: int, accuracy: float, relearned: int | None, statu
         metrics={
             "acc_retain_test": accuracy, "relearn_batches": relearned, "relearn_censored": int(relearned is None),
             "original_acc_retain_test": 0.9, "retrain_acc_retain_test": 0.8 + seed / 10,
-            "retrain_relearn_batches": None, "retrain_relearn_censored": 1, "gap_acc_retain_test": 0.1, "unlearn_seconds": 2.0, "retrain_seconds": 10.0,
-            "noise_seconds": 1.0,
+            "retrain_relearn_batches": None, "retrain_relearn_censored": 1, "gap_acc_retain_test": 0.1,
+            "unlearn_seconds": 2.0, "retrain_seconds": 10.0, "noise_seconds": 1.0,
         },
     )  # fmt: skip
 
