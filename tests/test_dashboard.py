@@ -20,9 +20,9 @@ from wandb_workspaces.workspaces.internal import WorkspaceViewspec
 from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.dashboard import CURVES, build, main
+from unsir_bench.record_tables import curves, tables
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
-from unsir_bench.tracking import curves, tables
 
 TINY = [
     "dataset.subset=15", "model.width=6", "train.epochs=10", "method.noise.steps=2", "method.noise.batch_size=8",

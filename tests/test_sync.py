@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
+from unsir_bench.offline_runs import offline_runs
+from unsir_bench.record_tables import tables
 from unsir_bench.records import RunRecord
-from unsir_bench.tracking import Tracker, TrackerConfig, offline_runs, start_tracker, tables
+from unsir_bench.tracking import Tracker, TrackerConfig, start_tracker
 
 KEY = "k" * 40
 NO_KEY = {"WANDB_API_KEY": "", "NETRC": "nowhere", "WANDB_MODE": "offline"}

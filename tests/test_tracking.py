@@ -26,8 +26,9 @@ from unsir_bench import cli, runner, tracking  # noqa: F401 - cli registers the 
 from unsir_bench.config import typed
 from unsir_bench.data.digits import Digits
 from unsir_bench.progress import Progress
+from unsir_bench.record_tables import curves, tables
 from unsir_bench.records import RunRecord
-from unsir_bench.tracking import Tracker, TrackerConfig, curves, grad_cam_panels, start_tracker, tables, tags
+from unsir_bench.tracking import Tracker, TrackerConfig, grad_cam_panels, start_tracker, tags
 
 SECRET = "secret" * 7
 TINY = [

@@ -26,10 +26,11 @@ from unsir_bench.hardware import PeakMemory
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.progress import Progress
+from unsir_bench.record_tables import Point
 from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.reference_models import ReferenceModels, TrainedModel
 from unsir_bench.store import Store, weights_hash
-from unsir_bench.tracking import Point, RememberingTracker, Tracker, start_tracker
+from unsir_bench.tracking import RememberingTracker, Tracker, start_tracker
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from unsir_bench.tracking import LOGIN_HINT, OfflineRuns, SyncOutcome, sync
+from unsir_bench.offline_runs import OfflineRuns, SyncOutcome, sync
+from unsir_bench.tracking import LOGIN_HINT
 
 FAILED, NOT_LOGGED_IN = 1, 2
 

@@ -6,16 +6,11 @@ stopped. Of the machine only what the record says is logged: W&B's own look at h
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import subprocess
-import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +19,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from unsir_bench.field_checks import choice, neutral
-from unsir_bench.records import RunRecord, finished_record
+from unsir_bench.record_tables import Point, TableRows, curves, tables
+from unsir_bench.records import RunRecord
 
 LOG = logging.getLogger("unsir_bench")
-Point = tuple[str, int, dict[str, float]]
 CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
-MODELS = {"": "unlearned", "original_": "original", "retrain_": "retrain", "floor_": "second retrain"}
 GRAD_CAM_FILE = "grad_cam.safetensors"
 GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
 SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
-UPLOAD_SECONDS = 900  # for one offline run
 # W&B's own default is to try for hours, at each run, when there is no network.
 PATIENCE = {f"WANDB_X_{kind}_RETRY_MAX": "4" for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
 LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
@@ -243,119 +236,6 @@ def surroundings(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def curves(record: RunRecord) -> Iterator[Point]:
-    """What of the details is a curve, so that W&B can lay runs over each other.
-
-    Yields:
-        ``relearn``, batches: accuracy on forget test samples, of each model; ``layers``, depth of the layer: distances
-        of the unlearned weights.
-    """
-    relearned: dict[int, dict[str, float]] = defaultdict(dict)
-    for prefix in MODELS:
-        for batches, accuracy in record.details.get(f"{prefix}relearn_curve", []):
-            relearned[batches][f"{prefix}accuracy"] = accuracy
-    layers: dict[int, dict[str, float]] = defaultdict(dict)
-    for other in ("original", "retrain"):
-        distances = record.details.get(f"weight_distance_to_{other}", {}).get("layers", {})
-        for depth, distance in enumerate(distances.values()):
-            layers[depth][f"distance_to_{other}"] = distance
-    yield from (("relearn", batches, values) for batches, values in sorted(relearned.items()))
-    yield from (("layers", depth, values) for depth, values in layers.items())
-
-
-@dataclass
-class TableRows:
-    """A table to be.
-
-    Attributes:
-        columns: their names.
-        rows: numbers, words or null.
-        plot: columns of a line plot: x, y and what tells lines apart; of a bar plot: label and value.
-    """
-
-    columns: tuple[str, ...]
-    plot: tuple[str, ...] = ()
-    rows: list[list[Any]] = field(default_factory=list)
-
-
-def tables(record: RunRecord) -> dict[str, TableRows]:
-    """All that is in the details of a record, one table for each kind, the models below each other."""
-    sorted_in = _Details(record)
-    for key, value in record.details.items():
-        prefix = next((each for each in MODELS if each and key.startswith(each)), "")
-        sorted_in.add(key, key.removeprefix(prefix), MODELS[prefix], value)
-    return {name: table for name, table in sorted_in.found.items() if table.rows}
-
-
-class _Details:
-    """Sorts the details of a record into tables."""
-
-    def __init__(self, record: RunRecord):
-        self.found = {
-            "accuracy_by_class": TableRows(
-                ("line", "model", "split", "class", "forgotten", "accuracy"), ("class", "accuracy", "line")
-            ),
-            "forget_predictions": TableRows(("model", "class", "share"), ("class", "share", "model")),
-            "weight_distance": TableRows(
-                ("line", "model", "to", "depth", "layer", "distance"), ("depth", "distance", "line")
-            ),
-            "batchnorm_distance": TableRows(("model", "to", "statistic", "distance")),
-            "relearn_curve": TableRows(("model", "batches", "accuracy"), ("batches", "accuracy", "model")),
-            "metric_seconds": TableRows(("group", "seconds"), ("group", "seconds")),
-            "steps": TableRows(("step", "classes", "metric", "value")),
-            "other_details": TableRows(("name", "value")),
-        }
-        self._forgotten = _forgotten_so_far(record)
-        self._depth: dict[str, int] = {}
-
-    def add(self, key: str, kind: str, model: str, value: Any) -> None:
-        """Put one entry where it belongs; one that is unknown here is kept as it is."""
-        rows = {name: table.rows for name, table in self.found.items()}
-        match kind:
-            case "accuracy_by_class":
-                rows[kind] += self._accuracies(model, value)
-            case "forget_predictions":
-                classes = range(len(value) + len(self._forgotten))
-                retained = [index for index in classes if index not in self._forgotten]
-                rows[kind] += [[model, index, share] for index, share in zip(retained, value, strict=True)]
-            case "weight_distance_to_original" | "weight_distance_to_retrain":
-                other = kind.removeprefix("weight_distance_to_")
-                rows["weight_distance"] += self._layers(model, other, value["layers"])
-                rows["batchnorm_distance"] += [[model, other, *each] for each in value["batchnorm_statistics"].items()]
-            case "relearn_curve":
-                rows[kind] += [[model, *point] for point in value]
-            case "metric_seconds":
-                rows[kind] += [list(each) for each in value.items()]
-            case "steps":
-                rows[kind] += [row for place, step in enumerate(value, start=1) for row in _of_step(place, step)]
-            case _:
-                rows["other_details"].append([key, json.dumps(value)])
-
-    def _accuracies(self, model: str, value: Mapping[str, list[float | None]]) -> Iterator[list[Any]]:
-        for split, accuracies in value.items():
-            for index, accuracy in enumerate(accuracies):
-                yield [f"{model}, {split}", model, split, index, index in self._forgotten, accuracy]
-
-    def _layers(self, model: str, other: str, distances: Mapping[str, float]) -> Iterator[list[Any]]:
-        """Depths as the unlearned model's layers come first: those of the references are sorted by name."""
-        for layer, distance in distances.items():
-            depth = self._depth.setdefault(layer, len(self._depth))
-            yield [f"{model} to {other}", model, other, depth, layer, distance]
-
-
-def _forgotten_so_far(record: RunRecord) -> list[int]:
-    """Classes that were forgotten when the details were made: of a sequence that ended early, not all."""
-    asked = [index for group in record.forget_steps for index in group] or record.forget_classes
-    accuracies, shares = (record.details.get(name) for name in ("accuracy_by_class", "forget_predictions"))
-    return asked[: len(accuracies["test"]) - len(shares)] if accuracies and shares else asked
-
-
-def _of_step(place: int, step: Mapping[str, Any]) -> Iterator[list[Any]]:
-    classes = ", ".join(map(str, step["classes"]))
-    for name, value in step["metrics"].items():
-        yield [place, classes, name, value]
-
-
 def _log_tables(run: Any, found: Mapping[str, TableRows]) -> None:
     """Log each table; one with a plot is logged as ``<name>_table``, beside the plot ``<name>``."""
     import wandb
@@ -427,121 +307,3 @@ def _staged_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         del os.environ["WANDB_DATA_DIR"]
-
-
-@dataclass
-class OfflineRuns:
-    """The offline runs below a folder, by what is to be done with them.
-
-    Attributes:
-        waiting: of finished runs, not uploaded.
-        uploaded: before now.
-        unfinished: of runs that have no finished record.
-        superseded: of earlier attempts at a run that was done again.
-    """
-
-    waiting: list[Path] = field(default_factory=list)
-    uploaded: list[Path] = field(default_factory=list)
-    unfinished: list[Path] = field(default_factory=list)
-    superseded: list[Path] = field(default_factory=list)
-
-
-def offline_runs(outputs: Path) -> OfflineRuns:
-    """Look for offline runs in a folder of sweeps, of one sweep or of one run."""
-    found = OfflineRuns()
-    for depth in range(4):
-        for wandb_folder in sorted(outputs.glob("*/" * depth + "wandb")):
-            attempts = sorted(wandb_folder.glob("offline-run-*"))  # their names begin with the time
-            for attempt in attempts:
-                _kind(found, attempt, newest=attempt == attempts[-1]).append(attempt)
-    return found
-
-
-def _kind(found: OfflineRuns, attempt: Path, *, newest: bool) -> list[Path]:
-    file = next(attempt.glob("run-*.wandb"), None)
-    record = finished_record(attempt.parent.parent)
-    if file is not None and _marker(file).exists():
-        return found.uploaded
-    if file is None or record is None:
-        return found.unfinished
-    # An older file is of an attempt before the record's, which was then logged online or not at all.
-    current = newest and file.stat().st_mtime >= datetime.fromisoformat(record.started).timestamp()
-    return found.waiting if current else found.superseded
-
-
-def _marker(file: Path) -> Path:
-    """What `wandb sync` leaves beside a file that has been uploaded whole."""
-    return file.with_name(f"{file.name}.synced")
-
-
-@dataclass
-class SyncOutcome:
-    """What `sync` found and did.
-
-    Attributes:
-        runs: as found before.
-        problem: why nothing was tried: no API key, or one that cannot be one; else None.
-        failed: why an upload failed, by its folder.
-    """
-
-    runs: OfflineRuns
-    problem: str | None = None
-    failed: dict[Path, str] = field(default_factory=dict)
-
-
-def sync(
-    outputs: Path,
-    project: str | None = None,
-    entity: str | None = None,
-    note: Callable[[str], None] = LOG.info,
-) -> SyncOutcome:
-    """Upload the offline runs of finished records that have not been uploaded; one that fails stops no other.
-
-    Args:
-        outputs: folder of sweeps, of one sweep or of one run.
-        project: to upload to; None: the one each run was logged for.
-        entity: likewise; None: each run's, or your default.
-        note: called with a line for each upload.
-    """
-    outcome = SyncOutcome(offline_runs(outputs), login_problem())
-    if outcome.problem is not None:
-        return outcome
-    for place, run in enumerate(outcome.runs.waiting, start=1):
-        reason = _upload(run, project, entity)
-        if reason is not None:
-            outcome.failed[run] = reason
-        words = "uploaded" if reason is None else f"failed ({reason})"
-        note(f"[{place}/{len(outcome.runs.waiting)}] {run.parent.parent.name}: {words}")
-    return outcome
-
-
-def _upload(run: Path, project: str | None, entity: str | None) -> str | None:
-    """Upload one run in a process of its own, since a fault ends W&B's; why it failed, or None."""
-    given = {"--project": project, "--entity": entity}
-    options = [word for name, value in given.items() if value for word in (name, value)]
-    command = [sys.executable, "-m", "wandb", "sync", *options, str(run.absolute())]
-    # A mode of "offline" is meant for runs, and a service that uploads share would end with the fault of one.
-    kept = {name: value for name, value in os.environ.items() if name not in ("WANDB_MODE", "WANDB_SERVICE")}
-    surrounding = PATIENCE | kept
-    try:
-        done = subprocess.run(  # noqa: S603
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=UPLOAD_SECONDS,
-            env=surrounding,
-            cwd=run.parent.parent,  # a log of the command is written into its folder `wandb`
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{type(error).__name__}: {error}"
-    # `wandb sync` ends with status 0 whatever the server says; its marker alone tells.
-    if any(_marker(file).exists() for file in run.glob("run-*.wandb")):
-        return None
-    return _last_error(done.stdout + done.stderr) or f"`wandb sync` ended with status {done.returncode}"
-
-
-def _last_error(output: str) -> str:
-    """The last line in which wandb itself speaks of an error, without its prefix."""
-    lines: Iterable[str] = (line.removeprefix("wandb: ").strip() for line in output.splitlines())
-    return next((line for line in reversed([*lines]) if "ERROR" in line or "panic:" in line), "")
