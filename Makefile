@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep tuning figures report dashboard bench lock clean
+.PHONY: help setup demo test test-slurm lint sweep tuning figures report claims tables dashboard bench lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,11 +49,17 @@ tuning: setup ## try four settings of every method on held-out digits and print 
 	done
 	$(BIN)/python -m unsir_bench.report.tuning multirun_outputs/tuning
 
-figures: ## (not yet available) the paper's figures from the records
-	@echo "make figures: no figures can be drawn yet; the records under multirun_outputs/ hold what they will be drawn from." >&2; exit 1
+figures: setup ## figures of every sweep for a paper, as PDF, PNG and CSV: make figures RECORDS=multirun_outputs/digits_demo
+	$(BIN)/unsir-report figures $(RECORDS)
 
 report: setup ## tables and plots of every sweep as one page: make report RECORDS=multirun_outputs/digits_demo
 	$(BIN)/unsir-report html $(RECORDS)
+
+claims: setup ## which claims of the paper hold on the records: make claims RECORDS=multirun_outputs/digits_demo
+	$(BIN)/unsir-report claims $(RECORDS)
+
+tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as CSV
+	$(BIN)/unsir-report tables $(RECORDS)
 
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.dashboard $(OVERRIDES)

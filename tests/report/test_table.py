@@ -168,6 +168,13 @@ def test_the_frame_has_one_row_per_run_with_all_metrics():
 # Markdown and terminal
 
 
+def test_runs_that_failed_before_their_own_accuracies_still_have_a_table():
+    half_done = {"retrain_acc_retain_test": 0.93, "retrain_acc_forget_test": 0.0}
+    runs = frame([record(status="failed", metrics=half_done)])
+    assert "gap_retain_test" not in runs and len(runs) == 1
+    assert summary([record(status="failed", metrics=half_done)])[0]["not done"] == "1 failed"
+
+
 def cells(line: str) -> list[str]:
     """The cells of a GitHub table line: an escaped pipe does not end one."""
     return [cell.replace("\0", "|").strip() for cell in line.replace("\\|", "\0").strip().strip("|").split("|")]

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from unsir_bench.records import records_below
+from unsir_bench.report.claims import write_claims
 from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
 from unsir_bench.report.metric_table import metric_tables
+from unsir_bench.report.paper_tables import write_tables
 
 OUTPUTS = Path("multirun_outputs")
 MEGABYTE = 1e6
@@ -52,6 +54,55 @@ def _parser() -> argparse.ArgumentParser:
     )
     metrics.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep's folder")
     metrics.set_defaults(run=_metrics)
+    claims = commands.add_parser(
+        "claims",
+        help="the paper's claims: which hold, which fail, which these runs cannot tell",
+        description="Check the paper's claims on the records of sweeps; write claims.json and claims.md.",
+    )
+    claims.set_defaults(run=_claims)
+    tables = commands.add_parser(
+        "tables",
+        help="comparison tables as Markdown, LaTeX and CSV, and all runs as CSV",
+        description="Write one comparison table per sweep, data set and model, and one file of all runs.",
+    )
+    tables.set_defaults(run=_tables)
+    for command in (claims, tables):
+        command.add_argument(
+            "folders",
+            nargs="*",
+            type=Path,
+            metavar="FOLDER",
+            default=[OUTPUTS],
+            help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
+        )
+        command.add_argument(
+            "--output",
+            type=Path,
+            metavar="DIR",
+            default=OUTPUTS / "report",
+            help="the folder to write to (default: %(default)s)",
+        )
+    figures = commands.add_parser(
+        "figures",
+        help="figures for a paper as PDF and PNG, each with its numbers as CSV",
+        description="Draw every figure that the records of sweeps hold data for; name those that they do not.",
+    )
+    figures.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        default=[OUTPUTS],
+        help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
+    )
+    figures.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=OUTPUTS / "report" / "figures",
+        help="the folder to write to (default: %(default)s)",
+    )
+    figures.set_defaults(run=_figures)
     return parser
 
 
@@ -80,6 +131,59 @@ def _html(chosen: argparse.Namespace) -> int:
     size = page.path.stat().st_size / MEGABYTE
     print(f"written: {page.path} ({page.runs} runs in {len(sweeps)} sweeps, {size:.1f} MB)")
     return 0
+
+
+def _claims(chosen: argparse.Namespace) -> int:
+    sweeps = _chosen_sweeps(chosen)
+    if isinstance(sweeps, int):
+        return sweeps
+    records = [record for sweep in sweeps for record in sweep.records]
+    written = write_claims(records, [path for sweep in sweeps for path, _ in sweep.unreadable], chosen.output)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in written.verdicts.items())
+    print(f"written: {', '.join(map(str, written.paths))} ({counts})")
+    return 0
+
+
+def _tables(chosen: argparse.Namespace) -> int:
+    sweeps = _chosen_sweeps(chosen)
+    if isinstance(sweeps, int):
+        return sweeps
+    names = [sweep.folder.resolve().name for sweep in sweeps]
+    by_name = {
+        name if names.count(name) == 1 else sweep.folder.as_posix(): sweep.records
+        for name, sweep in zip(names, sweeps, strict=True)
+    }
+    print(f"written: {', '.join(map(str, write_tables(by_name, chosen.output)))}")
+    return 0
+
+
+def _figures(chosen: argparse.Namespace) -> int:
+    sweeps = _chosen_sweeps(chosen)
+    if isinstance(sweeps, int):
+        return sweeps
+    # Drawing for print is slow to import, and the other commands do without it.
+    from unsir_bench.report.figures import write_figures
+
+    for line in write_figures(sweeps, chosen.output):
+        print(line)
+    return 0
+
+
+def _chosen_sweeps(chosen: argparse.Namespace) -> list[Sweep] | int:
+    """The sweeps in the chosen folders, each once, or the exit status where that cannot be."""
+    sweeps: dict[Path, Sweep] = {}
+    for folder in chosen.folders:
+        below = [read_sweep(sweep) for sweep in sweep_folders(folder)]
+        if not any(sweep.found for sweep in below):
+            return _nothing(folder, sum(len(sweep.unreadable) for sweep in below))
+        sweeps |= {sweep.folder.resolve(): sweep for sweep in below}
+    if chosen.output.exists() and not chosen.output.is_dir():
+        print(f"unsir-report: {chosen.output} is a file; --output names a folder", file=sys.stderr)
+        return 2
+    count = sum(len(sweep.unreadable) for sweep in sweeps.values())
+    if count:
+        print(f"{count} record{'s' if count > 1 else ''} cannot be read and take no part", file=sys.stderr)
+    return list(sweeps.values())
 
 
 def _nothing(folder: Path, unreadable: int) -> int:

@@ -54,7 +54,7 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     ]
     runs = pd.DataFrame(rows)
     for kind in ("forget", "retain"):
-        if f"retrain_acc_{kind}_test" in runs:
+        if {f"acc_{kind}_test", f"retrain_acc_{kind}_test"} <= set(runs.columns):
             runs[f"gap_{kind}_test"] = runs[f"acc_{kind}_test"] - runs[f"retrain_acc_{kind}_test"]
     return runs
 

@@ -1,0 +1,436 @@
+"""Comparison tables for a paper: one per sweep, data set and network, as Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from unsir_bench.records import RunRecord, write_whole
+from unsir_bench.report.published_numbers import (
+    PRESETS,
+    Conditions,
+    conditions,
+    experiment_of,
+    is_jpeg,
+    is_the_papers,
+    labels,
+)
+from unsir_bench.report.statistics import mean_and_half_width
+from unsir_bench.report.table import NOTHING, frame, markdown, position
+
+# Neither forgets: the first two are what others are compared with, the third hides classes behind a mask.
+NO_COMPETITORS = ("original", "retrain", "logit_mask")
+REFERENCES = ("original", "retrain")
+ACCURACIES = ("acc_retain_test", "acc_forget_test")
+
+
+class Column(NamedTuple):
+    """A measured column: its field, its title, the factor to the unit shown, and which value is best."""
+
+    field: str
+    title: str
+    scale: float
+    best: str
+
+
+COLUMNS = (
+    Column("acc_retain_test", "A_Dr %", 100.0, "retrain"),
+    Column("acc_forget_test", "A_Df %", 100.0, "retrain"),
+    Column("relearn_batches", "relearn batches", 1.0, "retrain"),
+    Column("unlearn_seconds", "seconds", 1.0, "least"),
+    Column("speedup_vs_retrain", "× retrain", 1.0, "most"),
+    Column("speedup_vs_fisher", "× Fisher", 1.0, "most"),
+)
+LEGEND = (
+    "Test data; mean ± 95 % interval (Student's t) over n seeds. Bold: the best mean of the unlearning methods of each "
+    "forget set, which is the one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not "
+    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged."
+)
+
+
+@dataclass
+class Row:
+    """A method on one forget set: per field the values over seeds.
+
+    Attributes:
+        values: by field, one number per seed, in the record's unit.
+        censored: per seed that did not relearn, the cap in mini-batches.
+        published: by field, the paper's number.
+        not_done: statuses of the runs that gave no values.
+    """
+
+    forget: str
+    method: str
+    setting: str = ""
+    n: int = 0
+    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    censored: list[int] = field(default_factory=list)
+    published: dict[str, float] = field(default_factory=dict)
+    not_done: list[str] = field(default_factory=list)
+
+    @property
+    def competes(self) -> bool:
+        """Whether it may be the best."""
+        return self.method not in NO_COMPETITORS
+
+    def mean(self, name: str) -> float | None:
+        """Mean over seeds; None where there is none, and for relearn times of which one was censored."""
+        found = self.values.get(name)
+        if not found or (name == "relearn_batches" and self.censored):
+            return None
+        return sum(found) / len(found)
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """The rows of one sweep, data set, network and conditions.
+
+    Attributes:
+        exact: whether the published numbers are of this very experiment.
+        failed: ids of the runs that are not done, with their status.
+    """
+
+    sweep: str
+    dataset: str
+    model: str
+    conditions: Conditions
+    jpeg: bool
+    exact: bool
+    rows: list[Row]
+    failed: list[str]
+
+    @property
+    def paper_title(self) -> str:
+        """Head of the published columns."""
+        return "paper" if self.exact else "paper (other scale/data)"
+
+    @property
+    def caption(self) -> str:
+        """What the table is of: sweep, data and their variant, network, scale."""
+        scale = self.conditions.scale
+        words = [f"{self.dataset}, {self.model} (sweep {self.sweep})", f"scale: {scale}", self.conditions.words]
+        if not self.conditions.at_paper_scale or self.jpeg:
+            words.append("not the paper's scale and data")
+        return "; ".join(filter(None, words))
+
+
+def comparison_tables(sweep: str, records: Sequence[RunRecord]) -> list[ComparisonTable]:
+    """The tables of one sweep; runs of other data, networks, training or devices get tables of their own."""
+    groups: dict[tuple[str, str, str], list[tuple[RunRecord, Conditions, str, str]]] = defaultdict(list)
+    if not records:
+        return []
+    for record, shared, (forget, setting) in zip(records, conditions(records), labels(records), strict=True):
+        groups[record.dataset, record.model, shared.key].append((record, shared, forget, setting))
+    tables = []
+    for (dataset, model, _), members in sorted(groups.items(), key=lambda item: item[0]):
+        runs, shared = [record for record, *_ in members], members[0][1]
+        compared = [record for record in runs if experiment_of(record)]
+        exact = bool(compared) and all(is_the_papers(record, shared.scale) for record in compared)
+        failed = [f"{record.run_id} ({record.status})" for record in runs if record.status != "done"]
+        rows = _rows([(record, forget, setting) for record, _, forget, setting in members])
+        tables.append(ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed))
+    return tables
+
+
+def _rows(members: Sequence[tuple[RunRecord, str, str]]) -> list[Row]:
+    rows: dict[tuple[str, str, str], Row] = {}
+    fisher: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for record, forget, _ in members:
+        seconds = record.metrics.get("unlearn_seconds")
+        if record.method == "fisher" and record.status == "done" and seconds is not None:
+            fisher[forget, record.seed].append(seconds)
+    for record, forget, setting in members:
+        row = rows.setdefault((forget, record.method, setting), Row(forget, record.method, setting))
+        if record.status == "done":
+            _take(row, record, "", fisher[forget, record.seed])
+        else:
+            row.not_done.append(record.status)
+    _add_references(rows, members, fisher)
+    order = [((members[0][0].dataset, members[0][0].model, *key), row) for key, row in rows.items()]
+    return [row for _, row in sorted(order, key=lambda item: position(item[0]))]
+
+
+def _add_references(
+    rows: dict[tuple[str, str, str], Row],
+    members: Sequence[tuple[RunRecord, str, str]],
+    fisher: Mapping[tuple[str, int], list[float]],
+) -> None:
+    """Original and retrained model, once per seed, where they were not swept as methods: every run measured both."""
+    swept = {(forget, method) for forget, method, _ in rows}
+    taken = set()
+    for record, forget, _ in members:
+        for method in REFERENCES:
+            known = record.status == "done" and record.metrics.get(f"{method}_acc_retain_test") is not None
+            if known and (forget, method) not in swept and (forget, method, record.seed) not in taken:
+                taken.add((forget, method, record.seed))
+                row = rows.setdefault((forget, method, ""), Row(forget, method))
+                _take(row, record, f"{method}_", fisher.get((forget, record.seed), []))
+
+
+def _take(row: Row, record: RunRecord, prefix: str, fisher: Sequence[float]) -> None:
+    """Add one seed's numbers of the model that the prefix names."""
+    row.n += 1
+    metrics = record.metrics
+    seconds = metrics.get("retrain_seconds" if prefix == "retrain_" else "unlearn_seconds")
+    if row.method == "original":
+        seconds = None
+    ratio = metrics.get("retrain_seconds") if seconds else None
+    found = {
+        **{name: metrics.get(prefix + name) for name in ACCURACIES},
+        "unlearn_seconds": seconds,
+        "speedup_vs_retrain": ratio / seconds if ratio and seconds else None,
+        "speedup_vs_fisher": sum(fisher) / len(fisher) / seconds if fisher and seconds else None,
+    }
+    if metrics.get(f"{prefix}relearn_censored"):
+        row.censored.append(int(record.config.get("metrics", {}).get("relearn", {}).get("cap", 0)))
+    else:
+        found["relearn_batches"] = metrics.get(f"{prefix}relearn_batches")
+    for name, value in found.items():
+        if value is not None and math.isfinite(value):
+            row.values[name].append(float(value))
+    experiment = experiment_of(record)
+    if experiment and row.method == "original":
+        row.published = experiment.original
+    elif experiment and row.method in PRESETS:
+        row.published = experiment.unlearned
+
+
+def best_rows(rows: Sequence[Row], column: Column) -> set[int]:
+    """Places of the best unlearning methods of one forget set; none where fewer than two compete.
+
+    Where the retrained model did not relearn before the cap, the best are those that did not either.
+    """
+    rivals = [(place, row) for place, row in enumerate(rows) if row.competes and row.n]
+    retrained = next((row for row in rows if row.method == "retrain"), None)
+    if len(rivals) < 2:
+        return set()
+    if column.field == "relearn_batches" and retrained is not None and retrained.censored:
+        alike = retrained.n == len(retrained.censored)
+        return {place for place, row in rivals if alike and row.n == len(row.censored)}
+    means = {place: mean for place, row in rivals if (mean := row.mean(column.field)) is not None}
+    aim = retrained.mean(column.field) if retrained is not None else None
+    if len(means) < 2 or (column.best == "retrain" and aim is None):
+        return set()
+    costs = {
+        place: abs(mean - (aim or 0.0)) if column.best == "retrain" else mean if column.best == "least" else -mean
+        for place, mean in means.items()
+    }
+    return {place for place, cost in costs.items() if math.isclose(cost, min(costs.values()), abs_tol=1e-12)}
+
+
+class Cell(NamedTuple):
+    """Words of a cell, and whether they are bold."""
+
+    words: str
+    bold: bool = False
+
+
+def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
+    """The table as words, columns that nothing fills left out."""
+    filled = []
+    for forget in dict.fromkeys(row.forget for row in table.rows):
+        rows = [row for row in table.rows if row.forget == forget]
+        best = {column.field: best_rows(rows, column) for column in COLUMNS}
+        for place, row in enumerate(rows):
+            line = {
+                "forget": Cell(row.forget),
+                "method": Cell(row.method),
+                "setting": Cell(row.setting),
+                "n": Cell(str(row.n)),
+                **{column.title: Cell(_measured(row, column), place in best[column.field]) for column in COLUMNS},
+                **_published(row, table.paper_title),
+                "not done": Cell(", ".join(f"{count} {word}" for word, count in Counter(row.not_done).items())),
+            }
+            filled.append(line)
+    if not filled:
+        return []
+    kept = [title for title in filled[0] if any(line[title].words not in ("", NOTHING) for line in filled)]
+    return [{title: line[title] for title in kept} for line in filled]
+
+
+def _measured(row: Row, column: Column) -> str:
+    values = [value * column.scale for value in row.values.get(column.field, [])]
+    if column.field == "relearn_batches" and row.censored:
+        counts = Counter(row.censored)
+        capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
+        return ", ".join([*(f"{value:g}" for value in sorted(values)), *capped])
+    if not values:
+        return NOTHING
+    mean, half = mean_and_half_width(values)
+    digits = 2 if abs(mean) < 1000 else 0
+    return f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def _published(row: Row, title: str) -> dict[str, Cell]:
+    """The paper's accuracies and ours minus theirs, in points."""
+    found = {}
+    for name, short in zip(ACCURACIES, ("A_Dr", "A_Df"), strict=True):
+        theirs, ours = row.published.get(name), row.mean(name)
+        found[f"{title}: {short} %"] = Cell(NOTHING if theirs is None else f"{100 * theirs:.2f}")
+        known = theirs is not None and ours is not None
+        found[f"{short} minus {title}"] = Cell(f"{100 * ((ours or 0) - (theirs or 0)):+.2f}" if known else NOTHING)
+    return found
+
+
+def as_markdown(table: ComparisonTable) -> str:
+    """Caption and table for GitHub."""
+    rows = [
+        {
+            title: f"**{_plain(cell.words)}**" if cell.bold else _plain(cell.words) or NOTHING
+            for title, cell in line.items()
+        }
+        for line in cells(table)
+    ]
+    failed = f"\nNot done: {_plain(', '.join(table.failed))}.\n" if table.failed else ""
+    return f"**{_plain(table.caption)}**\n\n{markdown(rows)}{failed}"
+
+
+def _plain(words: str) -> str:
+    """Text that Markdown shows as it is, on one line; `markdown` takes care of its bars."""
+    plain = re.sub(r"\s+", " ", words).strip().replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]])", r"\\\1", plain)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    # At the start of a row either would be read as an argument of the line break or rule before it.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "-": "{-}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "−": "$-$",
+    "λ": r"$\lambda$",
+}
+
+
+def latex_text(words: str) -> str:
+    """Text that LaTeX prints as it is; control characters and line breaks become spaces.
+
+    Needs ``textcomp``, part of LaTeX since 2020, and for ``"`` a T1 font encoding.
+    """
+    one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", words).strip()
+    return "".join(LATEX.get(letter, letter) for letter in one_line)
+
+
+def as_latex(table: ComparisonTable) -> str:
+    """A ``table`` environment with booktabs' rules."""
+    lines = cells(table)
+    titles = list(lines[0]) if lines else ["no runs"]
+    words_first = sum(title in ("forget", "method", "setting") for title in titles)
+    body = [" & ".join(_latex_cell(cell) for cell in line.values()) + r" \\" for line in lines]
+    failed = f" Not done: {', '.join(table.failed)}." if table.failed else ""
+    return "\n".join([
+        r"\begin{table}",
+        r"  \centering\small",
+        f"  \\caption{{{latex_text(f'{table.caption}. {LEGEND}{failed}')}}}",
+        f"  \\begin{{tabular}}{{{'l' * words_first}{'r' * (len(titles) - words_first)}}}",
+        r"    \toprule",
+        "    " + " & ".join(map(latex_text, titles)) + r" \\",
+        r"    \midrule",
+        *(f"    {line}" for line in body),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+        "",
+    ])  # fmt: skip
+
+
+def _latex_cell(cell: Cell) -> str:
+    words = latex_text(cell.words or NOTHING)
+    return rf"\textbf{{{words}}}" if cell.bold else words
+
+
+def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
+    """Every table's rows with their numbers: mean, half-width of the 95 % interval and n of each column."""
+    lines = []
+    for table in tables:
+        for row in table.rows:
+            line: dict[str, object] = {
+                "sweep": table.sweep, "dataset": table.dataset, "model": table.model,
+                "scale": table.conditions.scale, "conditions": table.conditions.words,
+                "forget": row.forget, "method": row.method, "setting": row.setting, "n": row.n,
+            }  # fmt: skip
+            for column in COLUMNS:
+                values = row.values.get(column.field, [])
+                mean = row.mean(column.field)
+                line[column.field] = mean
+                line[f"{column.field}_half_width"] = mean_and_half_width(values)[1] if mean is not None else None
+            line["relearn_censored"] = len(row.censored)
+            line["relearn_cap"] = max(row.censored, default=None)
+            line |= {f"paper_{name}": row.published.get(name) for name in ACCURACIES}
+            line["paper_is_same_experiment"] = table.exact if row.published else None
+            line["not_done"] = len(row.not_done)
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def all_runs(sweeps: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
+    """One row per run of every sweep, with the scale it was made at."""
+    frames = [
+        frame(records).assign(sweep=name, scale=[shared.scale for shared in conditions(records)])
+        for name, records in sweeps.items()
+        if records
+    ]
+    runs = pd.concat(frames, ignore_index=True)
+    return runs[["sweep", "scale", *(name for name in runs if name not in ("sweep", "scale"))]]
+
+
+def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> list[Path]:
+    """Write ``tables.md``, ``.tex`` and ``.csv``, and ``results.csv`` with all runs; returns the files.
+
+    Also ``results.parquet`` where pyarrow is installed.
+
+    Args:
+        sweeps: records by the sweep's name; at least one among them.
+        folder: made if need be.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    tables = [table for name, records in sweeps.items() for table in comparison_tables(name, records)]
+    if not tables:
+        raise ValueError("no record to make tables of")
+    runs = all_runs(sweeps)
+    texts = {
+        "tables.md": f"{LEGEND}\n\n" + "\n".join(map(as_markdown, tables)),
+        "tables.tex": "% needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs}\n"
+        + "\n".join(map(as_latex, tables)),
+        "tables.csv": numbers(tables).to_csv(index=False),
+        "results.csv": runs.to_csv(index=False),
+    }
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+    paths = [folder / name for name in texts]
+    if find_spec("pyarrow") is not None:
+        content = BytesIO()
+        runs.to_parquet(content, engine="pyarrow", index=False)
+        paths.append(folder / "results.parquet")
+        paths[-1].write_bytes(content.getvalue())
+    return paths
