@@ -3,16 +3,16 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from wandb.proto import wandb_internal_pb2
 
+from tests.oracles.wandb_file import leveldb_log
+from tests.sweep_records import comparable, records
 from unsir_bench.data.digits import Digits
 from unsir_bench.progress import Progress
 
@@ -33,25 +33,6 @@ def command(folder: Path, *overrides: str, status: int = 0) -> str:
     done = subprocess.run(arguments(folder, *overrides), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def records(folder: Path) -> dict[str, dict]:
-    """The records below a folder, by run id."""
-    found = [json.loads(path.read_text()) for path in folder.glob("*/*/record.json")]
-    return {record["run_id"]: record for record in found}
-
-
-def comparable(found: dict[str, dict]) -> dict[str, object]:
-    """What must not depend on how or when a run was made: no times, no memory."""
-    return {
-        run_id: (
-            record["status"],
-            record["fingerprints"],
-            record["access"],
-            {key: value for key, value in record["metrics"].items() if "acc_" in key or key.endswith("_steps")},
-        )
-        for run_id, record in found.items()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -169,23 +150,6 @@ def read_offline_run(path: Path) -> tuple[dict[str, object], set[str], bool]:
         curves |= {item.key or ".".join(item.nested_key) for item in entry.history.item}
         finished |= entry.WhichOneof("record_type") == "exit"
     return summary, curves, finished
-
-
-def leveldb_log(content: bytes) -> Iterator[bytes]:
-    """The entries of a LevelDB log: blocks of 32 KiB whose pieces are full (1), first (2), middle (3) or last (4)."""
-    header, block, at, whole = 7, 32768, 0, b""
-    while at + header <= len(content):
-        # The file's own 7-byte header counts as part of the first block.
-        room = block - (at + 7) % block
-        if room < header:
-            at += room
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + header])
-        whole += content[at + header : at + header + length]
-        at += header + length
-        if kind in (1, 4):
-            yield whole
-            whole = b""
 
 
 def test_two_processes_of_one_run_share_its_batches(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation import COMPARED, Evaluation, Measurements, MetricsConfig
-from unsir_bench.records import RunRecord
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.reference_models import ReferenceModels
 from unsir_bench.report.metric_cards import CARDS
-from unsir_bench.runner import GRAD_CAM_FILE, run
+from unsir_bench.runner import run
 from unsir_bench.store import Store
 from unsir_bench.training import Recipe
 

@@ -1,6 +1,5 @@
 """A sweep on a real Slurm cluster; `make test-slurm` makes one of this machine."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.sweep_records import comparable, records
 
 WANTED = os.environ.get("UNSIR_BENCH_TEST_SLURM") == "1"
 TINY = ["dataset.subset=15", "model.width=4", "train.epochs=3", "tracker=none", "metrics=fast"]
@@ -41,21 +42,6 @@ def sweep(folder: Path, *given: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def comparable(folder: Path) -> dict[str, object]:
-    """All of each record but times, memory and where it was made."""
-    found = [json.loads(path.read_text()) for path in folder.glob("*/*/record.json")]
-    timed = ("seconds", "speedup", "bytes")
-    return {
-        record["run_id"]: (
-            record["status"],
-            record["fingerprints"],
-            record["access"],
-            {key: value for key, value in record["metrics"].items() if not any(word in key for word in timed)},
-        )
-        for record in found
-    }
-
-
 def trainings(folder: Path) -> int:
     """How many trainings of references the jobs' own logs tell of."""
     logs = [path.read_text() for path in folder.glob("*/slurm/**/*_log.*")]
@@ -67,9 +53,9 @@ def test_slurm_gives_the_records_of_the_basic_launcher_and_trains_each_model_onc
     sweep(tmp_path / "basic", *GRID)
     printed = sweep(tmp_path / "slurm", *GRID, *NODE)
     assert "A_Df %" in printed
-    wanted = comparable(tmp_path / "basic")
+    wanted = comparable(records(tmp_path / "basic"))
     assert len(wanted) == 16 and {status for status, *_ in wanted.values()} == {"done"}
-    assert comparable(tmp_path / "slurm") == wanted
+    assert comparable(records(tmp_path / "slurm")) == wanted
     assert trainings(tmp_path / "slurm") == 2 + 4
     assert "16 of 16 runs are finished and skipped" in sweep(tmp_path / "slurm", *GRID, *NODE)
 

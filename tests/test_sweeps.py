@@ -1,6 +1,5 @@
 """Sweeps as a user launches them: killed and resumed, with jobs that fail in every way, planned, skipped."""
 
-import json
 import os
 import random
 import signal
@@ -14,6 +13,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
+from tests.sweep_records import comparable, records
 from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.sweeper import JobComposer
@@ -78,25 +78,6 @@ def command(folder: Path, *given: str, status: int = 0, plugins: Path | None = N
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def records(folder: Path) -> dict[str, dict]:
-    found = [json.loads(path.read_text()) for path in folder.glob("*/*/record.json")]
-    return {record["run_id"]: record for record in found}
-
-
-def comparable(found: dict[str, dict]) -> dict[str, object]:
-    """All of a record but times, memory and where it was made."""
-    timed = ("seconds", "speedup", "bytes")
-    return {
-        run_id: (
-            record["status"],
-            record["fingerprints"],
-            record["access"],
-            {key: value for key, value in record["metrics"].items() if not any(word in key for word in timed)},
-        )
-        for run_id, record in found.items()
-    }
 
 
 def trained(folder: Path) -> dict[str, int]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +21,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from wandb.proto import wandb_internal_pb2
 
+from tests.oracles.wandb_file import leveldb_log
 from unsir_bench import cli, runner, tracking  # noqa: F401 - cli registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.data.digits import Digits
@@ -127,23 +127,6 @@ def merge(into: dict[str, Any], items: Any) -> dict[str, Any]:
             place = place.setdefault(name, {})
         place[last] = json.loads(item.value_json)
     return into
-
-
-def leveldb_log(content: bytes) -> Iterator[bytes]:
-    """The entries of a LevelDB log: blocks of 32 KiB whose pieces are full (1), first (2), middle (3) or last (4)."""
-    header, block, at, whole = 7, 32768, 0, b""
-    while at + header <= len(content):
-        # The file's own 7-byte header counts as part of the first block.
-        room = block - (at + 7) % block
-        if room < header:
-            at += room
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + header])
-        whole += content[at + header : at + header + length]
-        at += header + length
-        if kind in (1, 4):
-            yield whole
-            whole = b""
 
 
 @dataclass

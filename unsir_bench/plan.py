@@ -14,7 +14,7 @@ from rich.console import Console
 
 from unsir_bench.config import Config, validate
 from unsir_bench.data.device_data import DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, index_hash
+from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_in_turn
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.field_checks import identity
 from unsir_bench.launch import SweepJob
@@ -208,29 +208,23 @@ class _Needs:
         self._config, self._history = config, history
         self._class_names = validate(config)
         self._data = history.data(config)
+        self._everything = torch.arange(len(self._data.labels("train")))
         self._store = Store(Path(config.store.root))
         self._references = ReferenceModels(self._store, config.train, self._data, config.numerics)
 
     def all(self) -> Iterator[Need]:
         """Each of them, those of every step of a sequence included."""
-        config, everything = self._config, torch.arange(len(self._data.labels("train")))
-        original = self._model(ORIGINAL, everything, config.seed)
+        config = self._config
+        original = self._model(ORIGINAL, self._everything, config.seed)
         yield original
-        for split, so_far in self._splits():
+        labels = self._data.labels("train"), self._data.labels("test")
+        groups = config.forget.steps(self._class_names, config.seed)
+        for split, so_far in splits_in_turn(*labels, groups, self._data.num_classes):
             yield from self._retrained(so_far)
             if Access.TRAIN_HISTORY in config.method.requires:
                 yield self._training_log(original, split)
             for kind in config.method.precomputes:
                 yield self._precomputed(kind, original, split)
-
-    def _splits(self) -> Iterator[tuple[ForgetSplit, ForgetSplit]]:
-        """For each step: what is forgotten now, and all that has been forgotten when it is done."""
-        labels = self._data.labels("train"), self._data.labels("test")
-        before: list[int] = []
-        for group in self._config.forget.steps(self._class_names, self._config.seed):
-            now = ForgetSplit.of(*labels, list(group), self._data.num_classes, gone=list(before))
-            before += group
-            yield now, ForgetSplit.of(*labels, list(before), self._data.num_classes)
 
     def _retrained(self, split: ForgetSplit) -> Iterator[Need]:
         config, retain = self._config, split.retain_train
@@ -259,7 +253,7 @@ class _Needs:
     def _precomputed(self, kind: str, original: Need, split: ForgetSplit) -> Need:
         entry = self._store.find(original.key)
         weights = weights_hash(entry.tensors(WEIGHTS)) if entry is not None else None
-        samples = [index_hash(chosen) for chosen in (split.retain_train, torch.arange(len(self._data.labels("train"))))]
+        samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
         made = (manifest.get("description", {}) for _, manifest in self._history.entries(self._config))
         present = any(
             (each.get("kind"), each.get("weights")) == (kind, weights) and each["samples"] in samples for each in made

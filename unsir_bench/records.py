@@ -15,6 +15,7 @@ from typing import Any
 LOG = logging.getLogger("unsir_bench")
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, where the run made maps
 FINISHED = ("done", "skipped", "diverged")
 
 

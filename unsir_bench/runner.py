@@ -17,7 +17,7 @@ from unsir_bench.config import Config, validate
 from unsir_bench.context import RunContext
 from unsir_bench.data.dataset import DatasetConfig, ImageData
 from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
 from unsir_bench.environment import environment
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
 from unsir_bench.evaluation import Evaluation
@@ -27,14 +27,13 @@ from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.progress import Progress
 from unsir_bench.record_tables import Point
-from unsir_bench.records import RunRecord, finished_record
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
 from unsir_bench.reference_models import ReferenceModels, TrainedModel
 from unsir_bench.store import Store, weights_hash
 from unsir_bench.tracking import RememberingTracker, Tracker, start_tracker
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")
-GRAD_CAM_FILE = "grad_cam.safetensors"
 # Null, not absent, where there is no retrained model: tables read them of every run.
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
@@ -168,12 +167,8 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
 
 def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
     """The requests in turn; what the method reads is counted over all of them."""
-    labels = data.labels("train"), data.labels("test")
     steps: list[_Step] = []
-    for place, group in enumerate(groups):
-        before = [index for earlier in groups[:place] for index in earlier]
-        now = ForgetSplit.of(*labels, group, data.num_classes, gone=before)
-        so_far = ForgetSplit.of(*labels, [*before, *group], data.num_classes)
+    for now, so_far in splits_in_turn(data.labels("train"), data.labels("test"), groups, data.num_classes):
         usage = steps[0].allowed.usage if steps else None
         allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage)
         steps.append(_Step(now, so_far, allowed))

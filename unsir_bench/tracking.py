@@ -20,11 +20,10 @@ from safetensors.numpy import load_file
 
 from unsir_bench.field_checks import choice, neutral
 from unsir_bench.record_tables import Point, TableRows, curves, tables
-from unsir_bench.records import RunRecord
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 
 LOG = logging.getLogger("unsir_bench")
 CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
-GRAD_CAM_FILE = "grad_cam.safetensors"
 GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
 SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones

@@ -185,6 +185,17 @@ class ForgetSplit:
         return digest.hexdigest()
 
 
+def splits_in_turn(
+    train_labels: Tensor, test_labels: Tensor, groups: Sequence[Sequence[int]], num_classes: int
+) -> Iterator[tuple[ForgetSplit, ForgetSplit]]:
+    """For each group of classes, forgotten in turn: what is forgotten now, and all that is when it is done."""
+    before: list[int] = []
+    for group in groups:
+        now = ForgetSplit.of(train_labels, test_labels, group, num_classes, gone=before)
+        before = [*before, *group]
+        yield now, ForgetSplit.of(train_labels, test_labels, before, num_classes)
+
+
 def index_hash(indices: Tensor) -> str:
     """Hash of an index tensor, 16 hexadecimal digits."""
     return hashlib.blake2b(indices.to(torch.int64).contiguous().numpy().tobytes(), digest_size=8).hexdigest()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
-from unsir_bench.records import records_below
 from unsir_bench.report.claims import write_claims
 from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
 from unsir_bench.report.metric_table import metric_tables
 from unsir_bench.report.paper_tables import write_tables
 
 OUTPUTS = Path("multirun_outputs")
+REPORT = OUTPUTS / "report"
 MEGABYTE = 1e6
 
 
@@ -26,115 +27,78 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unsir-report", description="Reports from the records of sweeps.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    html = commands.add_parser(
-        "html",
-        help="one page with tables and plots, which opens from disk",
-        description="Write one HTML page with sortable tables and interactive plots of sweeps. It needs no network.",
-    )
-    html.add_argument(
-        "folders",
-        nargs="*",
-        type=Path,
-        metavar="FOLDER",
-        default=[OUTPUTS],
-        help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
-    )
-    html.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        default=OUTPUTS / "report" / "report.html",
-        help="the page (default: %(default)s)",
-    )
-    html.set_defaults(run=_html)
-    metrics = commands.add_parser(
-        "metrics",
-        help="every metric of a sweep as Markdown, on the terminal",
-        description="Print every metric of a sweep beside those of its references, as Markdown.",
-    )
-    metrics.add_argument("folder", type=Path, metavar="FOLDER", help="a sweep's folder")
-    metrics.set_defaults(run=_metrics)
-    claims = commands.add_parser(
-        "claims",
-        help="the paper's claims: which hold, which fail, which these runs cannot tell",
-        description="Check the paper's claims on the records of sweeps; write claims.json and claims.md.",
-    )
-    claims.set_defaults(run=_claims)
-    tables = commands.add_parser(
-        "tables",
-        help="comparison tables as Markdown, LaTeX and CSV, and all runs as CSV",
-        description="Write one comparison table per sweep, data set and model, and one file of all runs.",
-    )
-    tables.set_defaults(run=_tables)
-    for command in (claims, tables):
-        command.add_argument(
-            "folders",
-            nargs="*",
-            type=Path,
-            metavar="FOLDER",
-            default=[OUTPUTS],
-            help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
-        )
-        command.add_argument(
-            "--output",
-            type=Path,
-            metavar="DIR",
-            default=OUTPUTS / "report",
-            help="the folder to write to (default: %(default)s)",
-        )
-    figures = commands.add_parser(
-        "figures",
-        help="figures for a paper as PDF and PNG, each with its numbers as CSV",
-        description="Draw every figure that the records of sweeps hold data for; name those that they do not.",
-    )
-    figures.add_argument(
-        "folders",
-        nargs="*",
-        type=Path,
-        metavar="FOLDER",
-        default=[OUTPUTS],
-        help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
-    )
-    figures.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=OUTPUTS / "report" / "figures",
-        help="the folder to write to (default: %(default)s)",
-    )
-    figures.set_defaults(run=_figures)
+    html = _command(
+        commands, "html", _html, "one page with tables and plots, which opens from disk",
+        "Write one HTML page with sortable tables and interactive plots of sweeps. It needs no network.",
+    )  # fmt: skip
+    _writes(html, "FILE", REPORT / "report.html", "the page")
+    claims = _command(
+        commands, "claims", _claims, "the paper's claims: which hold, which fail, which these runs cannot tell",
+        "Check the paper's claims on the records of sweeps; write claims.json and claims.md.",
+    )  # fmt: skip
+    _writes(claims, "DIR", REPORT, "the folder to write to")
+    tables = _command(
+        commands, "tables", _tables, "comparison tables as Markdown, LaTeX and CSV, and all runs as CSV and parquet",
+        "Write one comparison table per sweep, data set and model, and the files of all runs.",
+    )  # fmt: skip
+    _writes(tables, "DIR", REPORT, "the folder to write to")
+    figures = _command(
+        commands, "figures", _figures, "figures for a paper as PDF and PNG, each with its numbers as CSV",
+        "Draw every figure that the records of sweeps hold data for; name those that they do not.",
+    )  # fmt: skip
+    _writes(figures, "DIR", REPORT / "figures", "the folder to write to")
+    _command(
+        commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
+        "Print every metric of sweeps beside those of their references, as Markdown.",
+    )  # fmt: skip
     return parser
 
 
+def _command(commands: Any, name: str, run: Callable[..., int], summary: str, description: str) -> Any:
+    """Add a command that takes folders of sweeps."""
+    command = commands.add_parser(name, help=summary, description=description)
+    command.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="FOLDER",
+        default=[OUTPUTS],
+        help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _writes(command: Any, metavar: str, default: Path, words: str) -> None:
+    command.add_argument(
+        "--output", type=Path, metavar=metavar, default=default, help=f"{words} (default: %(default)s)"
+    )
+
+
 def _metrics(chosen: argparse.Namespace) -> int:
-    records = [record for _, record in records_below(chosen.folder)]
-    if not records:
-        return _nothing(chosen.folder, 0)
-    print(metric_tables(records), end="")
+    sweeps = _chosen_sweeps(chosen)
+    if isinstance(sweeps, int):
+        return sweeps
+    print("\n".join(metric_tables(sweep.records) for sweep in sweeps), end="")
     return 0
 
 
 def _html(chosen: argparse.Namespace) -> int:
-    sweeps: list[Sweep] = []
-    for folder in chosen.folders:
-        below = [read_sweep(sweep) for sweep in sweep_folders(folder)]
-        if not any(sweep.found for sweep in below):
-            return _nothing(folder, sum(len(sweep.unreadable) for sweep in below))
-        sweeps += [sweep for sweep in below if sweep.folder.resolve() not in {one.folder.resolve() for one in sweeps}]
+    sweeps = _chosen_sweeps(chosen)
+    if isinstance(sweeps, int):
+        return sweeps
     if chosen.output.is_dir():
         print(f"unsir-report: {chosen.output} is a folder; --output names a file", file=sys.stderr)
         return 2
     page = write_page(sweeps, chosen.output)
-    count = len(page.unreadable)
-    if count:
-        print(f"{count} record{'s' if count > 1 else ''} cannot be read; the page names them")
+    _tell_unreadable(len(page.unreadable), "the page names them", sys.stdout)
     size = page.path.stat().st_size / MEGABYTE
     print(f"written: {page.path} ({page.runs} runs in {len(sweeps)} sweeps, {size:.1f} MB)")
     return 0
 
 
 def _claims(chosen: argparse.Namespace) -> int:
-    sweeps = _chosen_sweeps(chosen)
+    sweeps = _sweeps_to_folder(chosen)
     if isinstance(sweeps, int):
         return sweeps
     records = [record for sweep in sweeps for record in sweep.records]
@@ -145,7 +109,7 @@ def _claims(chosen: argparse.Namespace) -> int:
 
 
 def _tables(chosen: argparse.Namespace) -> int:
-    sweeps = _chosen_sweeps(chosen)
+    sweeps = _sweeps_to_folder(chosen)
     if isinstance(sweeps, int):
         return sweeps
     names = [sweep.folder.resolve().name for sweep in sweeps]
@@ -158,7 +122,7 @@ def _tables(chosen: argparse.Namespace) -> int:
 
 
 def _figures(chosen: argparse.Namespace) -> int:
-    sweeps = _chosen_sweeps(chosen)
+    sweeps = _sweeps_to_folder(chosen)
     if isinstance(sweeps, int):
         return sweeps
     # Drawing for print is slow to import, and the other commands do without it.
@@ -170,20 +134,31 @@ def _figures(chosen: argparse.Namespace) -> int:
 
 
 def _chosen_sweeps(chosen: argparse.Namespace) -> list[Sweep] | int:
-    """The sweeps in the chosen folders, each once, or the exit status where that cannot be."""
+    """The sweeps in the chosen folders, each once, or the exit status where one holds no record."""
     sweeps: dict[Path, Sweep] = {}
     for folder in chosen.folders:
         below = [read_sweep(sweep) for sweep in sweep_folders(folder)]
         if not any(sweep.found for sweep in below):
             return _nothing(folder, sum(len(sweep.unreadable) for sweep in below))
         sweeps |= {sweep.folder.resolve(): sweep for sweep in below}
+    return list(sweeps.values())
+
+
+def _sweeps_to_folder(chosen: argparse.Namespace) -> list[Sweep] | int:
+    """Likewise, for a command whose output is a folder and which leaves out what cannot be read."""
+    sweeps = _chosen_sweeps(chosen)
+    if isinstance(sweeps, int):
+        return sweeps
     if chosen.output.exists() and not chosen.output.is_dir():
         print(f"unsir-report: {chosen.output} is a file; --output names a folder", file=sys.stderr)
         return 2
-    count = sum(len(sweep.unreadable) for sweep in sweeps.values())
+    _tell_unreadable(sum(len(sweep.unreadable) for sweep in sweeps), "they take no part", sys.stderr)
+    return sweeps
+
+
+def _tell_unreadable(count: int, words: str, stream: TextIO) -> None:
     if count:
-        print(f"{count} record{'s' if count > 1 else ''} cannot be read and take no part", file=sys.stderr)
-    return list(sweeps.values())
+        print(f"{count} record{'s' if count > 1 else ''} cannot be read; {words}", file=stream)
 
 
 def _nothing(folder: Path, unreadable: int) -> int:

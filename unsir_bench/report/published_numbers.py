@@ -10,7 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from unsir_bench.records import RunRecord
@@ -81,8 +81,7 @@ class Conditions:
 
 def labels(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
     """Forget set and setting of each record in the words of the tables."""
-    # Without the metrics: that of failed runs some are missing must cost no run its name.
-    rows = frame([replace(record, metrics={}) for record in records])[["forget", "setting"]]
+    rows = frame(records)[["forget", "setting"]]
     return [(str(forget), str(setting)) for forget, setting in rows.itertuples(index=False)]
 
 
