@@ -144,13 +144,14 @@ def test_an_unknown_scale_is_refused_with_the_known_ones() -> None:
 def test_another_data_set_keeps_the_values_of_the_scale(name: str, scale: str) -> None:
     own, other = config_of(name, scale), config_of(name, scale, "dataset=cifar10_jpeg", "method=unsir")
     assert other.dataset.name == "cifar10_jpeg"
-    assert (own.dataset.subset, own.dataset.batch_size, own.dataset.retain_share) == {
-        "smoke": (20, 16, 0.5), "cpu": (1000, 32, 0.2), "paper": (None, 256, None),
+    keys = ("subset", "batch_size", "unsir_batch_size", "retain_share")
+    assert tuple(getattr(own.dataset, key) for key in keys) == {
+        "smoke": (20, 16, 16, 0.5), "cpu": (1000, 256, 32, 0.2), "paper": (None, 256, 256, None),
     }[scale]  # fmt: skip
-    for key in ("subset", "batch_size", "retain_share"):
-        assert getattr(other.dataset, key) == getattr(own.dataset, key)
+    assert [getattr(other.dataset, key) for key in keys] == [getattr(own.dataset, key) for key in keys]
     assert isinstance(other.method, Unsir)
-    assert other.method.impair.batch_size == other.method.repair.batch_size == other.dataset.batch_size
+    assert other.method.noise.batch_size == other.method.impair.batch_size == own.dataset.unsir_batch_size
+    assert other.method.repair.batch_size == own.dataset.unsir_batch_size
     assert other.method.retain_share == other.dataset.retain_share
 
 

@@ -87,6 +87,7 @@ class DatasetConfig(ABC):
     # What recipes and methods take from the data set (`${dataset.batch_size}`); it acts through them alone.
     batch_size: int = neutral(number(256, at_least=1))
     retain_share: float | None = neutral(number(None, above=0, at_most=1))
+    unsir_batch_size: int = neutral(number(256, at_least=1))
     flip: bool = neutral(False)
     crop_padding: int = neutral(number(0, at_least=0))
 

@@ -20,7 +20,7 @@ PAPER = "paper"
 # The paper's own settings of UNSIR; the other presets are ours or later.
 PRESETS = ("unsir", "unsir_notebook")
 # What of a data set changes no pixel of a test image: training recipes say what they use of it themselves.
-NOT_DATA = {"name", "root", "batch_size", "retain_share", "flip", "crop_padding"}
+NOT_DATA = {"name", "root", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
 NOT_MODEL = {"name", "cpu_threads", "channels_last"}
 
 
