@@ -4,12 +4,20 @@ EXPERIMENT ?= digits_demo
 # smoke, cpu or paper; presets that do not follow the scale ignore it.
 SCALE ?= cpu
 OVERRIDES ?=
+# What `make paper` runs, and how; OVERRIDES_<experiment> adds to one of them, for example
+#   make paper SCALE=cpu OVERRIDES_cifar100="dataset=image_folder dataset.root=FOLDER"
+PAPER ?= cifar10_single cifar10_several cifar10_baselines cifar10_sequential cifar100 $(VGGFACE) ablation_impair_rate \
+	ablation_lambda ablation_retain_share ablation_repair_epochs ablation_fidelity ablation_learning_rates
+# VGGFace must be asked for at its authors, so the larger scales take it only where its folder is named.
+VGGFACE := $(if $(filter smoke,$(SCALE))$(OVERRIDES_vggface100),vggface100)
+# Timings want a machine to themselves; smoke runs tell no times, and may share the cores.
+LAUNCHER ?= $(if $(filter smoke,$(SCALE)),joblib,basic)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep tuning figures report claims tables dashboard bench lock clean
+.PHONY: help setup demo test test-slurm lint sweep paper tuning figures report claims tables dashboard bench lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,14 +51,20 @@ lint: setup ## check style (ruff) and types (mypy)
 sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=cifar10_single SCALE=cpu OVERRIDES="seed=0,1"
 	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) scale=$(SCALE) $(OVERRIDES)
 
+paper: setup ## all experiments of the paper, then tables, claims, figures and page: make paper SCALE=smoke (under 15 minutes), cpu, paper
+	@$(if $(VGGFACE),,echo "vggface100 is left out: name its images by OVERRIDES_vggface100=\"dataset.root=FOLDER\"";) status=0; \
+	$(foreach experiment,$(PAPER),echo "$(experiment), scale $(SCALE)"; \
+		$(BIN)/unsir-bench -m experiment=$(experiment) scale=$(SCALE) hydra/launcher=$(LAUNCHER) $(OVERRIDES) $(OVERRIDES_$(experiment)) || status=1;) \
+	$(BIN)/unsir-report all $(PAPER:%=multirun_outputs/%_$(SCALE)) --output multirun_outputs/report_$(SCALE) || status=1; exit $$status
+
 tuning: setup ## try four settings of every method on held-out digits and print which scored best
 	for file in $(filter-out %/setting.yaml,$(wildcard conf/experiment/tuning/*.yaml)); do \
 		$(BIN)/unsir-bench -m experiment=tuning/$$(basename $$file .yaml) tracker=none $(OVERRIDES) > /dev/null || exit 1; \
 	done
 	$(BIN)/python -m unsir_bench.report.tuning multirun_outputs/tuning
 
-figures: setup ## figures of every sweep for a paper, as PDF, PNG and CSV: make figures RECORDS=multirun_outputs/digits_demo
-	$(BIN)/unsir-report figures $(RECORDS)
+figures: setup ## all tables, figures (PDF, PNG, CSV) and claims of your sweeps, or of docs/results before the first: make figures RECORDS=FOLDER
+	$(BIN)/unsir-report all $(RECORDS)
 
 report: setup ## tables and plots of every sweep as one page: make report RECORDS=multirun_outputs/digits_demo
 	$(BIN)/unsir-report html $(RECORDS)

@@ -279,7 +279,7 @@ def folder(tmp_path: Path) -> Path:
 def test_100_classes_may_come_from_folders(name: str, folder: Path, tmp_path: Path) -> None:
     overrides = ["dataset=image_folder", f"dataset.root={folder}", "model=smoke/allcnn", "tracker=none", "metrics=fast"]
     config = config_of(name, "cpu", *overrides, "forget=random_k", "forget.random_k=20", "method=original")
-    assert (config.dataset.image_size, config.dataset.batch_size, config.dataset.subset) == (32, 32, 100)
+    assert (config.dataset.image_size, config.dataset.unsir_batch_size, config.dataset.subset) == (32, 32, 100)
     assert len(validate(config)) == 100
     config.outputs, config.store.root, config.train.epochs = str(tmp_path), str(tmp_path / "store"), 1
     config.retrain_reference = False

@@ -35,11 +35,12 @@ class ScaleConfig:
     """The scale at which the paper's experiments are composed; options and presets of the same name hold its values.
 
     It only chooses among them, so it takes no part in run ids. ``unsir`` lists the presets of UNSIR that a comparison
-    of methods sweeps over, separated by commas.
+    of methods sweeps over, ``seeds`` the training seeds, both separated by commas.
     """
 
     name: str = neutral("cpu")
     unsir: str = neutral("unsir")
+    seeds: str = neutral("0,1,2")
 
 
 @dataclass

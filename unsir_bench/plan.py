@@ -169,7 +169,7 @@ class History:
             manifest["seconds"] / manifest["samples"]
             for _, manifest in self.entries(config)
             if manifest.get("samples")
-            and (manifest["description"]["model"], manifest["description"]["numerics"]) == wanted
+            and tuple(_described(manifest).get(part) for part in ("model", "numerics")) == wanted
         ]
         return median(rates) if rates else None
 
@@ -183,9 +183,15 @@ class History:
     def seconds_to_precompute(self, kind: str, config: Config) -> float | None:
         """What computing this kind took before, for the same network."""
         model = identity(config.model)
-        made = [manifest for _, manifest in self.entries(config) if manifest.get("description", {}).get("kind") == kind]
-        seconds = [manifest["seconds"] for manifest in made if manifest["description"]["model"] == model]
+        made = [manifest for _, manifest in self.entries(config) if _described(manifest).get("kind") == kind]
+        seconds = [manifest["seconds"] for manifest in made if _described(manifest).get("model") == model]
         return median(seconds) if seconds else None
+
+
+def _described(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What an entry of the store was made from; entries of earlier versions say less."""
+    described: dict[str, Any] = manifest.get("description", {})
+    return described
 
 
 def _alike(config: dict[str, Any]) -> tuple[Any, ...]:

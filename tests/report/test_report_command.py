@@ -39,6 +39,34 @@ def test_every_sweep_of_the_outputs_goes_on_one_page(here: Path, capsys: pytest.
     assert "2 runs in 2 sweeps" in capsys.readouterr().out
 
 
+def test_before_the_first_sweep_the_published_records_are_taken_and_that_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(here / "docs" / "results" / "published")
+    (here / "multirun_outputs" / "store").mkdir(parents=True)
+    assert status("html") == 0
+    assert "<h2>published</h2>" in (here / "multirun_outputs" / "report" / "report.html").read_text()
+    assert "published records below docs/results" in capsys.readouterr().err
+    make(here / "multirun_outputs" / "own")
+    assert status("html") == 0
+    page = (here / "multirun_outputs" / "report" / "report.html").read_text()
+    assert "<h2>own</h2>" in page and "<h2>published</h2>" not in page
+    assert "published" not in capsys.readouterr().err
+
+
+def test_all_writes_what_each_command_writes(here: Path) -> None:
+    make(here / "s")
+    make(here / "s", "retrain")
+    assert status("all", "s", "--output", "together") == 0
+    for command, output in (("tables", ""), ("claims", ""), ("figures", "figures"), ("html", "report.html")):
+        assert status(command, "s", "--output", str(Path("apart") / output)) == 0
+    written = [
+        {path.relative_to(folder) for path in (here / folder).rglob("*") if path.is_file()}
+        for folder in (here / "together", here / "apart")
+    ]
+    assert written[0] == written[1] and len(written[0]) > 5
+
+
 def test_chosen_sweeps_go_to_the_chosen_file_once_each(here: Path) -> None:
     make(here / "a")
     make(here / "b", "retrain")
@@ -59,6 +87,15 @@ def test_without_records_it_says_where_it_looked_and_how_records_are_made(
     assert not (here / "multirun_outputs").exists()
 
 
+def test_a_folder_without_records_is_said_and_the_others_are_reported(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(here / "s")
+    assert status("html", "absent", "s", "--output", "page.html") == 2
+    assert "no records below absent" in capsys.readouterr().err
+    assert "<h2>s</h2>" in (here / "page.html").read_text()
+
+
 def test_records_that_all_cannot_be_read_are_no_records(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "s" / "run").mkdir(parents=True)
     (here / "s" / "run" / "record.json").write_text('{"schema_version": 99}')
@@ -73,7 +110,7 @@ def test_a_record_that_cannot_be_read_is_said_and_the_others_are_shown(
     (here / "s" / "cut").mkdir()
     (here / "s" / "cut" / "record.json").write_text("{")
     assert status("html", "s", "--output", "page.html") == 0
-    assert "1 record cannot be read" in capsys.readouterr().out
+    assert "1 record cannot be read" in capsys.readouterr().err
     assert "s/cut/record.json" in (here / "page.html").read_text()
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from unsir_bench.report.claims import write_claims
 from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
@@ -14,7 +14,10 @@ from unsir_bench.report.metric_table import metric_tables
 from unsir_bench.report.paper_tables import write_tables
 
 OUTPUTS = Path("multirun_outputs")
+PUBLISHED = Path("docs") / "results"
 REPORT = OUTPUTS / "report"
+FIGURES = "figures"
+PAGE = "report.html"
 MEGABYTE = 1e6
 
 
@@ -31,22 +34,30 @@ def _parser() -> argparse.ArgumentParser:
         commands, "html", _html, "one page with tables and plots, which opens from disk",
         "Write one HTML page with sortable tables and interactive plots of sweeps. It needs no network.",
     )  # fmt: skip
-    _writes(html, "FILE", REPORT / "report.html", "the page")
+    _writes(html, "FILE", REPORT / PAGE, "the page")
     claims = _command(
-        commands, "claims", _claims, "the paper's claims: which hold, which fail, which these runs cannot tell",
+        commands, "claims", _into_folder(_claims),
+        "the paper's claims: which hold, which fail, which these runs cannot tell",
         "Check the paper's claims on the records of sweeps; write claims.json and claims.md.",
     )  # fmt: skip
     _writes(claims, "DIR", REPORT, "the folder to write to")
     tables = _command(
-        commands, "tables", _tables, "comparison tables as Markdown, LaTeX and CSV, and all runs as CSV and parquet",
+        commands, "tables", _into_folder(_tables),
+        "comparison tables as Markdown, LaTeX and CSV, and all runs as CSV and parquet",
         "Write one comparison table per sweep, data set and model, and the files of all runs.",
     )  # fmt: skip
     _writes(tables, "DIR", REPORT, "the folder to write to")
     figures = _command(
-        commands, "figures", _figures, "figures for a paper as PDF and PNG, each with its numbers as CSV",
+        commands, "figures", _into_folder(_figures), "figures for a paper as PDF and PNG, each with its numbers as CSV",
         "Draw every figure that the records of sweeps hold data for; name those that they do not.",
     )  # fmt: skip
-    _writes(figures, "DIR", REPORT / "figures", "the folder to write to")
+    _writes(figures, "DIR", REPORT / FIGURES, "the folder to write to")
+    everything = _command(
+        commands, "all", _into_folder(_tables, _claims, _figures_below, _page_below),
+        "tables, claims, figures and the page of html, at once",
+        "Write everything that is made from the records of sweeps, as the other commands do.",
+    )  # fmt: skip
+    _writes(everything, "DIR", REPORT, "the folder to write to")
     _command(
         commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
         "Print every metric of sweeps beside those of their references, as Markdown.",
@@ -62,8 +73,7 @@ def _command(commands: Any, name: str, run: Callable[..., int], summary: str, de
         nargs="*",
         type=Path,
         metavar="FOLDER",
-        default=[OUTPUTS],
-        help="a sweep's folder, or one with sweeps below it (default: every sweep below multirun_outputs)",
+        help=f"a sweep's folder, or one with sweeps below it (default: {OUTPUTS}; while that holds none, {PUBLISHED})",
     )
     command.set_defaults(run=run)
     return command
@@ -76,92 +86,105 @@ def _writes(command: Any, metavar: str, default: Path, words: str) -> None:
 
 
 def _metrics(chosen: argparse.Namespace) -> int:
-    sweeps = _chosen_sweeps(chosen)
-    if isinstance(sweeps, int):
-        return sweeps
+    sweeps, status = _chosen_sweeps(chosen)
     print("\n".join(metric_tables(sweep.records) for sweep in sweeps), end="")
-    return 0
+    return status
 
 
 def _html(chosen: argparse.Namespace) -> int:
-    sweeps = _chosen_sweeps(chosen)
-    if isinstance(sweeps, int):
-        return sweeps
-    if chosen.output.is_dir():
+    sweeps, status = _chosen_sweeps(chosen)
+    if sweeps and chosen.output.is_dir():
         print(f"unsir-report: {chosen.output} is a folder; --output names a file", file=sys.stderr)
         return 2
-    page = write_page(sweeps, chosen.output)
-    _tell_unreadable(len(page.unreadable), "the page names them", sys.stdout)
+    _tell_unreadable(sweeps, "the page names them")
+    if sweeps:
+        _write_page(sweeps, chosen.output)
+    return status
+
+
+def _into_folder(*writers: Callable[[list[Sweep], Path], None]) -> Callable[[argparse.Namespace], int]:
+    """A command whose output is a folder, and which leaves out what cannot be read."""
+
+    def run(chosen: argparse.Namespace) -> int:
+        sweeps, status = _chosen_sweeps(chosen)
+        if sweeps and chosen.output.exists() and not chosen.output.is_dir():
+            print(f"unsir-report: {chosen.output} is a file; --output names a folder", file=sys.stderr)
+            return 2
+        _tell_unreadable(sweeps, "they take no part")
+        for write in writers if sweeps else ():
+            write(sweeps, chosen.output)
+        return status
+
+    return run
+
+
+def _write_page(sweeps: list[Sweep], output: Path) -> None:
+    page = write_page(sweeps, output)
     size = page.path.stat().st_size / MEGABYTE
     print(f"written: {page.path} ({page.runs} runs in {len(sweeps)} sweeps, {size:.1f} MB)")
-    return 0
 
 
-def _claims(chosen: argparse.Namespace) -> int:
-    sweeps = _sweeps_to_folder(chosen)
-    if isinstance(sweeps, int):
-        return sweeps
+def _page_below(sweeps: list[Sweep], output: Path) -> None:
+    _write_page(sweeps, output / PAGE)
+
+
+def _claims(sweeps: list[Sweep], output: Path) -> None:
     records = [record for sweep in sweeps for record in sweep.records]
-    written = write_claims(records, [path for sweep in sweeps for path, _ in sweep.unreadable], chosen.output)
+    written = write_claims(records, [path for sweep in sweeps for path, _ in sweep.unreadable], output)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in written.verdicts.items())
     print(f"written: {', '.join(map(str, written.paths))} ({counts})")
-    return 0
 
 
-def _tables(chosen: argparse.Namespace) -> int:
-    sweeps = _sweeps_to_folder(chosen)
-    if isinstance(sweeps, int):
-        return sweeps
+def _tables(sweeps: list[Sweep], output: Path) -> None:
     names = [sweep.folder.resolve().name for sweep in sweeps]
     by_name = {
         name if names.count(name) == 1 else sweep.folder.as_posix(): sweep.records
         for name, sweep in zip(names, sweeps, strict=True)
     }
-    print(f"written: {', '.join(map(str, write_tables(by_name, chosen.output)))}")
-    return 0
+    print(f"written: {', '.join(map(str, write_tables(by_name, output)))}")
 
 
-def _figures(chosen: argparse.Namespace) -> int:
-    sweeps = _sweeps_to_folder(chosen)
-    if isinstance(sweeps, int):
-        return sweeps
+def _figures(sweeps: list[Sweep], output: Path) -> None:
     # Drawing for print is slow to import, and the other commands do without it.
     from unsir_bench.report.figures import write_figures
 
-    for line in write_figures(sweeps, chosen.output):
+    for line in write_figures(sweeps, output):
         print(line)
-    return 0
 
 
-def _chosen_sweeps(chosen: argparse.Namespace) -> list[Sweep] | int:
-    """The sweeps in the chosen folders, each once, or the exit status where one holds no record."""
+def _figures_below(sweeps: list[Sweep], output: Path) -> None:
+    _figures(sweeps, output / FIGURES)
+
+
+def _chosen_sweeps(chosen: argparse.Namespace) -> tuple[list[Sweep], int]:
+    """The sweeps in the chosen folders, each once, and the exit status: 2 where a folder holds no record."""
     sweeps: dict[Path, Sweep] = {}
-    for folder in chosen.folders:
+    status = 0
+    for folder in chosen.folders or [_own_or_published()]:
         below = [read_sweep(sweep) for sweep in sweep_folders(folder)]
-        if not any(sweep.found for sweep in below):
-            return _nothing(folder, sum(len(sweep.unreadable) for sweep in below))
-        sweeps |= {sweep.folder.resolve(): sweep for sweep in below}
-    return list(sweeps.values())
+        if any(sweep.found for sweep in below):
+            sweeps |= {sweep.folder.resolve(): sweep for sweep in below}
+        else:
+            _tell_nothing(folder, sum(len(sweep.unreadable) for sweep in below))
+            status = 2
+    return list(sweeps.values()), status
 
 
-def _sweeps_to_folder(chosen: argparse.Namespace) -> list[Sweep] | int:
-    """Likewise, for a command whose output is a folder and which leaves out what cannot be read."""
-    sweeps = _chosen_sweeps(chosen)
-    if isinstance(sweeps, int):
-        return sweeps
-    if chosen.output.exists() and not chosen.output.is_dir():
-        print(f"unsir-report: {chosen.output} is a file; --output names a folder", file=sys.stderr)
-        return 2
-    _tell_unreadable(sum(len(sweep.unreadable) for sweep in sweeps), "they take no part", sys.stderr)
-    return sweeps
+def _own_or_published() -> Path:
+    """Where records lie when no folder is named: the user's own sweeps, or, before the first, the published ones."""
+    if not PUBLISHED.is_dir() or sweep_folders(OUTPUTS):
+        return OUTPUTS
+    print(f"no sweeps below {OUTPUTS}: taking the published records below {PUBLISHED}", file=sys.stderr)
+    return PUBLISHED
 
 
-def _tell_unreadable(count: int, words: str, stream: TextIO) -> None:
+def _tell_unreadable(sweeps: list[Sweep], words: str) -> None:
+    count = sum(len(sweep.unreadable) for sweep in sweeps)
     if count:
-        print(f"{count} record{'s' if count > 1 else ''} cannot be read; {words}", file=stream)
+        print(f"{count} record{'s' if count > 1 else ''} cannot be read; {words}", file=sys.stderr)
 
 
-def _nothing(folder: Path, unreadable: int) -> int:
+def _tell_nothing(folder: Path, unreadable: int) -> None:
     state = (
         f"none of the {unreadable} records below {folder} can be read"
         if unreadable
@@ -173,7 +196,6 @@ def _nothing(folder: Path, unreadable: int) -> int:
         "which writes multirun_outputs/<sweep>/<run id>/record.json.",
         file=sys.stderr,
     )
-    return 2
 
 
 if __name__ == "__main__":
