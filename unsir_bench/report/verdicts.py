@@ -48,8 +48,8 @@ def _floor(card: MetricCard) -> str:
 def _by_seed(group: pd.DataFrame, column: str) -> dict[int, float]:
     if column not in group:
         return {}
-    known = group[["seed", column]].dropna()
-    return {int(seed): float(value) for seed, value in known.itertuples(index=False)}
+    pairs = zip(group["seed"].tolist(), group[column].tolist(), strict=True)
+    return {int(seed): float(value) for seed, value in pairs if not pd.isna(value)}
 
 
 def _cell(card: MetricCard, gaps: Mapping[int, float], floor: Mapping[int, float]) -> str:
