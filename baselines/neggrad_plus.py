@@ -53,12 +53,13 @@ def paired_batches(retain: DataView, forget: DataView, recipe: Recipe, context: 
         context.seed_everything("neggrad_plus", "dropout", epoch)
         order = context.generator("neggrad_plus", "order", epoch)
         forget_order = context.generator("neggrad_plus", "forget order", epoch)
+        augment = recipe.augment.in_epoch(epoch)
         waiting = torch.empty(0, dtype=torch.long)
-        for images, labels in retain.batches(recipe.batch_size, order=order, augment=recipe.augment):
+        for images, labels in retain.batches(recipe.batch_size, order=order, augment=augment):
             while len(waiting) < len(labels):
                 waiting = torch.cat([waiting, torch.randperm(len(forget), generator=forget_order)])
             chosen, waiting = waiting[: len(labels)], waiting[len(labels) :]
-            other_images, other_labels = forget.fetch(chosen, augment=recipe.augment, order=forget_order)
+            other_images, other_labels = forget.fetch(chosen, augment=augment, order=forget_order)
             yield torch.cat([images, other_images]), torch.cat([labels, other_labels])
 
     return EpochBatches(of_epoch, len(retain), recipe.batch_size)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from unsir_bench.field_checks import choice, identity, nearest, neutral, number, problems
+from unsir_bench.field_checks import choice, identity, later, nearest, neutral, number, problems
 
 
 @dataclass
@@ -103,6 +103,23 @@ def test_a_field_that_can_change_a_result_changes_the_identity(change: dict[str,
 @pytest.mark.parametrize("change", [{"path": "there"}, {"words": ["a"]}, {"inner": Inner(threads=4)}], ids=str)
 def test_a_neutral_field_does_not(change: dict[str, Any]):
     assert identity(Outer(**change)) == identity(Outer())
+
+
+def test_a_field_added_later_changes_the_identity_only_where_it_changes_the_result():
+    @dataclass
+    class Before:
+        share: float = 0.5
+
+    before = identity(Before())
+
+    @dataclass
+    class Before:  # the same class after a release
+        share: float = 0.5
+        mirrored: int = later(number(0, at_least=0))
+
+    assert identity(Before()) == before
+    assert identity(Before(mirrored=1)) == {**before, "mirrored": 1}
+    assert list(problems(Before(mirrored=-1), "a")) == ["a.mirrored=-1: must be at least 0"]
 
 
 def test_classes_with_equal_fields_differ():

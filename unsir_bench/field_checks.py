@@ -1,7 +1,8 @@
 """Constraints declared beside a dataclass field, and the walk that reports every violation at once.
 
 Each configurable object is a dataclass whose fields are its YAML keys. ``number`` and ``choice`` state what a field
-accepts; ``neutral`` marks a field that cannot change a result (a path, a thread count), so that it stays out of hashes.
+accepts; ``neutral`` marks a field that cannot change a result (a path, a thread count), so that it stays out of hashes;
+``later`` one that was added to a class with records, so that those stay what they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 _CHECK = "check"
 _NEUTRAL = "neutral"
+_LATER = "later"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,15 @@ def neutral(field: Any) -> Any:
     )
 
 
+def later(field: Any) -> Any:
+    """Mark a field that was added when results existed: at its default, under which nothing changes, it takes no part
+    in run ids and store keys, so that those from before stay valid.
+    """
+    if not isinstance(field, dataclasses.Field):
+        field = dataclasses.field(default=field)
+    return dataclasses.field(default=field.default, metadata={**field.metadata, _LATER: True})
+
+
 def problems(node: Any, key: str) -> Iterator[str]:
     """Yield one line for each field of ``node``, or of a dataclass within it, that breaks its constraint.
 
@@ -105,11 +116,15 @@ def identity(node: Any) -> Any:
     """
     if not dataclasses.is_dataclass(node):
         return node
-    kept = (field.name for field in dataclasses.fields(node) if not field.metadata.get(_NEUTRAL))
+    kept = (field.name for field in dataclasses.fields(node) if _takes_part(field, getattr(node, field.name)))
     described = {"class": type(node).__name__, **{name: identity(getattr(node, name)) for name in kept}}
     if hasattr(node, "content_identity"):
         described["content"] = node.content_identity()
     return described
+
+
+def _takes_part(field: dataclasses.Field[Any], value: Any) -> bool:
+    return not (field.metadata.get(_NEUTRAL) or (field.metadata.get(_LATER) and value == field.default))
 
 
 def nearest(word: str, known: Sequence[str], count: int = 3) -> str:

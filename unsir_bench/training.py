@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -23,7 +24,8 @@ from unsir_bench.progress import Task
 
 LOSSES_PER_FLUSH = 20
 Objective = Callable[[Any, Tensor, Tensor], Tensor]
-PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR
+PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR | lr_scheduler.LambdaLR
+TRIANGLE_START = 0.2  # share of the peak rate at which a triangular schedule begins
 
 
 @dataclass
@@ -41,7 +43,7 @@ class Recipe:
     momentum: float = number(0.9, at_least=0, below=1)
     nesterov: bool = False
     weight_decay: float = number(0.0, at_least=0)
-    schedule: str = choice("constant", ("constant", "plateau", "onecycle", "cosine"))
+    schedule: str = choice("constant", ("constant", "plateau", "onecycle", "triangular", "cosine"))
     plateau_factor: float = number(0.5, above=0, below=1)
     plateau_patience: int = number(3, at_least=0)
     warmup_share: float = number(0.3, above=0, below=1)
@@ -79,7 +81,7 @@ class EpochBatches:
         def of_epoch(epoch: int) -> Iterable[Batch]:
             context.seed_everything(role, "dropout", epoch)
             order = context.generator(role, "order", epoch)
-            return view_of(epoch).batches(recipe.batch_size, order=order, augment=recipe.augment)
+            return view_of(epoch).batches(recipe.batch_size, order=order, augment=recipe.augment.in_epoch(epoch))
 
         return cls(of_epoch, samples, recipe.batch_size)
 
@@ -190,6 +192,8 @@ class Schedule:
             self._by_step = lr_scheduler.OneCycleLR(
                 optimizer, peaks, total_steps=total, pct_start=rise, cycle_momentum=False
             )
+        elif recipe.schedule == "triangular":
+            self._by_step = lr_scheduler.LambdaLR(optimizer, partial(triangle, total=steps, rise=recipe.warmup_share))
         elif recipe.schedule == "cosine":
             self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
         elif recipe.schedule == "plateau":
@@ -217,6 +221,20 @@ class Schedule:
         inner = self._by_step or self._plateau
         if inner is not None:
             inner.load_state_dict(state)
+
+
+def triangle(step: int, total: int, rise: float) -> float:
+    """The share of the peak rate that a triangular schedule has at a step: up in a line, then down to nothing.
+
+    Args:
+        step: counts from 0; from ``total`` on the rate is 0.
+        total: steps of the training.
+        rise: share of them before the peak.
+    """
+    done = step / max(total, 1)
+    if done < rise:
+        return TRIANGLE_START + (1 - TRIANGLE_START) * done / rise
+    return max(0.0, (1 - done) / (1 - rise))
 
 
 class LossLog:

@@ -150,6 +150,30 @@ def test_a_flip_mirrors_left_and_right_in_about_half_of_the_images():
     assert abs(int(turned.sum()) - 2000) < 4 * math.sqrt(4000 / 4)
 
 
+def test_alternating_flips_show_both_sides_of_every_image_in_each_pair_of_epochs():
+    images, samples = random_images(1000), torch.arange(1000)
+    augment = Augmentation(flip=True, alternate=True)
+    first, second, third = (augment.in_epoch(epoch)(images, seeded(epoch), samples) for epoch in (0, 1, 2))
+    turned = (first != images).flatten(1).any(1)
+    assert torch.equal(first, torch.where(turned[:, None, None, None], images.flip(-1), images))
+    assert torch.equal(second, torch.where(turned[:, None, None, None], images, images.flip(-1)))
+    assert torch.equal(third, first)
+    assert 450 < int(turned.sum()) < 550
+
+
+def test_alternating_flips_go_with_the_sample_wherever_it_stands_in_the_order():
+    view, augment = view_of(40), Augmentation(flip=True, alternate=True)
+    inorder = view.fetch(torch.arange(40), augment=augment.in_epoch(1), order=seeded(0))[0]
+    order = torch.randperm(40, generator=seeded(0))
+    shuffled = torch.cat([images for images, _ in view.batches(7, order=seeded(0), augment=augment.in_epoch(1))])
+    assert torch.equal(shuffled, inorder[order])
+
+
+def test_alternating_flips_without_the_samples_are_refused():
+    with pytest.raises(ValueError, match="give `samples`"):
+        Augmentation(flip=True, alternate=True)(random_images(2), seeded(0))
+
+
 def test_augmentation_does_not_touch_its_input():
     images = random_images(20)
     before = images.clone()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,31 +14,60 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unsir_bench.data.dataset import Images
-from unsir_bench.field_checks import number
+from unsir_bench.field_checks import later, number
 
 Batch = tuple[Tensor, Tensor]
+# Changes images given (images, source of random choices, which sample of the split each image is).
+Augment = Callable[[Tensor, torch.Generator, Tensor], Tensor]
+GOLDEN = 40503  # 2^16 over the golden ratio: a multiplier that scatters consecutive numbers (Knuth, TAOCP 3, 6.4)
 
 
 @dataclass
 class Augmentation:
-    """Random changes to training images, drawn for each image on the CPU so that every device sees the same ones."""
+    """Random changes to training images, drawn for each image on the CPU so that every device sees the same ones.
+
+    With ``alternate``, an image is mirrored in every second epoch, half of them in the first, rather than by chance:
+    each pair of epochs sees both sides of every image (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU",
+    arXiv 2404.00498).
+    """
 
     flip: bool = False
     crop_padding: int = number(0, at_least=0)
+    alternate: bool = later(False)
 
-    def __call__(self, images: Tensor, draws: torch.Generator) -> Tensor:
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.alternate and not self.flip:
+            yield f"{key}.alternate=true: needs {key}.flip=true"
+
+    def in_epoch(self, epoch: int) -> Augment:
+        """The augmentation of one epoch's batches."""
+        return partial(self, epoch=epoch)
+
+    def __call__(
+        self, images: Tensor, draws: torch.Generator, samples: Tensor | None = None, *, epoch: int = 0
+    ) -> Tensor:
         """Augment a batch.
 
         Args:
             images: uint8 of shape (batch, channels, height, width).
             draws: source of the random choices.
+            samples: which sample of the split each image is; ``alternate`` needs it.
+            epoch: counts from 0; likewise.
         """
         if self.crop_padding:
             images = _random_crop(images, self.crop_padding, draws)
         if self.flip:
-            mirrored = torch.rand(len(images), generator=draws).lt(0.5).to(images.device)
+            mirrored = self._mirrored(len(images), draws, samples, epoch).to(images.device)
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         return images
+
+    def _mirrored(self, count: int, draws: torch.Generator, samples: Tensor | None, epoch: int) -> Tensor:
+        if not self.alternate:
+            return torch.rand(count, generator=draws).lt(0.5)
+        if samples is None:
+            raise ValueError("augment.alternate=true goes by the sample's place in its split: give `samples`")
+        return ((samples * GOLDEN >> 16) + epoch) % 2 == 1
 
 
 def _random_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor:
@@ -223,7 +253,7 @@ class DataView:
         return DataView(self._store, self._labels, self.indices, self.normalise)
 
     def fetch(
-        self, positions: Tensor, *, augment: Augmentation | None = None, order: torch.Generator | None = None
+        self, positions: Tensor, *, augment: Augment | None = None, order: torch.Generator | None = None
     ) -> Batch:
         """The samples at ``positions`` within the view: images (float32) and labels on the device."""
         chosen = self.indices[positions]
@@ -234,7 +264,7 @@ class DataView:
         batch_size: int,
         *,
         order: torch.Generator | None = None,
-        augment: Augmentation | None = None,
+        augment: Augment | None = None,
     ) -> Iterator[Batch]:
         """Every sample once: in the view's order, or shuffled (and augmented) by the generator ``order``."""
         if len(self) == 0:
@@ -245,13 +275,13 @@ class DataView:
             yield self._finished(images, piece, augment, order)
 
     def _finished(
-        self, images: Tensor, chosen: Tensor, augment: Augmentation | None, order: torch.Generator | None
+        self, images: Tensor, chosen: Tensor, augment: Augment | None, order: torch.Generator | None
     ) -> Batch:
         self.usage.note(chosen)
         if augment is not None:
             if order is None:
                 raise ValueError("augmentation draws at random: give the generator `order`")
-            images = augment(images, order)
+            images = augment(images, order, chosen)
         return self.normalise(images), self._labels[chosen].to(self.device)
 
 
