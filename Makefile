@@ -78,9 +78,10 @@ tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as C
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.dashboard $(OVERRIDES)
 
-bench: setup ## time the parts that decide a job's speed: batches, steps, and Fisher against the published loop
+bench: setup ## time the parts that decide a job's speed: batches, steps, UNSIR and Fisher against plain ones (minutes)
 	$(BIN)/python -m tests.benchmarks.step_times
 	$(BIN)/python -m tests.benchmarks.fisher_times
+	$(BIN)/python -m tests.benchmarks.unsir_times
 
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv

@@ -1,0 +1,194 @@
+"""Seconds of UNSIR beside those of the same steps written plainly, and what both leave of accuracy.
+
+Run by `make bench`. Both forget class 0 of the same trained network with the same retain images, noise steps, copies and
+epochs, one after the other in one process, in turn which is first. The images are made (`dataset=made_classes`), so
+accuracies only say whether both do the same work. Counts are a tenth of the published ones, in the same proportions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from tests.benchmarks.fisher_times import timed
+from tests.oracles.unsir_step_by_step import UnsirStepByStep
+from unsir_bench.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.data.made_classes import MadeClasses
+from unsir_bench.hardware import HardwareConfig
+from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
+from unsir_bench.progress import Progress
+from unsir_bench.report.statistics import mean_and_half_width
+from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.unlearning.method import UnlearningData
+from unsir_bench.unlearning.unsir import NoiseConfig, Unsir
+
+NETWORKS: dict[str, ModelConfig] = {
+    "resnet18 imagenet stem": ResNet18(),
+    "resnet18 slim": ResNet18(stem="cifar", width=16),
+    "allcnn": AllCNNConfig(),
+}
+CLASSES, PER_CLASS, NOISE_STEPS, COPIES, BATCH = 10, 100, 4, 2, 256
+ORIGINAL = Recipe(name="original", epochs=4, batch_size=64, optimizer="adam", lr=0.002)
+IMPAIR_LR, REPAIR_LR = 0.02, 0.01  # published
+
+
+@dataclass
+class Trial:
+    """One forgetting by one of the two; accuracies as fractions of test samples."""
+
+    network: str
+    seed: int
+    who: str
+    seconds: float
+    acc_forget: float
+    acc_retain: float
+    phases: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Made images, whose class 0 is to be forgotten by networks of one architecture."""
+
+    architecture: ModelConfig
+    fabric: Fabric
+    data: DeviceData
+    split: ForgetSplit
+
+    @classmethod
+    def of(cls, architecture: ModelConfig, fabric: Fabric, hardware: HardwareConfig) -> Bench:
+        """Load the images in the layout that suits the network."""
+        config = MadeClasses(classes=CLASSES, train_per_class=PER_CLASS, test_per_class=50)
+        images = config.load(Progress(interactive=False))
+        data = DeviceData(images, config, hardware, fabric.device, architecture.channels_last)
+        return cls(architecture, fabric, data, ForgetSplit.of(data.labels("train"), data.labels("test"), (0,), CLASSES))
+
+    def context(self, seed: int) -> RunContext:
+        """The surroundings of a run."""
+        return RunContext(
+            fabric=self.fabric,
+            seed=seed,
+            architecture=self.architecture,
+            image_shape=self.data.image_shape,
+            num_classes=CLASSES,
+            forget_classes=(0,),
+            progress=Progress(interactive=False),
+            log=lambda *point: None,
+            channels_last=self.architecture.channels_last,
+        )
+
+    def original(self, seed: int) -> nn.Module:
+        """A network that knows all classes."""
+        context = self.context(seed)
+        model = context.initial_network()
+        fit(model, EpochBatches.of(self.data.view("train"), ORIGINAL, context, "train"), ORIGINAL, context, "original")
+        return model.eval()
+
+    def ours(self, model: nn.Module, seed: int) -> dict[str, float]:
+        """UNSIR as the suite runs it; returns seconds by phase."""
+        method = Unsir(
+            noise=NoiseConfig(batch_size=BATCH, steps=NOISE_STEPS, copies=COPIES),
+            retain_per_class=PER_CLASS,
+            impair=Recipe(name="impair", lr=IMPAIR_LR, batch_size=BATCH),
+            repair=Recipe(name="repair", lr=REPAIR_LR, batch_size=BATCH),
+        )
+        context = self.context(seed)
+        method.unlearn(model, UnlearningData(self.data, self.split, method, seed), context)
+        return dict(context.clock.phases)
+
+    def plain(self, model: nn.Module, seed: int) -> dict[str, float]:
+        """The same, step by step, from its own copies of the samples."""
+        torch.manual_seed(seed)
+        view = self.data.view("train", self.split.retain_train)
+        images, labels = view.fetch(torch.arange(len(view)))
+        retain = list(zip(images.contiguous(), labels.tolist(), strict=True))
+        settings = {"batch_size": BATCH, "noise_steps": NOISE_STEPS, "copies": COPIES}
+        twin = UnsirStepByStep(**settings, impair_lr=IMPAIR_LR, repair_lr=REPAIR_LR)  # type: ignore[arg-type]
+        twin.unlearn(model, retain, (0,))
+        return {}
+
+    def accuracy(self, model: nn.Module, indices: Tensor) -> float:
+        """The share of test samples that are taken for what they are."""
+        view = self.data.view("test", indices)
+        with torch.no_grad():
+            found = [(model(images).argmax(1) == labels).float() for images, labels in view.batches(256)]
+        return float(torch.cat(found).mean())
+
+    def trial(self, name: str, who: str, original: nn.Module, seed: int) -> Trial:
+        """Forget once, on the clock."""
+        layout = torch.channels_last if who == "ours" and self.architecture.channels_last else torch.contiguous_format
+        model = copy.deepcopy(original).to(memory_format=layout)  # type: ignore[call-overload]
+        work = self.ours if who == "ours" else self.plain
+        seconds, phases = timed(lambda: work(model, seed), self.fabric.device)
+        model.eval()
+        accuracies = [self.accuracy(model, self.split.indices[f"{kind}_test"]) for kind in ("forget", "retain")]
+        return Trial(name, seed, who, seconds, *accuracies, phases)
+
+
+def trials(name: str, seeds: int, fabric: Fabric, hardware: HardwareConfig) -> list[Trial]:
+    """Both on each seed's network, after a warm-up; odd seeds in the other order."""
+    bench = Bench.of(NETWORKS[name], fabric, hardware)
+    done = []
+    for seed in range(seeds):
+        original = bench.original(seed)
+        if seed == 0:
+            bench.trial(name, "ours", original, seed)
+        for who in ("ours", "plain")[:: -1 if seed % 2 else 1]:
+            done.append(bench.trial(name, who, original, seed))
+    return done
+
+
+def show(done: list[Trial], title: str) -> None:
+    """Print the table: mean and 95 % interval over seeds; ratios seed by seed."""
+    table = Table(title=title)
+    for heading in ("network", "ours s", "plain s", "plain / ours", "A_Df ours, plain %", "A_Dr ours, plain %"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name in dict.fromkeys(trial.network for trial in done):
+        ours, plain = ([each for each in done if (each.network, each.who) == (name, who)] for who in ("ours", "plain"))
+        seconds = [[each.seconds for each in side] for side in (ours, plain)]
+        ratios = [slow / fast for fast, slow in zip(*seconds, strict=True)]
+        forget = ", ".join(_words([100 * each.acc_forget for each in side]) for side in (ours, plain))
+        retain = ", ".join(_words([100 * each.acc_retain for each in side]) for side in (ours, plain))
+        table.add_row(name, *map(_words, seconds), _words(ratios), forget, retain)
+    Console(width=150).print(table)
+
+
+def _words(values: list[float]) -> str:
+    mean, half_width = mean_and_half_width(values)
+    return f"{mean:.2f}" + (f" ± {half_width:.2f}" if math.isfinite(half_width) else "")
+
+
+def main() -> None:
+    """Measure and print; with --json also write every trial."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: as the suite chooses)")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    options = parser.parse_args()
+    hardware = HardwareConfig(deterministic=False, threads=options.threads)
+    fabric = hardware.start()
+    done = [trial for name in options.networks for trial in trials(name, options.seeds, fabric, hardware)]
+    device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    show(
+        done,
+        f"UNSIR, class 0 of {CLASSES}, 3x32x32, {(CLASSES - 1) * PER_CLASS} retain images, batch {BATCH}, {device}",
+    )
+    if options.json:
+        content = {"device": device, "torch": torch.__version__, "trials": [asdict(trial) for trial in done]}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
