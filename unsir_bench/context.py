@@ -79,6 +79,7 @@ class RunContext:
         channels_last: whether networks and images are laid out with the channels innermost.
         steps: optimiser steps by phase.
         credited_peak_bytes: peak memory of work that was measured elsewhere (a stored training).
+        kept: by name of a file, the tensors that are to lie in it beside the record; see ``keep``.
     """
 
     fabric: Fabric
@@ -97,6 +98,7 @@ class RunContext:
     clock: Stopwatch = field(init=False)
     steps: Counter[str] = field(default_factory=Counter)
     credited_peak_bytes: int = 0
+    kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.clock = Stopwatch(self.device)
@@ -141,9 +143,22 @@ class RunContext:
         view.usage.note(view.indices)
         return result
 
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Hand over tensors for the run's folder, where they will lie as ``<name>.safetensors``.
+
+        Args:
+            name: of the file, without its suffix.
+            tensors: copied to the CPU; those of a name kept before, by an earlier step of a sequence, are extended
+                along the first dimension.
+        """
+        file = self.kept.setdefault(name, {})
+        for key, tensor in tensors.items():
+            copied = tensor.detach().to("cpu", copy=True).contiguous()
+            file[key] = torch.cat([file[key], copied]) if key in file else copied
+
     def of_another_seed(self, seed: int) -> RunContext:
-        """The same surroundings for work of another training seed, whose steps and curves are not this run's."""
-        return replace(self, seed=seed, steps=Counter(), log=lambda phase, step, values: None)
+        """The same surroundings for work of another training seed, whose steps, curves and files are not this run's."""
+        return replace(self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None)
 
     def initial_network(self) -> nn.Module:
         """The network with the weights that the original started from, on the device."""

@@ -7,15 +7,18 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 LOG = logging.getLogger("unsir_bench")
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, where the run made maps
+NOISE_FILE = "noise.safetensors"  # likewise, where the run kept noise images
 FINISHED = ("done", "skipped", "diverged")
 
 
@@ -82,17 +85,46 @@ class RunRecord:
         """Read a record.
 
         Raises:
-            ValueError: it is no record, or of a schema version this code does not know.
+            ValueError: it cannot be read, is no record, or is of a schema version this code does not know.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from error
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise ValueError(f"{path}: schema version {version} is not {SCHEMA_VERSION}, the one this release reads")
-        known = {entry.name for entry in fields(cls)}
+        known = {key: value for key, value in content.items() if key in _kinds()}
+        wrong = [key for key, value in known.items() if not _fits(value, _kinds()[key])]
+        if wrong:
+            raise ValueError(f"{path}: is no record: {wrong[0]} is no {_kinds()[wrong[0]]}")
         try:
-            return cls(**{key: value for key, value in content.items() if key in known})
+            return cls(**known)
         except TypeError as error:
             raise ValueError(f"{path}: is no whole record: {error}") from error
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    """The type of each field of a record."""
+    return get_type_hints(RunRecord)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value out of JSON is of a field's type."""
+    parts, origin = get_args(kind), get_origin(kind)
+    if origin is UnionType:
+        return any(_fits(value, part) for part in parts)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(one, parts[1]) for one in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
+    return kind is Any or isinstance(value, kind)
+
+
+def _no_number(word: str) -> NoReturn:
+    # Python's JSON knows NaN and infinities; records hold none, since means and intervals would swallow them.
+    raise ValueError(f"{word} is no number that a record may hold")
 
 
 def finished_record(folder: Path) -> RunRecord | None:

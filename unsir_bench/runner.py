@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from unsir_bench.config import Config, validate
 from unsir_bench.context import RunContext
@@ -194,7 +194,7 @@ def _forget_and_evaluate(scene: _Scene) -> None:
         "weights": weights_hash(state_to_cpu(model)),
     }
     if config.save_model and scene.context.fabric.is_global_zero:
-        save_file(state_to_cpu(model), config.folder / "unlearned.safetensors")
+        _save_whole(state_to_cpu(model), config.folder / "unlearned.safetensors")
 
 
 def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> nn.Module:
@@ -211,9 +211,24 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> 
         earlier = record.metrics.get("peak_memory_bytes") or 0
         record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes, earlier)
         record.access = {"declared": access_names(method), **step.allowed.access_counts()}
+        _write_kept(scene)
     if not has_finite_weights(model):
         raise Diverged(method.name, sum(context.steps.values()), float("nan"))
     return model
+
+
+def _write_kept(scene: _Scene) -> None:
+    """Write what the method handed over until now, also where it ended in an error."""
+    if scene.context.fabric.is_global_zero:
+        for name, tensors in scene.context.kept.items():
+            _save_whole(tensors, scene.config.folder / f"{name}.safetensors")
+
+
+def _save_whole(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors so that a reader sees the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.part")
+    save_file(dict(tensors), partial)
+    partial.replace(path)
 
 
 def _retrained(step: _Step, scene: _Scene) -> TrainedModel | None:
@@ -258,7 +273,7 @@ def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Scene) -> N
         LOG.warning("%s: no Grad-CAM maps: %s", scene.record.run_id, reason)
         return
     if scene.context.fabric.is_global_zero:
-        save_file(maps, scene.config.folder / GRAD_CAM_FILE)
+        _save_whole(maps, scene.config.folder / GRAD_CAM_FILE)
 
 
 def _costs(step: _Step, retrained: TrainedModel | None, scene: _Scene) -> dict[str, float | int | None]:

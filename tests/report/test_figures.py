@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
-from unsir_bench.records import RunRecord
+from unsir_bench.records import GRAD_CAM_FILE, NOISE_FILE, RunRecord
 from unsir_bench.report.command import main
+from unsir_bench.report.figure_ablation import ABLATION
 from unsir_bench.report.figure_data import scenes
 from unsir_bench.report.figure_style import WIDTH, style
 from unsir_bench.report.figure_trade_off import pareto_front
@@ -77,6 +79,18 @@ def make(folder: Path, records: Sequence[RunRecord]) -> list[str]:
         return list(write_figures([Sweep(folder / "s", found)], folder / "out"))
 
 
+def keep_files(folder: Path) -> None:
+    """Noise images and Grad-CAM maps beside a record."""
+    draws = np.random.default_rng(0)
+    images = draws.normal(size=(2, 3, 8, 8)).astype(np.float32)
+    labels = np.array([0, 0])
+    save_file(
+        {"learned": images / 2, "initial": images, "classes": labels, "images": np.array([0, 1])}, folder / NOISE_FILE
+    )
+    maps = {name: draws.random((2, 8, 8)).astype(np.float32) for name in ("original", "retrain", "unlearned")}
+    save_file({"images": images, "samples": np.array([4, 9]), "labels": labels, **maps}, folder / GRAD_CAM_FILE)
+
+
 def table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(folder / "out" / "s" / f"{name}.csv").set_index("method")
 
@@ -117,19 +131,27 @@ def test_details_reach_the_tables_with_each_reference_once_a_seed(tmp_path: Path
 
 def test_two_makes_are_the_same_to_the_byte_whatever_the_process_and_the_user_s_style(tmp_path: Path) -> None:
     runs = [record(seed=seed) for seed in (0, 1)]
+    runs += [
+        record("salun", run_id=f"a{a}b{b}", config={"method": {"a": a, "b": b}}, details={})
+        for a, b in itertools.product((1, 2), (0.1, 0.2))
+    ]
+    runs += [record("ssd", run_id=f"c{c}", config={"method": {"c": c}}, details={}) for c in (1, 2)]
     for one in runs:
         one.write(tmp_path / "s" / one.run_id)
+    keep_files(tmp_path / "s" / runs[0].run_id)
     (tmp_path / "matplotlibrc").write_text("font.size: 20\naxes.facecolor: red\n")
-    for number in ("1", "2"):
+    for number, command in itertools.product(("1", "2"), ("figures", "tables")):
         environment = {**os.environ, "PYTHONHASHSEED": number, "SOURCE_DATE_EPOCH": number}
         environment |= {"MATPLOTLIBRC": str(tmp_path)} if number == "2" else {}
-        command = [sys.executable, "-m", "unsir_bench.report.command", "figures", "s", "--output", f"out{number}"]
-        code = "import runpy, sys; sys.argv[:] = sys.argv[1:]; runpy.run_module(sys.argv[0], run_name='__main__')"
-        done = [command[0], "-c", code, *command[2:]]
-        subprocess.run(done, cwd=tmp_path, env=environment, check=True, timeout=120, capture_output=True)
+        arguments = ["-m", "unsir_bench.report.command", command, "s", "--output", f"out{number}/{command}"]
+        code = "import runpy, sys; sys.argv[:] = sys.argv[2:]; runpy.run_module(sys.argv[0], run_name='__main__')"
+        done = [sys.executable, "-c", code, *arguments]
+        subprocess.run(done, cwd=tmp_path, env=environment, check=True, timeout=300, capture_output=True)
     first, second = (sorted((tmp_path / f"out{number}").rglob("*.*")) for number in (1, 2))
     assert [path.name for path in first] == [path.name for path in second]
-    assert {path.suffix for path in first} == {".pdf", ".png", ".csv"} and len(first) == 15
+    drawn = [path.name.split("-")[0] for path in first if path.suffix == ".png"]
+    assert set(drawn) == {kind.name for kind in KINDS}, "every kind of figure takes part"
+    assert {path.suffix for path in first} >= {".pdf", ".png", ".csv", ".md", ".tex"}
     assert [one.name for one, other in zip(first, second, strict=True) if one.read_bytes() != other.read_bytes()] == []
 
 
@@ -167,7 +189,8 @@ def test_unfinished_runs_are_counted_and_take_no_part(tmp_path: Path) -> None:
 
 def test_runs_that_all_failed_give_no_figure_and_are_still_counted(tmp_path: Path) -> None:
     said = make(tmp_path, [record(status="failed")])
-    assert len(said) == len(KINDS) + 1 and "0 figures" in said[-1] and "1 failed" in said[-1]
+    assert "not shown: 1 failed" in said[-2]
+    assert len(said) == len(KINDS) + 2 and "0 figures" in said[-1] and "1 failed" in said[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -204,9 +227,8 @@ def test_runs_that_differ_in_one_number_give_a_curve_against_it(tmp_path: Path) 
     ("values", "scale"), [((0.01, 1.0), "log"), ((0.0, 0.01, 1.0), "symlog"), ((1.0, 2.0, 3.0), "linear")]
 )
 def test_the_axis_of_a_setting_is_logarithmic_where_it_spans_decades(values: tuple[float, ...], scale: str) -> None:
-    ablation = KINDS[-1]
     with style():
-        (drawing,) = ablation.draw(scenes("s", [with_setting(value) for value in values])[0])
+        (drawing,) = ABLATION.draw(scenes("s", [with_setting(value) for value in values])[0])
     assert drawing.figure.axes[0].get_xscale() == scale
 
 
@@ -220,7 +242,7 @@ def test_the_axis_of_a_setting_is_logarithmic_where_it_spans_decades(values: tup
     ids=["no shared seed", "no numbers", "two settings"],
 )
 def test_other_differences_are_no_ablation(records: list[RunRecord]) -> None:
-    assert list(KINDS[-1].draw(scenes("s", records)[0])) == []
+    assert list(ABLATION.draw(scenes("s", records)[0])) == []
 
 
 def test_names_are_drawn_as_they_are_and_break_nothing(tmp_path: Path) -> None:
@@ -236,7 +258,7 @@ def test_names_are_drawn_as_they_are_and_break_nothing(tmp_path: Path) -> None:
 
 def test_a_figure_names_its_data_and_scale_and_shows_a_hidden_name() -> None:
     scene = scenes("s", [record("_hidden", config={"at_scale": "cpu"}), record("_hidden", 1)])[0]
-    for kind in KINDS[:-1]:
+    for kind in KINDS[: KINDS.index(ABLATION)]:
         with style():
             (drawing,) = kind.draw(scene)
         title = drawing.figure.get_suptitle().replace("\n", " ")

@@ -27,7 +27,7 @@ from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.training import EpochBatches, Recipe, fit
 from unsir_bench.unlearning import unsir
 from unsir_bench.unlearning.method import UnlearningData
-from unsir_bench.unlearning.unsir import NoiseConfig, Unsir, learn_noise, mixed_batches, noise_samples
+from unsir_bench.unlearning.unsir import NoiseConfig, Unsir, keep_noise, learn_noise, mixed_batches, noise_samples
 
 MakeContext = Callable[..., RunContext]
 SHAPE = (1, 8, 8)
@@ -110,6 +110,21 @@ def test_noise_descends_by_adam(model: nn.Module, make_context: MakeContext) -> 
         first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
         expected = expected - 0.05 * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
     torch.testing.assert_close(learn_noise(model, config, context).double(), expected, rtol=0, atol=1e-4)
+
+
+def test_kept_noise_is_the_first_learned_images_beside_their_start(model: nn.Module, make_context: MakeContext) -> None:
+    context = make_context(forget_classes=(2, 5))
+    config = NoiseConfig(batch_size=4, steps=3, kept=2)
+    learned, start = learn_noise(model, config, context), initial(model, config, context)
+    assert context.kept == {}
+    keep_noise(learned, config, context)
+    kept = context.kept["noise"]
+    assert torch.equal(kept["learned"], learned[:, :2].flatten(0, 1))
+    assert torch.equal(kept["initial"], start[:, :2].flatten(0, 1))
+    assert kept["classes"].tolist() == [2, 2, 5, 5] and kept["images"].tolist() == [0, 1, 0, 1]
+    learned.zero_()
+    assert kept["learned"].abs().max() > 0, "what is kept is a copy"
+    assert context.of_another_seed(1).kept == {}
 
 
 @pytest.mark.parametrize("weight", [0.1, 2.0])

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.html_plots import REFERENCE_PREFIX, Place, Run, Series, series_label, series_of
 from unsir_bench.report.statistics import MeanInterval
-from unsir_bench.report.table import GROUP, frame, position, with_references
+from unsir_bench.report.table import GROUP, frame, position, retrain_gaps, with_references
 
 PERCENT = 100.0
 EVERY_PRESET = "every metrics preset (metrics=fast, standard and full) records it for runs that finish"
 NOT_FAST = "metrics=standard (the default) and metrics=full record it, metrics=fast does not"
+
+Arrays = Mapping[str, NDArray[Any]]
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,9 @@ class Scene:
         records: all of them, unfinished ones too.
         series: the finished ones with their references, in the order of the tables.
         runs: the finished ones, in the same order.
+        unfinished: the others, likewise.
+        folders: by run id, where the files beside each record lie.
+        complaints: what is wrong with files beside records, in words; figures add to it as they read them.
     """
 
     sweep: str
@@ -36,6 +47,34 @@ class Scene:
     records: list[RunRecord]
     series: list[Series]
     runs: list[Run]
+    unfinished: list[Run] = field(default_factory=list)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def gaps(self) -> list[str]:
+        """What the figures do not show for want of a result: runs that are not done, and a retrained model."""
+        statuses = sorted(Counter(run.record.status for run in self.unfinished).items())
+        absent = [f"{count} {status}" for status, count in statuses]
+        gaps = [f"not shown: {', '.join(absent)}"] if absent else []
+        return [*gaps, *retrain_gaps(self.records).values()]
+
+    def beside(self, file: str, parse: Callable[[Run, Arrays], Parsed]) -> list[tuple[Run, Parsed]]:
+        """What finished runs keep in a safetensors file beside their record; one that cannot be read is complained of.
+
+        Args:
+            file: its name.
+            parse: makes of a run and its arrays what is wanted; a ``ValueError`` says what is wrong with them.
+        """
+        found = []
+        for run in self.runs:
+            path = self.folders.get(run.record.run_id, Path()) / file
+            if run.record.run_id in self.folders and path.exists():
+                try:
+                    found.append((run, parse(run, load_file(path))))
+                except (OSError, ValueError, SafetensorError) as error:
+                    self.complaints.append(f"{path} cannot be read and is left out: {error}")
+        return found
 
     def title(self, counts: Sequence[int], *notes: str) -> str:
         """What a figure is of: data set, model, forget set, seeds and scale.
@@ -47,7 +86,8 @@ class Scene:
         least, most = min(counts), max(counts)
         seeds = "n = 1 seed" if most == 1 else f"n = {most} seeds" if least == most else f"n = {least} to {most} seeds"
         scales = sorted({str(scale) for one in self.records if (scale := one.config.get("at_scale"))})
-        return ", ".join([str(self.place), seeds, *(f"scale {scale}" for scale in scales), *filter(None, notes)])
+        words = [str(self.place), seeds, *(f"scale {scale}" for scale in scales), *notes, *self.gaps]
+        return ", ".join(filter(None, words))
 
 
 @dataclass(frozen=True)
@@ -85,12 +125,13 @@ class Entry:
     prefix: str
 
 
-def scenes(sweep: str, records: Sequence[RunRecord]) -> list[Scene]:
+def scenes(sweep: str, records: Sequence[RunRecord], folders: Mapping[str, Path] | None = None) -> list[Scene]:
     """The records of a sweep by data set, model and forget set, in the order of the tables.
 
     Args:
         sweep: its name.
         records: in order of run id.
+        folders: see ``Scene``.
     """
     if not records:
         return []
@@ -111,6 +152,8 @@ def scenes(sweep: str, records: Sequence[RunRecord]) -> list[Scene]:
             [run.record for run in runs],
             [one for one in series if one.place == place],
             [run for run in runs if run.record.status == "done"],
+            [run for run in runs if run.record.status != "done"],
+            folders or {},
         )
         for place, runs in groups.items()
     ]
@@ -127,6 +170,33 @@ def entries(scene: Scene, key: str) -> dict[str, list[Entry]]:
                 method = label if prefix else run.record.method
                 found.setdefault(label, {}).setdefault(once, Entry(method, run.record.seed, value, run.record, prefix))
     return {label: list(models.values()) for label, models in found.items() if models}
+
+
+def require(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]]) -> int:
+    """Check that a file holds finite arrays of these shapes (None: any size above 0), all of one length.
+
+    Returns:
+        That length.
+
+    Raises:
+        ValueError: an array is missing, has another shape, or holds NaN or infinity.
+    """
+    lengths = set()
+    for name, shape in shapes.items():
+        array = arrays.get(name)
+        if array is None:
+            raise ValueError(f"it holds no {name!r}")
+        fits = len(array.shape) == len(shape) and all(
+            size > 0 if wanted is None else size == wanted for size, wanted in zip(array.shape, shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"{name!r} has shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name!r} holds NaN or infinity")
+        lengths.add(len(array))
+    if len(lengths) != 1:
+        raise ValueError(f"arrays of different lengths: {sorted(lengths)}")
+    return lengths.pop()
 
 
 def values_of(one: Series, column: str, scale: float = 1.0) -> list[float]:

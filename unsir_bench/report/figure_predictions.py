@@ -12,11 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.figure_data import NOT_FAST, PERCENT, Drawing, Entry, Kind, Scene, entries
-from unsir_bench.report.figure_style import new_figure, row_height, shown
+from unsir_bench.report.figure_style import HEAT, cell_numbers, new_figure, row_height, shown
 
 WRITTEN_CLASSES = 12  # that leave room for a number in each cell
-COLORS = "cividis"
-DARK = 0.55  # share of the largest value above which a cell of this palette is light
 
 Shares = Mapping[int, Sequence[float]]
 
@@ -36,10 +34,10 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     height = 1.25 + row_height(labels) * len(labels)
     figure = new_figure(height, scene.title([len(models) for models in found.values()], "mean shares"))
     panel = figure.subplots()
-    image = panel.imshow(PERCENT * means, cmap=COLORS, vmin=0, aspect="auto", interpolation="nearest")
+    image = panel.imshow(PERCENT * means, cmap=HEAT, vmin=0, aspect="auto", interpolation="nearest")
     _label_axes(panel, labels, classes)
     if len(classes) <= WRITTEN_CLASSES:
-        _write_numbers(panel, PERCENT * means)
+        cell_numbers(panel, PERCENT * means, PERCENT * float(np.nanmax(means)))
     figure.colorbar(image, ax=panel, label="forgotten test samples, %", pad=0.02)
     yield Drawing("predictions", figure, _table(shares))
 
@@ -73,14 +71,6 @@ def _label_axes(panel: Axes, labels: Sequence[str], classes: Sequence[int]) -> N
         panel.xaxis.set_major_formatter(
             lambda place, _: str(classes[int(place)]) if 0 <= place < len(classes) and place == int(place) else ""
         )
-
-
-def _write_numbers(panel: Axes, percent: np.ndarray) -> None:
-    largest = np.nanmax(percent)
-    for (row, column), value in np.ndenumerate(percent):
-        if np.isfinite(value):
-            color = "black" if value > DARK * largest else "white"
-            panel.text(column, row, f"{value:.0f}", ha="center", va="center", color=color)
 
 
 def _table(shares: Mapping[str, Shares]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
@@ -33,6 +34,8 @@ RETAIN_LABEL_SHORT = r"$A_{\mathrm{Dr}}$, retained, %"
 # What a PDF says of when it was made is left out: it would differ between two makes.
 METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {}}
 LARGEST_SHADE = 0.7
+HEAT = "cividis"  # the palette of heat maps, which colour-blind readers see as others do
+LIGHT = 0.55  # share of the largest value above which a cell of this palette is light
 SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same on every machine
     "font.size": FONT_SIZE,
@@ -130,6 +133,34 @@ def label_rows(panel: Axes, labels: Sequence[str]) -> None:
     panel.grid(visible=False, axis="y")
 
 
+def picture(tile: Axes) -> None:
+    """Turn a panel into a tile that holds an image and nothing else."""
+    tile.set_xticks([])
+    tile.set_yticks([])
+    tile.grid(visible=False)
+    tile.spines[:].set_visible(False)
+
+
+def narrow(name: str, letters: int, lines: int = 3) -> str:
+    """A method's name for the head of a narrow column: broken after underscores rather than within words."""
+    return shown(name.replace("_", "_ "), letters, lines).replace("_ ", "_")
+
+
+def cell_numbers(panel: Axes, values: np.ndarray, largest: float, form: str = ".0f") -> None:
+    """Write into each cell of a heat map its number, in black or white, whichever its colour sets off.
+
+    Args:
+        panel: holds the map, drawn with ``HEAT``.
+        values: (rows, columns); NaN stays empty.
+        largest: the value at the light end of the palette; 0 is at the dark end.
+        form: of the numbers.
+    """
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            color = "black" if value > LIGHT * largest else "white"
+            panel.text(column, row, f"{value:{form}}", ha="center", va="center", color=color)
+
+
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """One legend under all panels, in as many columns as its longest label leaves room for."""
     words = [shown(label, 50) for label in labels]
@@ -142,6 +173,12 @@ def plain_numbers(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers at its major ticks; matplotlib's own would need mathematics."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def roomy(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that holds every mean: intervals of few seeds may reach far beyond 0 and 100 %."""
+    room = max(0.08 * (max(values) - min(values)), 0.5)
+    return min(values) - room, max(values) + room
 
 
 def shade(color: str, rank: int, count: int) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from unsir_bench.report.figure_style import (
     RETAIN_LABEL_SHORT,
     label_rows,
     new_figure,
+    roomy,
     row_height,
     shade,
     shown,
@@ -116,8 +117,8 @@ def _draw_plane(panel: Axes, points: Sequence[Point]) -> None:
         _draw_point(panel, point.forget.mean, point.retain.mean, point, zorder=depth, **bars)
     panel.set_xlabel(FORGET_LABEL, parse_math=True)
     panel.set_ylabel(RETAIN_LABEL_SHORT, parse_math=True)
-    panel.set_xlim(*_roomy([point.forget.mean for point in points]))
-    panel.set_ylim(*_roomy([point.retain.mean for point in points]))
+    panel.set_xlim(*roomy([point.forget.mean for point in points]))
+    panel.set_ylim(*roomy([point.retain.mean for point in points]))
 
 
 def _draw_key(panel: Axes, points: Sequence[Point], labels: Sequence[str]) -> None:
@@ -127,7 +128,7 @@ def _draw_key(panel: Axes, points: Sequence[Point], labels: Sequence[str]) -> No
         words = f"{point.forget.mean:.1f}" + (" *" if point.front else "")
         panel.annotate(words, (1.02, place), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     label_rows(panel, labels)
-    panel.set_xlim(*_roomy([point.retain.mean for point in points]))
+    panel.set_xlim(*roomy([point.retain.mean for point in points]))
     panel.set_xlabel(RETAIN_LABEL, parse_math=True)
     forget = r"$A_{\mathrm{Df}}$, %" + "\n* Pareto front, ringed"
     panel.set_title(forget, loc="right", parse_math=True)
@@ -145,12 +146,6 @@ def _look(point: Point) -> dict[str, Any]:
     style = method_style(point.method)
     look = {"color": shade(style.color, point.rank, point.peers), "marker": style.marker, "linestyle": "none"}
     return {**look, "markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 6 if point.reference else 5}
-
-
-def _roomy(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis that holds every mean: intervals of few seeds may reach far beyond 0 and 100 %."""
-    room = max(0.08 * (max(values) - min(values)), 0.5)
-    return min(values) - room, max(values) + room
 
 
 def _table(points: Sequence[Point]) -> pd.DataFrame:

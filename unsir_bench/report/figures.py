@@ -12,6 +12,9 @@ from unsir_bench.records import write_whole
 from unsir_bench.report.figure_ablation import ABLATION
 from unsir_bench.report.figure_data import Drawing, Scene, scenes
 from unsir_bench.report.figure_efficiency import EFFICIENCY
+from unsir_bench.report.figure_grad_cam import GRAD_CAM
+from unsir_bench.report.figure_noise import NOISE
+from unsir_bench.report.figure_plane import PLANE
 from unsir_bench.report.figure_predictions import PREDICTIONS
 from unsir_bench.report.figure_relearn_curves import RELEARN_CURVES
 from unsir_bench.report.figure_style import save, style
@@ -19,7 +22,7 @@ from unsir_bench.report.figure_trade_off import TRADE_OFF
 from unsir_bench.report.figure_weight_distance import WEIGHT_DISTANCE
 from unsir_bench.report.html_page import Sweep
 
-KINDS = (TRADE_OFF, WEIGHT_DISTANCE, PREDICTIONS, RELEARN_CURVES, EFFICIENCY, ABLATION)
+KINDS = (TRADE_OFF, WEIGHT_DISTANCE, PREDICTIONS, RELEARN_CURVES, EFFICIENCY, ABLATION, PLANE, NOISE, GRAD_CAM)
 LONGEST_NAME = 150  # letters of a file's name, which file systems limit to 255 bytes
 
 
@@ -33,10 +36,11 @@ def write_figures(sweeps: Sequence[Sweep], output: Path) -> Iterator[str]:
     for sweep in sweeps:
         folder = output / _unique(sweep.folder.resolve().name, taken)
         names: set[str] = set()
-        for scene in scenes(sweep.folder.resolve().name, sweep.records):
+        folders = {record.run_id: path.parent for path, record in sweep.found}
+        for scene in scenes(sweep.folder.resolve().name, sweep.records, folders):
             yield from _write_scene(scene, folder, names)
-        if sweep.unreadable:
-            yield f"{folder.name}: {len(sweep.unreadable)} of its records cannot be read"
+        for path, why in sweep.unreadable:
+            yield f"{folder.name}: {path} cannot be read and takes no part: {why}"
 
 
 def _write_scene(scene: Scene, folder: Path, names: set[str]) -> Iterator[str]:
@@ -50,6 +54,7 @@ def _write_scene(scene: Scene, folder: Path, names: set[str]) -> Iterator[str]:
         drawn += len(drawings)
         if not drawings:
             yield f"{title}: no {kind.name} figure for want of {kind.absent}"
+    yield from (f"{title}: {words}" for words in (*scene.complaints, *scene.gaps))
     yield f"{title}: {drawn} figures in {folder} from {_run_words(scene)}"
 
 

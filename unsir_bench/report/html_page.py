@@ -32,7 +32,7 @@ from unsir_bench.report.html_tables import (
     summary_table,
     verdict_table,
 )
-from unsir_bench.report.table import GROUP, frame, position, with_references
+from unsir_bench.report.table import GROUP, frame, position, retrain_gaps, with_references
 from unsir_bench.report.verdicts import LEGEND
 
 NO_SWEEPS = ("store", "report")
@@ -151,14 +151,14 @@ def _rendered(views: Sequence[SweepView], sweeps: Sequence[Sweep]) -> str:
 def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
     runs, values = _runs(sweep, root)
     done = [run for run in runs if run.record.status == "done"]
-    table = with_references(values)
+    table = with_references(values) if runs else values
     return SweepView(
         key=key,
         name=sweep.folder.resolve().name,
         folder=_shown(sweep.folder, root),
         link=_link(sweep.folder, root) + "/",
         facts=_facts(sweep.records),
-        mixed=_mixed(sweep.records),
+        mixed=" ".join(filter(None, (_mixed(sweep.records), _retrain_gaps(sweep.records)))),
         places=list(dict.fromkeys(str(run.place) for run in runs)),
         summary=summary_table(f"{key}-summary", runs, values["setting"].tolist() if runs else []),
         runs=run_table(f"{key}-runs", runs, values) if runs else Table(f"{key}-runs", [], []),
@@ -260,6 +260,12 @@ def _mixed(records: Sequence[RunRecord]) -> str:
         f"{' and '.join(kinds)} stand here side by side. They are never averaged together: every row, point and curve "
         "belongs to one of each."
     )
+
+
+def _retrain_gaps(records: Sequence[RunRecord]) -> str:
+    """A warning where finished runs have no retrained model to be compared with."""
+    found = [f"{', '.join(place)}: {words}" for place, words in retrain_gaps(records).items()]
+    return f"{'; '.join(found)}. What compares with it is missing there." if found else ""
 
 
 def _environments(records: Sequence[RunRecord]) -> Iterator[dict[str, Any]]:

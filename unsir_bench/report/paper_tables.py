@@ -25,7 +25,7 @@ from unsir_bench.report.published_numbers import (
     labels,
 )
 from unsir_bench.report.statistics import mean_and_half_width
-from unsir_bench.report.table import NOTHING, frame, markdown, position
+from unsir_bench.report.table import NOTHING, frame, markdown, position, retrain_gaps
 
 # Neither forgets: the first two are what others are compared with, the third hides classes behind a mask.
 NO_COMPETITORS = ("original", "retrain", "logit_mask")
@@ -97,6 +97,7 @@ class ComparisonTable:
     Attributes:
         exact: whether the published numbers are of this very experiment.
         failed: ids of the runs that are not done, with their status.
+        gaps: forget sets of which finished runs lack a retrained model, in words.
     """
 
     sweep: str
@@ -107,11 +108,20 @@ class ComparisonTable:
     exact: bool
     rows: list[Row]
     failed: list[str]
+    gaps: list[str]
 
     @property
     def paper_title(self) -> str:
         """Head of the published columns."""
         return "paper" if self.exact else "paper (other scale/data)"
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is missing, as sentences."""
+        return [
+            *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
+            *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
+        ]
 
     @property
     def caption(self) -> str:
@@ -137,7 +147,8 @@ def comparison_tables(sweep: str, records: Sequence[RunRecord]) -> list[Comparis
         exact = bool(compared) and all(is_the_papers(record, shared.scale) for record in compared)
         failed = [f"{record.run_id} ({record.status})" for record in runs if record.status != "done"]
         rows = _rows([(record, forget, setting) for record, _, forget, setting in members])
-        tables.append(ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed))
+        gaps = [f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()]
+        tables.append(ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed, gaps))
     return tables
 
 
@@ -290,8 +301,8 @@ def as_markdown(table: ComparisonTable) -> str:
         }
         for line in cells(table)
     ]
-    failed = f"\nNot done: {_plain(', '.join(table.failed))}.\n" if table.failed else ""
-    return f"**{_plain(table.caption)}**\n\n{markdown(rows)}{failed}"
+    remarks = "".join(f"\n{_plain(remark)}\n" for remark in table.remarks)
+    return f"**{_plain(table.caption)}**\n\n{markdown(rows)}{remarks}"
 
 
 def _plain(words: str) -> str:
@@ -345,11 +356,10 @@ def as_latex(table: ComparisonTable) -> str:
     titles = list(lines[0]) if lines else ["no runs"]
     words_first = sum(title in ("forget", "method", "setting") for title in titles)
     body = [" & ".join(_latex_cell(cell) for cell in line.values()) + r" \\" for line in lines]
-    failed = f" Not done: {', '.join(table.failed)}." if table.failed else ""
     return "\n".join([
         r"\begin{table}",
         r"  \centering\small",
-        f"  \\caption{{{latex_text(f'{table.caption}. {LEGEND}{failed}')}}}",
+        f"  \\caption{{{latex_text(' '.join([f'{table.caption}. {LEGEND}', *table.remarks]))}}}",
         f"  \\begin{{tabular}}{{{'l' * words_first}{'r' * (len(titles) - words_first)}}}",
         r"    \toprule",
         "    " + " & ".join(map(latex_text, titles)) + r" \\",

@@ -29,6 +29,9 @@ ONLY_WHERE_USED = ("setting", "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
 ACCESS = "forget / retain / stored"
 NOTHING = "–"
 NO_LIMIT = 10_000
+NO_SETTINGS = (
+    "noise.kept",
+)  # what a method keeps beside the record changes no result: runs that differ in it alone are one
 REFERENCES: dict[str, tuple[str, ...]] = {"original": (), "retrain": ("retain_data", "initial_weights")}
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 
@@ -69,7 +72,10 @@ def access_words(declared: Sequence[str]) -> str:
 
 def _settings(records: Sequence[RunRecord]) -> list[str]:
     """For each record, in words, what sets it apart from other runs of its method on the same data and model."""
-    flat = [dict(_flattened(record.config.get("method", {}))) for record in records]
+    flat = [
+        {key: value for key, value in _flattened(record.config.get("method", {})) if key not in NO_SETTINGS}
+        for record in records
+    ]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for record, values in zip(records, flat, strict=True):
         groups[record.dataset, record.model, record.method].append(values)
@@ -97,6 +103,26 @@ def _forget_label(record: RunRecord) -> str:
 
 def _with_classes(record: RunRecord) -> str:
     return f"{record.forget_set} {{{', '.join(map(str, record.forget_classes))}}}"
+
+
+def retrain_gaps(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], str]:
+    """By data set, model and forget set, in words, for how many finished runs no retrained model was measured.
+
+    A retrained model that was swept as a method counts for the runs of its seed. Places that lack none are left out.
+    """
+    done = [
+        (record.dataset, record.model, _forget_label(record), record) for record in records if record.status == "done"
+    ]
+    swept = {(*place, record.seed) for *place, record in done if record.method == "retrain"}
+    found: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
+    for dataset, model, forget, record in done:
+        measured = record.metrics.get("retrain_acc_retain_test") is not None
+        found[dataset, model, forget].append(measured or (dataset, model, forget, record.seed) in swept)
+    return {
+        place: f"no retrained model was measured for {known.count(False)} of {len(known)} runs"
+        for place, known in found.items()
+        if not all(known)
+    }
 
 
 def with_references(runs: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import Batch, DataView, batch_sizes
-from unsir_bench.field_checks import choice, number
+from unsir_bench.field_checks import choice, neutral, number
 from unsir_bench.training import EpochBatches, LossLog, Recipe, fit
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
@@ -35,7 +35,8 @@ class NoiseConfig:
     """How the error-maximising noise is learned, and how it enters the impair step.
 
     ``weight_penalty`` is the paper's λ. ``distinct_images`` of the ``batch_size`` learned ones (null: all) are each
-    used ``copies`` times per class and epoch of impair.
+    used ``copies`` times per class and epoch of impair. The first ``kept`` learned images of each class go to the run's
+    folder.
     """
 
     batch_size: int = number(256, at_least=1)
@@ -48,11 +49,14 @@ class NoiseConfig:
     labels: str = choice("own_class", ("own_class", "class_zero"))
     batchnorm: str = choice("eval", ("eval", "train"))
     classes_together: bool = True
+    kept: int = neutral(number(0, at_least=0))
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if self.distinct_images is not None and self.distinct_images > self.batch_size:
             yield f"{key}.distinct_images={self.distinct_images}: only {key}.batch_size={self.batch_size} are learned"
+        if self.kept > self.batch_size:
+            yield f"{key}.kept={self.kept}: only {key}.batch_size={self.batch_size} are learned"
         if self.batchnorm == "train" and self.batch_size == 1:
             yield f"{key}.batch_size=1: batch statistics ({key}.batchnorm=train) need at least 2 images"
 
@@ -82,6 +86,8 @@ class Unsir(UnlearningMethod):
         retain = data.retain_subset(self.retain_per_class, self.retain_selection, self.retain_share)
         with context.clock.phase("noise"):
             noise = learn_noise(model, self.noise, context)
+        if self.noise.kept:
+            keep_noise(noise, self.noise, context)
         mixture = noise_samples(noise, self.noise, context)
         for round_index in range(self.rounds):
             with context.clock.phase("impair"):
@@ -168,6 +174,32 @@ def _initial_noise(config: NoiseConfig, context: RunContext) -> Tensor:
     return start.to(context.device)
 
 
+def keep_noise(noise: Tensor, config: NoiseConfig, context: RunContext) -> None:
+    """Hand the first ``config.kept`` noise images of each class to the run's folder, outside the clock.
+
+    The file ``noise`` holds, image by image, class by class: ``learned`` and ``initial``, float32 (images, channels,
+    height, width) in the space of normalised images; ``classes``, the class index that each was learned for;
+    ``images``, its place among that class's. In a sequence the classes of every step follow one another.
+
+    Args:
+        noise: as ``learn_noise`` returns it.
+        config: that of ``learn_noise``.
+        context: that of ``learn_noise``, which draws the same start again.
+    """
+    with context.clock.paused():
+        learned, initial = noise[:, : config.kept], _initial_noise(config, context)[:, : config.kept]
+        classes, images = learned.shape[:2]
+        context.keep(
+            "noise",
+            {
+                "learned": learned.flatten(0, 1),
+                "initial": initial.flatten(0, 1),
+                "classes": torch.tensor(context.forget_classes).repeat_interleave(images),
+                "images": torch.arange(images).repeat(classes),
+            },
+        )
+
+
 @contextmanager
 def frozen(model: nn.Module, *, training: bool) -> Iterator[None]:
     """Parameters without gradients, the model in train or eval mode; both are put back afterwards."""
@@ -208,7 +240,7 @@ def mixed_batches(
         for piece in torch.randperm(total, generator=order).split(batch_sizes(total, recipe.batch_size)):
             from_noise = piece[piece < noise_count].remainder(len(noise_labels)).to(context.device)
             images, labels = retain.fetch(
-                piece[piece >= noise_count] - noise_count, augment=recipe.augment, order=order
+                piece[piece >= noise_count] - noise_count, augment=recipe.augment.in_epoch(epoch), order=order
             )
             mixed = torch.cat([noise_images[from_noise], images]).contiguous(memory_format=context.layout)
             yield mixed, torch.cat([noise_labels[from_noise], labels])
