@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench import cli  # noqa: F401 - registers the schemas
@@ -57,6 +58,11 @@ def test_the_bare_command_is_unsir_on_digits() -> None:
     assert (config.method.name, config.dataset.name, config.forget.classes) == ("unsir", "digits", [0])
     assert config.store.root == "multirun_outputs/store"
     assert validate(config) == tuple("0123456789")
+
+
+def test_an_unknown_experiment_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(MissingConfigException, match="digits_demo"):
+        composed("experiment=digits_dmo")
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

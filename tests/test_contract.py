@@ -18,15 +18,20 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied, NotApplicable
 from unsir_bench.models.model import has_finite_weights
+from unsir_bench.plugins import plugin_names
 from unsir_bench.reference_models import ReferenceModels
 from unsir_bench.store import Store
 from unsir_bench.training import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod, all_methods
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-# Other tests make methods of their own, which the process then knows too.
-SHIPPED = [cls for cls in all_methods() if cls.__module__.split(".")[0] in ("unsir_bench", "baselines")]
+# Other tests make methods of their own, which the process then knows too; those of plug-ins keep the contract as well.
+OWN, PLUGINS = ("unsir_bench", "baselines"), plugin_names()
+SHIPPED = [cls for cls in all_methods() if cls.__module__.split(".")[0] in (*OWN, *PLUGINS)]
+METHODS = sorted(
+    {path.stem for path in (CONF / "method").glob("*.yaml")}
+    | {cls.name for cls in SHIPPED if cls.__module__.split(".")[0] in PLUGINS}
+)
 
 
 def method_named(name: str) -> UnlearningMethod:

@@ -65,6 +65,13 @@ def panels_of(specification: Any, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("view", ["workspace", "report"])
+def test_the_phases_of_other_methods_have_loss_panels_once_each(view: str) -> None:
+    specification = build("unsir-bench", phases=["pull", "impair"]).specifications()[view]
+    lines = [metric for panel in panels_of(specification, "Run History Line Plot") for metric in panel["metrics"]]
+    assert lines.count("pull/loss") == lines.count("impair/loss") == lines.count("ascent/loss") == 1
+
+
+@pytest.mark.parametrize("view", ["workspace", "report"])
 def test_every_metric_of_a_panel_is_one_that_a_record_holds(
     view: str, specifications: dict[str, Any], record: RunRecord
 ) -> None:

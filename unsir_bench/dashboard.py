@@ -51,8 +51,13 @@ class Dashboard:
         return {"report": self.report.url, "workspace": self.workspace.url}
 
 
-def sections() -> dict[str, tuple[str, list[Any]]]:
-    """Panels by section, each section with a sentence that says how to read it."""
+def sections(phases: Sequence[str] = ()) -> dict[str, tuple[str, list[Any]]]:
+    """Panels by section, each section with a sentence that says how to read it.
+
+    Args:
+        phases: whose loss has a panel, beside those of the methods here.
+    """
+    curves = dict.fromkeys([*CURVES, *phases])
     return {
         "Retain against forget accuracy": (
             "Good is what retraining gives: the method's point should lie where retrain's lies, gaps at zero.",
@@ -96,7 +101,7 @@ def sections() -> dict[str, tuple[str, list[Any]]]:
         ),
         "By class": ("Of the runs selected.", _table_panels()),
         "Grad-CAM": ("Image, and the maps of the original, the retrained and the unlearned model.", _map_panels()),
-        "Training curves": ("Loss by phase.", [_line(f"loss: {phase}", phase, "loss") for phase in CURVES]),
+        "Training curves": ("Loss by phase.", [_line(f"loss: {phase}", phase, "loss") for phase in curves]),
     }
 
 
@@ -160,19 +165,20 @@ def _map_panels() -> list[Any]:
     return [wr.MediaBrowser(title="Grad-CAM", media_keys=["grad_cam"], num_columns=2)]
 
 
-def build(project: str, entity: str = "", sweeps: Sequence[str] = ()) -> Dashboard:
+def build(project: str, entity: str = "", sweeps: Sequence[str] = (), phases: Sequence[str] = ()) -> Dashboard:
     """Both views, made without a network.
 
     Args:
         project: of the runs.
         entity: team or user; empty: not known yet.
         sweeps: the groups to show; none: all.
+        phases: see ``sections``.
     """
     chosen = f"Group in {json.dumps(list(sweeps))}" if sweeps else ""
-    return Dashboard(_workspace(project, entity, chosen), _report(project, entity, chosen))
+    return Dashboard(_workspace(project, entity, chosen, phases), _report(project, entity, chosen, phases))
 
 
-def _workspace(project: str, entity: str, chosen: str) -> Any:
+def _workspace(project: str, entity: str, chosen: str, phases: Sequence[str]) -> Any:
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
@@ -180,7 +186,9 @@ def _workspace(project: str, entity: str, chosen: str) -> Any:
         entity=entity,
         project=project,
         name=NAME,
-        sections=[ws.Section(name=title, panels=panels, is_open=True) for title, (_, panels) in sections().items()],
+        sections=[
+            ws.Section(name=title, panels=panels, is_open=True) for title, (_, panels) in sections(phases).items()
+        ],
         runset_settings=ws.RunsetSettings(
             filters=chosen,
             groupby=[expr.Metric("Group"), expr.Metric("JobType")],
@@ -189,11 +197,11 @@ def _workspace(project: str, entity: str, chosen: str) -> Any:
     )
 
 
-def _report(project: str, entity: str, chosen: str) -> Any:
+def _report(project: str, entity: str, chosen: str, phases: Sequence[str]) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     blocks: list[Any] = [wr.TableOfContents()]
-    for title, (sentence, panels) in sections().items():
+    for title, (sentence, panels) in sections(phases).items():
         # Without entity and project a run set is of the report's own project, and needs no network.
         runs = wr.Runset(
             name="runs by sweep and method",
@@ -230,10 +238,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     project, entity = _place(given.project, given.entity, records)
     sweeps = sorted({record.sweep for record in records})
+    phases = sorted(
+        {name.removesuffix("_steps") for record in records for name in record.metrics if name.endswith("_steps")}
+    )
     problem = login_problem()
     if problem is None:
-        return _publish(project, entity, sweeps)
-    _write(build(project, entity, sweeps), given.output)
+        return _publish(project, entity, sweeps, phases)
+    _write(build(project, entity, sweeps, phases), given.output)
     print(f"not published ({problem}): {LOGIN_HINT}, then: python -m unsir_bench.dashboard {' '.join(words)}".rstrip())
     return 0
 
@@ -273,12 +284,12 @@ def _write(dashboard: Dashboard, output: Path) -> None:
         print(f"written: {path}")
 
 
-def _publish(project: str, entity: str, sweeps: Sequence[str]) -> int:
+def _publish(project: str, entity: str, sweeps: Sequence[str], phases: Sequence[str]) -> int:
     import wandb
 
     try:
         owner = entity or wandb.Api().default_entity or ""
-        for name, address in build(project, owner, sweeps).publish().items():
+        for name, address in build(project, owner, sweeps, phases).publish().items():
             print(f"{name}: {address}")
     except Exception as error:  # the library raises whatever the network does
         print(f"publishing failed: {type(error).__name__}: {error}")

@@ -94,6 +94,8 @@ class Tracker:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
+        for phase in dict.fromkeys(phase for phase, _, _ in waiting):
+            self._guarded(lambda run, phase=phase: _define(run, phase))  # type: ignore[misc]
         for phase, step, values in waiting:
             point = {f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step}
             self._guarded(lambda run, point=point: run.log(point))  # type: ignore[misc]
@@ -189,8 +191,13 @@ def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path
         ),
     )
     for phase in CURVES:
-        run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
+        _define(run, phase)
     return run
+
+
+def _define(run: Any, phase: str) -> None:
+    """Draw a phase's curves against its own steps; to define it again changes nothing."""
+    run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
 
 
 def login_problem() -> str | None:

@@ -1,7 +1,7 @@
 """Seconds of UNSIR beside those of the same steps written plainly, and what both leave of accuracy.
 
-Run by `make bench`. Both forget class 0 of the same trained network with the same retain images, noise steps, copies and
-epochs, one after the other in one process, in turn which is first. The images are made (`dataset=made_classes`), so
+Run by `make bench`. Both forget class 0 of the same trained network with the same retain images, noise steps, copies
+and epochs, one after the other in one process, in turn which is first. The images are made (`dataset=made_classes`), so
 accuracies only say whether both do the same work. Counts are a tenth of the published ones, in the same proportions.
 """
 

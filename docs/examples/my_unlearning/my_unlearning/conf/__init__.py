@@ -1,0 +1,1 @@
+"""YAML files of the methods; Hydra finds them in a package only."""

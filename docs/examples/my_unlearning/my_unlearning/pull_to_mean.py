@@ -1,0 +1,58 @@
+"""Pull the classifier's rows of the forget classes to the mean of the other rows, then fine-tune on few retain samples.
+
+This is the example of docs/add_a_method.md and no published method. It joins two common steps, an edit of single rows
+of the last layer and fine-tuning on retain data. After a full pull the logit of a forget class is the mean of the
+others' logits, which is never above their largest: the class is not predicted, whatever the features still hold of it.
+By accuracy alone the pull is thus as good as ``logit_mask``, which forgets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from unsir_bench.context import RunContext
+from unsir_bench.field_checks import number
+from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+
+@dataclass
+class PullToMean(UnlearningMethod):
+    """Make the forget classes average in the last layer, then repair by cross-entropy; no forget sample is read."""
+
+    name: str = "pull_to_mean"
+    strength: float = number(1.0, above=0, at_most=1)
+    retain_per_class: int = number(100, at_least=1)
+    repair: Recipe = field(default_factory=lambda: Recipe(name="pull_to_mean", optimizer="sgd", lr=0.01, epochs=2))
+
+    @property
+    def requires(self) -> frozenset[Access]:
+        return frozenset({Access.RETAIN_SUBSET})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        gone = [*context.forgotten_before, *context.forget_classes]
+        with context.clock.phase("pull"):
+            pull_rows(context.architecture.linear_head(model), context.forget_classes, gone, self.strength)
+        with context.clock.phase("repair"):
+            subset = data.retain_subset(self.retain_per_class)
+            fit(model, EpochBatches.of(subset, self.repair, context, "repair"), self.repair, context, "repair")
+        return model
+
+
+@torch.no_grad()
+def pull_rows(head: nn.Linear, classes: Sequence[int], gone: Sequence[int], strength: float) -> None:
+    """Move each of ``classes``' weights and bias by ``strength`` of the way to the mean over all classes not ``gone``.
+
+    Args:
+        head: its rows are classes; changed in place.
+        classes: indices of the rows to pull.
+        gone: indices of the rows that take no part in the mean.
+        strength: 0 changes nothing, 1 makes each of the rows the mean.
+    """
+    others = [row for row in range(head.out_features) if row not in gone]
+    for parameter in (head.weight, head.bias):
+        parameter[list(classes)] = parameter[list(classes)].lerp(parameter[others].mean(dim=0), strength)

@@ -1,0 +1,379 @@
+"""Every command that the documents show is one that works here, and every link leads somewhere.
+
+Commands are lines of fenced blocks, and inline code, that begin with a program of this project. Runs are composed and
+not started: of a sweep the first run of its grid. What cannot be checked stands, with the reason, in ``NOT_CHECKED``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from unsir_bench import cli  # noqa: F401 - registers the schemas
+from unsir_bench.config import Config, typed, validate
+from unsir_bench.errors import ConfigError
+from unsir_bench.plugins import VARIABLE
+from unsir_bench.report import command as report_command
+from unsir_bench.sync import _parser as sync_parser
+from unsir_bench.unlearning.method import UnlearningMethod
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/results/*.md")]
+)
+EXAMPLE = ROOT / "docs" / "examples" / "my_unlearning"
+PROGRAMS = ("unsir-bench", "unsir-report", "make", "python -m")
+# Words in capitals that stand for a value of the reader's.
+PLACEHOLDERS = {"FOLDER": "tests", "FILE": "report.html", "DIR": "out", "N": "2"}
+ELLIPSES = {"experiment=...": "experiment=cifar10_single", "scale=...": "scale=smoke"}
+# What this machine need not have: a mistake that names one of them is none of the document's.
+OF_THE_MACHINE = ("dataset.root=", "hardware.accelerator=", "hardware.devices=")
+# Command: why it is not checked.
+NOT_CHECKED: dict[str, str] = {}
+MOST_NOT_CHECKED = 3
+# Files that stand for the reader's own.
+FILES_OF_READERS = ("conf/method/mine.yaml",)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as a document shows it: a line, or the words of inline code."""
+
+    document: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}: {self.text}"
+
+
+def fenced(text: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line within fences; a line that goes on after a backslash is one line."""
+    inside, waiting = False, ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.lstrip().startswith("```"):
+            inside = not inside
+        elif inside and line.endswith("\\"):
+            waiting += f"{line[:-1].strip()} "
+        elif inside:
+            yield number, waiting + line.strip()
+            waiting = ""
+
+
+def without_fences(text: str) -> str:
+    """The prose: lines within fences become empty, so that numbers of lines stay."""
+    return re.sub(r"^[ ]*```.*?^[ ]*```[^\n]*", lambda block: "\n" * block[0].count("\n"), text, flags=re.M | re.S)
+
+
+def inline(text: str) -> Iterator[tuple[int, str]]:
+    """Number of the line and text of each inline code; it may go on in the next line."""
+    prose = without_fences(text)
+    for found in re.finditer(r"(?<!`)`([^`]+)`(?!`)", prose):
+        yield prose.count("\n", 0, found.start()) + 1, " ".join(found[1].split())
+
+
+def commands_in(name: str, text: str) -> list[Command]:
+    return [
+        Command(name, line, command)
+        for line, code in [*fenced(text), *inline(text)]
+        if (command := code.removeprefix(".venv/bin/")).startswith(PROGRAMS)
+        and re.match(rf"({'|'.join(PROGRAMS)})( |$)", command)
+    ]
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in paths]
+
+
+COMMANDS = [
+    command for name in names(DOCUMENTS) for command in commands_in(name, (ROOT / name).read_text(encoding="utf-8"))
+]
+CHECKED = [command for command in COMMANDS if command.text not in NOT_CHECKED]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a command without its comment, placeholders filled."""
+    words = [ELLIPSES.get(word, word) for word in shlex.split(text, comments=True)]
+    return [
+        re.sub(r"(?<![^=/\[,])[A-Z]+(?![^/\],])", lambda it: PLACEHOLDERS.get(it[0], it[0]), word) for word in words
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def example_package() -> Iterator[None]:
+    """Let the commands of docs/add_a_method.md find its method, as they do for the reader."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLE)
+        patch.setenv(VARIABLE, "my_unlearning")
+        method = import_module("my_unlearning").PullToMean
+        assert issubclass(method, UnlearningMethod)
+        ConfigStore.instance().store(group="schema/method", name=method.name, node=method)
+        yield
+
+
+@cache
+def sweep_params(chosen: tuple[str, ...]) -> list[str]:
+    """What the presets among the choices sweep over."""
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        named = [Path(word.replace("experiment=", "experiment/")) for word in chosen if word.startswith("experiment=")]
+        # Composing does not complain of one that is not there.
+        absent = [path for path in named if path.name not in loader.get_group_options(path.parent.as_posix())]
+        assert not absent, f"no {absent}"
+        whole = compose("config", list(chosen), return_hydra_config=True)
+        params = whole.hydra.sweeper.params or OmegaConf.create({})
+        # Values name the scale, which is resolved as the sweeper resolves it.
+        return [f"{key}={value}" for key, value in OmegaConf.to_container(params, resolve=True).items()]
+
+
+def first_job(words: Sequence[str]) -> list[str]:
+    """The overrides of a sweep's first run."""
+    presets = tuple(word for word in words if word.split("=")[0] in ("experiment", "scale"))
+    params = sweep_params(presets)
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        return list(BasicSweeper.split_arguments(parser.parse_overrides([*params, *words]), None)[0][0])
+
+
+def composed(words: Sequence[str]) -> Config:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return typed(compose("config", list(words)))
+
+
+def check_run(words: Sequence[str]) -> None:
+    """`unsir-bench`: a run composes and every setting of it is allowed, but for what only another machine has."""
+    if words[:1] == ["sync"]:
+        sync_parser().parse_args(words[1:])
+        return
+    planned = words[:1] == ["plan"]
+    overrides = [word for word in words[planned:] if word not in ("-m", "--multirun")]
+    sweeps = planned or len(overrides) < len(words)
+    config = composed(first_job(overrides) if sweeps else overrides)
+    try:
+        validate(config)
+    except ConfigError as error:
+        mistakes = [line for line in error.problems if not line.startswith(OF_THE_MACHINE)]
+        assert not mistakes, mistakes
+
+
+def check_report(words: Sequence[str]) -> None:
+    """`unsir-report`: its arguments parse, and folders of this repository that it names are there."""
+    if not words:
+        scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+        assert "unsir-report" in scripts
+        return
+    chosen = report_command._parser().parse_args(words)
+    absent = [folder for folder in chosen.folders if folder.parts[0] == "docs" and not (ROOT / folder).is_dir()]
+    assert not absent
+
+
+@cache
+def makefile() -> dict[str, str]:
+    """The recipe of each target by its name, that of the installation included where the target needs it."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rules = dict(re.findall(r"^([a-z$(][\w$()-]*):(?!=)((?:.*\n?)(?:\t.*\n?)*)", text, flags=re.M))
+    return {
+        name: rule + rules["$(READY)"] if " setup" in rule or name == "setup" else rule for name, rule in rules.items()
+    }
+
+
+def check_make(words: Sequence[str]) -> None:
+    """`make`: a target of the Makefile, variables that its recipe reads, and what it would run is checked likewise."""
+    targets = [word for word in words if "=" not in word]
+    unknown = [target for target in targets if target not in makefile()]
+    assert not unknown, f"no target {unknown}"
+    unread = [word for word in words if "=" in word and not reads(targets or ["help"], word, words)]
+    assert not unread, f"{targets} do not read {unread}"
+    for line in own_commands(dry_run(tuple(words))):
+        check(line)
+
+
+def reads(targets: Sequence[str], setting: str, words: Sequence[str]) -> bool:
+    """Whether a recipe names the variable, or what make would run changes with it."""
+    name = setting.partition("=")[0]
+    if any(f"$({name})" in makefile()[target] for target in targets):
+        return True
+    return "sentinel" in dry_run(tuple(f"{name}=sentinel" if word == setting else word for word in words))
+
+
+@cache
+def dry_run(words: tuple[str, ...]) -> str:
+    """What make would give to the shell."""
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("no make on this machine")
+    return subprocess.run([make, "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def own_commands(shell: str) -> list[str]:
+    """The commands of this project in lines of a shell, less those with variables of the shell.
+
+    Of many sweeps the first and the last: tests/test_experiments.py composes every experiment at every scale.
+    """
+    parts = [part.strip(" @\\") for part in re.split(r"\|\||&&|[;\n]", shell)]
+    own = [part.removeprefix(".venv/bin/") for part in parts if part.startswith(".venv/bin/") and "$" not in part]
+    sweeps = [part for part in own if part.startswith("unsir-bench")]
+    return [part for part in own if part not in sweeps[1:-1] and part.startswith(PROGRAMS)]
+
+
+def check_module(words: Sequence[str]) -> None:
+    """`python -m`: the module is there; arguments of the dashboard parse."""
+    if words:
+        assert find_spec(words[0]) is not None, f"no module {words[0]}"
+    if words[:1] == ["unsir_bench.dashboard"]:
+        import_module(words[0])._parser().parse_args(words[1:])
+
+
+CHECKS = {"unsir-bench": check_run, "unsir-report": check_report, "make": check_make, "python": check_module}
+
+
+def check(text: str) -> None:
+    program, *words = words_of(text)
+    if program == "python":
+        words = words[1:]
+    CHECKS[program](words)
+
+
+@pytest.mark.parametrize("text", dict.fromkeys(command.text for command in CHECKED))
+def test_a_command_of_a_document_works(text: str) -> None:
+    places = ", ".join(str(command) for command in CHECKED if command.text == text)
+    try:
+        check(text)
+    except (HydraException, ConfigError, AssertionError, SystemExit) as error:
+        pytest.fail(f"{places}\n{error}")
+
+
+def test_the_list_of_commands_that_are_not_checked_is_short_and_of_commands_that_stand_there() -> None:
+    assert set(NOT_CHECKED) <= {command.text for command in COMMANDS}
+    assert all(NOT_CHECKED.values()), "each with its reason"
+    assert len(NOT_CHECKED) <= MOST_NOT_CHECKED
+    print(f"{len(CHECKED)} commands checked, {len(NOT_CHECKED)} not: {NOT_CHECKED}")
+
+
+def test_commands_are_found_in_fences_and_in_prose_and_nowhere_else() -> None:
+    text = (
+        "Run `unsir-bench plan\n-m seed=0` or `make demo`; unsir-bench-like, `unsir-benchmark` and `makes` are none.\n"
+        "```\nunsir-bench -m seed=0 \\\n    method=unsir  # two\n.venv/bin/unsir-report html\n```\n`make` it.\n"
+    )
+    assert [(command.line, command.text) for command in commands_in("x", text)] == [
+        (5, "unsir-bench -m seed=0 method=unsir  # two"),
+        (6, "unsir-report html"),
+        (1, "unsir-bench plan -m seed=0"),
+        (2, "make demo"),
+        (8, "make"),
+    ]
+    found = {command.text.split()[0] for command in COMMANDS}
+    assert found == {"unsir-bench", "unsir-report", "make", "python"}
+    assert {command.document for command in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "docs/sweeps.md"}
+    assert len(COMMANDS) > 40
+
+
+def test_placeholders_are_filled_and_other_words_in_capitals_stay() -> None:
+    assert words_of("unsir-report html FOLDER --output FILE  # FOLDER") == [
+        "unsir-report", "html", "tests", "--output", "report.html"
+    ]  # fmt: skip
+    assert words_of("make sweep EXPERIMENT=x OVERRIDES='a=FOLDER/N'") == [
+        "make",
+        "sweep",
+        "EXPERIMENT=x",
+        "OVERRIDES=a=tests/2",
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "unsir-bench method=nothing",
+        "unsir-bench nothing=1",
+        "unsir-bench method=finetune method.noise.steps=1",
+        "unsir-bench train.lr=0",
+        "unsir-bench forget.classes=[11]",
+        "unsir-bench -m method=nothing,unsir",
+        "unsir-bench -m experiment=digits_demo method.impair.rate=1",
+        "unsir-bench -m experiment=nothing",
+        "unsir-bench sync --everything",
+        "unsir-report pages",
+        "unsir-report html --pages 2",
+        "unsir-report html docs/results/nothing",
+        "make nothing",
+        "make demo EXPERIMENT=digits_demo",
+        "make sweep EXPERIMENT=nothing",
+        "make sweep OVERRIDES=nothing=1",
+        "python -m unsir_bench.nothing",
+        "python -m unsir_bench.dashboard --everything",
+    ],
+)
+def test_a_command_that_does_not_work_is_found(wrong: str) -> None:
+    with pytest.raises((HydraException, ConfigError, AssertionError, SystemExit)):
+        check(wrong)
+
+
+LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+PATH = re.compile(r"(?:docs|conf|tests|unsir_bench|baselines)/[\w./-]*[\w-]/?")
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#{1,6} +(.+?) *$", without_fences(text), flags=re.M)
+    plain = [re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()) for heading in headings]
+    slugs = [heading.replace(" ", "-") for heading in plain]
+    return {
+        slug + (f"-{earlier}" if (earlier := slugs[:place].count(slug)) else "") for place, slug in enumerate(slugs)
+    }
+
+
+def dead_links(document: Path, text: str) -> list[str]:
+    """Links of a document to files or headings that are not there; addresses of the network are not asked."""
+    links = [link for link in LINK.findall(without_fences(text)) if not re.match(r"\w+:", link)]
+    return [link for link in links if not leads_somewhere(document, link, text)]
+
+
+def leads_somewhere(document: Path, link: str, text: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (document.parent / path).resolve() if path else document
+    if not target.exists() or not target.is_relative_to(ROOT):
+        return False
+    if not anchor:
+        return True
+    return target.suffix == ".md" and anchor in anchors(target.read_text(encoding="utf-8") if path else text)
+
+
+@pytest.mark.parametrize("name", names(DOCUMENTS))
+def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert dead_links(ROOT / name, text) == []
+
+
+@pytest.mark.parametrize("name", names(DOCUMENTS))
+def test_every_path_that_a_document_names_is_there(name: str) -> None:
+    codes = [code for _, code in inline((ROOT / name).read_text(encoding="utf-8")) if PATH.fullmatch(code)]
+    assert [code for code in codes if code not in FILES_OF_READERS and not (ROOT / code).exists()] == []
+
+
+def test_dead_links_are_found() -> None:
+    text = "# A Title: of *two* `words`\n\n## Again\n## Again\n```\n# no heading\n```\n"
+    assert anchors(text) == {"a-title-of-two-words", "again", "again-1"}
+    links = ["(#again-1)", "(#no-heading)", "(LICENSE)", "(LICENSE#x)", "(nowhere.md)", "(docs/sweeps.md#plug-ins)",
+             "(docs/sweeps.md#nothing)", "(../../etc)", "(https://example.org/x)"]  # fmt: skip
+    text += " ".join(f"[x]{link}" for link in links)
+    assert dead_links(ROOT / "README.md", text) == [
+        "#no-heading", "LICENSE#x", "nowhere.md", "docs/sweeps.md#nothing", "../../etc"
+    ]  # fmt: skip
