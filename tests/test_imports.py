@@ -8,6 +8,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "unsir_bench").rglob("*.py"), *(ROOT / "baselines").rglob("*.py")])
 
+# What imports torch, or a module that does: the look at the command line comes before.
+HEAVY = {
+    "cli",
+    "config",
+    "context",
+    "data",
+    "evaluation",
+    "hardware",
+    "launch",
+    "metrics",
+    "models",
+    "report",
+    "runner",
+    "store",
+    "sweeper",
+    "tracking",
+    "training",
+    "unlearning",
+}
+
 # Package or module -> what it must not import. Longest matching name decides.
 FORBIDDEN = {
     "unsir_bench.data": {
@@ -98,13 +118,31 @@ FORBIDDEN = {
     "unsir_bench.plan": {"cli", "runner", "tracking", "evaluation"},
     "unsir_bench.launch": {"cli", "runner", "tracking", "evaluation", "report"},
     "unsir_bench.sweeper": {"cli", "runner", "tracking", "evaluation"},
+    "unsir_bench.quick_check": HEAVY,
+    "unsir_bench.schema_cache": HEAVY,
+    "unsir_bench.plugins": HEAVY,
+    "unsir_bench.field_checks": HEAVY,
+    "unsir_bench.errors": HEAVY,
     "baselines": {"runner", "report", "metrics", "config", "records", "store", "tracking", "reference_models"},
 }
 ONLY_IN = {
     "wandb": {"unsir_bench.tracking", "unsir_bench.dashboard"},
     "wandb_workspaces": {"unsir_bench.dashboard"},
-    "hydra": {"unsir_bench.config", "unsir_bench.cli", "unsir_bench.sweeper", "unsir_bench.plugins"},
-    "omegaconf": {"unsir_bench.config", "unsir_bench.cli", "unsir_bench.sweeper"},
+    "hydra": {
+        "unsir_bench.config",
+        "unsir_bench.cli",
+        "unsir_bench.sweeper",
+        "unsir_bench.plugins",
+        "unsir_bench.quick_check",
+        "unsir_bench.schema_cache",
+    },
+    "omegaconf": {
+        "unsir_bench.config",
+        "unsir_bench.cli",
+        "unsir_bench.sweeper",
+        "unsir_bench.quick_check",
+        "unsir_bench.schema_cache",
+    },
     "baselines": {"unsir_bench.cli"},
 }
 

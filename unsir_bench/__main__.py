@@ -1,6 +1,19 @@
-"""`python -m unsir_bench` is `unsir-bench`."""
+"""The command `unsir-bench`, also as `python -m unsir_bench`: a mistake is shown before anything heavy is imported."""
 
-from unsir_bench.cli import main
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exit with status 1 if it is wrong, or if any run failed."""
+    from unsir_bench.quick_check import quick_check
+
+    quick_check(sys.argv[1:])
+    from unsir_bench import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":  # processes of a sweep import this module under another name
     main()

@@ -23,7 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 import baselines
-from unsir_bench.config import Config, register, typed
+from unsir_bench import schema_cache
+from unsir_bench.config import Config, register, typed, validate
 from unsir_bench.data import DATASETS
 from unsir_bench.errors import ConfigError
 from unsir_bench.job_process import run_in_own_process
@@ -46,6 +47,7 @@ except PluginError as error:
     sys.exit(str(error))
 register({"dataset": DATASETS, "model": MODELS, "method": all_methods()})
 register_sweeper()
+schema_cache.share_store()
 
 
 class SweepTable(Callback):
@@ -72,6 +74,7 @@ def job(composed: DictConfig) -> None:
     """Run one composed configuration."""
     try:
         config = typed(composed)
+        _refuse_mistakes(config)
     except ConfigError as error:
         log_failure(error, "configuration")
         LAUNCH.failed.append("configuration")
@@ -84,6 +87,16 @@ def job(composed: DictConfig) -> None:
         if record.details.get("steps"):
             print_rows(list(step_rows(record)), "after each step, over all classes forgotten so far")
     print(f"record: {config.folder / RECORD_FILE}")
+
+
+def _refuse_mistakes(config: Config) -> None:
+    """Check a run that is alone before it has a folder and a record; in a sweep, the record tells of the mistake.
+
+    Raises:
+        ConfigError: at least one setting is wrong.
+    """
+    if HydraConfig.get().mode is not RunMode.MULTIRUN and finished_record(config.folder) is None:
+        validate(config)
 
 
 def _record_of(config: Config) -> RunRecord:
@@ -104,6 +117,7 @@ def _planning(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; exit with status 1 if any run failed."""
+    schema_cache.remember()
     if sys.argv[1:2] == ["sync"]:
         sys.exit(sync_command(sys.argv[2:]))
     if sys.argv[1:2] == ["plan"]:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-_CHECK = "check"
+CHECK = "check"
 _NEUTRAL = "neutral"
 _LATER = "later"
 
@@ -66,12 +66,12 @@ def number(
     at_most: float | None = None,
 ) -> Any:
     """A dataclass field holding a number within a range (None is let through where the type allows it)."""
-    return dataclasses.field(default=default, metadata={_CHECK: Range(above, at_least, below, at_most)})
+    return dataclasses.field(default=default, metadata={CHECK: Range(above, at_least, below, at_most)})
 
 
 def choice(default: str, options: Sequence[str]) -> Any:
     """A dataclass field holding one of ``options``."""
-    return dataclasses.field(default=default, metadata={_CHECK: Choice(tuple(options))})
+    return dataclasses.field(default=default, metadata={CHECK: Choice(tuple(options))})
 
 
 def neutral(field: Any) -> Any:
@@ -101,8 +101,8 @@ def problems(node: Any, key: str) -> Iterator[str]:
         path, value = f"{key}.{field.name}", getattr(node, field.name)
         if dataclasses.is_dataclass(value):
             yield from problems(value, path)
-        elif value is not None and _CHECK in field.metadata:
-            complaint = field.metadata[_CHECK].complaint(value)
+        elif value is not None and CHECK in field.metadata:
+            complaint = field.metadata[CHECK].complaint(value)
             if complaint:
                 yield f"{path}={value}: {complaint}"
     if hasattr(node, "check"):

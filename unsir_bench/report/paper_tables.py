@@ -351,7 +351,7 @@ def latex_text(words: str) -> str:
 
 
 def as_latex(table: ComparisonTable) -> str:
-    """A ``table`` environment with booktabs' rules."""
+    """A ``table`` environment with booktabs' rules, made smaller where it is wider than the page's text."""
     lines = cells(table)
     titles = list(lines[0]) if lines else ["no runs"]
     words_first = sum(title in ("forget", "method", "setting") for title in titles)
@@ -360,13 +360,14 @@ def as_latex(table: ComparisonTable) -> str:
         r"\begin{table}",
         r"  \centering\small",
         f"  \\caption{{{latex_text(' '.join([f'{table.caption}. {LEGEND}', *table.remarks]))}}}",
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         f"  \\begin{{tabular}}{{{'l' * words_first}{'r' * (len(titles) - words_first)}}}",
         r"    \toprule",
         "    " + " & ".join(map(latex_text, titles)) + r" \\",
         r"    \midrule",
         *(f"    {line}" for line in body),
         r"    \bottomrule",
-        r"  \end{tabular}",
+        r"  \end{tabular}}",
         r"\end{table}",
         "",
     ])  # fmt: skip
@@ -430,7 +431,7 @@ def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> lis
     runs = all_runs(sweeps)
     texts = {
         "tables.md": f"{LEGEND}\n\n" + "\n".join(map(as_markdown, tables)),
-        "tables.tex": "% needs \\usepackage[T1]{fontenc} and \\usepackage{booktabs}\n"
+        "tables.tex": "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
         + "\n".join(map(as_latex, tables)),
         "tables.csv": numbers(tables).to_csv(index=False),
         "results.csv": runs.to_csv(index=False),

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy import stats
-
 from unsir_bench.errors import MetricUnavailable
 
 # 0.03 - 0.02 falls short of 0.01 and 0.05 - 0.04 exceeds it: an end this near to the margin, relative to it, is on it.
@@ -95,6 +93,8 @@ def mean_and_half_width(values: Sequence[float], confidence: float = 0.95) -> tu
     mean = sum(values) / count
     if count < 2:
         return mean, math.nan
+    from scipy import stats  # a second's import, which asking for help need not pay
+
     return mean, float(stats.sem(values) * stats.t.ppf((1 + confidence) / 2, count - 1))
 
 
