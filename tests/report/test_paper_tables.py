@@ -124,7 +124,9 @@ def test_published_numbers_and_differences_are_those_of_the_same_experiment() ->
 )  # fmt: skip
 def test_another_scale_or_data_is_named_in_heads_and_caption(change: dict[str, Any]) -> None:
     table = only([record(**change)])
-    assert "paper (other scale/data): A_Dr %" in cells(table)[0] and "paper: A_Dr %" not in cells(table)[0]
+    assert "paper*: A_Dr %" in cells(table)[0] and "paper: A_Dr %" not in cells(table)[0]
+    for written in (as_latex(table), as_markdown(table)):
+        assert "the published number, which is of another scale or of other data" in written
     assert "scale: " in table.caption
     marked = "not the paper's scale and data" in table.caption
     assert marked == ("dataset" in change or change.get("config", {}).get("at_scale") == "cpu")

@@ -113,12 +113,14 @@ class ComparisonTable:
     @property
     def paper_title(self) -> str:
         """Head of the published columns."""
-        return "paper" if self.exact else "paper (other scale/data)"
+        return "paper" if self.exact else "paper*"
 
     @property
     def remarks(self) -> list[str]:
-        """What is missing, as sentences."""
+        """What is missing or not to be taken for equal, as sentences."""
+        elsewhere = not self.exact and any(row.published for row in self.rows)
         return [
+            *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
         ]
