@@ -205,11 +205,13 @@ def test_the_pareto_front_is_that_of_brute_force() -> None:
     assert all(pareto_front([(0.0, 1.0), (0.0, 1.0)]))
 
 
-def test_references_stand_outside_the_front(tmp_path: Path) -> None:
+def test_references_and_the_mask_stand_outside_the_front(tmp_path: Path) -> None:
     worse = {"acc_forget_test": 0.5, "acc_retain_test": 0.5}
-    make(tmp_path, [record(details={}), record("scrub", metrics=worse, details={})])
+    masked = {"acc_forget_test": 0.0, "acc_retain_test": 1.0}
+    others = [record("scrub", metrics=worse, details={}), record("logit_mask", metrics=masked, details={})]
+    make(tmp_path, [record(details={}), *others])
     front = table(tmp_path, f"trade_off-{PLACE}")["pareto_front"].to_dict()
-    assert front == {"original": False, "retrain": False, "unsir": True, "scrub": False}
+    assert front == {"original": False, "retrain": False, "unsir": True, "scrub": False, "logit_mask": False}
 
 
 def with_setting(value: object, seed: int = 0, key: str = "lr") -> RunRecord:

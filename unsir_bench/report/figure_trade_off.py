@@ -23,7 +23,7 @@ from unsir_bench.report.figure_style import (
     shown,
 )
 from unsir_bench.report.html_plots import REFERENCE_PREFIX, Series
-from unsir_bench.report.method_style import method_style
+from unsir_bench.report.method_style import NO_COMPETITORS, method_style
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
 FRONT = "#444444"
@@ -61,7 +61,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """Mean A_Dr against mean A_Df with 95 % intervals over seeds; the front is that of the methods without references.
+    """Mean A_Dr against mean A_Df with 95 % intervals over seeds; the front is that of methods that forget.
 
     Many points stack at an A_Df of 0: a second panel gives each method a row of its own, ordered by A_Dr, and so is
     the legend too.
@@ -101,7 +101,7 @@ def _knows(one: Series) -> bool:
 
 
 def _with_front(points: Sequence[Point]) -> list[Point]:
-    methods = [point for point in points if not point.reference]
+    methods = [point for point in points if point.method not in NO_COMPETITORS and not point.reference]
     front = pareto_front([(point.forget.mean, point.retain.mean) for point in methods])
     on_front = {point.label for point, best in zip(methods, front, strict=True) if best}
     return [Point(**{**vars(point), "front": point.label in on_front}) for point in points]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from unsir_bench.records import RunRecord, write_whole
+from unsir_bench.report.method_style import NO_COMPETITORS
 from unsir_bench.report.published_numbers import (
     PRESETS,
     Conditions,
@@ -27,8 +28,6 @@ from unsir_bench.report.published_numbers import (
 from unsir_bench.report.statistics import mean_and_half_width
 from unsir_bench.report.table import NOTHING, frame, markdown, position, retrain_gaps
 
-# Neither forgets: the first two are what others are compared with, the third hides classes behind a mask.
-NO_COMPETITORS = ("original", "retrain", "logit_mask")
 REFERENCES = ("original", "retrain")
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
