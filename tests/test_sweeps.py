@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from tests.sweep_records import comparable, records
 from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
-from unsir_bench.sweeper import JobComposer
+from unsir_bench.sweep_jobs import JobComposer
 
 COMMAND = [sys.executable, "-m", "unsir_bench"]
 TINY = [
@@ -174,8 +174,8 @@ def test_the_sweeper_composes_what_hydra_composes(overrides: list[str]) -> None:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         master = compose("config", return_hydra_config=True)
         composer = JobComposer(GlobalHydra.instance().config_loader(), master)
-        composer.job(["seed=9", *overrides])  # what it keeps of one job must not leak into the next
-        assert composer.job(overrides).config == typed(compose("config", overrides))
+        composer.compose(["seed=9", *overrides])  # what it keeps of one job must not leak into the next
+        assert typed(composer.compose(overrides)) == typed(compose("config", overrides))
 
 
 def plugin_with_troubles(folder: Path) -> Path:

@@ -39,6 +39,7 @@ from unsir_bench import schema_cache
 from unsir_bench.errors import ConfigError
 from unsir_bench.field_checks import problems
 from unsir_bench.plugins import plugin_names
+from unsir_bench.sweep_jobs import JobComposer, grid
 
 # As `unsir_bench.cli.job` gives them to Hydra.
 CONFIG_PATH, CONFIG_NAME, TASK_MODULE = "pkg://unsir_bench.conf", "config", "unsir_bench.cli"
@@ -200,53 +201,32 @@ class _SweepCheck:
 
     def __init__(self, loader: Any, master: DictConfig):
         self._loader, self._master = loader, master
-        self._parser = OverridesParser.create(config_loader=loader)
+        self._composer = JobComposer(loader, master)
 
     def run(self) -> None:
         """Raise what is wrong, if it is found."""
-        jobs = self._jobs()
+        arguments = OmegaConf.to_container(self._master.hydra.overrides.task)
+        jobs = grid(self._loader, self._master.hydra.sweeper.params or {}, arguments)  # type: ignore[arg-type]
         if not jobs:
             return
-        sample = self._composed(jobs[0])
+        sample = self._composer.compose(jobs[0])
         seen, suspects = set(jobs[0]), 0
         for job in jobs[1:]:
             fresh = [word for word in job if word not in seen]
             seen.update(fresh)
-            if fresh and not all(self._seems_right(entry, sample) for entry in self._parser.parse_overrides(fresh)):
-                self._composed(job)
+            if fresh and not all(self._seems_right(entry, sample) for entry in self._composer.parse(fresh)):
+                self._composer.compose(job)
                 suspects += 1
             if suspects == SUSPECTS:
                 return
 
-    def _jobs(self) -> list[list[str]]:
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # Hydra loads it anew when it looks around
-
-        params = self._master.hydra.sweeper.params or {}
-        arguments = OmegaConf.to_container(self._master.hydra.overrides.task)
-        words = [*(f"{key}={value}" for key, value in params.items()), *arguments]  # type: ignore[misc]
-        return BasicSweeper.split_arguments(self._parser.parse_overrides(words), None)[0]
-
-    def _composed(self, job: Sequence[str]) -> DictConfig:
-        parsed = self._parser.parse_overrides(list(job))
-        groups = [entry.input_line for entry in parsed if self._chooses(entry)]
-        of_hydra = OmegaConf.to_container(self._master.hydra.overrides.hydra)
-        composed: DictConfig = self._loader.load_configuration(CONFIG_NAME, [*of_hydra, *groups], RunMode.RUN)  # type: ignore[misc]
-        with open_dict(composed):
-            composed.pop("hydra")
-        self._loader._apply_overrides_to_config([entry for entry in parsed if not self._chooses(entry)], composed)
-        return composed
-
-    def _chooses(self, override: Override) -> bool:
-        is_group = self._loader.repository.group_exists(override.key_or_group)
-        return override.key_or_group.startswith("hydra") or (is_group and not isinstance(override.value(), dict))
-
     def _seems_right(self, entry: Override, sample: DictConfig) -> bool:
-        if self._chooses(entry):
+        if self._composer.chooses(entry):
             value = entry.value()
             exists = self._loader.repository.config_exists
             return isinstance(value, str) and exists(f"{entry.key_or_group}/{value}")
         try:
-            self._loader._apply_overrides_to_config([entry], sample)
+            self._composer.set_values([entry], sample)
         except HydraException:
             return False
         return True

@@ -1,17 +1,15 @@
 """The sweeper behind `-m`: Hydra's own grid, of which only the runs that are not finished are launched.
 
-Hydra composes each job from its files, a fifth of a second each. Here the choices of groups are composed once, and the
-plain values are set on a copy, by Hydra's own function: hundreds of finished runs are found in seconds.
+Jobs are composed by `sweep_jobs`, so that hundreds of finished runs are found in seconds.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -19,67 +17,30 @@ from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, RunMode, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
 from unsir_bench.launch import LAUNCH, SweepJob
 from unsir_bench.plan import print_plan
+from unsir_bench.sweep_jobs import JobComposer, grid
 
 LOG = logging.getLogger("unsir_bench")
 
 
-@dataclass
-class JobComposer:
-    """Composes the configurations of many jobs quickly.
+def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
+    """One job, composed.
 
-    Attributes:
-        loader: Hydra's.
-        master: the sweep's own configuration.
+    Raises:
+        hydra.errors.HydraException: an override names a key or an option that does not exist.
     """
-
-    loader: ConfigLoaderImpl
-    master: DictConfig
-    _composed: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
-
-    def job(self, overrides: Sequence[str]) -> SweepJob:
-        """Compose one job.
-
-        Raises:
-            hydra.errors.HydraException: an override names a key or an option that does not exist.
-        """
-        parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
-        groups = tuple(entry.input_line or "" for entry in parsed if self._chooses(entry))
-        if groups not in self._composed:
-            self._composed[groups] = self._compose(groups)
-        composed = copy.deepcopy(self._composed[groups])
-        values = [entry for entry in parsed if not self._chooses(entry)]
-        self.loader._apply_overrides_to_config(values, composed)
-        try:
-            return SweepJob(tuple(overrides), typed(composed))
-        except ConfigError as error:
-            return SweepJob(tuple(overrides), error)
-
-    def _chooses(self, override: Override) -> bool:
-        """Whether it chooses an option of a group, or concerns Hydra itself; the rest are plain values."""
-        is_group = self.loader.repository.group_exists(override.key_or_group)
-        return override.key_or_group.startswith("hydra") or (is_group and not isinstance(override.value(), dict))
-
-    def _compose(self, groups: Sequence[str]) -> DictConfig:
-        hydra_overrides = OmegaConf.to_container(self.master.hydra.overrides.hydra)
-        composed = self.loader.load_configuration(
-            config_name=self.master.hydra.job.config_name,
-            overrides=[*hydra_overrides, *groups],  # type: ignore[misc]
-            run_mode=RunMode.RUN,
-        )
-        with open_dict(composed):
-            composed.pop("hydra")
-        return composed
+    try:
+        return SweepJob(tuple(overrides), typed(composer.compose(overrides)))
+    except ConfigError as error:
+        return SweepJob(tuple(overrides), error)
 
 
 class ResumingSweeper(Sweeper):
@@ -102,7 +63,8 @@ class ResumingSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the unfinished runs, or only say what would be launched."""
         composer = JobComposer(self._loader, self._config)
-        LAUNCH.jobs = [composer.job(overrides) for overrides in self._grid(arguments)]
+        jobs = grid(self._loader, self._params, arguments)
+        LAUNCH.jobs = [sweep_job(composer, overrides) for overrides in jobs]
         if LAUNCH.plan_only:
             print_plan(LAUNCH.jobs)
             return []
@@ -112,13 +74,6 @@ class ResumingSweeper(Sweeper):
         missing = [job for job in LAUNCH.jobs if job.finished is None]
         LOG.info("%d of %d runs are finished and skipped", len(LAUNCH.jobs) - len(missing), len(LAUNCH.jobs))
         return self._launched([list(job.overrides) for job in missing])
-
-    def _grid(self, arguments: list[str]) -> list[list[str]]:
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # Hydra loads it anew when it looks around
-
-        parser = OverridesParser.create(config_loader=self._loader)
-        preset = [f"{key}={value}" for key, value in self._params.items()]
-        return BasicSweeper.split_arguments(parser.parse_overrides([*preset, *arguments]), None)[0]
 
     def _launched(self, jobs: list[list[str]]) -> list[Any]:
         results: list[Any] = []
