@@ -160,6 +160,25 @@ def test_latex_prints_every_special_character_as_it_is() -> None:
     assert latex_text("1 ± 2") == r"1 $\pm$ 2"
 
 
+def test_forgetting_in_sequence_has_a_row_after_each_step() -> None:
+    def run(seed: int, accuracies: list[float]) -> RunRecord:
+        steps = [
+            {
+                "classes": [label],
+                "metrics": {"acc_retain_test": 0.5, "acc_forget_test": accuracy, "unlearn_seconds": label},
+            }
+            for label, accuracy in zip([3, 1], accuracies, strict=True)
+        ]
+        return record(seed=seed, forget_classes=[3, 1], forget_steps=[[3], [1]], details={"steps": steps})
+
+    table = only([run(0, [0.1, 0.3]), run(1, [0.2, 0.5])])
+    rows = {row.forget: row for row in table.rows if row.method == "unsir"}
+    first, second = rows
+    assert first.endswith("after 1: {3}") and second.endswith("after 2: {1, 3}")
+    assert rows[first].values["acc_forget_test"] == [0.1, 0.2] and rows[second].values["acc_forget_test"] == [0.3, 0.5]
+    assert not rows[second].published
+
+
 def test_a_hostile_name_stays_in_its_cell_of_the_latex_table() -> None:
     text = as_latex(only([
         record(HOSTILE, dataset=HOSTILE, model=HOSTILE), record(dataset=HOSTILE, model=HOSTILE),

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -147,10 +147,30 @@ def comparison_tables(sweep: str, records: Sequence[RunRecord]) -> list[Comparis
         compared = [record for record in runs if experiment_of(record)]
         exact = bool(compared) and all(is_the_papers(record, shared.scale) for record in compared)
         failed = [f"{record.run_id} ({record.status})" for record in runs if record.status != "done"]
-        rows = _rows([(record, forget, setting) for record, _, forget, setting in members])
+        rows = _rows(
+            [(part, words, setting) for one, _, forget, setting in members for part, words in after_steps(one, forget)]
+        )
         gaps = [f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()]
         tables.append(ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed, gaps))
     return tables
+
+
+def after_steps(record: RunRecord, forget: str) -> list[tuple[RunRecord, str]]:
+    """The record, named ``forget``; of a run that forgets in sequence one after each step, named by what is gone then.
+
+    Seconds are those of all steps so far; the retrained model's are of retraining once, without all that is gone.
+    """
+    steps = record.details.get("steps") or []
+    if record.status != "done" or not steps:
+        return [(record, forget)]
+    gone = [sorted(label for step in steps[:place] for label in step["classes"]) for place in range(1, len(steps) + 1)]
+    return [
+        (
+            replace(record, metrics=step["metrics"], details={}),
+            f"{forget}, after {place}: {{{', '.join(map(str, so_far))}}}",
+        )
+        for place, (step, so_far) in enumerate(zip(steps, gone, strict=True), start=1)
+    ]
 
 
 def _rows(members: Sequence[tuple[RunRecord, str, str]]) -> list[Row]:
