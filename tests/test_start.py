@@ -67,7 +67,6 @@ LEFT_TO_THE_FULL_START = [
     ["--help", "modle=x"],
     ["--info", "plugins"],
     ["--config-name", "other"],
-    ["sync", "nowhere"],
 ]
 MANY = """
 import contextlib, io, json, sys
@@ -297,3 +296,16 @@ def test_hydra_copies_its_store_no_more() -> None:
     before.seed = 17
     assert store.load("schema_config.yaml").node.seed == Config().seed
     assert type(store.repo).__deepcopy__(store.repo, {}) is store.repo
+
+
+def test_sync_needs_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['unsir-bench', 'sync', 'nowhere']\n"
+        "from unsir_bench.__main__ import main\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch', 'hydra', 'sklearn') if name in sys.modules])"
+    )
+    given = {"capture_output": True, "text": True, "timeout": 120, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, "-c", code], check=False, **given)
+    assert done.returncode == 2 and "nowhere" in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -7,6 +7,10 @@ import sys
 
 def main() -> None:
     """Run the command line; exit with status 1 if it is wrong, or if any run failed."""
+    if sys.argv[1:2] == ["sync"]:
+        from unsir_bench.sync import sync_command
+
+        sys.exit(sync_command(sys.argv[2:]))
     from unsir_bench.quick_check import quick_check
 
     quick_check(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The command `unsir-bench`: Hydra composes a configuration, the runner does the rest; also `plan` and `sync`."""
+"""The command `unsir-bench`: Hydra composes a configuration, the runner does the rest; also `plan`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ from unsir_bench.report.sweep import write_sweep_table
 from unsir_bench.report.table import job_rows, print_rows, step_rows
 from unsir_bench.runner import log_failure, run
 from unsir_bench.sweeper import register_sweeper
-from unsir_bench.sync import sync_command
 from unsir_bench.unlearning import unsir  # noqa: F401 - registers the method
 from unsir_bench.unlearning.method import all_methods
 
@@ -118,8 +117,6 @@ def _planning(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line; exit with status 1 if any run failed."""
     schema_cache.remember()
-    if sys.argv[1:2] == ["sync"]:
-        sys.exit(sync_command(sys.argv[2:]))
     if sys.argv[1:2] == ["plan"]:
         sys.argv[1:] = _planning(sys.argv[2:])
     job()

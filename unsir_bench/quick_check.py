@@ -56,7 +56,7 @@ def quick_check(arguments: Sequence[str]) -> None:
         arguments: the command line, without the program.
     """
     words = ["--multirun", *arguments[1:]] if arguments[:1] == ["plan"] else list(arguments)
-    if words[:1] == ["sync"] or os.environ.get("HYDRA_FULL_ERROR") == "1" or is_under_debugger() or plugin_names():
+    if os.environ.get("HYDRA_FULL_ERROR") == "1" or is_under_debugger() or plugin_names():
         return
     given = get_args_parser().parse_args(words)
     if given.experimental_rerun or given.config_path or given.config_name or given.config_dir:
