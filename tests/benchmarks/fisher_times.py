@@ -7,24 +7,19 @@ is that of the fast diagonal, over the given samples and over four times as many
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
+from tests.benchmarks.measured import device_words, print_table, timed, write_figures
 from tests.oracles.fisher_batch_1 import fisher_batch_1
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
-from unsir_bench.hardware import HardwareConfig, PeakMemory, synchronise
+from unsir_bench.hardware import HardwareConfig, PeakMemory
 from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18, TimmModel
 from unsir_bench.progress import Progress
 from unsir_bench.unlearning.fisher_diagonal import fisher_diagonal
@@ -37,7 +32,6 @@ NETWORKS: dict[str, ModelConfig] = {
     "allcnn": AllCNNConfig(),
     "vit": TimmModel(arch="vit_tiny_patch16_224", options={"patch_size": 4}),
 }
-Result = TypeVar("Result")
 
 
 @dataclass
@@ -52,15 +46,6 @@ class Comparison:
     relative_error: float
     peak_memory: int
     peak_memory_of_four_times: int
-
-
-def timed(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
-    """Seconds and result, the device synchronised."""
-    synchronise(device)
-    started = time.perf_counter()
-    result = work()
-    synchronise(device)
-    return time.perf_counter() - started, result
 
 
 def context_of(architecture: ModelConfig, fabric: Fabric) -> RunContext:
@@ -134,8 +119,7 @@ def compared(name: str, samples: int, batch_size: int, fabric: Fabric) -> Compar
 
 def show(results: list[Comparison], title: str) -> None:
     """Print the table."""
-    table = Table(title=title)
-    for heading in (
+    headings = (
         "network",
         "loop s/sample",
         "exact s/sample",
@@ -144,10 +128,9 @@ def show(results: list[Comparison], title: str) -> None:
         "error",
         "peak MB",
         "of 4x samples",
-    ):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
-    for result in results:
-        table.add_row(
+    )
+    rows = [
+        (
             result.network,
             f"{result.loop:.4f}",
             f"{result.exact:.4f}",
@@ -157,7 +140,9 @@ def show(results: list[Comparison], title: str) -> None:
             f"{result.peak_memory / 1e6:.0f}",
             f"{result.peak_memory_of_four_times / 1e6:.0f}",
         )
-    Console(width=110).print(table)
+        for result in results
+    ]
+    print_table(title, headings, rows, width=110)
 
 
 def main() -> None:
@@ -170,11 +155,9 @@ def main() -> None:
     options = parser.parse_args()
     fabric = HardwareConfig(deterministic=False).start()
     results = [compared(name, options.samples, options.batch_size, fabric) for name in options.networks]
-    device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    device = device_words(fabric.device)
     show(results, f"Fisher diagonal, {CLASSES} classes, 3x32x32, {options.samples} samples, {device}")
-    if options.json:
-        content = {"device": device, "torch": torch.__version__, "results": [vars(result) for result in results]}
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_figures(options.json, fabric.device, results=[vars(result) for result in results])
 
 
 if __name__ == "__main__":

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from tests.benchmarks.fisher_times import timed
+from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.unsir_step_by_step import UnsirStepByStep
+from unsir_bench.clock import Stopwatch
 from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -29,7 +27,6 @@ from unsir_bench.data.made_classes import MadeClasses
 from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
 from unsir_bench.progress import Progress
-from unsir_bench.report.statistics import mean_and_half_width
 from unsir_bench.training import EpochBatches, Recipe, fit
 from unsir_bench.unlearning.method import UnlearningData
 from unsir_bench.unlearning.unsir import NoiseConfig, Unsir
@@ -57,22 +54,46 @@ class Trial:
     phases: dict[str, float]
 
 
+def tenth_of_published(batch_size: int = BATCH) -> Unsir:
+    """UNSIR with a tenth of the published counts, in the same proportions."""
+    return Unsir(
+        noise=NoiseConfig(batch_size=batch_size, steps=NOISE_STEPS, copies=COPIES),
+        retain_per_class=PER_CLASS,
+        impair=Recipe(name="impair", lr=IMPAIR_LR, batch_size=batch_size),
+        repair=Recipe(name="repair", lr=REPAIR_LR, batch_size=batch_size),
+    )
+
+
 @dataclass(frozen=True)
 class Bench:
-    """Made images, whose class 0 is to be forgotten by networks of one architecture."""
+    """Made images, of which some classes, class 0 at first, are to be forgotten by networks of one architecture."""
 
     architecture: ModelConfig
     fabric: Fabric
     data: DeviceData
     split: ForgetSplit
+    method: Unsir = field(default_factory=tenth_of_published)
 
     @classmethod
-    def of(cls, architecture: ModelConfig, fabric: Fabric, hardware: HardwareConfig) -> Bench:
+    def of(
+        cls,
+        architecture: ModelConfig,
+        fabric: Fabric,
+        hardware: HardwareConfig,
+        *,
+        classes: int = CLASSES,
+        per_class: int = PER_CLASS,
+    ) -> Bench:
         """Load the images in the layout that suits the network."""
-        config = MadeClasses(classes=CLASSES, train_per_class=PER_CLASS, test_per_class=50)
+        config = MadeClasses(classes=classes, train_per_class=per_class, test_per_class=50)
         images = config.load(Progress(interactive=False))
         data = DeviceData(images, config, hardware, fabric.device, architecture.channels_last)
-        return cls(architecture, fabric, data, ForgetSplit.of(data.labels("train"), data.labels("test"), (0,), CLASSES))
+        return cls(architecture, fabric, data, ForgetSplit.of(data.labels("train"), data.labels("test"), (0,), classes))
+
+    def forgetting(self, classes: Sequence[int]) -> Bench:
+        """The same with other classes to forget."""
+        labels = self.data.labels("train"), self.data.labels("test")
+        return replace(self, split=ForgetSplit.of(*labels, tuple(classes), self.data.num_classes))
 
     def context(self, seed: int) -> RunContext:
         """The surroundings of a run."""
@@ -81,8 +102,8 @@ class Bench:
             seed=seed,
             architecture=self.architecture,
             image_shape=self.data.image_shape,
-            num_classes=CLASSES,
-            forget_classes=(0,),
+            num_classes=self.data.num_classes,
+            forget_classes=self.split.classes,
             progress=Progress(interactive=False),
             log=lambda *point: None,
             channels_last=self.architecture.channels_last,
@@ -95,17 +116,17 @@ class Bench:
         fit(model, EpochBatches.of(self.data.view("train"), ORIGINAL, context, "train"), ORIGINAL, context, "original")
         return model.eval()
 
+    def unlearned(self, model: nn.Module, seed: int, clock: Stopwatch | None = None) -> RunContext:
+        """Forget as the suite does; returns the context with its steps and seconds, taken by ``clock`` where given."""
+        context = self.context(seed)
+        context.clock = clock or context.clock
+        with context.clock.running():
+            self.method.unlearn(model, UnlearningData(self.data, self.split, self.method, seed), context)
+        return context
+
     def ours(self, model: nn.Module, seed: int) -> dict[str, float]:
         """UNSIR as the suite runs it; returns seconds by phase."""
-        method = Unsir(
-            noise=NoiseConfig(batch_size=BATCH, steps=NOISE_STEPS, copies=COPIES),
-            retain_per_class=PER_CLASS,
-            impair=Recipe(name="impair", lr=IMPAIR_LR, batch_size=BATCH),
-            repair=Recipe(name="repair", lr=REPAIR_LR, batch_size=BATCH),
-        )
-        context = self.context(seed)
-        method.unlearn(model, UnlearningData(self.data, self.split, method, seed), context)
-        return dict(context.clock.phases)
+        return dict(self.unlearned(model, seed).clock.phases)
 
     def plain(self, model: nn.Module, seed: int) -> dict[str, float]:
         """The same, step by step, from its own copies of the samples."""
@@ -151,22 +172,16 @@ def trials(name: str, seeds: int, fabric: Fabric, hardware: HardwareConfig) -> l
 
 def show(done: list[Trial], title: str) -> None:
     """Print the table: mean and 95 % interval over seeds; ratios seed by seed."""
-    table = Table(title=title)
-    for heading in ("network", "ours s", "plain s", "plain / ours", "A_Df ours, plain %", "A_Dr ours, plain %"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+    rows = []
     for name in dict.fromkeys(trial.network for trial in done):
         ours, plain = ([each for each in done if (each.network, each.who) == (name, who)] for who in ("ours", "plain"))
         seconds = [[each.seconds for each in side] for side in (ours, plain)]
         ratios = [slow / fast for fast, slow in zip(*seconds, strict=True)]
-        forget = ", ".join(_words([100 * each.acc_forget for each in side]) for side in (ours, plain))
-        retain = ", ".join(_words([100 * each.acc_retain for each in side]) for side in (ours, plain))
-        table.add_row(name, *map(_words, seconds), _words(ratios), forget, retain)
-    Console(width=150).print(table)
-
-
-def _words(values: list[float]) -> str:
-    mean, half_width = mean_and_half_width(values)
-    return f"{mean:.2f}" + (f" ± {half_width:.2f}" if math.isfinite(half_width) else "")
+        forget = ", ".join(mean_words([100 * each.acc_forget for each in side]) for side in (ours, plain))
+        retain = ", ".join(mean_words([100 * each.acc_retain for each in side]) for side in (ours, plain))
+        rows.append((name, *map(mean_words, seconds), mean_words(ratios), forget, retain))
+    headings = ("network", "ours s", "plain s", "plain / ours", "A_Df ours, plain %", "A_Dr ours, plain %")
+    print_table(title, headings, rows)
 
 
 def main() -> None:
@@ -180,14 +195,12 @@ def main() -> None:
     hardware = HardwareConfig(deterministic=False, threads=options.threads)
     fabric = hardware.start()
     done = [trial for name in options.networks for trial in trials(name, options.seeds, fabric, hardware)]
-    device = torch.cuda.get_device_name() if fabric.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    device = device_words(fabric.device)
     show(
         done,
         f"UNSIR, class 0 of {CLASSES}, 3x32x32, {(CLASSES - 1) * PER_CLASS} retain images, batch {BATCH}, {device}",
     )
-    if options.json:
-        content = {"device": device, "torch": torch.__version__, "trials": [asdict(trial) for trial in done]}
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_figures(options.json, fabric.device, trials=[asdict(trial) for trial in done])
 
 
 if __name__ == "__main__":
