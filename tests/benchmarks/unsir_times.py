@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from tests.benchmarks.fisher_times import with_statistics
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.unsir_step_by_step import UnsirStepByStep
 from unsir_bench.clock import Stopwatch
@@ -108,6 +109,11 @@ class Bench:
             log=lambda *point: None,
             channels_last=self.architecture.channels_last,
         )
+
+    def untrained(self) -> nn.Module:
+        """A network that costs what a trained one does: initial weights, batch-norm statistics of some images."""
+        chosen = torch.randperm(len(self.data.labels("train")), generator=torch.Generator().manual_seed(0))[:64]
+        return with_statistics(self.context(0).initial_network(), self.data.view("train").narrowed(chosen))
 
     def original(self, seed: int) -> nn.Module:
         """A network that knows all classes."""
