@@ -118,9 +118,10 @@ def test_no_preset_of_a_table_uses_the_seed_of_tuning() -> None:
     tuning_seed = last_config(PRESETS[0]).seed
     assert tuning_seed != OmegaConf.load(CONF / "config.yaml").seed
     seeds = set()
-    for path in (CONF / "experiment").glob("*.yaml"):
-        for key in ("seed", "hydra.sweeper.params.seed"):
-            chosen = str(OmegaConf.select(OmegaConf.load(path), key))
-            seeds |= {int(number) for number in re.findall(r"\d+", chosen)}
+    files = [*(CONF / "experiment").glob("*.yaml"), *(CONF / "scale").glob("*.yaml")]
+    for plain in (OmegaConf.to_container(OmegaConf.load(path)) for path in files):
+        swept = plain.get("hydra", {}).get("sweeper", {}).get("params", {})
+        for chosen in (plain.get("seed"), plain.get("seeds"), swept.get("seed")):
+            seeds |= {int(number) for number in re.findall(r"\d+", str(chosen))}
     assert seeds
     assert tuning_seed not in seeds

@@ -56,6 +56,7 @@ class Tracker:
     def __init__(self, run: Any | None):
         self._run = run
         self._waiting: list[Point] = []
+        self._defined = set(CURVES)
 
     def log(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Note a point of the curves of ``phase``; training is timed too, so that it is sent later."""
@@ -94,8 +95,9 @@ class Tracker:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for phase in dict.fromkeys(phase for phase, _, _ in waiting):
+        for phase in dict.fromkeys(phase for phase, _, _ in waiting if phase not in self._defined):
             self._guarded(lambda run, phase=phase: _define(run, phase))  # type: ignore[misc]
+            self._defined.add(phase)
         for phase, step, values in waiting:
             point = {f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step}
             self._guarded(lambda run, point=point: run.log(point))  # type: ignore[misc]
@@ -196,7 +198,7 @@ def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path
 
 
 def _define(run: Any, phase: str) -> None:
-    """Draw a phase's curves against its own steps; to define it again changes nothing."""
+    """Draw a phase's curves against its own steps."""
     run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
 
 
