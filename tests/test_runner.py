@@ -172,7 +172,9 @@ def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
     record = run(with_method(tiny, retrain))
     metrics = record.metrics
     assert metrics["acc_retain_test"] == metrics["retrain_acc_retain_test"]
-    assert metrics["speedup_vs_retrain"] == pytest.approx(1, rel=0.05)
+    # The time is credited; what is left beside it is the opening and closing of the clock.
+    assert metrics["unlearn_seconds"] == pytest.approx(metrics["retrain_seconds"], abs=0.2)
+    assert metrics["speedup_vs_retrain"] == pytest.approx(metrics["retrain_seconds"] / metrics["unlearn_seconds"])
     assert record.access["retain"] == {"samples": 15 * 9, "reads": 15 * 9 * 2}
     assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 2
 

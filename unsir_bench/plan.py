@@ -260,7 +260,7 @@ class _Needs:
         entry = self._store.find(original.key)
         weights = weights_hash(entry.tensors(WEIGHTS)) if entry is not None else None
         samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
-        made = (manifest.get("description", {}) for _, manifest in self._history.entries(self._config))
+        made = (_described(manifest) for _, manifest in self._history.entries(self._config))
         present = any(
             (each.get("kind"), each.get("weights")) == (kind, weights) and each["samples"] in samples for each in made
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import nn
 
 from unsir_bench.config import Config, validate
 from unsir_bench.context import RunContext
@@ -27,7 +27,7 @@ from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.progress import Progress
 from unsir_bench.record_tables import Point
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record, write_whole
 from unsir_bench.reference_models import ReferenceModels, TrainedModel
 from unsir_bench.store import Store, weights_hash
 from unsir_bench.tracking import RememberingTracker, Tracker, start_tracker
@@ -194,7 +194,7 @@ def _forget_and_evaluate(scene: _Scene) -> None:
         "weights": weights_hash(state_to_cpu(model)),
     }
     if config.save_model and scene.context.fabric.is_global_zero:
-        _save_whole(state_to_cpu(model), config.folder / "unlearned.safetensors")
+        write_whole(config.folder / "unlearned.safetensors", save(state_to_cpu(model)))
 
 
 def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> nn.Module:
@@ -221,14 +221,7 @@ def _write_kept(scene: _Scene) -> None:
     """Write what the method handed over until now, also where it ended in an error."""
     if scene.context.fabric.is_global_zero:
         for name, tensors in scene.context.kept.items():
-            _save_whole(tensors, scene.config.folder / f"{name}.safetensors")
-
-
-def _save_whole(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors so that a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f".{path.name}.part")
-    save_file(dict(tensors), partial)
-    partial.replace(path)
+            write_whole(scene.config.folder / f"{name}.safetensors", save(tensors))
 
 
 def _retrained(step: _Step, scene: _Scene) -> TrainedModel | None:
@@ -273,7 +266,7 @@ def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Scene) -> N
         LOG.warning("%s: no Grad-CAM maps: %s", scene.record.run_id, reason)
         return
     if scene.context.fabric.is_global_zero:
-        _save_whole(maps, scene.config.folder / GRAD_CAM_FILE)
+        write_whole(scene.config.folder / GRAD_CAM_FILE, save(maps))
 
 
 def _costs(step: _Step, retrained: TrainedModel | None, scene: _Scene) -> dict[str, float | int | None]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ from omegaconf import OmegaConf
 from platformdirs import user_cache_path
 
 from unsir_bench.field_checks import CHECK, Choice, Range
+from unsir_bench.records import write_whole
 
 # Raise when the file's form changes.
 FORM = 1
@@ -79,17 +79,7 @@ def remember() -> None:
     if recall() is not None:
         return
     with suppress(OSError, RuntimeError, NotPlainError):
-        _write(cache_file(), {"key": source_key(), **described(registered())})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        write_whole(cache_file(), json.dumps({"key": source_key(), **described(registered())}))
 
 
 def recall() -> list[Schema] | None:

@@ -20,7 +20,7 @@ Sample = tuple[Tensor, int]
 
 @dataclass
 class UnsirStepByStep:
-    """Settings as in the notebook; ``seconds`` and losses are for the caller to take."""
+    """Settings as in the notebook; ``losses`` collects the loss of every step."""
 
     batch_size: int = 256
     noise_steps: int = 40

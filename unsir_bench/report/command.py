@@ -35,29 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         "Write one HTML page with sortable tables and interactive plots of sweeps. It needs no network.",
     )  # fmt: skip
     _writes(html, "FILE", REPORT / PAGE, "the page")
-    claims = _command(
-        commands, "claims", _into_folder(_claims),
-        "the paper's claims: which hold, which fail, which these runs cannot tell",
-        "Check the paper's claims on the records of sweeps; write claims.json and claims.md.",
-    )  # fmt: skip
-    _writes(claims, "DIR", REPORT, "the folder to write to")
-    tables = _command(
-        commands, "tables", _into_folder(_tables),
-        "comparison tables as Markdown, LaTeX and CSV, and all runs as CSV and parquet",
-        "Write one comparison table per sweep, data set and model, and the files of all runs.",
-    )  # fmt: skip
-    _writes(tables, "DIR", REPORT, "the folder to write to")
-    figures = _command(
-        commands, "figures", _into_folder(_figures), "figures for a paper as PDF and PNG, each with its numbers as CSV",
-        "Draw every figure that the records of sweeps hold data for; name those that they do not.",
-    )  # fmt: skip
-    _writes(figures, "DIR", REPORT / FIGURES, "the folder to write to")
-    everything = _command(
-        commands, "all", _into_folder(_tables, _claims, _figures_below, _page_below),
-        "tables, claims, figures and the page of html, at once",
-        "Write everything that is made from the records of sweeps, as the other commands do.",
-    )  # fmt: skip
-    _writes(everything, "DIR", REPORT, "the folder to write to")
+    for name, writers, output, summary, description in INTO_FOLDERS:
+        command = _command(commands, name, _into_folder(*writers), summary, description)
+        _writes(command, "DIR", output, "the folder to write to")
     _command(
         commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
         "Print every metric of sweeps beside those of their references, as Markdown.",
@@ -196,6 +176,31 @@ def _tell_nothing(folder: Path, unreadable: int) -> None:
         "which writes multirun_outputs/<sweep>/<run id>/record.json.",
         file=sys.stderr,
     )
+
+
+# Commands whose output is a folder: what they write, where, and what is said of them.
+INTO_FOLDERS: tuple[tuple[str, tuple[Callable[[list[Sweep], Path], None], ...], Path, str, str], ...] = (
+    (
+        "claims", (_claims,), REPORT,
+        "the paper's claims: which hold, which fail, which these runs cannot tell",
+        "Check the paper's claims on the records of sweeps; write claims.json and claims.md.",
+    ),
+    (
+        "tables", (_tables,), REPORT,
+        "comparison tables as Markdown, LaTeX and CSV, and all runs as CSV and parquet",
+        "Write one comparison table per sweep, data set and model, and the files of all runs.",
+    ),
+    (
+        "figures", (_figures,), REPORT / FIGURES,
+        "figures for a paper as PDF and PNG, each with its numbers as CSV",
+        "Draw every figure that the records of sweeps hold data for; name those that they do not.",
+    ),
+    (
+        "all", (_tables, _claims, _figures_below, _page_below), REPORT,
+        "tables, claims, figures and the page of html, at once",
+        "Write everything that is made from the records of sweeps, as the other commands do.",
+    ),
+)  # fmt: skip
 
 
 if __name__ == "__main__":

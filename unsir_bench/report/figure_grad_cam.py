@@ -21,9 +21,8 @@ from unsir_bench.report.figure_data import Arrays, Drawing, Kind, Scene, require
 from unsir_bench.report.figure_noise import DECIMALS, class_words
 from unsir_bench.report.figure_style import HEAT, narrow, new_figure, picture, shown
 from unsir_bench.report.html_plots import REFERENCE_PREFIX, Run
-from unsir_bench.report.method_style import method_style
+from unsir_bench.report.method_style import REFERENCES, method_style
 
-REFERENCES = ("original", "retrain")
 METHODS_SHOWN = 3  # in one figure, beside the image and the references
 IMAGES_SHOWN = 8  # the table has all
 HEAT_SHARE = 0.6  # of the map's colour in a tile; the rest is the image in grey

@@ -12,9 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from unsir_bench.report.figure_data import NOT_FAST, PERCENT, Drawing, Entry, Kind, Scene, entries
 from unsir_bench.report.figure_style import legend_below, shown, small_multiples
-from unsir_bench.report.method_style import BLACK, GREY, method_style
+from unsir_bench.report.method_style import BLACK, GREY, REFERENCES, method_style
 
-REFERENCES = ("original", "retrain")
 DASHES: dict[str, tuple[int, tuple[float, ...]]] = {"original": (0, (1, 1)), "retrain": (0, (3, 1))}
 
 

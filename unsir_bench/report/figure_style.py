@@ -21,6 +21,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from unsir_bench.records import write_whole
 from unsir_bench.report.method_style import GREY
 
 WIDTH = 3.4  # inches: one column of a two-column paper
@@ -195,7 +196,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         figure: drawn within ``style``.
         stem: path without suffix.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
     # Laid out once, for both formats alike.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -203,9 +203,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     for kind, metadata in METADATA.items():
         content = BytesIO()
         figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-        path = stem.with_name(f"{stem.name}.{kind}")
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_bytes(content.getvalue())
-        partial.replace(path)
-        written.append(path)
+        written.append(stem.with_name(f"{stem.name}.{kind}"))
+        write_whole(written[-1], content.getvalue())
     return written

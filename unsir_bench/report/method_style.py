@@ -12,8 +12,9 @@ from typing import NamedTuple
 BLACK, GREY = "#000000", "#767676"
 VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY = "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
 
-# None of them forgets: the first two are what others are compared with, the third hides classes behind a mask.
-NO_COMPETITORS = ("original", "retrain", "logit_mask")
+# What all others are compared with; and those that do not compete, since a mask hides classes and forgets none.
+REFERENCES = ("original", "retrain")
+NO_COMPETITORS = (*REFERENCES, "logit_mask")
 
 # A method's place in its family is its marker: new names go to the end, so that the others keep theirs.
 FAMILIES = {

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from unsir_bench.records import RunRecord, write_whole
-from unsir_bench.report.method_style import NO_COMPETITORS
+from unsir_bench.report.method_style import NO_COMPETITORS, REFERENCES
 from unsir_bench.report.published_numbers import (
     PRESETS,
     Conditions,
@@ -28,7 +28,6 @@ from unsir_bench.report.published_numbers import (
 from unsir_bench.report.statistics import mean_and_half_width
 from unsir_bench.report.table import NOTHING, frame, markdown, position, retrain_gaps
 
-REFERENCES = ("original", "retrain")
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
 
@@ -464,5 +463,5 @@ def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> lis
         content = BytesIO()
         runs.to_parquet(content, engine="pyarrow", index=False)
         paths.append(folder / "results.parquet")
-        paths[-1].write_bytes(content.getvalue())
+        write_whole(paths[-1], content.getvalue())
     return paths
