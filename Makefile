@@ -6,12 +6,13 @@ SCALE ?= cpu
 OVERRIDES ?=
 # What `make paper` runs, and how; OVERRIDES_<experiment> adds to one of them, for example
 #   make paper SCALE=cpu OVERRIDES_cifar100="dataset=image_folder dataset.root=FOLDER"
-PAPER ?= cifar10_single cifar10_several cifar10_baselines cifar10_sequential cifar100 $(VGGFACE) ablation_impair_rate \
+PAPER ?= cifar10_single cifar10_several cifar10_baselines cifar10_sequential cifar100 $(VGGFACE) fast_retrain ablation_impair_rate \
 	ablation_lambda ablation_retain_share ablation_repair_epochs ablation_fidelity ablation_learning_rates
 # VGGFace must be asked for at its authors, so the larger scales take it only where its folder is named.
 VGGFACE := $(if $(filter smoke,$(SCALE))$(OVERRIDES_vggface100),vggface100)
 # Timings want a machine to themselves; smoke runs tell no times, and may share the cores.
 LAUNCHER ?= $(if $(filter smoke,$(SCALE)),joblib,basic)
+BENCH ?= multirun_outputs/bench
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -79,10 +80,13 @@ tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as C
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.dashboard $(OVERRIDES)
 
-bench: setup ## time the parts that decide a job's speed: batches, steps, UNSIR and Fisher against plain ones (minutes)
+bench: setup ## time what decides a job's speed, each beside its plain twin or its floor, into multirun_outputs/bench (half an hour)
 	$(BIN)/python -m tests.benchmarks.step_times
-	$(BIN)/python -m tests.benchmarks.fisher_times
-	$(BIN)/python -m tests.benchmarks.unsir_times
+	$(BIN)/python -m tests.benchmarks.overhead_times --json $(BENCH)/overhead.json
+	$(BIN)/python -m tests.benchmarks.unsir_times --json $(BENCH)/unsir.json
+	$(BIN)/python -m tests.benchmarks.floor --json $(BENCH)/floor.json
+	$(BIN)/python -m tests.benchmarks.cost_growth --json $(BENCH)/cost_growth.json --figure $(BENCH)/cost_growth
+	$(BIN)/python -m tests.benchmarks.fisher_times --json $(BENCH)/fisher.json
 
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from unsir_bench.environment import environment
 from unsir_bench.hardware import synchronise
+from unsir_bench.records import write_whole
 from unsir_bench.report.statistics import mean_and_half_width
 
 Result = TypeVar("Result")
@@ -61,4 +62,4 @@ def write_figures(path: Path | None, device: torch.device, **figures: Any) -> No
         "environment": environment(device),
         **figures,
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=2) + "\n")

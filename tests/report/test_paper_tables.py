@@ -10,6 +10,7 @@ import pytest
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.command import main
+from unsir_bench.report.fast_retrain import fast_retrain_seconds
 from unsir_bench.report.paper_tables import (
     ComparisonTable,
     all_runs,
@@ -47,8 +48,8 @@ def record(
     )  # fmt: skip
 
 
-def only(records: list[RunRecord]) -> ComparisonTable:
-    [table] = comparison_tables("s", records)
+def only(records: list[RunRecord], fast: Mapping[str, float] | None = None) -> ComparisonTable:
+    [table] = comparison_tables("s", records, fast)
     return table
 
 
@@ -105,6 +106,29 @@ def test_fisher_is_paired_within_seed_and_forget_set() -> None:
     other = record("fisher", 1, {"unlearn_seconds": 900.0})
     assert column(only([record(), fisher, other]), "× Fisher")["unsir"] == "50.00"
     assert "× Fisher" not in cells(only([record(), record("fisher", status="failed")]))[0]
+
+
+def test_a_second_speed_up_is_against_retraining_by_the_fast_recipe_of_the_same_task_in_any_sweep() -> None:
+    slow, fast = ({"train": {"name": name, "epochs": epochs}} for name, epochs in (("published", 40), ("fast", 8)))
+    runs = [record(config=slow), record(seed=1, config=slow)]
+    rivals = [
+        record("retrain", config=fast, metrics={"unlearn_seconds": 6.0}),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 10.0}),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 14.0}),  # a second one of the same task
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, status="failed"),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, dataset="cifar10_jpeg"),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, forget_steps=[[1]]),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, fingerprints={"split": "another"}),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, environment={"device": "another"}),
+        record("retrain", 1, config=slow, metrics={"unlearn_seconds": 1.0}, model="allcnn"),
+        record("finetune", 1, config=fast, metrics={"unlearn_seconds": 1.0}),
+    ]
+    table = only(runs, fast_retrain_seconds(rivals))
+    # 6 s and 12 s over UNSIR's 2 s: 3 and 6, whose standard error is 1.5
+    assert column(table, "× fast retrain")["unsir"] == "4.50 ± 19.06"
+    assert column(table, "× retrain")["unsir"] == "10.00 ± 0.00"
+    assert column(table, "× fast retrain")["original"] == "–"
+    assert "× fast retrain" not in cells(only(runs))[0]
 
 
 def test_published_numbers_and_differences_are_those_of_the_same_experiment() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 import pandas as pd
 
 from unsir_bench.records import RunRecord, write_whole
+from unsir_bench.report.fast_retrain import fast_retrain_seconds, task_of
 from unsir_bench.report.method_style import NO_COMPETITORS, REFERENCES
 from unsir_bench.report.published_numbers import (
     PRESETS,
@@ -46,12 +48,14 @@ COLUMNS = (
     Column("relearn_batches", "relearn batches", 1.0, "retrain"),
     Column("unlearn_seconds", "seconds", 1.0, "least"),
     Column("speedup_vs_retrain", "× retrain", 1.0, "most"),
+    Column("speedup_vs_fast_retrain", "× fast retrain", 1.0, "most"),
     Column("speedup_vs_fisher", "× Fisher", 1.0, "most"),
 )
 LEGEND = (
     "Test data; mean ± 95 % interval (Student's t) over n seeds. Bold: the best mean of the unlearning methods of each "
     "forget set, which is the one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not "
-    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged."
+    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged. × retrain, "
+    "× Fisher: their seconds over the method's, seed by seed; × fast retrain: of retraining by the recipe train=fast."
 )
 
 
@@ -133,8 +137,23 @@ class ComparisonTable:
         return "; ".join(filter(None, words))
 
 
-def comparison_tables(sweep: str, records: Sequence[RunRecord]) -> list[ComparisonTable]:
-    """The tables of one sweep; runs of other data, networks, training or devices get tables of their own."""
+class Rivals(NamedTuple):
+    """Seconds of what a run is compared with: Fisher forgetting of its task, and retraining by the fast recipe."""
+
+    fisher: Sequence[float]
+    fast_retrain: float | None
+
+
+def comparison_tables(
+    sweep: str, records: Sequence[RunRecord], fast: Mapping[str, float] | None = None
+) -> list[ComparisonTable]:
+    """The tables of one sweep; runs of other data, networks, training or devices get tables of their own.
+
+    Args:
+        sweep: its name.
+        records: its runs.
+        fast: seconds of retraining by the fast recipe, by task, of whatever sweep.
+    """
     groups: dict[tuple[str, str, str], list[tuple[RunRecord, Conditions, str, str]]] = defaultdict(list)
     if not records:
         return []
@@ -147,7 +166,8 @@ def comparison_tables(sweep: str, records: Sequence[RunRecord]) -> list[Comparis
         exact = bool(compared) and all(is_the_papers(record, shared.scale) for record in compared)
         failed = [f"{record.run_id} ({record.status})" for record in runs if record.status != "done"]
         rows = _rows(
-            [(part, words, setting) for one, _, forget, setting in members for part, words in after_steps(one, forget)]
+            [(part, words, setting) for one, _, forget, setting in members for part, words in after_steps(one, forget)],
+            fast or {},
         )
         gaps = [f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()]
         tables.append(ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed, gaps))
@@ -172,20 +192,24 @@ def after_steps(record: RunRecord, forget: str) -> list[tuple[RunRecord, str]]:
     ]
 
 
-def _rows(members: Sequence[tuple[RunRecord, str, str]]) -> list[Row]:
+def _rows(members: Sequence[tuple[RunRecord, str, str]], fast: Mapping[str, float]) -> list[Row]:
     rows: dict[tuple[str, str, str], Row] = {}
     fisher: dict[tuple[str, int], list[float]] = defaultdict(list)
     for record, forget, _ in members:
         seconds = record.metrics.get("unlearn_seconds")
         if record.method == "fisher" and record.status == "done" and seconds is not None:
             fisher[forget, record.seed].append(seconds)
+
+    def rivals(record: RunRecord, forget: str) -> Rivals:
+        return Rivals(fisher.get((forget, record.seed), []), fast.get(task_of(record)))
+
     for record, forget, setting in members:
         row = rows.setdefault((forget, record.method, setting), Row(forget, record.method, setting))
         if record.status == "done":
-            _take(row, record, "", fisher[forget, record.seed])
+            _take(row, record, "", rivals(record, forget))
         else:
             row.not_done.append(record.status)
-    _add_references(rows, members, fisher)
+    _add_references(rows, members, rivals)
     order = [((members[0][0].dataset, members[0][0].model, *key), row) for key, row in rows.items()]
     return [row for _, row in sorted(order, key=lambda item: position(item[0]))]
 
@@ -193,7 +217,7 @@ def _rows(members: Sequence[tuple[RunRecord, str, str]]) -> list[Row]:
 def _add_references(
     rows: dict[tuple[str, str, str], Row],
     members: Sequence[tuple[RunRecord, str, str]],
-    fisher: Mapping[tuple[str, int], list[float]],
+    rivals: Callable[[RunRecord, str], Rivals],
 ) -> None:
     """Original and retrained model, once per seed, where they were not swept as methods: every run measured both."""
     swept = {(forget, method) for forget, method, _ in rows}
@@ -204,22 +228,25 @@ def _add_references(
             if known and (forget, method) not in swept and (forget, method, record.seed) not in taken:
                 taken.add((forget, method, record.seed))
                 row = rows.setdefault((forget, method, ""), Row(forget, method))
-                _take(row, record, f"{method}_", fisher.get((forget, record.seed), []))
+                _take(row, record, f"{method}_", rivals(record, forget))
 
 
-def _take(row: Row, record: RunRecord, prefix: str, fisher: Sequence[float]) -> None:
+def _take(row: Row, record: RunRecord, prefix: str, rivals: Rivals) -> None:
     """Add one seed's numbers of the model that the prefix names."""
     row.n += 1
     metrics = record.metrics
     seconds = metrics.get("retrain_seconds" if prefix == "retrain_" else "unlearn_seconds")
     if row.method == "original":
         seconds = None
-    ratio = metrics.get("retrain_seconds") if seconds else None
+    slower = {
+        "speedup_vs_retrain": metrics.get("retrain_seconds"),
+        "speedup_vs_fast_retrain": rivals.fast_retrain,
+        "speedup_vs_fisher": fmean(rivals.fisher) if rivals.fisher else None,
+    }
     found = {
         **{name: metrics.get(prefix + name) for name in ACCURACIES},
         "unlearn_seconds": seconds,
-        "speedup_vs_retrain": ratio / seconds if ratio and seconds else None,
-        "speedup_vs_fisher": sum(fisher) / len(fisher) / seconds if fisher and seconds else None,
+        **{name: theirs / seconds if theirs and seconds else None for name, theirs in slower.items()},
     }
     if metrics.get(f"{prefix}relearn_censored"):
         row.censored.append(int(record.config.get("metrics", {}).get("relearn", {}).get("cap", 0)))
@@ -445,7 +472,8 @@ def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> lis
     Raises:
         ValueError: there are no records.
     """
-    tables = [table for name, records in sweeps.items() for table in comparison_tables(name, records)]
+    fast = fast_retrain_seconds(record for records in sweeps.values() for record in records)
+    tables = [table for name, records in sweeps.items() for table in comparison_tables(name, records, fast)]
     if not tables:
         raise ValueError("no record to make tables of")
     runs = all_runs(sweeps)

@@ -106,13 +106,23 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
 def _key(record: RunRecord) -> str:
     config = record.config
     shared: dict[str, Any] = {
-        "dataset": (record.dataset, _without(config.get("dataset"), NOT_DATA), record.fingerprints.get("data")),
-        "model": (record.model, _without(config.get("model"), NOT_MODEL)),
+        "dataset": shared_data(record),
+        "model": shared_model(record),
         "train": _without(config.get("train"), {"name"}),
         "precision": (config.get("hardware") or {}).get("precision"),
         "device": record.environment.get("device"),
     }
     return json.dumps(shared, sort_keys=True, default=str)
+
+
+def shared_data(record: RunRecord) -> tuple[Any, ...]:
+    """The data set, what decides its pixels, and its fingerprint."""
+    return record.dataset, _without(record.config.get("dataset"), NOT_DATA), record.fingerprints.get("data")
+
+
+def shared_model(record: RunRecord) -> tuple[Any, ...]:
+    """The network and what decides its architecture and initial weights."""
+    return record.model, _without(record.config.get("model"), NOT_MODEL)
 
 
 def _without(section: Any, names: set[str]) -> dict[str, Any]:

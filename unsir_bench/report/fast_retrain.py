@@ -1,0 +1,42 @@
+"""Retraining by a fast recipe, as a second measure of speed: many times faster than a slow retraining may be little."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import fmean
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.published_numbers import shared_data, shared_model
+
+FAST = "fast"
+
+
+def fast_retrain_seconds(records: Iterable[RunRecord]) -> dict[str, float]:
+    """Seconds of retraining by the recipe named ``fast``, by task (`task_of`), of finished runs of ``method=retrain``."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        seconds = record.metrics.get("unlearn_seconds")
+        if record.method == "retrain" and record.status == "done" and recipe(record) == FAST and seconds:
+            found[task_of(record)].append(seconds)
+    return {task: fmean(seconds) for task, seconds in found.items()}
+
+
+def recipe(record: RunRecord) -> str:
+    """Name of the recipe that trained the original and the retrained model."""
+    return str((record.config.get("train") or {}).get("name", ""))
+
+
+def task_of(record: RunRecord) -> str:
+    """Equal for runs on the same data, forget set, network, precision, device and seed, whatever their recipe."""
+    shared = {
+        "data": shared_data(record),
+        "model": shared_model(record),
+        "forget": record.forget_steps or [record.forget_classes],
+        "split": record.fingerprints.get("split"),
+        "precision": (record.config.get("hardware") or {}).get("precision"),
+        "device": record.environment.get("device"),
+        "seed": record.seed,
+    }
+    return json.dumps(shared, sort_keys=True, default=str)
