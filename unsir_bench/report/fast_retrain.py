@@ -14,7 +14,7 @@ FAST = "fast"
 
 
 def fast_retrain_seconds(records: Iterable[RunRecord]) -> dict[str, float]:
-    """Seconds of retraining by the recipe named ``fast``, by task (`task_of`), of finished runs of ``method=retrain``."""
+    """By task (`task_of`), seconds of retraining by the recipe named ``fast``: finished runs of ``method=retrain``."""
     found: dict[str, list[float]] = defaultdict(list)
     for record in records:
         seconds = record.metrics.get("unlearn_seconds")

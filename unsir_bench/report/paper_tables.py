@@ -54,8 +54,8 @@ COLUMNS = (
 LEGEND = (
     "Test data; mean ± 95 % interval (Student's t) over n seeds. Bold: the best mean of the unlearning methods of each "
     "forget set, which is the one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not "
-    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged. × retrain, "
-    "× Fisher: their seconds over the method's, seed by seed; × fast retrain: of retraining by the recipe train=fast."
+    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged. "
+    "× retrain, × Fisher: their seconds over the method's, seed by seed; × fast retrain: retraining by train=fast."
 )
 
 
