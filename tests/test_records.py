@@ -6,12 +6,22 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unsir_bench.records import RECORD_FILE, SCHEMA_VERSION, RunRecord, finished_record, records_below, write_whole
+from unsir_bench.data.batches import Augmentation
+from unsir_bench.records import (
+    ADDED_FIELDS,
+    RECORD_FILE,
+    SCHEMA_VERSION,
+    RunRecord,
+    finished_record,
+    records_below,
+    write_whole,
+)
 
 
 def record(**changes: Any) -> RunRecord:
@@ -196,3 +206,20 @@ def test_an_unreadable_record_is_warned_of_and_the_others_are_kept(tmp_path: Pat
     assert [one.run_id for _, one in records_below(tmp_path)] == ["a", "c"]
     assert str(tmp_path / "b" / RECORD_FILE) in caplog.text
     assert f"schema version {SCHEMA_VERSION + 1}" in caplog.text
+
+
+def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_default(tmp_path: Path) -> None:
+    older = {"train": {"epochs": 3, "augment": {"flip": True}}, "method": {"impair": {"augment": {"flip": False}}}}
+    newer = {
+        "train": {"epochs": 3, "augment": {"flip": True, "alternate": False}},
+        "method": {"impair": {"augment": {"flip": False, "alternate": True}}},
+    }
+    for config, alternate in ((older, False), (newer, True)):
+        record = RunRecord.read(record(config=config).write(tmp_path))
+        assert record.config["train"] == newer["train"]
+        assert record.config["method"]["impair"]["augment"] == {"flip": False, "alternate": alternate}
+
+
+def test_every_field_added_later_is_known_with_its_default() -> None:
+    marked = {field.name: field.default for field in fields(Augmentation) if field.metadata.get("later")}
+    assert ADDED_FIELDS == {"augment": marked}

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+# Of configurations of older records: by section, the fields marked ``later`` with the defaults that those runs had.
+ADDED_FIELDS: dict[str, dict[str, Any]] = {"augment": {"alternate": False}}
 LOG = logging.getLogger("unsir_bench")
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -98,10 +100,21 @@ class RunRecord:
         wrong = [key for key, value in known.items() if not _fits(value, _kinds()[key])]
         if wrong:
             raise ValueError(f"{path}: is no record: {wrong[0]} is no {_kinds()[wrong[0]]}")
+        if "config" in known:
+            known["config"] = _with_added_fields(known["config"])
         try:
             return cls(**known)
         except TypeError as error:
             raise ValueError(f"{path}: is no whole record: {error}") from error
+
+
+def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the fields that were added since: runs before and after are of one setting."""
+    filled = {key: _with_added_fields(value) if isinstance(value, dict) else value for key, value in section.items()}
+    for name, added in ADDED_FIELDS.items():
+        if isinstance(filled.get(name), dict):
+            filled[name] = {**added, **filled[name]}
+    return filled
 
 
 @cache
