@@ -215,11 +215,11 @@ def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_defau
         "method": {"impair": {"augment": {"flip": False, "alternate": True}}},
     }
     for config, alternate in ((older, False), (newer, True)):
-        record = RunRecord.read(record(config=config).write(tmp_path))
-        assert record.config["train"] == newer["train"]
-        assert record.config["method"]["impair"]["augment"] == {"flip": False, "alternate": alternate}
+        found = RunRecord.read(record(config=config).write(tmp_path))
+        assert found.config["train"] == newer["train"]
+        assert found.config["method"]["impair"]["augment"] == {"flip": False, "alternate": alternate}
 
 
 def test_every_field_added_later_is_known_with_its_default() -> None:
     marked = {field.name: field.default for field in fields(Augmentation) if field.metadata.get("later")}
-    assert ADDED_FIELDS == {"augment": marked}
+    assert {"augment": marked} == ADDED_FIELDS
