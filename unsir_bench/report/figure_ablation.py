@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from unsir_bench.report.figure_data import PERCENT, Drawing, Kind, Scene, over_seeds, values_of
 from unsir_bench.report.figure_style import legend_below, new_figure, plain_numbers, shown
@@ -103,7 +103,12 @@ def _draw_retrain(panel: Axes, series: Sequence[Series]) -> None:
 
 
 def _scale(panel: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis where positive values span two decades; 0 among them has a linear stretch of its own."""
+    """A logarithmic axis where positive values span two decades; 0 among them has a linear stretch of its own.
+
+    Counts, such as epochs, have no ticks between them.
+    """
+    if all(value.is_integer() for value in values):
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     positive = sorted(value for value in values if value > 0)
     if len(positive) < 2 or positive[-1] < DECADES * positive[0] or min(values) < 0:
         return
