@@ -38,7 +38,7 @@ setup: $(READY) ## install the locked packages and this project into .venv (abou
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (under 5 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
-test: setup ## run the test suite (under 10 minutes)
+test: setup ## run the test suite (about 10 minutes)
 	$(BIN)/python -m pytest
 
 test-slurm: setup ## test sweeps on a real Slurm: installs Debian's and starts it on this machine (root; a machine to spare)
@@ -80,7 +80,7 @@ tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as C
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.dashboard $(OVERRIDES)
 
-bench: setup ## time what decides a job's speed, each beside its plain twin or its floor, into multirun_outputs/bench (half an hour)
+bench: setup ## time what decides a job's speed, each beside its plain twin or its floor, into multirun_outputs/bench (a long while)
 	$(BIN)/python -m tests.benchmarks.step_times
 	$(BIN)/python -m tests.benchmarks.overhead_times --json $(BENCH)/overhead.json
 	$(BIN)/python -m tests.benchmarks.unsir_times --json $(BENCH)/unsir.json

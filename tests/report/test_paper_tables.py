@@ -10,14 +10,13 @@ import pytest
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.command import main
+from unsir_bench.report.comparison_tables import ComparisonTable, comparison_tables
 from unsir_bench.report.fast_retrain import fast_retrain_seconds
 from unsir_bench.report.paper_tables import (
-    ComparisonTable,
     all_runs,
     as_latex,
     as_markdown,
     cells,
-    comparison_tables,
     latex_text,
     write_tables,
 )
