@@ -247,6 +247,16 @@ def test_records_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> No
     assert not found.handlers
 
 
+def test_the_same_records_give_the_same_page_and_others_another_key_for_its_scripts(tmp_path: Path) -> None:
+    sweep = swept(tmp_path / "s", [record()])
+    other = swept(tmp_path / "t", [record(status="failed", reason="broken", error="Traceback")])
+    pages = {"first": sweep, "second": sweep, "other": other}
+    texts = {name: write_page([each], tmp_path / f"{name}.html").path.read_text() for name, each in pages.items()}
+    assert texts["first"] == texts["second"]
+    keys = [set(re.findall(r"nonce[-=]\"?(\w+)", text)) for text in texts.values()]
+    assert [len(each) for each in keys] == [1, 1, 1] and keys[0] != keys[2]
+
+
 def test_a_page_of_no_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no record"):
         write_page([read_sweep(tmp_path)], tmp_path / "report.html")
