@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from unsir_bench.context import RunContext
@@ -18,7 +19,7 @@ from unsir_bench.field_checks import problems
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.torchvision_models import MobileNetV2
 from unsir_bench.store import TrainingCheckpoint
-from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.training import EpochBatches, Recipe, fit, optimizer_for
 
 MakeContext = Callable[..., RunContext]
 Array = np.ndarray
@@ -87,6 +88,36 @@ def test_one_step_is_the_textbooks(recipe: Recipe, make_context: MakeContext) ->
     gradient = softmax_gradient(problem.start, *problem.batches[0])
     expected = STEPS[recipe.optimizer](problem.start, gradient, recipe)
     np.testing.assert_allclose(problem.fitted(recipe, make_context()), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_fused_steps_are_the_plain_ones(recipe: Recipe, make_context: MakeContext) -> None:
+    problem = LinearProblem(batches=20)
+    fused = problem.fitted(recipe, make_context())
+    kept = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "foreach": False, "fused": False}
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if recipe.optimizer == "sgd":
+        kept |= {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    weights = torch.from_numpy(problem.start).float().requires_grad_()
+    optimizer = kinds[recipe.optimizer]([weights], **kept)
+    for images, labels in problem.batches:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(torch.from_numpy(images).float() @ weights.T, torch.from_numpy(labels)).backward()
+        optimizer.step()
+    np.testing.assert_allclose(fused, weights.detach().double().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_steps_are_fused_unless_gradients_are_scaled(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context()
+    model = AllCNNConfig().initial((3, 8, 8), 3, 0)
+    for recipe in RECIPES.values():
+        assert optimizer_for(model, recipe, context).defaults["fused"] is True
+    scaled = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+    monkeypatch.setattr(context.fabric.strategy, "_precision", scaled)
+    for recipe in RECIPES.values():
+        assert optimizer_for(model, recipe, context).defaults["fused"] is False
 
 
 def test_momentum_carries_the_last_step_on(make_context: MakeContext) -> None:

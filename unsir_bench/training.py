@@ -168,14 +168,17 @@ class NoCheckpoint:
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe, context: RunContext) -> torch.optim.Optimizer:
-    """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says."""
+    """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says.
+
+    Its steps are fused where gradients are not scaled: a fused optimiser unscales them itself, after they are clipped.
+    """
     groups = context.architecture.parameter_groups(model, recipe.lr)
+    fused = getattr(context.fabric.strategy.precision, "scaler", None) is None
+    shared: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
-        )
+        return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay)
+    return kind(groups, **shared)
 
 
 class Schedule:
