@@ -11,6 +11,7 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
+from tests.oracles.unsir_step_by_step import UnsirStepByStep
 from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.context import RunContext
@@ -562,6 +563,38 @@ def test_unlearning_is_the_seeds(
     first, again, other = weights(0, 1), weights(0, 2), weights(1, 1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+@pytest.mark.parametrize("classes", [(3,), (0, 2)])
+def test_the_fast_steps_leave_the_weights_that_the_plain_ones_leave(
+    classes: tuple[int, ...], model: nn.Module, allowed: Callable[..., UnlearningData], make_context: MakeContext
+) -> None:
+    config, context = NoiseConfig(batch_size=16, steps=5, copies=3), make_context(forget_classes=classes)
+    method = quick(noise=config)
+    data = allowed(method, classes)
+    start = dict(zip(classes, initial(model, config, context), strict=True))
+    view = data.retain_subset(method.retain_per_class)
+    images, labels = view.fetch(torch.arange(len(view)))
+    noise_count, noise_images = len(classes) * 16 * 3, len(classes) * 16
+
+    def place(drawn: int) -> int:
+        """Where the twin has the sample that the mixture has at ``drawn``."""
+        if drawn >= noise_count:
+            return drawn - noise_count
+        label, image = divmod(drawn % noise_images, 16)
+        return len(view) + (label * 3 + drawn // noise_images) * 16 + image
+
+    mixture = torch.randperm(noise_count + len(view), generator=context.generator("impair 0", "order", 0))
+    retain = torch.randperm(len(view), generator=context.generator("repair 0", "order", 0))
+    twin = UnsirStepByStep(16, 5, copies=3, impair_lr=0.002, repair_lr=0.001, start=start)
+    twin.batches = {
+        "impair": [list(map(place, piece.tolist())) for piece in mixture.split(16)],
+        "repair": [piece.tolist() for piece in retain.split(16)],
+    }
+    plain = twin.unlearn(copy.deepcopy(model), list(zip(images, labels.tolist(), strict=True)), classes)
+    fast = method.unlearn(model, data, context)
+    for name, weights in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], weights, rtol=1e-4, atol=2e-6, msg=lambda m, n=name: n + m)
 
 
 def test_most_of_the_forgotten_class_is_lost_and_most_of_the_others_kept(
