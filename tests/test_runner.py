@@ -15,7 +15,7 @@ from torch import nn
 from unsir_bench import cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import Config, typed
 from unsir_bench.context import RunContext
-from unsir_bench.records import RunRecord
+from unsir_bench.records import RunRecord, timing_conditions
 from unsir_bench.runner import run
 from unsir_bench.store import weights_hash
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
@@ -177,6 +177,27 @@ def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
     assert metrics["speedup_vs_retrain"] == pytest.approx(metrics["retrain_seconds"] / metrics["unlearn_seconds"])
     assert record.access["retain"] == {"samples": 15 * 9, "reads": 15 * 9 * 2}
     assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 2
+
+
+def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Path) -> None:
+    here = run(tiny)
+    assert here.metrics["speedup_vs_retrain"] and "speedup_vs_retrain" not in here.metric_notes
+    for path in (Path(tiny.store.root) / "models").glob("*/manifest.json"):
+        manifest = json.loads(path.read_text())
+        assert manifest["timed_on"] == timing_conditions(here.environment)
+        manifest["timed_on"]["threads"] += 7
+        path.write_text(json.dumps(manifest))
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        retrain = typed(compose("config", ["method=retrain"])).method
+    elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
+    unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
+    assert unlearned.fingerprints == here.fingerprints
+    assert unlearned.metrics["unlearn_seconds"] > 0
+    assert retrained.metrics["unlearn_seconds"] is retrained.metrics["train_seconds"] is None
+    for record in (unlearned, retrained):
+        assert record.metrics["retrain_seconds"] is record.metrics["speedup_vs_retrain"] is None
+        assert "threads" in record.metric_notes["speedup_vs_retrain"]
+        assert "store.root" in record.metric_notes["retrain_seconds"]
 
 
 def test_saved_weights_are_those_of_the_fingerprint(tiny: Config) -> None:

@@ -12,8 +12,10 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from unsir_bench.clock import Stopwatch
+from unsir_bench.environment import environment
 from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.progress import Progress
+from unsir_bench.records import timing_conditions, timing_words
 from unsir_bench.seeding import derived_seed, generator, seed_everything
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class RunContext:
         channels_last: whether networks and images are laid out with the channels innermost.
         steps: optimiser steps by phase.
         credited_peak_bytes: peak memory of work that was measured elsewhere (a stored training).
+        timed_elsewhere: by phase, why the seconds that the store has of it are not this machine's.
         kept: by name of a file, the tensors that are to lie in it beside the record; see ``keep``.
     """
 
@@ -98,6 +101,7 @@ class RunContext:
     clock: Stopwatch = field(init=False)
     steps: Counter[str] = field(default_factory=Counter)
     credited_peak_bytes: int = 0
+    timed_elsewhere: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,6 +146,27 @@ class RunContext:
             result = compute(view.uncounted())
         view.usage.note(view.indices)
         return result
+
+    def credit(self, phase: str, manifest: Mapping[str, Any]) -> None:
+        """Book work that an entry of the store saves: its seconds and peak memory, as measured when it was done."""
+        self.clock.credit(phase, manifest["seconds"])
+        self.credited_peak_bytes = max(self.credited_peak_bytes, manifest["peak_memory_bytes"])
+        if (reason := self.why_not_timed_here(manifest)) is not None:
+            self.timed_elsewhere[phase] = reason
+
+    def timing_conditions(self) -> dict[str, Any]:
+        """What the seconds of this run depend on."""
+        return timing_conditions(environment(self.device))
+
+    def why_not_timed_here(self, manifest: Mapping[str, Any]) -> str | None:
+        """Why an entry's seconds are not this run's to compare with; None if they are, or if an old entry is silent."""
+        there, here = manifest.get("timed_on"), self.timing_conditions()
+        if there is None or there == here:
+            return None
+        return (
+            f"the store's seconds were taken on {timing_words(there)}; this run is on {timing_words(here)}; "
+            "an empty store.root takes them here"
+        )
 
     def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Hand over tensors for the run's folder, where they will lie as ``<name>.safetensors``.

@@ -45,6 +45,7 @@ def _fixed() -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "cpu": _cpu_name(),
         "cpu_cores": psutil.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # the vector instructions that torch uses
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

@@ -69,9 +69,7 @@ class StoredPrecomputation:
 
             entry = self.store.made_once(key, kind, context.fabric, make)
             tensors = {name: value.to(context.device) for name, value in entry.tensors(TENSORS).items()}
-        manifest = entry.manifest
-        context.clock.credit(kind, manifest["seconds"])
-        context.credited_peak_bytes = max(context.credited_peak_bytes, manifest["peak_memory_bytes"])
+        context.credit(kind, entry.manifest)
         view.usage.note(view.indices)
         return tensors
 
@@ -84,7 +82,12 @@ class StoredPrecomputation:
         memory.reset()
         with watch.running():
             tensors = compute()
-        manifest = {"seconds": watch.total, "peak_memory_bytes": memory.read(), "description": description}
+        manifest = {
+            "seconds": watch.total,
+            "timed_on": context.timing_conditions(),
+            "peak_memory_bytes": memory.read(),
+            "description": description,
+        }
         if context.fabric.is_global_zero:
             self.store.write(
                 key, {TENSORS: {name: value.cpu().contiguous().clone() for name, value in tensors.items()}}, manifest

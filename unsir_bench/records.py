@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -27,6 +27,25 @@ FINISHED = ("done", "skipped", "diverged")
 def utc_now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def timing_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how long a computation takes: seconds taken under other conditions are not compared.
+
+    Args:
+        environment: as a record has it.
+
+    Returns:
+        Of a GPU its name; of a CPU also its vector instructions (None in older records) and the number of threads.
+    """
+    on_cpu = environment.get("device") == "cpu"
+    names = ("device", "cpu", "cpu_capability", "threads") if on_cpu else ("device",)
+    return {name: environment.get(name) for name in names}
+
+
+def timing_words(conditions: Mapping[str, Any]) -> str:
+    """What ``timing_conditions`` gives, on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in conditions.items() if value is not None)
 
 
 @dataclass

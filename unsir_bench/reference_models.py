@@ -37,7 +37,8 @@ class TrainedModel:
         key: its address in the store.
         weights: its state dict, on the CPU.
         logits: float32 logits of the whole training and test splits, by split name.
-        manifest: ``seconds``, ``steps``, ``samples``, ``peak_memory_bytes`` of its training, and its description.
+        manifest: ``seconds``, ``steps``, ``samples``, ``peak_memory_bytes`` of its training, what it was ``timed_on``,
+            and its description.
     """
 
     key: str
@@ -108,9 +109,8 @@ class ReferenceModels:
             trained = self._trained_on(view, "retrain", context)
             model = self.network(trained, context)
         manifest = trained.manifest
-        context.clock.credit("train", trained.seconds)
+        context.credit("train", manifest)
         context.steps["train"] += manifest["steps"]
-        context.credited_peak_bytes = max(context.credited_peak_bytes, manifest["peak_memory_bytes"])
         view.usage.note(view.indices, manifest["samples"] // len(view))
         return model
 
@@ -196,6 +196,7 @@ class ReferenceModels:
         manifest = {
             "role": role,
             "seconds": done.seconds,
+            "timed_on": context.timing_conditions(),
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),

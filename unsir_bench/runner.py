@@ -243,15 +243,16 @@ def _evaluate(
     )
     measured = evaluation.of(model)
     missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
-    record.metrics |= missing | measured.values | _costs(step, retrained, scene)
+    not_timed = _not_timed_here(retrained, scene.context)
+    record.metrics |= missing | measured.values | _costs(step, retrained, scene) | dict.fromkeys(not_timed)
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
     earlier = record.details.get("steps", [])
     record.details = {**measured.details, "metric_seconds": measured.seconds}
     if len(scene.steps) > 1:
         done = {"classes": list(step.split.classes), "metrics": dict(record.metrics)}
         record.details["steps"] = [*earlier, done]
-    record.metric_notes = measured.notes
-    for name, reason in measured.notes.items():
+    record.metric_notes = measured.notes | not_timed
+    for name, reason in record.metric_notes.items():
         LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         _keep_grad_cam(evaluation, model, scene)
@@ -283,6 +284,16 @@ def _costs(step: _Step, retrained: TrainedModel | None, scene: _Scene) -> dict[s
         **{f"{phase}_seconds": value for phase, value in context.clock.phases.items()},
         **{f"{phase}_steps": count for phase, count in context.steps.items()},
     }
+
+
+def _not_timed_here(retrained: TrainedModel | None, context: RunContext) -> dict[str, str]:
+    """By name the costs that are null, since the store has seconds of another machine or number of threads, and why."""
+    why = {f"{phase}_seconds": reason for phase, reason in context.timed_elsewhere.items()}
+    if why:
+        why["unlearn_seconds"] = next(iter(why.values()))
+    if retrained is not None and (reason := context.why_not_timed_here(retrained.manifest)) is not None:
+        why["retrain_seconds"] = reason
+    return why | ({"speedup_vs_retrain": next(iter(why.values()))} if why else {})
 
 
 def blank_record(config: Config, command: str = "") -> RunRecord:

@@ -230,6 +230,7 @@ def test_fisher_is_paired_by_data_forget_set_and_seed() -> None:
     assert found.verdict is Verdict.HOLDS and found.number == pytest.approx(50.0, rel=1e-3) and len(found.runs) == 4
     others: list[dict[str, Any]] = [
         {"classes": [1]}, {"dataset": "digits"}, {"config": {"train": {"epochs": 3}}}, {"status": "failed"},
+        {"environment": {"device": "cpu", "cpu_capability": "another"}},
     ]  # fmt: skip
     for change in others:
         elsewhere = [record(seed, {"unlearn_seconds": 100.0}, method="fisher", **change) for seed in (0, 1)]

@@ -105,6 +105,9 @@ def test_fisher_is_paired_within_seed_and_forget_set() -> None:
     other = record("fisher", 1, {"unlearn_seconds": 900.0})
     assert column(only([record(), fisher, other]), "× Fisher")["unsir"] == "50.00"
     assert "× Fisher" not in cells(only([record(), record("fisher", status="failed")]))[0]
+    here, there = ({"device": "cpu", "threads": threads} for threads in (1, 2))
+    mixed = [record(environment=here), record("fisher", metrics={"unlearn_seconds": 100.0}, environment=there)]
+    assert column(only(mixed), "× Fisher")["unsir"] == "–"
 
 
 def test_a_second_speed_up_is_against_retraining_by_the_fast_recipe_of_the_same_task_in_any_sweep() -> None:
@@ -119,6 +122,7 @@ def test_a_second_speed_up_is_against_retraining_by_the_fast_recipe_of_the_same_
         record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, forget_steps=[[1]]),
         record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, fingerprints={"split": "another"}),
         record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, environment={"device": "another"}),
+        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, environment={"device": "cpu", "threads": 9}),
         record("retrain", 1, config=slow, metrics={"unlearn_seconds": 1.0}, model="allcnn"),
         record("finetune", 1, config=fast, metrics={"unlearn_seconds": 1.0}),
     ]

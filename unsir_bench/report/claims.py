@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.records import RunRecord, write_whole
+from unsir_bench.records import RunRecord, timing_conditions, write_whole
 from unsir_bench.report.published_numbers import (
     PRESETS,
     SPEEDUPS,
@@ -298,11 +298,14 @@ def _fisher_reading(trial: Trial, everything: Sequence[Trial]) -> Reading:
         if other.record.method == "fisher" and other.record.status == "done"
         and other.conditions.key == trial.conditions.key
         and (other.forget, other.record.seed) == (trial.forget, own.seed)
+        and timing_conditions(other.record.environment) == timing_conditions(own.environment)
     ]  # fmt: skip
     seconds = [value for record in partners if (value := record.metrics.get("unlearn_seconds")) is not None]
     mine = own.metrics.get("unlearn_seconds")
     if not seconds:
-        return Reading(own.seed, (own.run_id,), why="no Fisher run of the same data, model, forget set and seed")
+        return Reading(
+            own.seed, (own.run_id,), why="no Fisher run of the same data, model, forget set, seed and machine"
+        )
     if not mine:
         return Reading(own.seed, (own.run_id,), why="its seconds were not recorded")
     runs = (own.run_id, *(record.run_id for record in partners))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from statistics import fmean
 
-from unsir_bench.records import RunRecord
+from unsir_bench.records import RunRecord, timing_conditions
 from unsir_bench.report.published_numbers import shared_data, shared_model
 
 FAST = "fast"
@@ -29,14 +29,14 @@ def recipe(record: RunRecord) -> str:
 
 
 def task_of(record: RunRecord) -> str:
-    """Equal for runs on the same data, forget set, network, precision, device and seed, whatever their recipe."""
+    """Equal for runs on the same data, forget set, network, precision, machine and seed, whatever their recipe."""
     shared = {
         "data": shared_data(record),
         "model": shared_model(record),
         "forget": record.forget_steps or [record.forget_classes],
         "split": record.fingerprints.get("split"),
         "precision": (record.config.get("hardware") or {}).get("precision"),
-        "device": record.environment.get("device"),
+        "timing": timing_conditions(record.environment),
         "seed": record.seed,
     }
     return json.dumps(shared, sort_keys=True, default=str)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from unsir_bench.records import RunRecord
+from unsir_bench.records import RunRecord, timing_conditions, timing_words
 from unsir_bench.report.statistics import mean_and_half_width
 
 GROUP = ["dataset", "model", "forget", "method", "setting"]
@@ -51,6 +51,7 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             ACCESS: access_words(record.access.get("declared", [])),
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
+            "timed_on": timing_words(timing_conditions(record.environment)),
             **record.metrics,
         }
         for record, setting in zip(records, _settings(records), strict=True)
@@ -138,6 +139,7 @@ def with_references(runs: pd.DataFrame) -> pd.DataFrame:
                 gaps = {f"gap_{kind}_test": _gap(metrics[f"acc_{kind}_test"], row, kind) for kind in kinds}
                 costs = {"unlearn_seconds": row.get("retrain_seconds"), "speedup_vs_retrain": 1.0}
                 identity = {**dict(zip(GROUP, place, strict=True)), "seed": row["seed"], "status": "done"}
+                identity["timed_on"] = row["timed_on"]
                 rest = {ACCESS: access_words(own), **(costs if method == "retrain" else {})}
                 added[place, row["seed"]] = {**identity, **metrics, **gaps, **rest}
     return pd.concat([runs, pd.DataFrame(list(added.values()))]) if added else runs
@@ -149,8 +151,8 @@ def _gap(value: Any, row: Mapping[Any, Any], kind: str) -> float | None:
 
 
 def with_fisher_speedup(runs: pd.DataFrame) -> pd.DataFrame:
-    """Add the seconds of Fisher forgetting of the same data, model, forget set and seed over each run's own."""
-    pairing = ["dataset", "model", "forget", "seed"]
+    """Add Fisher's seconds on the same data, model, forget set, seed and machine over each run's own."""
+    pairing = ["dataset", "model", "forget", "seed", "timed_on"]
     fisher = runs[(runs["method"] == "fisher") & (runs["status"] == "done")]
     if "unlearn_seconds" not in runs or fisher.empty:
         return runs
