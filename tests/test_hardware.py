@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from unsir_bench import hardware
 from unsir_bench.field_checks import problems
-from unsir_bench.hardware import HardwareConfig, PeakMemory
+from unsir_bench.hardware import HardwareConfig, PeakMemory, keep_freed_memory
 
 MEGABYTE = 2**20
 CPU = torch.device("cpu")
@@ -146,8 +149,58 @@ def test_on_a_gpu_its_own_free_memory_decides(monkeypatch: pytest.MonkeyPatch) -
     assert not HardwareConfig().keep_on_device(501, torch.device("cuda"))
 
 
+PAGES_OF_LARGE_TENSORS = """
+import resource, sys, torch
+from unsir_bench.hardware import keep_freed_memory
+keep_freed_memory(sys.argv[1] == "keep")
+for step in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(25 * 2**20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_what_a_large_tensor_freed_serves_the_next_without_new_pages() -> None:
+    def pages(how: str) -> int:
+        command = [sys.executable, "-c", PAGES_OF_LARGE_TENSORS, how]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert pages("keep") < pages("return") / 10
+
+
+@pytest.fixture
+def settings_of_the_allocator() -> Iterator[None]:
+    yield
+    keep_freed_memory()  # as every run has it
+
+
+@pytest.mark.usefixtures("settings_of_the_allocator")
+def test_where_memory_comes_from_changes_no_bit() -> None:
+    draws = torch.Generator().manual_seed(0)
+    images, weights = torch.randn((64, 8, 128, 128), generator=draws), torch.randn((8, 8, 3, 3), generator=draws)
+
+    def gradients() -> list[torch.Tensor]:
+        leaves = [images.clone().requires_grad_(), weights.clone().requires_grad_()]
+        torch.nn.functional.conv2d(*leaves, padding=1).relu().square().mean().backward()
+        return [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+    keep_freed_memory(False)
+    returned = gradients()
+    keep_freed_memory()
+    assert len(returned) == 2
+    assert all(torch.equal(one, other) for _ in range(2) for one, other in zip(gradients(), returned, strict=True))
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_glibc", lambda: None)
+    keep_freed_memory()
+    PeakMemory(CPU).reset()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lowers the high-water mark")
 def test_peak_memory_sees_a_freed_allocation_until_it_is_reset() -> None:
+    keep_freed_memory()
     memory = PeakMemory(CPU)
     memory.reset()
     before = memory.read()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -18,6 +21,11 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 SHARE_FOR_DATA = 0.5
 # torch's own choice, before any run of this process has changed it.
 USUAL_THREADS = torch.get_num_threads()
+# glibc's mallopt: the parameters' numbers (malloc.h), the values that its own thresholds grow to once large blocks have
+# been freed, and those that keep freed memory at hand.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
+RETURN_FREED = {M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 64 << 20, M_TOP_PAD: 128 << 10, M_MMAP_THRESHOLD: 32 << 20}
+KEEP_FREED = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 << 20}
 
 
 @dataclass
@@ -77,6 +85,7 @@ class HardwareConfig:
         Args:
             model_threads: CPU threads that suit the model, used where ``threads`` is null.
         """
+        keep_freed_memory()
         torch.set_num_threads(self.threads or model_threads or USUAL_THREADS)
         torch.backends.cudnn.benchmark = not self.deterministic
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
@@ -100,6 +109,26 @@ class HardwareConfig:
         return size_bytes < SHARE_FOR_DATA * free
 
 
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+def keep_freed_memory(keep: bool = True) -> None:
+    """Let the process reuse what tensors on the CPU freed; by default glibc gives blocks above 32 MB back each time.
+
+    The system then clears every page of every large tensor anew: a noise step of slim AllCNN took twice as long on 512
+    images, 1.5 times on 256. Nothing is done where the C library is another one.
+
+    Args:
+        keep: False for what glibc does by itself.
+    """
+    libc = _glibc()
+    if libc is not None:
+        for parameter, value in (KEEP_FREED if keep else RETURN_FREED).items():
+            libc.mallopt(parameter, value)
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until the device has done all it was given, so that a clock read now is honest."""
     if device.type == "cuda":
@@ -119,6 +148,8 @@ class PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
+            if (libc := _glibc()) is not None:
+                libc.malloc_trim(0)  # what was freed and kept is of earlier work
             reset = Path("/proc/self/clear_refs")
             if reset.exists():
                 # Linux lowers the process's high-water mark to what is resident now.

@@ -122,7 +122,9 @@ def test_a_second_speed_up_is_against_retraining_by_the_fast_recipe_of_the_same_
         record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, forget_steps=[[1]]),
         record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, fingerprints={"split": "another"}),
         record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, environment={"device": "another"}),
-        record("retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, environment={"device": "cpu", "threads": 9}),
+        record(
+            "retrain", 1, config=fast, metrics={"unlearn_seconds": 1.0}, environment={"device": "cpu", "threads": 9}
+        ),
         record("retrain", 1, config=slow, metrics={"unlearn_seconds": 1.0}, model="allcnn"),
         record("finetune", 1, config=fast, metrics={"unlearn_seconds": 1.0}),
     ]
