@@ -53,7 +53,7 @@ lint: setup ## check style (ruff) and types (mypy)
 sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=cifar10_single SCALE=cpu OVERRIDES="seed=0,1"
 	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) scale=$(SCALE) $(OVERRIDES)
 
-paper: setup ## all experiments of the paper, then tables, claims, figures and page: make paper SCALE=smoke (a quarter of an hour), cpu, paper
+paper: setup ## all experiments of the paper, then tables, claims, figures and page: make paper SCALE=smoke (13 minutes), cpu, paper
 	@$(if $(VGGFACE),,echo "vggface100 is left out: name its images by OVERRIDES_vggface100=\"dataset.root=FOLDER\"";) status=0; \
 	$(foreach experiment,$(PAPER),echo "$(experiment), scale $(SCALE)"; \
 		$(BIN)/unsir-bench -m experiment=$(experiment) scale=$(SCALE) hydra/launcher=$(LAUNCHER) $(OVERRIDES) $(OVERRIDES_$(experiment)) || status=1;) \

@@ -1,26 +1,31 @@
-"""How UNSIR's cost grows with the classes to forget, and Fisher's with samples and classes. Run by `make bench`.
+"""How cost grows: UNSIR's with classes to forget, Fisher's with samples and classes, a sweep's with methods and seeds.
 
 UNSIR forgets 1, 2, 4, 7 of 10 and 1, 20, 40 of 100 made classes (counts as in `unsir_times`, a tenth of the published
 ones): seconds and optimiser steps by phase. The exact Fisher diagonal is taken over n, 2n and 4n samples of 10 and of
 100 classes. The network is a small one and untrained, with batch-norm statistics of the images: cost does not depend on
 what it has learned. With --figure, seconds and steps are drawn against the number of forget classes, beside the paper's
-claim: multi-class needs about as many update steps as single-class.
+claim: multi-class needs about as many update steps as single-class. A sweep is a command of its own, on digits with an
+empty store: it trains two models a seed. Run by `make bench`.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from matplotlib.axes import Axes
 
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
+from tests.benchmarks.overhead_times import SUITE, ended
 from tests.benchmarks.unsir_times import BATCH, NETWORKS, Bench, tenth_of_published
 from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models import AllCNNConfig, ModelConfig
@@ -34,6 +39,8 @@ FORGET = {10: (1, 2, 4, 7), 100: (1, 20, 40)}
 # Training images of each class: a tenth of what the retain subset takes of CIFAR-10 and of CIFAR-100.
 PER_CLASS = {10: 100, 100: 50}
 FACTORS = (1, 2, 4)  # of the fewest samples
+SWEPT_METHODS = ("unsir", "finetune", "neggrad", "random_label")
+SWEEPS = ((1, 1), (2, 1), (4, 1), (1, 2), (1, 4))  # methods, seeds
 PHASES = {"noise": BLUE, "impair": VERMILION, "repair": GREEN, "total": BLACK}
 CLAIM = "the paper: multi-class needs about as many update steps as single-class"
 
@@ -55,6 +62,16 @@ class Diagonal:
 
     classes: int
     samples: int
+    repetition: int
+    seconds: float
+
+
+@dataclass
+class Sweep:
+    """A sweep of some methods and seeds; seconds from the command's start to its end."""
+
+    methods: int
+    seeds: int
     repetition: int
     seconds: float
 
@@ -101,6 +118,20 @@ def diagonals(bench: Bench, samples: int, repetitions: int) -> Iterator[Diagonal
             yield Diagonal(bench.data.num_classes, count, repetition, seconds)
 
 
+def sweeps(repetitions: int) -> Iterator[Sweep]:
+    """Every size of sweep in turn, in each repetition, after a round of the smallest."""
+    sizes = [SWEEPS[0], *SWEEPS * repetitions]
+    for place, (methods, seeds) in enumerate(sizes):
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = [f"method={','.join(SWEPT_METHODS[:methods])}", f"seed={','.join(map(str, range(seeds)))}"]
+            places = [f"outputs={folder}", f"store.root={folder}/store"]
+            started = time.perf_counter()
+            ended([*SUITE, "-m", "dataset=digits", "metrics=fast", "tracker=none", *chosen, *places], well=True)
+            seconds = time.perf_counter() - started
+        if place:
+            yield Sweep(methods, seeds, (place - 1) // len(SWEEPS), seconds)
+
+
 def show_forgettings(done: list[Forgetting], title: str) -> None:
     """Print the table: mean and 95 % interval over repetitions; ratios repetition by repetition."""
     rows = []
@@ -128,6 +159,17 @@ def show_diagonals(done: list[Diagonal], title: str) -> None:
         each_sample = mean_words([1000 * seconds / samples for seconds in own])
         rows.append((f"{classes}", str(samples), mean_words(own), each_sample, ratios))
     print_table(title, ("classes", "samples", "s", "ms/sample", "s / of fewest samples"), rows)
+
+
+def show_sweeps(done: list[Sweep]) -> None:
+    """Print the table: mean and 95 % interval over repetitions; ratios repetition by repetition."""
+    rows = []
+    single = [each.seconds for each in done if (each.methods, each.seeds) == SWEEPS[0]]
+    for methods, seeds in SWEEPS:
+        own = [each.seconds for each in done if (each.methods, each.seeds) == (methods, seeds)]
+        ratios = mean_words([many / one for many, one in zip(own, single, strict=True)])
+        rows.append((str(methods), str(seeds), str(methods * seeds), str(2 * seeds), mean_words(own), ratios))
+    print_table("A sweep on digits", ("methods", "seeds", "runs", "trainings", "s", "s / of one run"), rows)
 
 
 def draw(done: list[Forgetting], title: str, stem: Path) -> list[Path]:
@@ -168,6 +210,9 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, help="training images of each class (default: 100 of 10, 50 of 100)")
     parser.add_argument("--batch-size", type=int, default=BATCH, help="of noise, impair and repair")
     parser.add_argument("--samples", type=int, default=64, help="the fewest of the Fisher diagonal")
+    parser.add_argument(
+        "--parts", nargs="+", choices=("unsir", "fisher", "sweep"), default=["unsir", "fisher", "sweep"]
+    )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: as the suite chooses)")
     parser.add_argument("--figure", type=Path, metavar="STEM", help="path of a figure, without suffix: PDF and PNG")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -178,20 +223,25 @@ def main() -> None:
     images = min(len(bench.data.labels("train")) for bench in made.values())
     if max(FACTORS) * options.samples > images:
         parser.error(f"--samples {options.samples}: {max(FACTORS)} times as many are more than the {images} images")
-    unsir = [each for bench in made.values() for each in forgettings(bench, options.repetitions)]
-    fisher = [each for bench in made.values() for each in diagonals(bench, options.samples, options.repetitions)]
     where = f"{options.network}, 3x32x32, {device_words(fabric.device)}"
-    show_forgettings(unsir, f"UNSIR, {where}")
-    show_diagonals(fisher, f"Exact Fisher diagonal, {where}")
-    if options.figure:
+    found: dict[str, list[Any]] = {}
+    if "unsir" in options.parts:
+        found["unsir"] = [each for bench in made.values() for each in forgettings(bench, options.repetitions)]
+        show_forgettings(found["unsir"], f"UNSIR, {where}")
+    if "fisher" in options.parts:
+        found["fisher"] = [
+            each for bench in made.values() for each in diagonals(bench, options.samples, options.repetitions)
+        ]
+        show_diagonals(found["fisher"], f"Exact Fisher diagonal, {where}")
+    if "sweep" in options.parts:
+        found["sweep"] = list(sweeps(options.repetitions))
+        show_sweeps(found["sweep"])
+    if options.figure and "unsir" in found:
         title = f"Cost of UNSIR against the number of forget classes: made images, {where}, n = {options.repetitions}"
-        for path in draw(unsir, title, options.figure):
+        for path in draw(found["unsir"], title, options.figure):
             print(path)
     write_figures(
-        options.json,
-        fabric.device,
-        unsir=[asdict(each) for each in unsir],
-        fisher=[asdict(each) for each in fisher],
+        options.json, fabric.device, **{part: [asdict(each) for each in done] for part, done in found.items()}
     )
 
 
