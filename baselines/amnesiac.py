@@ -53,7 +53,7 @@ class Amnesiac(UnlearningMethod):
     @staticmethod
     def _subtract(model: nn.Module, data: UnlearningData, context: RunContext) -> None:
         log = data.training_log
-        context.clock.credit("log", log.manifest["seconds"])
+        context.credit("log", log.manifest)
         with context.clock.phase("subtract"), torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.sub_(log.updates[name].to(parameter.device))

@@ -27,11 +27,15 @@ TINY = [
 ]  # fmt: skip
 
 
+def composed(*overrides: str) -> Config:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return typed(compose("config", list(overrides)))
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Config:
     """UNSIR on a handful of digits, all outputs in a temporary folder."""
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", [*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
+    return composed(*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store")
 
 
 def with_method(config: Config, method: UnlearningMethod) -> Config:
@@ -167,8 +171,7 @@ def test_an_interruption_by_the_user_leaves_no_record_and_the_original_is_kept(t
 
 
 def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        retrain = typed(compose("config", ["method=retrain"])).method
+    retrain = composed("method=retrain").method
     record = run(with_method(tiny, retrain))
     metrics = record.metrics
     assert metrics["acc_retain_test"] == metrics["retrain_acc_retain_test"]
@@ -187,8 +190,7 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
         assert manifest["timed_on"] == timing_conditions(here.environment)
         manifest["timed_on"]["threads"] += 7
         path.write_text(json.dumps(manifest))
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        retrain = typed(compose("config", ["method=retrain"])).method
+    retrain = composed("method=retrain").method
     elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
     assert unlearned.fingerprints == here.fingerprints

@@ -148,9 +148,9 @@ class RunContext:
         return result
 
     def credit(self, phase: str, manifest: Mapping[str, Any]) -> None:
-        """Book work that an entry of the store saves: its seconds and peak memory, as measured when it was done."""
+        """Book work that an entry of the store saves: its seconds and, where known, peak memory, as measured then."""
         self.clock.credit(phase, manifest["seconds"])
-        self.credited_peak_bytes = max(self.credited_peak_bytes, manifest["peak_memory_bytes"])
+        self.credited_peak_bytes = max(self.credited_peak_bytes, manifest.get("peak_memory_bytes", 0))
         if (reason := self.why_not_timed_here(manifest)) is not None:
             self.timed_elsewhere[phase] = reason
 

@@ -36,10 +36,11 @@ def timing_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
         environment: as a record has it.
 
     Returns:
-        Of a GPU its name; of a CPU also its vector instructions (None in older records) and the number of threads.
+        Of a CUDA GPU its name; elsewhere also the processor, its vector instructions (None in older records) and the
+        number of threads.
     """
-    on_cpu = environment.get("device") == "cpu"
-    names = ("device", "cpu", "cpu_capability", "threads") if on_cpu else ("device",)
+    unnamed = environment.get("device") in ("cpu", "mps")
+    names = ("device", "cpu", "cpu_capability", "threads") if unnamed else ("device",)
     return {name: environment.get(name) for name in names}
 
 
@@ -93,6 +94,11 @@ class RunRecord:
     started: str = field(default_factory=utc_now)
     finished: str = ""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def timed_on(self) -> str:
+        """What its seconds depend on, in words: compare them with those of records that say the same."""
+        return timing_words(timing_conditions(self.environment))
 
     def write(self, folder: Path) -> Path:
         """Write ``record.json`` into ``folder`` by a temporary file and a rename; returns its path."""

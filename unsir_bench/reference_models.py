@@ -226,6 +226,7 @@ class ReferenceModels:
         manifest = {
             "original": original.key,
             "seconds": recorder.seconds,
+            "timed_on": context.timing_conditions(),
             "batches": recorder.batches,
             "batches_with_forget_samples": recorder.recorded,
         }

@@ -97,6 +97,18 @@ def test_subtract_takes_the_updates_back_once_and_leaves_the_statistics(
     assert set(context.clock.phases) == {"log", "subtract", "repair"}
 
 
+def test_a_log_of_another_machine_says_so(
+    model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    here = context.timing_conditions()
+    for timed_on, phases in ((here, set()), ({**here, "threads": 99}, {"log"})):
+        data = UnlearningData(digits, split, subtract(epochs=0), 0)
+        log = log_of(model)
+        data.training_log = TrainingLog(log.updates, {**log.manifest, "timed_on": timed_on})
+        subtract(epochs=0).unlearn(model, data, context)
+        assert set(context.timed_elsewhere) == phases
+
+
 def test_subtract_then_repairs_on_the_retain_samples(
     model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
 ) -> None:

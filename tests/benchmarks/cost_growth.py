@@ -202,6 +202,22 @@ def draw_growth(panel: Axes, done: Sequence[Forgetting], quantity: str) -> None:
     panel.set_ylim(bottom=0)
 
 
+def measure(options: argparse.Namespace, made: dict[int, Bench], where: str) -> dict[str, list[Any]]:
+    """Measure and show each part; returns every trial by part."""
+    found: dict[str, list[Any]] = {}
+    times = options.repetitions
+    if "unsir" in options.parts:
+        found["unsir"] = [each for bench in made.values() for each in forgettings(bench, times)]
+        show_forgettings(found["unsir"], f"UNSIR, {where}")
+    if "fisher" in options.parts:
+        found["fisher"] = [each for bench in made.values() for each in diagonals(bench, options.samples, times)]
+        show_diagonals(found["fisher"], f"Exact Fisher diagonal, {where}")
+    if "sweep" in options.parts:
+        found["sweep"] = list(sweeps(times))
+        show_sweeps(found["sweep"])
+    return found
+
+
 def main() -> None:
     """Measure and print; with --json also write every trial, with --figure draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,9 +226,8 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, help="training images of each class (default: 100 of 10, 50 of 100)")
     parser.add_argument("--batch-size", type=int, default=BATCH, help="of noise, impair and repair")
     parser.add_argument("--samples", type=int, default=64, help="the fewest of the Fisher diagonal")
-    parser.add_argument(
-        "--parts", nargs="+", choices=("unsir", "fisher", "sweep"), default=["unsir", "fisher", "sweep"]
-    )
+    parts = ("unsir", "fisher", "sweep")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: as the suite chooses)")
     parser.add_argument("--figure", type=Path, metavar="STEM", help="path of a figure, without suffix: PDF and PNG")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
@@ -224,25 +239,13 @@ def main() -> None:
     if max(FACTORS) * options.samples > images:
         parser.error(f"--samples {options.samples}: {max(FACTORS)} times as many are more than the {images} images")
     where = f"{options.network}, 3x32x32, {device_words(fabric.device)}"
-    found: dict[str, list[Any]] = {}
-    if "unsir" in options.parts:
-        found["unsir"] = [each for bench in made.values() for each in forgettings(bench, options.repetitions)]
-        show_forgettings(found["unsir"], f"UNSIR, {where}")
-    if "fisher" in options.parts:
-        found["fisher"] = [
-            each for bench in made.values() for each in diagonals(bench, options.samples, options.repetitions)
-        ]
-        show_diagonals(found["fisher"], f"Exact Fisher diagonal, {where}")
-    if "sweep" in options.parts:
-        found["sweep"] = list(sweeps(options.repetitions))
-        show_sweeps(found["sweep"])
+    found = measure(options, made, where)
     if options.figure and "unsir" in found:
         title = f"Cost of UNSIR against the number of forget classes: made images, {where}, n = {options.repetitions}"
         for path in draw(found["unsir"], title, options.figure):
             print(path)
-    write_figures(
-        options.json, fabric.device, **{part: [asdict(each) for each in done] for part, done in found.items()}
-    )
+    figures = {part: [asdict(each) for each in done] for part, done in found.items()}
+    write_figures(options.json, fabric.device, **figures)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def record(method: str = "unsir", seed: int = 0, status: str = "done", **changes
         "retrain_acc_forget_test": 0.0,
         "retrain_acc_retain_test": RETAIN["retrain"][seed % 2],
         "unlearn_seconds": 2.0,
+        "retrain_seconds": 2.0,
         "speedup_vs_retrain": SPEEDS.get(method, [None, None])[seed % 2],
     }
     fields: dict[str, Any] = {

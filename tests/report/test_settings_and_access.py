@@ -249,6 +249,12 @@ def test_the_table_shows_the_speed_up_over_fisher_and_none_for_the_original() ->
     assert shown == {"original": "–", "retrain": "3.75", "unsir": "30.00", "fisher": "1.00"}  # retrain took 16 s
 
 
+def test_a_retrained_model_that_was_timed_elsewhere_has_no_speed_up() -> None:
+    elsewhere = record(metrics={"unlearn_seconds": 2.0, "retrain_seconds": None, "speedup_vs_retrain": None})
+    shown = {row["method"]: (row["seconds"], row["speed-up"]) for row in summary([elsewhere])}
+    assert shown["retrain"] == ("–", "–")
+
+
 def test_an_original_swept_as_a_method_has_no_speed_up_over_fisher() -> None:
     runs = with_fisher_speedup(with_references(frame([timed("original", 1e-6), timed("fisher", 60)])))
     shown = dict(zip(runs["method"], runs["speedup_vs_fisher"].isna(), strict=True))

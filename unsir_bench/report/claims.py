@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.records import RunRecord, timing_conditions, write_whole
+from unsir_bench.records import RunRecord, write_whole
 from unsir_bench.report.published_numbers import (
     PRESETS,
     SPEEDUPS,
@@ -297,8 +297,7 @@ def _fisher_reading(trial: Trial, everything: Sequence[Trial]) -> Reading:
         for other in everything
         if other.record.method == "fisher" and other.record.status == "done"
         and other.conditions.key == trial.conditions.key
-        and (other.forget, other.record.seed) == (trial.forget, own.seed)
-        and timing_conditions(other.record.environment) == timing_conditions(own.environment)
+        and (other.forget, other.record.seed, other.record.timed_on) == (trial.forget, own.seed, own.timed_on)
     ]  # fmt: skip
     seconds = [value for record in partners if (value := record.metrics.get("unlearn_seconds")) is not None]
     mine = own.metrics.get("unlearn_seconds")

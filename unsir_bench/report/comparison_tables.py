@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import NamedTuple
 
-from unsir_bench.records import RunRecord, timing_conditions, timing_words
+from unsir_bench.records import RunRecord
 from unsir_bench.report.fast_retrain import task_of
 from unsir_bench.report.method_style import NO_COMPETITORS, REFERENCES
 from unsir_bench.report.published_numbers import (
@@ -185,10 +185,10 @@ def _rows(members: Sequence[tuple[RunRecord, str, str]], fast: Mapping[str, floa
     for record, forget, _ in members:
         seconds = record.metrics.get("unlearn_seconds")
         if record.method == "fisher" and record.status == "done" and seconds is not None:
-            fisher[forget, record.seed, _timing(record)].append(seconds)
+            fisher[forget, record.seed, record.timed_on].append(seconds)
 
     def rivals(record: RunRecord, forget: str) -> Rivals:
-        return Rivals(fisher.get((forget, record.seed, _timing(record)), []), fast.get(task_of(record)))
+        return Rivals(fisher.get((forget, record.seed, record.timed_on), []), fast.get(task_of(record)))
 
     for record, forget, setting in members:
         row = rows.setdefault((forget, record.method, setting), Row(forget, record.method, setting))
@@ -199,10 +199,6 @@ def _rows(members: Sequence[tuple[RunRecord, str, str]], fast: Mapping[str, floa
     _add_references(rows, members, rivals)
     order = [((members[0][0].dataset, members[0][0].model, *key), row) for key, row in rows.items()]
     return [row for _, row in sorted(order, key=lambda item: position(item[0]))]
-
-
-def _timing(record: RunRecord) -> str:
-    return timing_words(timing_conditions(record.environment))
 
 
 def _add_references(

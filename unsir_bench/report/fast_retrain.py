@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from statistics import fmean
 
-from unsir_bench.records import RunRecord, timing_conditions
+from unsir_bench.records import RunRecord
 from unsir_bench.report.published_numbers import shared_data, shared_model
 
 FAST = "fast"
@@ -36,7 +36,7 @@ def task_of(record: RunRecord) -> str:
         "forget": record.forget_steps or [record.forget_classes],
         "split": record.fingerprints.get("split"),
         "precision": (record.config.get("hardware") or {}).get("precision"),
-        "timing": timing_conditions(record.environment),
+        "timed_on": record.timed_on,
         "seed": record.seed,
     }
     return json.dumps(shared, sort_keys=True, default=str)

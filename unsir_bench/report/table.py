@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from unsir_bench.records import RunRecord, timing_conditions, timing_words
+from unsir_bench.records import RunRecord
 from unsir_bench.report.statistics import mean_and_half_width
 
 GROUP = ["dataset", "model", "forget", "method", "setting"]
@@ -51,7 +51,7 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             ACCESS: access_words(record.access.get("declared", [])),
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
-            "timed_on": timing_words(timing_conditions(record.environment)),
+            "timed_on": record.timed_on,
             **record.metrics,
         }
         for record, setting in zip(records, _settings(records), strict=True)
@@ -137,7 +137,8 @@ def with_references(runs: pd.DataFrame) -> pd.DataFrame:
             place = (row["dataset"], row["model"], row["forget"], method, "")
             if place not in swept and not any(value is None or pd.isna(value) for value in metrics.values()):
                 gaps = {f"gap_{kind}_test": _gap(metrics[f"acc_{kind}_test"], row, kind) for kind in kinds}
-                costs = {"unlearn_seconds": row.get("retrain_seconds"), "speedup_vs_retrain": 1.0}
+                seconds = row.get("retrain_seconds")
+                costs = {"unlearn_seconds": seconds, "speedup_vs_retrain": 1.0 if pd.notna(seconds) else None}
                 identity = {**dict(zip(GROUP, place, strict=True)), "seed": row["seed"], "status": "done"}
                 identity["timed_on"] = row["timed_on"]
                 rest = {ACCESS: access_words(own), **(costs if method == "retrain" else {})}
