@@ -197,9 +197,10 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: as the suite chooses)")
+    parser.add_argument("--precision", default="32-true", help="of ours; the plain form stays in float32")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    hardware = HardwareConfig(deterministic=False, threads=options.threads)
+    hardware = HardwareConfig(deterministic=False, threads=options.threads, precision=options.precision)
     fabric = hardware.start()
     done = [trial for name in options.networks for trial in trials(name, options.seeds, fabric, hardware)]
     device = device_words(fabric.device)
