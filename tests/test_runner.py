@@ -124,6 +124,24 @@ def test_the_same_configuration_gives_identical_weights_and_metrics(tiny: Config
     assert accuracies == {key: second.metrics[key] for key in accuracies}
 
 
+def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = run(tiny)
+    warmed: list[tuple[int, float]] = []
+    original = RunContext.warm_up
+
+    def watched(context: RunContext, model: nn.Module, batch_size: int) -> None:
+        warmed.append((batch_size, context.clock.total))
+        original(context, model, batch_size)
+
+    monkeypatch.setattr(RunContext, "warm_up", watched)
+    monkeypatch.setattr("unsir_bench.context.SLOW_AT_FIRST", ("cpu",))
+    warm = run(dataclasses.replace(tiny, outputs=str(tmp_path / "warm")))
+    assert warmed == [(tiny.dataset.batch_size, 0.0)]
+    assert warm.fingerprints == cold.fingerprints
+
+
 def test_a_finished_run_is_not_done_again(tiny: Config, caplog: pytest.LogCaptureFixture) -> None:
     run(tiny)
     before = (tiny.folder / "record.json").stat().st_mtime_ns

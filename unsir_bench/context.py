@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unsir_bench.data.batches import DataView
+
+SLOW_AT_FIRST = ("cuda", "mps")
 
 CurveLog = Callable[[str, int, dict[str, float]], None]
 
@@ -201,6 +204,18 @@ class RunContext:
         with self.fabric.autocast():
             logits: Tensor = model(images.to(dtype))
         return logits.float()
+
+    def warm_up(self, model: nn.Module, batch_size: int) -> None:
+        """Pass made images forward and back through a copy of a network where the device is slow at first.
+
+        A GPU's libraries are loaded and set up at their first use, seconds which are no method's. Neither the network
+        nor a random generator is changed.
+        """
+        if self.device.type not in SLOW_AT_FIRST:
+            return
+        images = torch.zeros((batch_size, *self.image_shape), device=self.device).to(memory_format=self.layout)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            self.forward(copy.deepcopy(model).train(), images).sum().backward()
 
     def is_forgotten(self, labels: Tensor) -> Tensor:
         """Which of the labels are of forget classes, as a boolean tensor."""

@@ -180,6 +180,7 @@ def _forget_and_evaluate(scene: _Scene) -> None:
     config, references, record = scene.config, scene.references, scene.record
     original = references.original(scene.context)
     model = references.network(original, scene.context)
+    scene.context.warm_up(model, config.dataset.batch_size)
     for step in scene.steps:
         if Access.TRAIN_HISTORY in config.method.requires:
             step.allowed.training_log = references.training_log(original, step.split, scene.context)
