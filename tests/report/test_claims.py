@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.claims import Finding, Verdict, evaluate, parse_claims, read_claims
+from unsir_bench.report.claim_definitions import parse_claims, read_claims
+from unsir_bench.report.claims import Finding, Verdict, evaluate
 from unsir_bench.report.command import main
 from unsir_bench.report.published_numbers import EXPERIMENTS, SPEEDUPS, conditions
 

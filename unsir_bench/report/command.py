@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.claims import write_claims
+from unsir_bench.report.claims_document import write_claims
 from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
 from unsir_bench.report.metric_table import metric_tables
 from unsir_bench.report.paper_tables import write_tables

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.html_plots import REFERENCE_PREFIX, Place, Run, Series, series_label, series_of
+from unsir_bench.report.run_series import REFERENCE_PREFIX, Place, Run, Series, series_label, series_of
 from unsir_bench.report.statistics import MeanInterval
 from unsir_bench.report.table import GROUP, frame, position, retrain_gaps, with_references
 

@@ -10,8 +10,8 @@ from matplotlib.ticker import LogLocator
 
 from unsir_bench.report.figure_data import EVERY_PRESET, Drawing, Kind, Scene, half_width, over_seeds, values_of
 from unsir_bench.report.figure_style import label_rows, new_figure, plain_numbers, row_height, shown
-from unsir_bench.report.html_plots import Series
 from unsir_bench.report.method_style import method_style
+from unsir_bench.report.run_series import Series
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
 Bar = tuple[MeanInterval, Series]

@@ -20,8 +20,8 @@ from unsir_bench.records import GRAD_CAM_FILE
 from unsir_bench.report.figure_data import Arrays, Drawing, Kind, Scene, require
 from unsir_bench.report.figure_noise import DECIMALS, class_words
 from unsir_bench.report.figure_style import HEAT, narrow, new_figure, picture, shown
-from unsir_bench.report.html_plots import REFERENCE_PREFIX, Run
 from unsir_bench.report.method_style import REFERENCES, method_style
+from unsir_bench.report.run_series import REFERENCE_PREFIX, Run
 
 METHODS_SHOWN = 3  # in one figure, beside the image and the references
 IMAGES_SHOWN = 8  # the table has all

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from unsir_bench.records import NOISE_FILE
 from unsir_bench.report.figure_data import Arrays, Drawing, Kind, Scene, require
 from unsir_bench.report.figure_style import new_figure, picture, shown
-from unsir_bench.report.html_plots import Run
+from unsir_bench.report.run_series import Run
 
 RANGE = 3.0  # normalised value that is white; its negative is black, 0 (the data's mean pixel) mid-grey
 IMAGES_SHOWN = 4  # of each class; the table has all

@@ -29,8 +29,8 @@ from unsir_bench.report.figure_style import (
     shade,
     shown,
 )
-from unsir_bench.report.html_plots import Series
 from unsir_bench.report.method_style import method_style
+from unsir_bench.report.run_series import Series
 from unsir_bench.report.statistics import mean_interval
 
 MAPS = {"forget": ("a_df_percent", r"$A_{\mathrm{Df}}$"), "retain": ("a_dr_percent", r"$A_{\mathrm{Dr}}$")}

@@ -189,6 +189,17 @@ def shade(color: str, rank: int, count: int) -> tuple[float, float, float]:
     return red, green, blue
 
 
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """A figure that was drawn within ``style``, as the content of its files by suffix: PDF and PNG."""
+    # Laid out once, for both formats alike.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    files = {kind: BytesIO() for kind in METADATA}
+    for kind, content in files.items():
+        figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=METADATA[kind])
+    return {kind: content.getvalue() for kind, content in files.items()}
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as PDF and PNG, each whole or not at all.
 
@@ -196,13 +207,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         figure: drawn within ``style``.
         stem: path without suffix.
     """
-    # Laid out once, for both formats alike.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    written = []
-    for kind, metadata in METADATA.items():
-        content = BytesIO()
-        figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-        written.append(stem.with_name(f"{stem.name}.{kind}"))
-        write_whole(written[-1], content.getvalue())
-    return written
+    written = {stem.with_name(f"{stem.name}.{kind}"): content for kind, content in rendered(figure).items()}
+    for path, content in written.items():
+        write_whole(path, content)
+    return list(written)

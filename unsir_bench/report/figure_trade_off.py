@@ -22,8 +22,8 @@ from unsir_bench.report.figure_style import (
     shade,
     shown,
 )
-from unsir_bench.report.html_plots import REFERENCE_PREFIX, Series
 from unsir_bench.report.method_style import NO_COMPETITORS, method_style
+from unsir_bench.report.run_series import REFERENCE_PREFIX, Series
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
 FRONT = "#444444"

@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
+from typing import NamedTuple
+
+from joblib import Parallel, cpu_count, delayed
 
 from unsir_bench.records import write_whole
 from unsir_bench.report.figure_ablation import ABLATION
@@ -17,7 +20,7 @@ from unsir_bench.report.figure_noise import NOISE
 from unsir_bench.report.figure_plane import PLANE
 from unsir_bench.report.figure_predictions import PREDICTIONS
 from unsir_bench.report.figure_relearn_curves import RELEARN_CURVES
-from unsir_bench.report.figure_style import save, style
+from unsir_bench.report.figure_style import rendered, style
 from unsir_bench.report.figure_trade_off import TRADE_OFF
 from unsir_bench.report.figure_weight_distance import WEIGHT_DISTANCE
 from unsir_bench.report.html_page import Sweep
@@ -27,35 +30,60 @@ LONGEST_NAME = 150  # letters of a file's name, which file systems limit to 255 
 
 
 def write_figures(sweeps: Sequence[Sweep], output: Path) -> Iterator[str]:
-    """Draw all figures that the records hold data for into ``output/<sweep>/``.
+    """Draw all figures that the records hold data for into ``output/<sweep>/``, on all processors.
 
     Yields:
-        A line of words for each figure that cannot be drawn and for each group of runs that was, as they are done.
+        A line of words for each figure that cannot be drawn and for each group of runs that was, in the order of the
+        sweeps; then one for each record that cannot be read.
     """
     taken: set[str] = set()
+    places: list[tuple[Scene, Path, set[str]]] = []
+    unreadable = []
     for sweep in sweeps:
-        folder = output / _unique(sweep.folder.resolve().name, taken)
-        names: set[str] = set()
+        folder, names = output / _unique(sweep.folder.resolve().name, taken), set[str]()
         folders = {record.run_id: path.parent for path, record in sweep.found}
-        for scene in scenes(sweep.folder.resolve().name, sweep.records, folders):
-            yield from _write_scene(scene, folder, names)
-        for path, why in sweep.unreadable:
-            yield f"{folder.name}: {path} cannot be read and takes no part: {why}"
+        found = scenes(sweep.folder.resolve().name, sweep.records, folders)
+        places += [(scene, folder, names) for scene in found]
+        unreadable += [(folder.name, path, why) for path, why in sweep.unreadable]
+    drawn = Parallel(n_jobs=max(min(cpu_count(), len(places)), 1), return_as="generator")(
+        delayed(_drawn)(scene) for scene, _, _ in places
+    )
+    for (scene, folder, names), (sheets, said) in zip(places, drawn, strict=True):
+        for sheet in sheets:
+            _write(sheet, folder / _unique(f"{sheet.name}-{'-'.join(_place_words(scene))}", names))
+        yield from said
+        yield f"{_title(scene)}: {len(sheets)} figures in {folder} from {_run_words(scene)}"
+    yield from (f"{name}: {path} cannot be read and takes no part: {why}" for name, path, why in unreadable)
 
 
-def _write_scene(scene: Scene, folder: Path, names: set[str]) -> Iterator[str]:
-    title = f"{scene.sweep}, {scene.place}"
-    drawn = 0
+class Sheet(NamedTuple):
+    """A figure as the content of its files by suffix."""
+
+    name: str
+    files: dict[str, bytes | str]
+
+
+def _drawn(scene: Scene) -> tuple[list[Sheet], list[str]]:
+    """What can be drawn of a group of runs, and what is said of the rest."""
+    sheets: list[Sheet] = []
+    said = []
     for kind in KINDS:
         with style():
-            drawings = list(kind.draw(scene))
-            for drawing in drawings:
-                _write(drawing, folder / _unique(f"{drawing.name}-{'-'.join(_place_words(scene))}", names))
-        drawn += len(drawings)
+            drawings = [_sheet(drawing) for drawing in kind.draw(scene)]
+        sheets += drawings
         if not drawings:
-            yield f"{title}: no {kind.name} figure for want of {kind.absent}"
-    yield from (f"{title}: {words}" for words in (*scene.complaints, *scene.gaps))
-    yield f"{title}: {drawn} figures in {folder} from {_run_words(scene)}"
+            said.append(f"{_title(scene)}: no {kind.name} figure for want of {kind.absent}")
+    return sheets, [*said, *(f"{_title(scene)}: {words}" for words in (*scene.complaints, *scene.gaps))]
+
+
+def _sheet(drawing: Drawing) -> Sheet:
+    return Sheet(
+        drawing.name, {**rendered(drawing.figure), "csv": drawing.data.to_csv(index=False, lineterminator="\n")}
+    )
+
+
+def _title(scene: Scene) -> str:
+    return f"{scene.sweep}, {scene.place}"
 
 
 def _place_words(scene: Scene) -> tuple[str, str, str]:
@@ -69,9 +97,9 @@ def _run_words(scene: Scene) -> str:
     return ", ".join([f"{done} finished runs", *others])
 
 
-def _write(drawing: Drawing, stem: Path) -> None:
-    save(drawing.figure, stem)
-    write_whole(stem.with_name(f"{stem.name}.csv"), drawing.data.to_csv(index=False, lineterminator="\n"))
+def _write(sheet: Sheet, stem: Path) -> None:
+    for suffix, content in sheet.files.items():
+        write_whole(stem.with_name(f"{stem.name}.{suffix}"), content)
 
 
 def _unique(name: str, taken: set[str]) -> str:

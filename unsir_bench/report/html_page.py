@@ -24,7 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from unsir_bench.records import RECORD_FILE, RunRecord, records_below, write_whole
-from unsir_bench.report.html_plots import Place, Plot, Run, plots, series_label, series_of
+from unsir_bench.report.html_plots import plots
 from unsir_bench.report.html_tables import (
     Table,
     note_table,
@@ -33,6 +33,8 @@ from unsir_bench.report.html_tables import (
     summary_table,
     verdict_table,
 )
+from unsir_bench.report.plot_parts import Plot
+from unsir_bench.report.run_series import Place, Run, series_label, series_of
 from unsir_bench.report.table import GROUP, frame, position, retrain_gaps, with_references
 from unsir_bench.report.verdicts import LEGEND
 

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.html_plots import Run
 from unsir_bench.report.metric_cards import CARDS
+from unsir_bench.report.run_series import Run
 from unsir_bench.report.table import GROUP, NOTHING, SHOWN, step_rows, summary
 from unsir_bench.report.verdicts import verdict_rows
 
