@@ -110,6 +110,17 @@ def test_fisher_is_paired_within_seed_and_forget_set() -> None:
     assert column(only(mixed), "× Fisher")["unsir"] == "–"
 
 
+def test_seconds_of_several_machines_are_said_to_be_so_and_none_is_the_best() -> None:
+    here, there = ({"device": "cpu", "cpu": f"C_{name}", "threads": 1} for name in ("a", "b"))
+    runs = [record(environment=here), record("finetune", metrics={"unlearn_seconds": 1.0}, environment=here)]
+    assert bold(only(runs), "seconds") == ["finetune"] and only(runs).remarks == []
+    apart = only([*runs, record("amnesiac", metrics={"unlearn_seconds": 0.5}, environment=there)])
+    assert bold(apart, "seconds") == []
+    [remark] = apart.remarks
+    assert "device cpu, cpu C_a, threads 1; device cpu, cpu C_b, threads 1" in remark
+    assert bold(apart, "× retrain") == ["amnesiac"], "each ratio is of one machine"
+
+
 def test_a_second_speed_up_is_against_retraining_by_the_fast_recipe_of_the_same_task_in_any_sweep() -> None:
     slow, fast = ({"train": {"name": name, "epochs": epochs}} for name, epochs in (("published", 40), ("fast", 8)))
     runs = [record(config=slow), record(seed=1, config=slow)]

@@ -45,6 +45,10 @@ COLUMNS = (
     Column("speedup_vs_fisher", "× Fisher", 1.0, "most"),
 )
 
+TIMED_APART = (
+    "Seconds were not all taken alike ({}): compare their order of magnitude. Each ratio is of runs timed alike."
+)
+
 
 @dataclass
 class Row:
@@ -87,6 +91,7 @@ class ComparisonTable:
         exact: whether the published numbers are of this very experiment.
         failed: ids of the runs that are not done, with their status.
         gaps: forget sets of which finished runs lack a retrained model, in words.
+        timed_on: what the seconds of finished runs depend on, each once, in words.
     """
 
     sweep: str
@@ -98,6 +103,7 @@ class ComparisonTable:
     rows: list[Row]
     failed: list[str]
     gaps: list[str]
+    timed_on: list[str]
 
     @property
     def paper_title(self) -> str:
@@ -112,7 +118,12 @@ class ComparisonTable:
             *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
+            *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
         ]
+
+    def best_rows(self, rows: Sequence[Row], column: Column) -> set[int]:
+        """Places of the best of some rows, see ``best_rows``; none is by seconds that were not taken alike."""
+        return set() if column.field == "unlearn_seconds" and len(self.timed_on) > 1 else best_rows(rows, column)
 
     @property
     def caption(self) -> str:
@@ -157,7 +168,10 @@ def comparison_tables(
             fast or {},
         )
         gaps = [f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()]
-        tables.append(ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed, gaps))
+        timed_on = sorted({record.timed_on for record in runs if record.status == "done"})
+        tables.append(
+            ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed, gaps, timed_on)
+        )
     return tables
 
 

@@ -20,7 +20,6 @@ from unsir_bench.report.comparison_tables import (
     Column,
     ComparisonTable,
     Row,
-    best_rows,
     comparison_tables,
 )
 from unsir_bench.report.fast_retrain import fast_retrain_seconds
@@ -48,7 +47,7 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
     filled = []
     for forget in dict.fromkeys(row.forget for row in table.rows):
         rows = [row for row in table.rows if row.forget == forget]
-        best = {column.field: best_rows(rows, column) for column in COLUMNS}
+        best = {column.field: table.best_rows(rows, column) for column in COLUMNS}
         for place, row in enumerate(rows):
             line = {
                 "forget": Cell(row.forget),
