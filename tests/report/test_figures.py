@@ -1,5 +1,6 @@
 """The figures of a sweep: their numbers against means by hand, what is left out, and that two makes are the same."""
 
+import dataclasses
 import itertools
 import os
 import statistics
@@ -14,10 +15,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.numpy import save_file
 
 from unsir_bench.records import GRAD_CAM_FILE, NOISE_FILE, RunRecord
+from unsir_bench.report import figure_efficiency
 from unsir_bench.report.command import main
 from unsir_bench.report.figure_ablation import ABLATION
 from unsir_bench.report.figure_data import scenes
@@ -171,6 +174,23 @@ def test_data_sets_models_and_forget_sets_never_share_a_figure(tmp_path: Path) -
     found = sorted(path.name for path in (tmp_path / "out" / "s").glob("trade_off*.csv"))
     assert found == [f"trade_off-{place}.csv" for place in ("digits-net-pair_1", PLACE, "faces-net-single_0")]
     assert set(table(tmp_path, "trade_off-faces-net-single_0")["n"]) == {1}
+
+
+def test_the_figure_of_seconds_says_where_they_were_not_taken_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    drawn = figure_efficiency.new_figure
+
+    def watched(height: float, title: str) -> Figure:
+        titles.append(title)
+        return drawn(height, title)
+
+    monkeypatch.setattr(figure_efficiency, "new_figure", watched)
+    runs = [record(details={}, environment={"device": "cpu", "threads": threads}) for threads in (1, 2)]
+    make(tmp_path / "alike", runs[:1])
+    make(tmp_path / "apart", [runs[0], dataclasses.replace(runs[1], run_id="other", method="finetune")])
+    assert [figure_efficiency.TIMED_APART in title for title in titles] == [False, True]
 
 
 def test_places_whose_file_names_come_out_alike_keep_a_figure_each(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from unsir_bench.report.method_style import method_style
 from unsir_bench.report.run_series import Series
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
+TIMED_APART = "seconds not all taken on the same machine and threads"
+
 Bar = tuple[MeanInterval, Series]
 
 
@@ -26,7 +28,8 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     bars.sort(key=lambda bar: (bar[0].mean, bar[1].label))
     labels = [shown(one.label, 28) for _, one in bars]
     counts = [interval.n for interval, _ in bars]
-    figure = new_figure(0.85 + row_height(labels) * len(bars), scene.title(counts, over_seeds(counts)))
+    notes = [over_seeds(counts), *([TIMED_APART] if len({run.record.timed_on for run in scene.runs}) > 1 else [])]
+    figure = new_figure(0.85 + row_height(labels) * len(bars), scene.title(counts, *notes))
     panel = figure.subplots()
     _draw_bars(panel, bars)
     label_rows(panel, labels)
