@@ -203,7 +203,7 @@ def test_places_whose_file_names_come_out_alike_keep_a_figure_each(tmp_path: Pat
 
 def test_unfinished_runs_are_counted_and_take_no_part(tmp_path: Path) -> None:
     said = make(tmp_path, [record(details={}), record(seed=1, status="failed"), record("ssd", status="skipped")])
-    assert said[-1].endswith("from 1 finished runs, 1 failed, 1 skipped")
+    assert said[-1].endswith("from 1 finished run, 1 failed, 1 skipped")
     assert table(tmp_path, f"trade_off-{PLACE}").loc["unsir", "n"] == 1
 
 

@@ -37,6 +37,8 @@ def test_every_sweep_of_the_outputs_goes_on_one_page(here: Path, capsys: pytest.
     assert "<h2>first</h2>" in page and "<h2>second</h2>" in page and "fisher-s0" not in page
     assert 'href="../first/unsir-s0/record.json"' in page
     assert "2 runs in 2 sweeps" in capsys.readouterr().out
+    assert status("html", "multirun_outputs/first") == 0
+    assert "1 run in 1 sweep," in capsys.readouterr().out
 
 
 def test_before_the_first_sweep_the_published_records_are_taken_and_that_is_said(

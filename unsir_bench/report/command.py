@@ -101,7 +101,12 @@ def _into_folder(*writers: Callable[[list[Sweep], Path], None]) -> Callable[[arg
 def _write_page(sweeps: list[Sweep], output: Path) -> None:
     page = write_page(sweeps, output)
     size = page.path.stat().st_size / MEGABYTE
-    print(f"written: {page.path} ({page.runs} runs in {len(sweeps)} sweeps, {size:.1f} MB)")
+    counts = f"{_counted(page.runs, 'run')} in {_counted(len(sweeps), 'sweep')}"
+    print(f"written: {page.path} ({counts}, {size:.1f} MB)")
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _page_below(sweeps: list[Sweep], output: Path) -> None:
@@ -161,7 +166,7 @@ def _own_or_published() -> Path:
 def _tell_unreadable(sweeps: list[Sweep], words: str) -> None:
     count = sum(len(sweep.unreadable) for sweep in sweeps)
     if count:
-        print(f"{count} record{'s' if count > 1 else ''} cannot be read; {words}", file=sys.stderr)
+        print(f"{_counted(count, 'record')} cannot be read; {words}", file=sys.stderr)
 
 
 def _tell_nothing(folder: Path, unreadable: int) -> None:

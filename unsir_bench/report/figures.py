@@ -94,7 +94,7 @@ def _run_words(scene: Scene) -> str:
     statuses = Counter(record.status for record in scene.records)
     done = statuses.pop("done", 0)
     others = [f"{count} {status}" for status, count in sorted(statuses.items())]
-    return ", ".join([f"{done} finished runs", *others])
+    return ", ".join([f"{done} finished run{'' if done == 1 else 's'}", *others])
 
 
 def _write(sheet: Sheet, stem: Path) -> None:
