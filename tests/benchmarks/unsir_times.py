@@ -220,12 +220,10 @@ def main() -> None:
     hardware = HardwareConfig(deterministic=False, threads=options.threads, precision=options.precision)
     fabric = hardware.start()
     done = [trial for name in options.networks for trial in trials(name, options.seeds, fabric, hardware)]
-    device = device_words(fabric.device)
-    show(
-        done,
-        f"UNSIR, class 0 of {CLASSES}, 3x32x32, {(CLASSES - 1) * PER_CLASS} retain images, batch {BATCH}, {device}",
-    )
-    write_figures(options.json, fabric.device, trials=[asdict(trial) for trial in done])
+    work = f"{(CLASSES - 1) * PER_CLASS} retain images, batch {BATCH}"
+    where = f"{device_words(fabric.device)}, ours {options.precision}"
+    show(done, f"UNSIR, class 0 of {CLASSES}, 3x32x32, {work}, {where}")
+    write_figures(options.json, fabric.device, precision=options.precision, trials=[asdict(trial) for trial in done])
 
 
 if __name__ == "__main__":

@@ -122,8 +122,12 @@ class ComparisonTable:
         ]
 
     def best_rows(self, rows: Sequence[Row], column: Column) -> set[int]:
-        """Places of the best of some rows, see ``best_rows``; none is by seconds that were not taken alike."""
-        return set() if column.field == "unlearn_seconds" and len(self.timed_on) > 1 else best_rows(rows, column)
+        """Places of the best unlearning methods of one forget set; none where fewer than two compete.
+
+        Where the retrained model did not relearn before the cap, the best are those that did not either. None is the
+        best by seconds that were not all taken alike.
+        """
+        return set() if column.field == "unlearn_seconds" and len(self.timed_on) > 1 else _best_rows(rows, column)
 
     @property
     def caption(self) -> str:
@@ -263,11 +267,7 @@ def _take(row: Row, record: RunRecord, prefix: str, rivals: Rivals) -> None:
         row.published = experiment.unlearned
 
 
-def best_rows(rows: Sequence[Row], column: Column) -> set[int]:
-    """Places of the best unlearning methods of one forget set; none where fewer than two compete.
-
-    Where the retrained model did not relearn before the cap, the best are those that did not either.
-    """
+def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:
     rivals = [(place, row) for place, row in enumerate(rows) if row.competes and row.n]
     retrained = next((row for row in rows if row.method == "retrain"), None)
     if len(rivals) < 2:
