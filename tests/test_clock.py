@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from unsir_bench.clock import Stopwatch
+from unsir_bench.clock import Instant, Stopwatch
 
 
 class FakeTime:
@@ -100,3 +100,58 @@ def test_the_device_is_waited_for_before_the_clock_is_read(
     with clock.running():
         pass
     assert clock.total == 3
+
+
+class FakeEvent:
+    """A CUDA event: stands in its stream when the work queued before it is done, which the host must wait for."""
+
+    waited_for = 0
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing, "an event without timing tells no time"
+        self.passed: float | None = None
+
+    def record(self, stream: FakeStream) -> None:
+        self.passed = stream.done_at
+
+    def synchronize(self) -> None:
+        FakeEvent.waited_for += 1
+
+    def elapsed_time(self, later: FakeEvent) -> float:
+        assert self.passed is not None and later.passed is not None
+        return 1000 * (later.passed - self.passed)
+
+
+class FakeStream:
+    """A queue of work on a device; ``done_at`` is when the last of it will be done, in seconds."""
+
+    done_at = 7.0
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> FakeStream:
+    only = FakeStream()
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: only)
+    monkeypatch.setattr(FakeEvent, "waited_for", 0)
+    return only
+
+
+def test_on_cuda_time_is_of_events_of_the_current_stream(stream: FakeStream) -> None:
+    clock = Stopwatch(torch.device("cuda", 0))
+    with clock.running():
+        with clock.phase("impair"):
+            stream.done_at += 2
+        with clock.paused():
+            stream.done_at += 50
+        with clock.phase("repair"):
+            stream.done_at += 1
+    assert clock.phases == {"impair": 2, "repair": 1}
+    assert clock.total == 3
+
+
+def test_on_cuda_nothing_is_waited_for_before_seconds_are_asked_for(stream: FakeStream) -> None:
+    started, ended = Instant(torch.device("cuda")), Instant(torch.device("cuda"))
+    assert FakeEvent.waited_for == 0
+    ended.seconds_since(started)
+    assert FakeEvent.waited_for == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
+from unsir_bench.clock import Instant
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import Augmentation, Batch, DataView, batch_sizes
 from unsir_bench.errors import Diverged
 from unsir_bench.field_checks import choice, neutral, number
-from unsir_bench.hardware import synchronise
 from unsir_bench.progress import Task
 
 LOSSES_PER_FLUSH = 20
@@ -338,7 +337,7 @@ class _Session:
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch; its seconds go to the state."""
-        started = self._now()
+        started = Instant(self.context.device)
         losses = LossLog(self.phase, self.context.steps[self.phase] + self.state.steps, self.context)
         self.model.train()
         self.variation.before_epoch(self.bare_model, self.state.epoch)
@@ -351,7 +350,7 @@ class _Session:
         losses.flush()
         self.schedule.after_epoch(losses.mean)
         self.state.epoch += 1
-        self.state.seconds += self._now() - started
+        self.state.seconds += Instant(self.context.device).seconds_since(started)
 
     def _step(self, images: Tensor, targets: Tensor) -> Tensor:
         """One optimiser step; returns the loss of the whole batch."""
@@ -385,10 +384,6 @@ class _Session:
             fabric.clip_gradients(self.model, self.optimizer, clip_val=recipe.clip_value)
         if recipe.clip_norm is not None:
             fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.clip_norm)
-
-    def _now(self) -> float:
-        synchronise(self.context.device)
-        return time.perf_counter()
 
 
 def _snapshot(

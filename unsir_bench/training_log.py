@@ -6,7 +6,6 @@ their sum is all that their method uses.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.hardware import synchronise
+from unsir_bench.clock import Instant
 from unsir_bench.store import TrainingCheckpoint
 
 
@@ -45,16 +44,14 @@ class UpdateRecorder:
 
     def after_step(self, model: nn.Module, labels: Tensor) -> None:
         """Add the update of the step just taken if its batch, of ``labels``, holds a forget sample."""
-        synchronise(self._device)
-        started = time.perf_counter()
+        started = Instant(self._device)
         current = [parameter.detach() for parameter in model.parameters()]
         self.batches += 1
         if bool(torch.isin(labels, self._forget).any()):
             self.recorded += 1
             torch._foreach_add_(self._sums, torch._foreach_sub(current, self._previous))
         torch._foreach_copy_(self._previous, current)
-        synchronise(self._device)
-        self.seconds += time.perf_counter() - started
+        self.seconds += Instant(self._device).seconds_since(started)
 
     def updates_on_cpu(self) -> dict[str, Tensor]:
         """The sums by parameter name."""
