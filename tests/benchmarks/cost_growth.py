@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.benchmarks.overhead_times import SUITE, ended
-from tests.benchmarks.unsir_times import BATCH, NETWORKS, Bench, tenth_of_published
+from tests.benchmarks.unsir_times import BATCH, NETWORKS, Bench, share_of_published
 from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models import AllCNNConfig, ModelConfig
 from unsir_bench.report.figure_style import legend_below, new_figure, save, style
@@ -80,7 +80,7 @@ def benches(
     architecture: ModelConfig, fabric: Fabric, hardware: HardwareConfig, per_class: int | None, batch_size: int
 ) -> dict[int, Bench]:
     """The made images of 10 and of 100 classes."""
-    method = tenth_of_published(batch_size)
+    method = share_of_published(batch_size=batch_size)
     return {
         classes: replace(
             Bench.of(architecture, fabric, hardware, classes=classes, per_class=per_class or PER_CLASS[classes]),

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
-from tests.benchmarks.unsir_times import BATCH, NETWORKS, PER_CLASS, Bench, tenth_of_published
+from tests.benchmarks.unsir_times import BATCH, NETWORKS, PER_CLASS, Bench, share_of_published
 from unsir_bench.clock import Stopwatch
 from unsir_bench.hardware import HardwareConfig
 
@@ -244,7 +244,7 @@ def main() -> None:
     trials: list[Trial] = []
     for name in options.networks:
         bench = Bench.of(NETWORKS[name], fabric, hardware, per_class=options.per_class)
-        bench = replace(bench, method=tenth_of_published(options.batch_size))
+        bench = replace(bench, method=share_of_published(batch_size=options.batch_size))
         counted, timings = measured(name, bench, options.repetitions, options.runs)
         phases, trials = phases + counted, trials + timings
     show(phases, trials, f"UNSIR and its floor, class 0 of 10, 3x32x32, {device_words(fabric.device)}")

@@ -1,14 +1,16 @@
 """Seconds of UNSIR beside those of the same steps written plainly, and what both leave of accuracy.
 
-Run by `make bench`. Both forget class 0 of the same trained network with the same retain images, noise steps, copies
-and epochs, one after the other in one process, in turn which is first. The images are made (`dataset=made_classes`), so
-accuracies only say whether both do the same work. Counts are a tenth of the published ones, in the same proportions.
+Run by `make bench`. All forget class 0 of the same trained network with the same retain images, noise steps, copies
+and epochs, one after the other in one process, in turn which is first; ours at each precision asked for. The images are
+made (`dataset=made_classes`), so accuracies only say whether all do the same work. Counts are some tenths of the
+published ones, in the same proportions.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -38,28 +40,31 @@ NETWORKS: dict[str, ModelConfig] = {
     "allcnn": AllCNNConfig(),
 }
 CLASSES, PER_CLASS, NOISE_STEPS, COPIES, BATCH = 10, 100, 4, 2, 256
-ORIGINAL = Recipe(name="original", epochs=4, batch_size=64, optimizer="adam", lr=0.002)
+ORIGINAL = Recipe(name="original", batch_size=64, optimizer="adam", lr=0.002)
+SHOWN_TO_ORIGINAL = 4000  # images, in whole epochs
+PLAIN_PRECISION = "32-true"
 IMPAIR_LR, REPAIR_LR = 0.005, 0.001  # at the published rates so few steps leave every network at chance
 
 
 @dataclass
 class Trial:
-    """One forgetting by one of the two; accuracies as fractions of test samples."""
+    """One forgetting, by ours at a precision or by the plain form; accuracies as fractions of test samples."""
 
     network: str
     seed: int
     who: str
+    precision: str
     seconds: float
     acc_forget: float
     acc_retain: float
     phases: dict[str, float]
 
 
-def tenth_of_published(batch_size: int = BATCH) -> Unsir:
-    """UNSIR with a tenth of the published counts, in the same proportions."""
+def share_of_published(tenths: int = 1, batch_size: int = BATCH) -> Unsir:
+    """UNSIR with some tenths of the published counts, in the same proportions."""
     return Unsir(
-        noise=NoiseConfig(batch_size=batch_size, steps=NOISE_STEPS, copies=COPIES),
-        retain_per_class=PER_CLASS,
+        noise=NoiseConfig(batch_size=batch_size, steps=tenths * NOISE_STEPS, copies=tenths * COPIES),
+        retain_per_class=tenths * PER_CLASS,
         impair=Recipe(name="impair", lr=IMPAIR_LR, batch_size=batch_size),
         repair=Recipe(name="repair", lr=REPAIR_LR, batch_size=batch_size),
     )
@@ -73,7 +78,7 @@ class Bench:
     fabric: Fabric
     data: DeviceData
     split: ForgetSplit
-    method: Unsir = field(default_factory=tenth_of_published)
+    method: Unsir = field(default_factory=share_of_published)
 
     @classmethod
     def of(
@@ -117,9 +122,10 @@ class Bench:
 
     def original(self, seed: int) -> nn.Module:
         """A network that knows all classes."""
-        context = self.context(seed)
+        context, view = self.context(seed), self.data.view("train")
+        recipe = replace(ORIGINAL, epochs=max(1, SHOWN_TO_ORIGINAL // len(view)))
         model = context.initial_network()
-        fit(model, EpochBatches.of(self.data.view("train"), ORIGINAL, context, "train"), ORIGINAL, context, "original")
+        fit(model, EpochBatches.of(view, recipe, context, "train"), recipe, context, "original")
         return model.eval()
 
     def unlearned(self, model: nn.Module, seed: int, clock: Stopwatch | None = None) -> RunContext:
@@ -180,32 +186,42 @@ class Bench:
         seconds, phases = timed(lambda: self.work(who, model, seed), self.fabric.device)
         model.eval()
         accuracies = [self.accuracy(model, self.split.indices[f"{kind}_test"]) for kind in ("forget", "retain")]
-        return Trial(name, seed, who, seconds, *accuracies, phases)
+        return Trial(name, seed, who, str(self.fabric.strategy.precision.precision), seconds, *accuracies, phases)
 
 
-def trials(name: str, seeds: int, fabric: Fabric, hardware: HardwareConfig) -> list[Trial]:
-    """Both on each seed's network; odd seeds in the other order."""
-    bench = Bench.of(NETWORKS[name], fabric, hardware)
+def trials(name: str, seeds: int, tenths: int, precisions: Sequence[str], hardware: HardwareConfig) -> list[Trial]:
+    """Ours at each precision and the plain form on each seed's network; another is the first at each seed."""
+    plain = Bench.of(NETWORKS[name], hardware.start(), hardware, per_class=tenths * PER_CLASS)
+    plain = replace(plain, method=share_of_published(tenths))
+    sides = [("ours", replace(plain, fabric=replace(hardware, precision=each).start())) for each in precisions]
+    sides.append(("plain", plain))
     done = []
     for seed in range(seeds):
-        original = bench.original(seed)
-        for who in ("ours", "plain")[:: -1 if seed % 2 else 1]:
+        original = plain.original(seed)
+        first = seed % len(sides)
+        for who, bench in sides[first:] + sides[:first]:
             done.append(bench.trial(name, who, original, seed))
+            print(done[-1], flush=True)
     return done
 
 
 def show(done: list[Trial], title: str) -> None:
     """Print the table: mean and 95 % interval over seeds; ratios seed by seed."""
+    sides: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
+    for trial in sorted(done, key=lambda each: each.seed):
+        sides[trial.network, trial.who, trial.precision].append(trial)
     rows = []
-    for name in dict.fromkeys(trial.network for trial in done):
-        ours, plain = ([each for each in done if (each.network, each.who) == (name, who)] for who in ("ours", "plain"))
-        seconds = [[each.seconds for each in side] for side in (ours, plain)]
-        ratios = [slow / fast for fast, slow in zip(*seconds, strict=True)]
-        forget = ", ".join(mean_words([100 * each.acc_forget for each in side]) for side in (ours, plain))
-        retain = ", ".join(mean_words([100 * each.acc_retain for each in side]) for side in (ours, plain))
-        rows.append((name, *map(mean_words, seconds), mean_words(ratios), forget, retain))
-    headings = ("network", "ours s", "plain s", "plain / ours", "A_Df ours, plain %", "A_Dr ours, plain %")
-    print_table(title, headings, rows)
+    for (network, who, precision), side in sides.items():
+        plain = sides[network, "plain", PLAIN_PRECISION]
+        ratios = [slow.seconds / each.seconds for slow, each in zip(plain, side, strict=True)]
+        figures = (
+            mean_words([each.seconds for each in side]),
+            mean_words(ratios) if who == "ours" else "1",
+            mean_words([100 * each.acc_forget for each in side], ".1f"),
+            mean_words([100 * each.acc_retain for each in side], ".1f"),
+        )
+        rows.append((f"{network}, {who}, {precision}", *figures))
+    print_table(title, ("network, who, precision", "s", "plain / this", "A_Df %", "A_Dr %"), rows)
 
 
 def main() -> None:
@@ -214,16 +230,20 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: as the suite chooses)")
-    parser.add_argument("--precision", default="32-true", help="of ours; the plain form stays in float32")
+    parser.add_argument("--tenths", type=int, default=1, help="of the published counts; 10 for all of them")
+    parser.add_argument("--precisions", nargs="+", default=[PLAIN_PRECISION], help="of ours")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
-    hardware = HardwareConfig(deterministic=False, threads=options.threads, precision=options.precision)
-    fabric = hardware.start()
-    done = [trial for name in options.networks for trial in trials(name, options.seeds, fabric, hardware)]
-    work = f"{(CLASSES - 1) * PER_CLASS} retain images, batch {BATCH}"
-    where = f"{device_words(fabric.device)}, ours {options.precision}"
-    show(done, f"UNSIR, class 0 of {CLASSES}, 3x32x32, {work}, {where}")
-    write_figures(options.json, fabric.device, precision=options.precision, trials=[asdict(trial) for trial in done])
+    hardware = HardwareConfig(deterministic=False, threads=options.threads, precision=PLAIN_PRECISION)
+    done = [
+        trial
+        for name in options.networks
+        for trial in trials(name, options.seeds, options.tenths, options.precisions, hardware)
+    ]
+    device = hardware.start().device
+    work = f"{(CLASSES - 1) * PER_CLASS * options.tenths} retain images, batch {BATCH}"
+    show(done, f"UNSIR, class 0 of {CLASSES}, 3x32x32, {work}, {device_words(device)}")
+    write_figures(options.json, device, tenths=options.tenths, trials=[asdict(trial) for trial in done])
 
 
 if __name__ == "__main__":
