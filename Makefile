@@ -35,7 +35,7 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY) ## install the locked packages and this project into .venv (about 6 GB, some minutes, once)
 
-demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (under 5 minutes)
+demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
 test: setup ## run the test suite (about 10 minutes)

@@ -1,4 +1,4 @@
-"""Fine-tuning on the retain data: catastrophic forgetting as an unlearning method (a baseline of the paper)."""
+"""Fine-tuning on the retain data: catastrophic forgetting as unlearning (the paper's baseline, say third parties)."""
 
 from __future__ import annotations
 

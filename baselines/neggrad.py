@@ -1,4 +1,4 @@
-"""NegGrad: gradient ascent on the forget samples (a baseline of the paper; Golatkar et al., CVPR 2020).
+"""NegGrad: gradient ascent on the forget samples (the paper's baseline, say third parties; Golatkar et al., CVPR 2020).
 
 Objective: maximise CE on D_f. The literature uses a learning rate of 1e-4 for 5 epochs. In train mode batch
 normalisation sees batches of forget samples alone, so that its statistics drift towards them, as in public code;

@@ -1,4 +1,4 @@
-"""Random labels: train on wrong labels for the forget samples beside the retain samples (a baseline of the paper).
+"""Random labels: train on wrong labels for the forget samples beside the retain samples.
 
 Objective: CE on D_r and on D_f with labels drawn anew each epoch (Hayase et al. 2020; the "RL" of later papers).
 The literature uses 3 to 10 epochs. Some public code draws from all classes, so that the true label returns

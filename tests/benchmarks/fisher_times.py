@@ -1,12 +1,14 @@
 """Seconds per sample of the published batch-1 Fisher loop and of the fast exact diagonal. Run by `make bench`.
 
-Both see the same samples in one process, after a warm-up; the relative error is between their results, and peak memory
-is that of the fast diagonal, over the given samples and over four times as many: it should not grow.
+Both see the same samples in one process, after a warm-up, by turns in each repetition; the relative error is between
+their results, and peak memory is that of the fast diagonal, over the given samples and over four times as many: it
+should not grow.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tests.benchmarks.measured import device_words, print_table, timed, write_figures
+from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.fisher_batch_1 import fisher_batch_1
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
@@ -36,13 +38,13 @@ NETWORKS: dict[str, ModelConfig] = {
 
 @dataclass
 class Comparison:
-    """What was measured of one network; times in seconds per sample, memory in bytes."""
+    """What was measured of one network; seconds per sample, one by one of the repetitions, and memory in bytes."""
 
     network: str
     samples: int
-    loop: float
-    exact: float
-    mc: float
+    loop: list[float]
+    exact: list[float]
+    mc: list[float]
     relative_error: float
     peak_memory: int
     peak_memory_of_four_times: int
@@ -84,7 +86,7 @@ def relative_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> flo
     return float((difference / sum(float(value.square().sum()) for value in expected.values())) ** 0.5)
 
 
-def compared(name: str, samples: int, batch_size: int, fabric: Fabric) -> Comparison:
+def compared(name: str, samples: int, batch_size: int, repetitions: int, fabric: Fabric) -> Comparison:
     """Measure one network."""
     device = fabric.device
     context, view = context_of(NETWORKS[name], fabric), made_images(4 * samples, device)
@@ -95,26 +97,25 @@ def compared(name: str, samples: int, batch_size: int, fabric: Fabric) -> Compar
     def fast(over: DataView, labels: str) -> dict[str, Tensor]:
         return fisher_diagonal(model, over, context, labels=labels, batch_size=batch_size, fallback=False)
 
-    memory = PeakMemory(device)
+    works = {
+        "loop": lambda: fisher_batch_1(model, images),
+        "exact": lambda: fast(few, "exact"),
+        "mc": lambda: fast(few, "mc"),
+    }
+    memory, results = PeakMemory(device), dict[str, dict[str, Tensor]]()
     fast(few, "exact"), fast(few, "mc"), fisher_batch_1(model, images[:1])
-    memory.reset()
-    exact_seconds, exact = timed(lambda: fast(few, "exact"), device)
-    peak = memory.read()
-    memory.reset()
-    fast(view, "exact")
-    peak_of_four_times = memory.read()
-    mc_seconds, _ = timed(lambda: fast(few, "mc"), device)
-    loop_seconds, loop = timed(lambda: fisher_batch_1(model, images), device)
-    return Comparison(
-        name,
-        samples,
-        loop_seconds / samples,
-        exact_seconds / samples,
-        mc_seconds / samples,
-        relative_error(exact, loop),
-        peak,
-        peak_of_four_times,
-    )
+    peaks = []
+    for over in (few, view):
+        memory.reset()
+        fast(over, "exact")
+        peaks.append(memory.read())
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for _ in range(repetitions):
+        for who, work in works.items():
+            taken, results[who] = timed(work, device)
+            seconds[who].append(taken / samples)
+    error = relative_error(results["exact"], results["loop"])
+    return Comparison(name, samples, seconds["loop"], seconds["exact"], seconds["mc"], error, *peaks)
 
 
 def show(results: list[Comparison], title: str) -> None:
@@ -132,17 +133,17 @@ def show(results: list[Comparison], title: str) -> None:
     rows = [
         (
             result.network,
-            f"{result.loop:.4f}",
-            f"{result.exact:.4f}",
-            f"{result.loop / result.exact:.1f}",
-            f"{result.mc:.4f}",
+            mean_words(result.loop, ".4f"),
+            mean_words(result.exact, ".4f"),
+            mean_words([loop / exact for loop, exact in zip(result.loop, result.exact, strict=True)], ".1f"),
+            mean_words(result.mc, ".4f"),
             f"{result.relative_error:.1e}",
             f"{result.peak_memory / 1e6:.0f}",
             f"{result.peak_memory_of_four_times / 1e6:.0f}",
         )
         for result in results
     ]
-    print_table(title, headings, rows, width=110)
+    print_table(title, headings, rows)
 
 
 def main() -> None:
@@ -151,10 +152,13 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["resnet18"])
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     options = parser.parse_args()
     fabric = HardwareConfig(deterministic=False).start()
-    results = [compared(name, options.samples, options.batch_size, fabric) for name in options.networks]
+    results = [
+        compared(name, options.samples, options.batch_size, options.repetitions, fabric) for name in options.networks
+    ]
     device = device_words(fabric.device)
     show(results, f"Fisher diagonal, {CLASSES} classes, 3x32x32, {options.samples} samples, {device}")
     write_figures(options.json, fabric.device, results=[vars(result) for result in results])
