@@ -155,9 +155,11 @@ def read_offline_run(path: Path) -> tuple[dict[str, object], set[str], bool]:
 def test_two_processes_of_one_run_share_its_batches(tmp_path: Path) -> None:
     both = ["dataset.subset=60", "train.epochs=6", "model.width=8"]
     command(tmp_path / "one", *both)
-    command(tmp_path / "two", *both, "hardware.devices=2")
+    command(tmp_path / "two", *both, "hardware.devices=2", "hardware.threads=3")
     [one], [two] = (list(records(tmp_path / name).values()) for name in ("one", "two"))
     assert two["status"] == "done"
+    assert not list((tmp_path / "two").rglob("handed_over.json"))
+    assert two["environment"]["threads"] == 3, "a flag of the command did not reach the processes"
     assert two["access"] == one["access"]
     assert two["metrics"]["original_acc_retain_test"] == pytest.approx(
         one["metrics"]["original_acc_retain_test"], abs=0.1

@@ -4,20 +4,27 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
-from unsir_bench import cli  # noqa: F401 - registers the schemas
+from unsir_bench import (
+    cli,  # noqa: F401 - registers the schemas
+    runner,
+)
 from unsir_bench.config import Config, typed
 from unsir_bench.context import RunContext
+from unsir_bench.hardware import HardwareConfig
 from unsir_bench.records import RunRecord, timing_conditions
 from unsir_bench.runner import run
 from unsir_bench.store import weights_hash
+from unsir_bench.tracking import RememberingTracker, Tracker
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,3 +261,31 @@ def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Con
     record = run(dataclasses.replace(tiny, retrain_reference=False))
     assert record.fingerprints == reference.fingerprints
     assert record.metrics["retrain_acc_retain_test"] == reference.metrics["retrain_acc_retain_test"]
+
+
+def test_of_several_processes_the_first_hands_everything_over_in_a_file(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a process returns goes through a pipe that holds 64 KiB until all have ended: more would stop it for ever.
+    points = 100_000
+
+    def experiment(_fabric: Fabric, _config: Config, tracker: Tracker, record: RunRecord) -> None:
+        for step in range(points):
+            tracker.log("original", step, {"loss": 1.0})
+        record.status = "done"
+
+    class Launcher:
+        """Fabric's, for one process in place of several."""
+
+        def launch(self, work: Callable[..., object], *arguments: object) -> None:
+            assert work(tiny.hardware.start(), *arguments) is None
+
+    monkeypatch.setattr(runner, "_experiment", experiment)
+    several = dataclasses.replace(tiny, hardware=dataclasses.replace(tiny.hardware, devices=2))
+    monkeypatch.setattr(HardwareConfig, "start", lambda config, *_: Launcher() if config.devices == 2 else Fabric())
+    tracker, record = RememberingTracker(), runner.blank_record(several)
+    several.folder.mkdir(parents=True)
+    runner._launched(several, tracker, record)
+    assert record.status == "done"
+    assert tracker.points == [("original", step, {"loss": 1.0}) for step in range(points)]
+    assert not list(several.folder.iterdir())

@@ -8,17 +8,20 @@ import platform
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
 import psutil
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from unsir_bench.field_checks import choice, neutral, number
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 SHARE_FOR_DATA = 0.5
+LONGEST_WAIT = timedelta(days=7)  # of a run's processes for the first, which may wait for another run's training
 # torch's own choice, before any run of this process has changed it.
 USUAL_THREADS = torch.get_num_threads()
 # glibc's mallopt: the parameters' numbers (malloc.h), the values that its own thresholds grow to once large blocks have
@@ -80,26 +83,35 @@ class HardwareConfig:
         }
 
     def start(self, model_threads: int | None = None) -> Fabric:
-        """Set the process's flags and return the Fabric; called at each run, since runs of a sweep share a process.
+        """Set this process's flags and return the Fabric; called at each run, since runs of a sweep share a process.
 
         Args:
             model_threads: CPU threads that suit the model, used where ``threads`` is null.
         """
-        keep_freed_memory()
-        torch.set_num_threads(self.threads or model_threads or USUAL_THREADS)
-        torch.backends.cudnn.benchmark = not self.deterministic
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
-        if self.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+        self.set_flags(model_threads)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_fabric")
             return Fabric(
                 accelerator=self.resolved_accelerator(),
                 devices=self.devices,
-                strategy="ddp_spawn" if self.devices > 1 else "auto",
+                strategy=DDPStrategy(start_method="spawn", timeout=LONGEST_WAIT) if self.devices > 1 else "auto",
                 precision=self.precision,  # type: ignore[arg-type]
             )
+
+    def set_flags(self, model_threads: int | None = None) -> None:
+        """Set the flags of this process; each of several processes of a run has its own, and must be told too.
+
+        Args:
+            model_threads: see ``start``. Where neither says a number, several processes share the cores.
+        """
+        keep_freed_memory()
+        if threads := self.threads or model_threads or (USUAL_THREADS if self.devices == 1 else None):
+            torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
 
     def keep_on_device(self, size_bytes: int, device: torch.device) -> bool:
         """Whether images of ``size_bytes`` are held on the device (``auto``: if they take under half of the rest)."""

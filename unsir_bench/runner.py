@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -26,7 +27,6 @@ from unsir_bench.hardware import PeakMemory
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.precomputation import StoredPrecomputation
 from unsir_bench.progress import Progress
-from unsir_bench.record_tables import Point
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record, write_whole
 from unsir_bench.reference_models import ReferenceModels, TrainedModel
 from unsir_bench.store import Store, weights_hash
@@ -34,6 +34,7 @@ from unsir_bench.tracking import RememberingTracker, Tracker, start_tracker
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")
+HANDED_OVER_FILE = "handed_over.json"  # from the first of several processes to the one that started them
 # Null, not absent, where there is no retrained model: tables read them of every run.
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
@@ -86,18 +87,28 @@ def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
     if config.hardware.devices == 1:
         _experiment(fabric, config, tracker, record)
         return
-    filled, points = fabric.launch(_experiment_of_rank, config, record)  # type: ignore[arg-type]
-    vars(record).update(vars(filled))
-    for point in points:
+    handed_over = config.folder / HANDED_OVER_FILE
+    fabric.launch(_experiment_of_rank, config, record)  # type: ignore[arg-type]
+    content = json.loads(handed_over.read_text(encoding="utf-8"))
+    handed_over.unlink()
+    vars(record).update(content["record"])
+    for point in content["points"]:
         tracker.log(*point)
 
 
-def _experiment_of_rank(fabric: Fabric, config: Config, record: RunRecord) -> tuple[RunRecord, list[Point]]:
-    """The experiment in one of several processes; what the first one returns is kept."""
+def _experiment_of_rank(fabric: Fabric, config: Config, record: RunRecord) -> None:
+    """The experiment in one of several processes.
+
+    The first one leaves a file with what was found: through the launcher's pipe, which is read only when all processes
+    have ended, nothing larger than the pipe may be returned.
+    """
+    config.hardware.set_flags(config.model.cpu_threads)
     logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
     tracker = RememberingTracker()
     _experiment(fabric, config, tracker, record)
-    return record, tracker.points
+    if fabric.is_global_zero:
+        content = {"record": asdict(record), "points": tracker.points}
+        write_whole(config.folder / HANDED_OVER_FILE, json.dumps(content))
 
 
 def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> None:
