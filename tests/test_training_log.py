@@ -86,10 +86,14 @@ def drawn(digits: DeviceData, context: RunContext) -> EpochBatches:
 
 
 def recorded_fit(
-    digits: DeviceData, context: RunContext, forget: tuple[int, ...], model: nn.Module | None = None
+    digits: DeviceData,
+    context: RunContext,
+    forget: tuple[int, ...],
+    model: nn.Module | None = None,
+    gone: tuple[int, ...] = (),
 ) -> tuple[UpdateRecorder, nn.Module]:
     model = model or small_network()
-    recorder = UpdateRecorder(model, forget, torch.device("cpu"))
+    recorder = UpdateRecorder(model, forget, torch.device("cpu"), gone)
     fit(model, drawn(digits, context), RECIPE, context, "log", variation=Variation(after_step=recorder.after_step))
     return recorder, model
 
@@ -105,6 +109,17 @@ def test_the_sums_are_those_of_a_plain_loop(
     assert 0 < recorded < total, "a case that cannot tell the batches apart"
     assert (recorder.batches, recorder.recorded) == (total, recorded)
     assert_close(recorder.updates_on_cpu(), sums)
+
+
+def test_updates_that_an_earlier_step_of_a_sequence_subtracted_are_left_out(
+    digits: DeviceData, make_context: MakeContext
+) -> None:
+    both = recorded_fit(digits, make_context(), (0, 4))[0]
+    earlier = recorded_fit(digits, make_context(), (4,))[0]
+    later = recorded_fit(digits, make_context(), (0,), gone=(4,))[0]
+    assert 0 < later.recorded == both.recorded - earlier.recorded
+    for name, value in both.updates_on_cpu().items():
+        torch.testing.assert_close(earlier.updates_on_cpu()[name] + later.updates_on_cpu()[name], value, msg=name)
 
 
 def test_where_every_batch_is_recorded_the_sum_leads_from_the_first_weights_to_the_last(

@@ -33,21 +33,29 @@ class TrainingLog:
 class UpdateRecorder:
     """Sums the updates of the steps whose batch holds a forget sample, while a network trains."""
 
-    def __init__(self, model: nn.Module, forget_classes: Sequence[int], device: torch.device):
-        """Watch ``model``; it must not have been trained on yet."""
+    def __init__(self, model: nn.Module, forget_classes: Sequence[int], device: torch.device, gone: Sequence[int] = ()):
+        """Watch ``model``; it must not have been trained on yet.
+
+        Args:
+            model: to be trained.
+            forget_classes: whose samples' batches are recorded.
+            device: of the training.
+            gone: classes forgotten before: the updates of their batches have been subtracted already.
+        """
         self._device = device
         self._forget = torch.tensor(forget_classes, device=device)
+        self._gone = torch.tensor(gone, device=device, dtype=torch.long)
         self._names = [name for name, _ in model.named_parameters()]
         self._previous = _copies(model)
         self._sums = [torch.zeros_like(parameter) for parameter in self._previous]
         self.seconds, self.batches, self.recorded = 0.0, 0, 0
 
     def after_step(self, model: nn.Module, labels: Tensor) -> None:
-        """Add the update of the step just taken if its batch, of ``labels``, holds a forget sample."""
+        """Add the update of the step just taken if its batch, of ``labels``, holds a forget sample and none gone."""
         started = Instant(self._device)
         current = [parameter.detach() for parameter in model.parameters()]
         self.batches += 1
-        if bool(torch.isin(labels, self._forget).any()):
+        if bool(torch.isin(labels, self._forget).any() & ~torch.isin(labels, self._gone).any()):
             self.recorded += 1
             torch._foreach_add_(self._sums, torch._foreach_sub(current, self._previous))
         torch._foreach_copy_(self._previous, current)
