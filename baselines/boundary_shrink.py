@@ -72,7 +72,7 @@ def fast_gradient_sign(
         for values in (view.normalise.mean, view.normalise.std)
     )
     images = images.detach().requires_grad_()
-    loss = F.cross_entropy(context.forward(model, images), labels)
+    loss = F.cross_entropy(context.forward(model, images, mixed=False), labels)
     [gradient] = torch.autograd.grad(loss, [images])
     moved = images.detach() + epsilon / std * gradient.sign()
     return moved.clamp((0 - mean) / std, (1 - mean) / std)

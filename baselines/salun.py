@@ -54,7 +54,7 @@ def salient_weights(
     parameters = list(model.parameters())
     sums = [torch.zeros_like(parameter) for parameter in parameters]
     for images, labels in view.batches(batch_size):
-        loss = F.cross_entropy(context.forward(model, images), labels, reduction="sum")
+        loss = F.cross_entropy(context.forward(model, images, mixed=False), labels, reduction="sum")
         torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
     model.train(was_training)
     magnitudes = torch.cat([total.abs().flatten() for total in sums])

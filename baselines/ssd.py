@@ -56,7 +56,7 @@ def importance(model: nn.Module, view: DataView, batch_size: int, context: RunCo
     totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     batches = 0
     for images, labels in view.batches(batch_size, order=context.generator("importance", "order")):
-        loss = F.cross_entropy(context.forward(model, images), labels)
+        loss = F.cross_entropy(context.forward(model, images, mixed=False), labels)
         for total, gradient in zip(totals.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
             total.addcmul_(gradient, gradient)
         batches += 1

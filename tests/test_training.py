@@ -16,10 +16,12 @@ from unsir_bench.data.batches import Augmentation, Batch
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import Diverged
 from unsir_bench.field_checks import problems
+from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.torchvision_models import MobileNetV2
+from unsir_bench.records import timed_on, timing_words
 from unsir_bench.store import TrainingCheckpoint
-from unsir_bench.training import EpochBatches, Recipe, fit, optimizer_for
+from unsir_bench.training import EpochBatches, Recipe, Variation, fit, optimizer_for
 
 MakeContext = Callable[..., RunContext]
 Array = np.ndarray
@@ -138,6 +140,14 @@ def test_gradient_entries_are_clipped_before_weights_decay(make_context: MakeCon
     recipe = Recipe(optimizer="sgd", lr=0.5, clip_value=0.1, weight_decay=0.3)
     expected = problem.start - 0.5 * (np.clip(gradient, -0.1, 0.1) + 0.3 * problem.start)
     np.testing.assert_allclose(problem.fitted(recipe, make_context()), expected, atol=2e-6)
+
+
+def test_a_gradient_that_is_no_number_is_divergence_whatever_clips(make_context: MakeContext) -> None:
+    for bounds in ({"clip_norm": 1.0}, {"clip_value": 1.0}, {}):
+        problem = LinearProblem(batches=2)
+        problem.batches[0][0][:] = np.nan
+        with pytest.raises(Diverged):
+            problem.fitted(Recipe(**bounds), make_context())
 
 
 @pytest.mark.parametrize("bound", [0.05, 1e6])
@@ -278,6 +288,63 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_an_interrupted_training_goes_on_at_any_precision(
+    precision: str, digits: DeviceData, make_context: MakeContext, tmp_path: Path
+) -> None:
+    recipe = Recipe(epochs=3, batch_size=48, lr=0.02, optimizer="adam")
+
+    def trained(spoiled: Callable[[EpochBatches], EpochBatches] = lambda batches: batches) -> nn.Module:
+        context, model = make_context(fabric=HardwareConfig(precision=precision).start()), small_network()
+        batches = spoiled(EpochBatches.of(digits.view("train"), recipe, context, "train"))
+        fit(model, batches, recipe, context, "original", TrainingCheckpoint(tmp_path / "state.pt"))
+        return model
+
+    whole = trained().state_dict()
+    (tmp_path / "state.pt").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        trained(lambda batches: failing_in_epoch(batches, 1))
+    resumed = trained().state_dict()
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+
+
+def test_seconds_of_a_training_resumed_elsewhere_are_of_no_one_machine(
+    digits: DeviceData, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, keeper = Recipe(epochs=3, batch_size=48), TrainingCheckpoint(tmp_path / "state.pt")
+    context = make_context()
+    batches = EpochBatches.of(digits.view("train"), recipe, context, "train")
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_network(), failing_in_epoch(batches, 1), recipe, context, "original", keeper)
+    here = context.timing_conditions()
+    monkeypatch.setattr(RunContext, "timing_conditions", lambda _context: {"device": "another GPU"})
+    state = fit(small_network(), batches, recipe, make_context(), "original", keeper)
+    assert state.timed_on == [here, {"device": "another GPU"}]
+    assert timed_on([here]) == here
+    assert timed_on(state.timed_on) not in state.timed_on
+    assert timing_words(timed_on(state.timed_on)).endswith("; device another GPU")
+
+
+def test_a_training_does_not_depend_on_the_scale_that_an_earlier_one_came_to(
+    digits: DeviceData, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, recipe = make_context(), Recipe(batch_size=48)
+    scaler = torch.amp.GradScaler("cpu")
+    monkeypatch.setattr(context.fabric.strategy, "_precision", MixedPrecision("16-mixed", "cpu", scaler=scaler))
+    context = make_context()
+    batches = EpochBatches.of(digits.view("train"), recipe, context, "train")
+    scales = []
+    for _ in range(2):
+        fit(small_network(), batches, recipe, context, "original", variation=Variation(
+            before_epoch=lambda model, epoch: scales.append(scaler.get_scale())
+        ))  # fmt: skip
+        scaler.update(2.0)
+    scaler.update(4.0)
+    context.of_another_seed(1).reset_gradient_scaler()
+    assert [*scales, scaler.get_scale()] == [65536.0] * 3
+
+
 def test_a_training_that_was_finished_is_not_trained_further(
     digits: DeviceData, make_context: MakeContext, tmp_path: Path
 ) -> None:
@@ -396,6 +463,7 @@ def test_dropout_of_an_epoch_does_not_depend_on_what_was_drawn_before(
     [
         (Recipe(nesterov=True, optimizer="adam"), "train.nesterov=true"),
         (Recipe(nesterov=True, optimizer="sgd", momentum=0), "train.nesterov=true"),
+        (Recipe(clip_value=0.1, clip_norm=1.0), "train.clip_norm=1.0"),
         (Recipe(optimizer="rmsprop"), "train.optimizer=rmsprop"),
         (Recipe(schedule="linear"), "train.schedule=linear"),
         (Recipe(lr=0), "train.lr=0"),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from unsir_bench.clock import Stopwatch
 from unsir_bench.environment import environment
 from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.progress import Progress
-from unsir_bench.records import timing_conditions, timing_words
+from unsir_bench.records import timed_on, timing_conditions, timing_words
 from unsir_bench.seeding import derived_seed, generator, seed_everything
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class RunContext:
         credited_peak_bytes: peak memory of work that was measured elsewhere (a stored training).
         timed_elsewhere: by phase, why the seconds that the store has of it are not this machine's.
         kept: by name of a file, the tensors that are to lie in it beside the record; see ``keep``.
+        fresh_precision: the state of Fabric's precision, a gradient scaler's, before any training.
     """
 
     fabric: Fabric
@@ -106,9 +109,12 @@ class RunContext:
     credited_peak_bytes: int = 0
     timed_elsewhere: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    fresh_precision: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.clock = Stopwatch(self.device)
+        if self.fresh_precision is None:
+            self.fresh_precision = copy.deepcopy(self.fabric.strategy.precision.state_dict())
 
     @property
     def device(self) -> torch.device:
@@ -161,6 +167,10 @@ class RunContext:
         """What the seconds of this run depend on."""
         return timing_conditions(environment(self.device))
 
+    def timed_on(self, conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What an entry is to say its seconds were taken on, see ``records.timed_on``."""
+        return timed_on(conditions)
+
     def why_not_timed_here(self, manifest: Mapping[str, Any]) -> str | None:
         """Why an entry's seconds are not this run's to compare with; None if they are, or if an old entry is silent."""
         there, here = manifest.get("timed_on"), self.timing_conditions()
@@ -197,11 +207,23 @@ class RunContext:
         untrained = replace(self.architecture, pretrained=False, weights=None)
         return self._placed(untrained.initial(self.image_shape, self.num_classes, derived_seed(self.seed, role)))
 
-    def forward(self, model: nn.Module, images: Tensor) -> Tensor:
-        """float32 logits of a network that is not being trained by ``fit``, at the run's precision."""
+    def reset_gradient_scaler(self) -> None:
+        """Forget what scale earlier trainings came to, so that none depends on which others this process has done."""
+        self.fabric.strategy.precision.load_state_dict(self.fresh_precision or {})
+
+    def forward(self, model: nn.Module, images: Tensor, *, mixed: bool = True) -> Tensor:
+        """float32 logits of a network that is not being trained by ``fit``, at the run's precision.
+
+        Args:
+            model: on the run's device.
+            images: float32, normalised.
+            mixed: False for gradients that nothing scales: at a mixed precision they are computed in float32, since
+                half precision would round small ones to zero.
+        """
         # Training at a true 16- or 64-bit precision has converted the weights; images arrive as float32.
         dtype = next(model.parameters()).dtype
-        with self.fabric.autocast():
+        in_full = not mixed and isinstance(self.fabric.strategy.precision, MixedPrecision)
+        with nullcontext() if in_full else self.fabric.autocast():
             logits: Tensor = model(images.to(dtype))
         return logits.float()
 

@@ -22,7 +22,7 @@ LOG = logging.getLogger("unsir_bench")
 
 TENSORS = "tensors"
 # Raise when a change of the code changes what the same settings compute: older entries are then left unused.
-PRECOMPUTATION_VERSION = 2
+PRECOMPUTATION_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -42,6 +42,13 @@ def timing_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
     unnamed = environment.get("device") in ("cpu", "mps")
     names = ("device", "cpu", "cpu_capability", "threads") if unnamed else ("device",)
     return {name: environment.get(name) for name in names}
+
+
+def timed_on(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What seconds were taken on; of work that was resumed under other conditions what no run's conditions equal."""
+    if len(conditions) == 1:
+        return dict(conditions[0])
+    return {"one after another": "; ".join(timing_words(each) for each in conditions)}
 
 
 def timing_words(conditions: Mapping[str, Any]) -> str:

@@ -162,7 +162,9 @@ class ReferenceModels:
 
     def log_key(self, original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> str:
         """The store's address of the log of an original's training, for the forget classes of ``split``."""
-        return content_key({"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes})
+        gone = {"gone": split.gone} if split.gone else {}
+        about = {"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes}
+        return content_key(about | gone)
 
     def _description(self, view: DataView, architecture: ModelConfig, seed: int) -> dict[str, Any]:
         return {
@@ -196,7 +198,7 @@ class ReferenceModels:
         manifest = {
             "role": role,
             "seconds": done.seconds,
-            "timed_on": context.timing_conditions(),
+            "timed_on": context.timed_on(done.timed_on),
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),
@@ -213,20 +215,22 @@ class ReferenceModels:
     def _record_training(self, key: str, original: TrainedModel, split: ForgetSplit, context: RunContext) -> None:
         LOG.info("training the original model again to record its updates (%s), %d epochs", key, self.recipe.epochs)
         model = context.initial_network()
-        recorder = UpdateRecorder(model, split.classes, context.device)
+        recorder = UpdateRecorder(model, split.classes, context.device, split.gone)
         checkpoint = RecordingCheckpoint(self.store.checkpoint(key), recorder)
-        self._fit(model, self.data.view("train"), "log", checkpoint, context, Variation(after_step=recorder.after_step))
+        recording = Variation(after_step=recorder.after_step)
+        done = self._fit(model, self.data.view("train"), "log", checkpoint, context, recording)
         if weights_hash(state_to_cpu(model)) != weights_hash(original.weights):
             checkpoint.discard()
             raise NotApplicable(
                 "no training log: trained again from the same seeds, the original ended at other weights, as happens "
                 "with another number of CPU threads or on a GPU without hardware.deterministic; set hardware.threads "
-                f"to what the original was trained with, or remove {original.key} from the store"
+                f"to what the original was trained with, or remove {original.key} from the store; remove this run's "
+                "folder too, and run it again"
             )
         manifest = {
             "original": original.key,
             "seconds": recorder.seconds,
-            "timed_on": context.timing_conditions(),
+            "timed_on": context.timed_on(done.timed_on),
             "batches": recorder.batches,
             "batches_with_forget_samples": recorder.recorded,
         }

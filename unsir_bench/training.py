@@ -55,6 +55,8 @@ class Recipe:
         """Yield what is wrong across fields."""
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             yield f"{key}.nesterov=true: needs {key}.optimizer=sgd with {key}.momentum above 0"
+        if self.clip_value is not None and self.clip_norm is not None:
+            yield f"{key}.clip_norm={self.clip_norm}: not beside {key}.clip_value={self.clip_value}; set one to null"
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,15 @@ class FitState:
         steps: optimiser steps taken.
         samples: samples read.
         seconds: spent in training alone, device synchronised.
+        timed_on: what they were taken on (``records.timing_conditions``), each once: several where it was resumed
+            elsewhere.
     """
 
     epoch: int = 0
     steps: int = 0
     samples: int = 0
     seconds: float = 0.0
+    timed_on: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Checkpoint(Protocol):
@@ -302,11 +307,15 @@ def fit(
         Diverged: a loss became NaN or infinite.
     """
     keeper = checkpoint or NoCheckpoint()
+    precision = context.fabric.strategy.precision
+    precision.convert_module(model)  # before a saved state is read, which is of the converted weights
+    context.reset_gradient_scaler()
     plain = optimizer_for(model, recipe, context)
     total_steps = batches.steps_in(recipe.epochs)
     schedule = Schedule(plain, recipe, total_steps)
-    precision = context.fabric.strategy.precision
     state = _resumed(keeper.load(), model, plain, schedule, precision)
+    if (here := context.timing_conditions()) not in state.timed_on:
+        state.timed_on.append(here)
     if context.compiled:
         model.compile()
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
@@ -317,8 +326,16 @@ def fit(
             session.epoch(batches, task)
             if context.fabric.is_global_zero:
                 keeper.save(_snapshot(state, model, plain, schedule, precision))
+    _share_buffers(model, context)
     context.steps[phase] += state.steps
     return state
+
+
+def _share_buffers(model: nn.Module, context: RunContext) -> None:
+    """Give all processes the first one's buffers: batch statistics of the last step are of each one's own samples."""
+    if context.fabric.world_size > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 @dataclass
@@ -383,7 +400,8 @@ class _Session:
         if recipe.clip_value is not None:
             fabric.clip_gradients(self.model, self.optimizer, clip_val=recipe.clip_value)
         if recipe.clip_norm is not None:
-            fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.clip_norm)
+            # An infinite gradient is no error here: a scaler skips its step, else the loss tells.
+            fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
 
 
 def _snapshot(

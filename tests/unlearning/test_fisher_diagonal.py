@@ -11,6 +11,7 @@ from tests.oracles.fisher_batch_1 import fisher_batch_1
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
 from unsir_bench.errors import NotApplicable
+from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.models.timm_models import TimmModel
@@ -52,8 +53,9 @@ def lively(model: nn.Module) -> nn.Module:
 
 @pytest.fixture
 def compute(make_context: Callable[..., RunContext]) -> Compute:
-    def diagonal(model: nn.Module, view: DataView, **options: Any) -> dict[str, Tensor]:
-        context = make_context(num_classes=CLASSES, image_shape=(3, 16, 16))
+    def diagonal(model: nn.Module, view: DataView, precision: str = "32-true", **options: Any) -> dict[str, Tensor]:
+        fabric = HardwareConfig(precision=precision).start()
+        context = make_context(num_classes=CLASSES, image_shape=(3, 16, 16), fabric=fabric)
         settings: dict[str, Any] = {"labels": "exact", "batch_size": 3, "fallback": False}
         return fisher_diagonal(model, view, context, **{**settings, **options})
 
@@ -123,6 +125,16 @@ def test_few_positions_and_many_give_the_same(compute: Compute, make_context: Ca
     wide = fisher_diagonal(few, pictures(6), context, labels="exact", batch_size=4, fallback=False)
     narrow = compute(many, pictures(6))
     assert torch.allclose(wide["0.0.weight"], narrow["0.0.weight"], rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_mixed_precision_does_not_round_it(fallback: bool, compute: Compute) -> None:
+    # The sums are of squares: in half precision small ones would be lost.
+    model, view = lively(NETWORKS["allcnn"].build((3, 16, 16), CLASSES)), pictures(5)
+    full = compute(model, view, fallback=fallback)
+    mixed = compute(model, view, fallback=fallback, precision="bf16-mixed")
+    for name, value in full.items():
+        torch.testing.assert_close(mixed[name], value, msg=name)
 
 
 def test_the_batch_size_does_not_matter(compute: Compute) -> None:

@@ -89,7 +89,7 @@ class _PerSampleEngine:
         parameters = list(self.model.parameters())
         with _evaluating(self.model):
             for image in images.split(1):
-                log_p = torch.log_softmax(self.context.forward(self.model, image), dim=1)[0]
+                log_p = torch.log_softmax(self.context.forward(self.model, image, mixed=False), dim=1)[0]
                 targets = range(len(log_p)) if labels == "exact" else _drawn(log_p[None], draws).tolist()
                 for target in targets:
                     weight = log_p[target].detach().exp() if labels == "exact" else 1.0
@@ -129,7 +129,7 @@ class _BatchedEngine:
     def add(self, images: Tensor, labels: str, draws: torch.Generator, totals: dict[str, Tensor]) -> None:
         """As the per-sample engine."""
         with self._watched(len(images), totals) as root:
-            log_p = torch.log_softmax(self.context.forward(self.model, images), dim=1)
+            log_p = torch.log_softmax(self.context.forward(self.model, images, mixed=False), dim=1)
             if labels == "exact":
                 losses = -(log_p * log_p.detach().mul(0.5).exp()).sum(dim=0)
             else:
@@ -145,11 +145,11 @@ class _BatchedEngine:
         images, labels = batch
         fast, slow = _zeros(self.model), _zeros(self.model)
         with self._watched(len(images), fast) as root:
-            losses = F.cross_entropy(self.context.forward(self.model, images), labels, reduction="sum")
+            losses = F.cross_entropy(self.context.forward(self.model, images, mixed=False), labels, reduction="sum")
             self._backward([losses], root)
         with _evaluating(self.model):
             for image, label in zip(images.split(1), labels.split(1), strict=True):
-                loss = F.cross_entropy(self.context.forward(self.model, image), label)
+                loss = F.cross_entropy(self.context.forward(self.model, image, mixed=False), label)
                 gradients = torch.autograd.grad(loss, list(self.model.parameters()), allow_unused=True)
                 for total, gradient in zip(slow.values(), gradients, strict=True):
                     if gradient is not None:

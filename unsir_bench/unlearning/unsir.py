@@ -123,6 +123,7 @@ def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext) -> T
     progress = context.progress.task("noise", config.steps * len(groups), "steps")
     with frozen(model, training=config.batchnorm == "train"), progress as task:
         for group in groups:
+            context.reset_gradient_scaler()
             learned = noise[group].clone().requires_grad_()
             optimizer: Any = context.fabric.setup_optimizers(torch.optim.Adam([learned], lr=config.lr))
             for _ in range(config.steps):
