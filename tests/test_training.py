@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -307,6 +309,32 @@ def test_an_interrupted_training_goes_on_at_any_precision(
     resumed = trained().state_dict()
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which compiling for a CPU needs")
+def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
+    digits: DeviceData, make_context: MakeContext
+) -> None:
+    recipe, graphs = Recipe(epochs=2, batch_size=48, lr=0.02), torch._dynamo.utils.counters["stats"]
+    compiled_when: list[int] = []
+
+    def trained(**changes: bool) -> tuple[nn.Module, RunContext]:
+        torch._dynamo.reset()
+        model, context = AllCNNConfig(width=4).initial(digits.image_shape, 10, 0), make_context(**changes)
+        batches = EpochBatches.of(digits.view("train"), recipe, context, "train")
+        count = Variation(after_step=lambda model, labels: compiled_when.append(graphs["unique_graphs"]))
+        with context.clock.running():
+            fit(model, batches, recipe, context, "impair", variation=count)
+        return model, context
+
+    plain = trained()[0].state_dict()
+    compiled_when.clear()
+    started = time.perf_counter()
+    compiled, context = trained(compiled=True)
+    assert len(set(compiled_when)) == 1, "a step compiled something"
+    assert 0 < context.clock.total < (time.perf_counter() - started) / 2
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_seconds_of_a_training_resumed_elsewhere_are_of_no_one_machine(

@@ -233,11 +233,27 @@ class RunContext:
         A GPU's libraries are loaded and set up at their first use, seconds which are no method's. Neither the network
         nor a random generator is changed.
         """
-        if self.device.type not in SLOW_AT_FIRST:
-            return
-        images = torch.zeros((batch_size, *self.image_shape), device=self.device).to(memory_format=self.layout)
+        if self.device.type in SLOW_AT_FIRST:
+            self._pass(copy.deepcopy(model), [batch_size])
+
+    def compile(self, model: nn.Module, batch_sizes: Sequence[int]) -> None:
+        """Compile a network that is to be trained, for batches of some sizes, outside every clock.
+
+        Compilation is shared by networks of one architecture: a copy has it done before the first step.
+        """
+        with self.clock.paused():
+            twin = copy.deepcopy(model)
+            twin.compile()
+            self._pass(twin, batch_sizes)
+        model.compile()
+
+    def _pass(self, model: nn.Module, batch_sizes: Sequence[int]) -> None:
+        """Made images of each size forward and back through a network; no random generator is changed."""
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            self.forward(copy.deepcopy(model).train(), images).sum().backward()
+            for size in batch_sizes:
+                images = torch.zeros((size, *self.image_shape), device=self.device)
+                images = images.contiguous(memory_format=self.layout)
+                self.forward(model.train(), images).sum().backward()
 
     def is_forgotten(self, labels: Tensor) -> Tensor:
         """Which of the labels are of forget classes, as a boolean tensor."""

@@ -87,6 +87,11 @@ class EpochBatches:
         return cls(of_epoch, samples, recipe.batch_size)
 
     @property
+    def sizes(self) -> list[int]:
+        """The sizes that batches have, each once, in the order in which they come."""
+        return list(dict.fromkeys(batch_sizes(self.samples, self.batch_size)))
+
+    @property
     def steps(self) -> int:
         """Batches in an epoch, where all epochs have as many."""
         return len(batch_sizes(self.samples, self.batch_size))
@@ -317,7 +322,7 @@ def fit(
     if (here := context.timing_conditions()) not in state.timed_on:
         state.timed_on.append(here)
     if context.compiled:
-        model.compile()
+        context.compile(model, batches.sizes)
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
     session = _Session(trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation())
     with context.progress.task(phase, total_steps) as task:
