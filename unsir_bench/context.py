@@ -234,7 +234,7 @@ class RunContext:
         nor a random generator is changed.
         """
         if self.device.type in SLOW_AT_FIRST:
-            self._pass(copy.deepcopy(model), [batch_size])
+            self._try_out(model, [batch_size])
 
     def compile(self, model: nn.Module, batch_sizes: Sequence[int]) -> None:
         """Compile a network that is to be trained, for batches of some sizes, outside every clock.
@@ -242,18 +242,19 @@ class RunContext:
         Compilation is shared by networks of one architecture: a copy has it done before the first step.
         """
         with self.clock.paused():
-            twin = copy.deepcopy(model)
-            twin.compile()
-            self._pass(twin, batch_sizes)
+            self._try_out(model, batch_sizes, compiled=True)
         model.compile()
 
-    def _pass(self, model: nn.Module, batch_sizes: Sequence[int]) -> None:
-        """Made images of each size forward and back through a network; no random generator is changed."""
+    def _try_out(self, model: nn.Module, batch_sizes: Sequence[int], *, compiled: bool = False) -> None:
+        """Made images of each size forward and back through a copy of a network; no random generator is changed."""
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            twin = copy.deepcopy(model).train()
+            if compiled:
+                twin.compile()
             for size in batch_sizes:
                 images = torch.zeros((size, *self.image_shape), device=self.device)
                 images = images.contiguous(memory_format=self.layout)
-                self.forward(model.train(), images).sum().backward()
+                self.forward(twin, images).sum().backward()
 
     def is_forgotten(self, labels: Tensor) -> Tensor:
         """Which of the labels are of forget classes, as a boolean tensor."""
