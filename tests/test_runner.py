@@ -289,3 +289,17 @@ def test_of_several_processes_the_first_hands_everything_over_in_a_file(
     assert record.status == "done"
     assert tracker.points == [("original", step, {"loss": 1.0}) for step in range(points)]
     assert not list(several.folder.iterdir())
+
+
+def test_a_step_of_a_sequence_without_a_retrained_model_keeps_no_number_of_an_earlier_one(tmp_path: Path) -> None:
+    places = ("tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store")
+    run(composed(*TINY, *places, "forget=single"))  # leaves the retrained model of the first step in the store
+    record = run(composed(*TINY, *places, "forget.sequence=[[0],[1]]", "retrain_reference=false"))
+    first, second = (step["metrics"] for step in record.details["steps"])
+    assert first["retrain_acc_retain_test"] is not None and first["gap_acc_retain_test"] is not None
+    assert second["retrain_acc_retain_test"] is None
+    left = [
+        name for name in record.metrics if name.startswith(("gap_", "retrain_")) and record.metrics[name] is not None
+    ]
+    assert left == []
+    assert record.metrics["acc_forget_test"] == second["acc_forget_test"]

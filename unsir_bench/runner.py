@@ -7,7 +7,7 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -140,7 +140,7 @@ class _Step:
 
 @dataclass
 class _Scene:
-    """All that the steps of one experiment share."""
+    """All that the steps of one experiment share; ``measured`` names the metrics of the last one."""
 
     config: Config
     data: DeviceData
@@ -149,6 +149,7 @@ class _Scene:
     references: ReferenceModels
     tracker: Tracker
     record: RunRecord
+    measured: set[str] = field(default_factory=set)
 
 
 def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Scene:
@@ -254,6 +255,9 @@ def _evaluate(
         config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
     )
     measured = evaluation.of(model)
+    for name in scene.measured:  # an earlier step may have measured more: with a retrained model, say
+        record.metrics.pop(name, None)
+    scene.measured = set(measured.values)
     missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
     not_timed = _not_timed_here(retrained, scene.context)
     record.metrics |= missing | measured.values | _costs(step, retrained, scene) | dict.fromkeys(not_timed)
