@@ -127,8 +127,9 @@ def _general_problems(config: Config) -> Iterator[str]:
     for word in config.withheld:
         if word not in kinds:
             yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", ".", ".."):
-        yield f"sweep={config.sweep}: must be a folder name of letters, digits, '_', '-' and '.', other than 'store'"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", "report", ".", ".."):
+        letters = "must be a folder name of letters, digits, '_', '-' and '.'"
+        yield f"sweep={config.sweep}: {letters}, other than 'store' and 'report'"
 
 
 def typed(composed: DictConfig) -> Config:

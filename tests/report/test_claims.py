@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,15 @@ def test_a_run_in_two_folders_counts_once_and_other_methods_do_not() -> None:
     assert finding("forgets", [*runs, *runs, other]).n == 2
     failed = record(0, {"acc_forget_test": 0.9}, status="failed")
     assert finding("forgets", [failed, *runs]).not_done == []
+
+
+def test_runs_of_one_seed_are_averaged_and_all_named() -> None:
+    runs = over_seeds("acc_forget_test", [0.01, 0.02, 0.03])
+    again = replace(runs[0], run_id="again", metrics={**runs[0].metrics, "acc_forget_test": 0.03})
+    found = finding("forgets", [*runs, again])
+    assert found.number == pytest.approx((0.02 + 0.02 + 0.03) / 3)
+    assert found.n == 3
+    assert "again" in found.runs and len(found.runs) == 4
 
 
 def test_failed_runs_are_named_and_diverged_ones_forbid_a_claim_to_hold() -> None:

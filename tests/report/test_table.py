@@ -141,6 +141,49 @@ def test_a_sweep_in_which_nothing_is_done_still_has_a_table():
     assert (row["n"], row["not done"], row["seconds"]) == ("0", "1 failed", "–")
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "values"),
+    [("train", "epochs", (2, 3)), ("dataset", "subset", (10, 20)), ("model", "width", (4, 8)),
+     ("hardware", "compile", (False, True))],
+)  # fmt: skip
+def test_runs_under_one_name_that_were_trained_otherwise_are_no_seeds_of_each_other(
+    section: str, key: str, values: tuple[Any, Any]
+):
+    runs = [
+        with_accuracy(seed, accuracy, config={section: {key: value}})
+        for value, accuracies in zip(values, ((0.5, 0.6), (0.8, 0.9)), strict=True)
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    rows = {(row["method"], row["setting"]): row for row in summary(runs)}
+    words = [f"{section}.{key}={value}" for value in values]
+    assert {setting for _, setting in rows} == set(words)
+    assert {row["n"] for row in rows.values()} == {"2"}
+    assert [rows["unsir", each]["A_Dr %"].split()[0] for each in words] == ["55.00", "85.00"]
+
+
+def test_a_field_that_only_newer_records_have_and_names_of_no_weight_set_nothing_apart():
+    older, newer = {"train": {"name": "a", "epochs": 2}}, {"train": {"name": "b", "epochs": 2, "averaged": True}}
+    [row] = [row for row in summary([record(seed=0, config=older), record(seed=1, config=newer)]) if row["n"] == "2"
+             and row["method"] == "unsir"]  # fmt: skip
+    assert "setting" not in row
+
+
+def test_a_sequence_is_named_with_its_order():
+    orders = ([[0], [1], [2]], [[2], [1], [0]], [[0, 1], [2]])
+    runs = [record(seed=0, forget_set="sequence", forget_classes=[0, 1, 2], forget_steps=order) for order in orders]
+    assert {row["forget"] for row in summary(runs)} == {
+        "sequence {0}, {1}, {2}", "sequence {2}, {1}, {0}", "sequence {0, 1}, {2}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_a_sweep_of_retrain_that_is_not_whole_hides_no_reference_that_runs_measured(status: str):
+    references = {"retrain_acc_forget_test": 0.0, "original_acc_forget_test": 0.9}
+    runs = [record(seed=seed, metrics={**METRICS, **references}) for seed in range(3)]
+    [row] = [row for row in summary([*runs, record("retrain", 0, status)]) if row["method"] == "retrain"]
+    assert row["n"] == "3"
+
+
 def test_a_missing_metric_is_a_dash_not_a_zero():
     without = {key: value for key, value in METRICS.items() if key != "unlearn_seconds"}
     (row,) = summary([record(metrics={**without, "speedup_vs_retrain": None})])

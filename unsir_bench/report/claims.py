@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from statistics import fmean
 from typing import Any
 
 from unsir_bench.errors import MetricUnavailable
@@ -140,12 +141,27 @@ def _concerns(claim: Claim, trial: Trial) -> bool:
     return named and family(trial.record) in claim.families
 
 
+def _one_per_seed(readings: Sequence[Reading]) -> list[Reading]:
+    """Readings of the same seed, from sweeps that share a run, as one: their mean."""
+    seeds: dict[int, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        seeds[reading.seed].append(reading)
+    return [
+        replace(
+            same[0],
+            runs=tuple(dict.fromkeys(run for reading in same for run in reading.runs)),
+            value=fmean(reading.value for reading in same if reading.value is not None),
+        )
+        for same in seeds.values()
+    ]
+
+
 def _finding(claim: Claim, trials: Sequence[Trial], everything: Sequence[Trial]) -> Finding:
     done = [trial for trial in trials if trial.record.status == "done"]
     readings = take_readings(claim, done, everything)
     known = [reading for reading in readings if reading.value is not None]
     if claim.settled_by == "seeds":
-        known = list({reading.seed: reading for reading in known}.values())
+        known = _one_per_seed(known)
     whys = list(dict.fromkeys(reading.why for reading in readings if reading.why))
     criterion, low, high = _bounds(claim, known)
     number: float | None = None

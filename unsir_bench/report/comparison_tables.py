@@ -225,12 +225,12 @@ def _add_references(
     rivals: Callable[[RunRecord, str], Rivals],
 ) -> None:
     """Original and retrained model, once per seed, where they were not swept as methods: every run measured both."""
-    swept = {(forget, method) for forget, method, _ in rows}
-    taken = set()
+    swept = {(forget, record.method, record.seed) for record, forget, _ in members if record.status == "done"}
+    taken: set[tuple[str, str, int]] = set()
     for record, forget, _ in members:
         for method in REFERENCES:
             known = record.status == "done" and record.metrics.get(f"{method}_acc_retain_test") is not None
-            if known and (forget, method) not in swept and (forget, method, record.seed) not in taken:
+            if known and (forget, method, record.seed) not in swept | taken:
                 taken.add((forget, method, record.seed))
                 row = rows.setdefault((forget, method, ""), Row(forget, method))
                 _take(row, record, f"{method}_", rivals(record, forget))

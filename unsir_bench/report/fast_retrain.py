@@ -14,11 +14,15 @@ FAST = "fast"
 
 
 def fast_retrain_seconds(records: Iterable[RunRecord]) -> dict[str, float]:
-    """By task (`task_of`), seconds of retraining by the recipe named ``fast``: finished runs of ``method=retrain``."""
+    """By task (`task_of`), seconds of retraining by the recipe named ``fast``: finished runs of ``method=retrain``.
+
+    Those that forget in sequence are left out: their seconds are of all steps together.
+    """
     found: dict[str, list[float]] = defaultdict(list)
     for record in records:
         seconds = record.metrics.get("unlearn_seconds")
-        if record.method == "retrain" and record.status == "done" and recipe(record) == FAST and seconds:
+        fast = record.method == "retrain" and record.status == "done" and recipe(record) == FAST
+        if fast and seconds and len(record.forget_steps) <= 1:
             found[task_of(record)].append(seconds)
     return {task: fmean(seconds) for task, seconds in found.items()}
 

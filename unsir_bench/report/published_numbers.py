@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.table import frame
+from unsir_bench.report.table import NOT_DATA, NOT_MODEL, forget_label, settings_in_words, without
 
 PAPER = "paper"
+NOT_IN_CONDITIONS = ("hardware",)  # of the surroundings in a setting's words
 # The paper's own settings of UNSIR; the other presets are ours or later.
 PRESETS = ("unsir", "unsir_notebook")
-# What of a data set changes no pixel of a test image: training recipes say what they use of it themselves.
-NOT_DATA = {"name", "root", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
-NOT_MODEL = {"name", "cpu_threads", "channels_last"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,11 @@ class Conditions:
 
 
 def labels(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
-    """Forget set and setting of each record in the words of the tables."""
-    rows = frame(records)[["forget", "setting"]]
-    return [(str(forget), str(setting)) for forget, setting in rows.itertuples(index=False)]
+    """Forget set and setting of each record in the words of the tables, but for what ``conditions`` tell."""
+    settings = settings_in_words(records, NOT_IN_CONDITIONS)
+    return [
+        (forget_label(record), ", ".join(filter(None, words))) for record, words in zip(records, settings, strict=True)
+    ]
 
 
 def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
@@ -108,7 +108,7 @@ def _key(record: RunRecord) -> str:
     shared: dict[str, Any] = {
         "dataset": shared_data(record),
         "model": shared_model(record),
-        "train": _without(config.get("train"), {"name"}),
+        "train": without(config.get("train"), {"name"}),
         "precision": (config.get("hardware") or {}).get("precision"),
         "device": record.environment.get("device"),
     }
@@ -117,16 +117,12 @@ def _key(record: RunRecord) -> str:
 
 def shared_data(record: RunRecord) -> tuple[Any, ...]:
     """The data set, what decides its pixels, and its fingerprint."""
-    return record.dataset, _without(record.config.get("dataset"), NOT_DATA), record.fingerprints.get("data")
+    return record.dataset, without(record.config.get("dataset"), NOT_DATA), record.fingerprints.get("data")
 
 
 def shared_model(record: RunRecord) -> tuple[Any, ...]:
     """The network and what decides its architecture and initial weights."""
-    return record.model, _without(record.config.get("model"), NOT_MODEL)
-
-
-def _without(section: Any, names: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in (section or {}).items() if key not in names}
+    return record.model, without(record.config.get("model"), NOT_MODEL)
 
 
 def _words(record: RunRecord) -> str:

@@ -32,6 +32,11 @@ NO_LIMIT = 10_000
 NO_SETTINGS = (
     "noise.kept",
 )  # what a method keeps beside the record changes no result: runs that differ in it alone are one
+# What of a data set changes no pixel of a test image: training recipes say what they use of it themselves.
+NOT_DATA = {"name", "root", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
+NOT_MODEL = {"name", "cpu_threads", "channels_last"}
+SURROUNDINGS = ("dataset", "model", "train", "hardware")
+NUMERICS = ("devices", "precision", "channels_last", "compile", "tf32", "deterministic")  # of the hardware
 REFERENCES: dict[str, tuple[str, ...]] = {"original": (), "retrain": ("retain_data", "initial_weights")}
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 
@@ -43,9 +48,10 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             "run_id": record.run_id,
             "dataset": record.dataset,
             "model": record.model,
-            "forget": _forget_label(record),
+            "forget": forget_label(record),
             "method": record.method,
-            "setting": setting,
+            "setting": ", ".join(filter(None, (setting, around))),
+            "conditions": around,
             "seed": record.seed,
             "status": record.status,
             ACCESS: access_words(record.access.get("declared", [])),
@@ -54,7 +60,7 @@ def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             "timed_on": record.timed_on,
             **record.metrics,
         }
-        for record, setting in zip(records, _settings(records), strict=True)
+        for record, (setting, around) in zip(records, settings_in_words(records), strict=True)
     ]
     runs = pd.DataFrame(rows)
     for kind in ("forget", "retain"):
@@ -71,21 +77,77 @@ def access_words(declared: Sequence[str]) -> str:
     return " / ".join(["all" if "forget_data" in declared else NOTHING, retain, ", ".join(kept) or NOTHING])
 
 
+def settings_in_words(records: Sequence[RunRecord], sections: Sequence[str] = SURROUNDINGS) -> list[tuple[str, str]]:
+    """For each record what sets it apart from others of its place and name: in its method, and around it.
+
+    Args:
+        records: among which they are compared.
+        sections: of the configuration, taken as what is around a method.
+    """
+    return list(zip(_settings(records), _surroundings(records, sections), strict=True))
+
+
 def _settings(records: Sequence[RunRecord]) -> list[str]:
     """For each record, in words, what sets it apart from other runs of its method on the same data and model."""
     flat = [
         {key: value for key, value in _flattened(record.config.get("method", {})) if key not in NO_SETTINGS}
         for record in records
     ]
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for record, values in zip(records, flat, strict=True):
-        groups[record.dataset, record.model, record.method].append(values)
-    words = []
-    for record, values in zip(records, flat, strict=True):
-        peers = groups[record.dataset, record.model, record.method]
-        differing = [key for key in values if any(peer.get(key) != values[key] for peer in peers)]
-        words.append(", ".join(f"{key.removeprefix('train.')}={values[key]}" for key in differing))
-    return words
+    differing = _differing([(record.dataset, record.model, record.method) for record in records], flat)
+    return [
+        ", ".join(f"{key.removeprefix('train.')}={values[key]}" for key in keys)
+        for values, keys in zip(flat, differing, strict=True)
+    ]
+
+
+def _surroundings(records: Sequence[RunRecord], sections: Sequence[str]) -> list[str]:
+    """For each record, in words, what sets its data, network, training or hardware apart under the same names.
+
+    What only one of two records knows, since the other is older, sets nothing apart.
+    """
+    flat = [dict(_surrounding(record, sections)) for record in records]
+    places = [(record.dataset, record.model) for record in records]
+    known: dict[tuple[str, str], set[str]] = {}
+    for place, values in zip(places, flat, strict=True):
+        known[place] = known.get(place, set(values)) & set(values)
+    shared = [
+        {key: value for key, value in values.items() if key in known[place]}
+        for place, values in zip(places, flat, strict=True)
+    ]
+    differing = _differing(places, shared)
+    return [", ".join(f"{key}={values[key]}" for key in keys) for values, keys in zip(shared, differing, strict=True)]
+
+
+def _surrounding(record: RunRecord, sections: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    hardware = record.config.get("hardware") or {}
+    around = {
+        "dataset": without(record.config.get("dataset"), NOT_DATA),
+        "model": without(record.config.get("model"), NOT_MODEL),
+        "train": without(record.config.get("train"), {"name"}),
+        "hardware": {key: hardware[key] for key in NUMERICS if key in hardware},
+    }
+    yield from _flattened({name: around[name] for name in sections})
+
+
+def without(section: Any, names: set[str]) -> dict[str, Any]:
+    """A section of a configuration less some of its keys."""
+    return {key: value for key, value in (section or {}).items() if key not in names}
+
+
+def _differing(places: Sequence[tuple[str, ...]], flat: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """For each of some settings the keys in which another one of the same place differs."""
+    values: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    present: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for place, settings in zip(places, flat, strict=True):
+        counts[place] += 1
+        for key, value in settings.items():
+            values[place][key].add(repr(value))
+            present[place][key] += 1
+    return [
+        [key for key in settings if len(values[place][key]) > 1 or present[place][key] < counts[place]]
+        for place, settings in zip(places, flat, strict=True)
+    ]
 
 
 def _flattened(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -96,14 +158,16 @@ def _flattened(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _forget_label(record: RunRecord) -> str:
+def forget_label(record: RunRecord) -> str:
     """The forget set in words; classes drawn anew for each seed are one set of their number."""
     drawn = record.config.get("forget", {}).get("random_k")
     return f"{record.forget_set} ({drawn})" if drawn else _with_classes(record)
 
 
 def _with_classes(record: RunRecord) -> str:
-    return f"{record.forget_set} {{{', '.join(map(str, record.forget_classes))}}}"
+    """The name and the classes; of a sequence those of each step, since their order matters."""
+    groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
+    return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, group)) + '}' for group in groups)}"
 
 
 def retrain_gaps(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], str]:
@@ -112,7 +176,7 @@ def retrain_gaps(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], str
     A retrained model that was swept as a method counts for the runs of its seed. Places that lack none are left out.
     """
     done = [
-        (record.dataset, record.model, _forget_label(record), record) for record in records if record.status == "done"
+        (record.dataset, record.model, forget_label(record), record) for record in records if record.status == "done"
     ]
     swept = {(*place, record.seed) for *place, record in done if record.method == "retrain"}
     found: dict[tuple[str, str, str], list[bool]] = defaultdict(list)
@@ -128,14 +192,17 @@ def retrain_gaps(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], str
 
 def with_references(runs: pd.DataFrame) -> pd.DataFrame:
     """Add original and retrained models as rows where they were not swept as methods: every run measured both."""
-    swept = {tuple(key) for key in runs[GROUP].itertuples(index=False)}
+    done = runs[runs["status"] == "done"]
+    swept = {tuple(key) for key in done[[*GROUP, "seed"]].itertuples(index=False)}
     added = {}
-    for row in runs[runs["status"] == "done"].to_dict("records"):
+    for row in done.to_dict("records"):
         for method, own in REFERENCES.items():
             kinds = ("forget", "retain")
             metrics = {f"acc_{kind}_test": row.get(f"{method}_acc_{kind}_test") for kind in kinds}
-            place = (row["dataset"], row["model"], row["forget"], method, "")
-            if place not in swept and not any(value is None or pd.isna(value) for value in metrics.values()):
+            place = (row["dataset"], row["model"], row["forget"], method, row["conditions"])
+            if (*place, row["seed"]) not in swept and not any(
+                value is None or pd.isna(value) for value in metrics.values()
+            ):
                 gaps = {f"gap_{kind}_test": _gap(metrics[f"acc_{kind}_test"], row, kind) for kind in kinds}
                 seconds = row.get("retrain_seconds")
                 costs = {"unlearn_seconds": seconds, "speedup_vs_retrain": 1.0 if pd.notna(seconds) else None}

@@ -29,7 +29,8 @@ def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     gaps = runs[gap_names].abs()
     score = ((1 - gaps["gap_forget_test"]) * (1 - gaps["gap_retain_test"])).where(runs["status"] == "done", 0.0)
     columns = ["acc_forget_test", "acc_retain_test", "score"]
-    settings = runs.assign(score=score).groupby(["method", "setting"], sort=True)
+    scored = runs.assign(score=score)[score.notna()]  # the others have no retrained model to be compared with
+    settings = scored.groupby(["method", "setting"], sort=True)
     means = settings[columns].mean().assign(n=settings.size()).reset_index()
     best = (means["score"] >= means.groupby("method")["score"].transform("max") - 1e-9) & (means["score"] > 0)
     return [

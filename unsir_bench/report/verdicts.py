@@ -46,10 +46,11 @@ def _floor(card: MetricCard) -> str:
 
 
 def _by_seed(group: pd.DataFrame, column: str) -> dict[int, float]:
+    """A value for each seed: the mean where it was run more than once."""
     if column not in group:
         return {}
-    pairs = zip(group["seed"].tolist(), group[column].tolist(), strict=True)
-    return {int(seed): float(value) for seed, value in pairs if not pd.isna(value)}
+    means = group.groupby("seed")[column].mean().dropna()
+    return {int(seed): float(value) for seed, value in zip(means.index.tolist(), means.tolist(), strict=True)}
 
 
 def _cell(card: MetricCard, gaps: Mapping[int, float], floor: Mapping[int, float]) -> str:
