@@ -60,13 +60,12 @@ def test_a_record_says_failed_until_told_otherwise():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_metric_that_json_cannot_hold_is_refused_and_the_old_record_stays(tmp_path: Path, value: float):
-    path = record().write(tmp_path)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="JSON"):
-        record(metrics={"acc": value}).write(tmp_path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+def test_what_is_no_number_costs_no_other_result(tmp_path: Path, value: float):
+    whole = record(metrics={"acc": value, "other": 0.5}, config={"train": {"lr": value, "rates": [1.0, value]}})
+    written = RunRecord.read(whole.write(tmp_path))
+    assert written.metrics == {"acc": None, "other": 0.5}
+    assert written.metric_notes == {"acc": f"it came to {value}"}
+    assert written.config["train"] == {"lr": str(value), "rates": [1.0, str(value)]}
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -32,6 +32,8 @@ ANSWERED = [
     ["--version"],
 ]
 REFUSED = [
+    ["-m", "experiment=digits_demo,digits_methods"],
+    ["-m", "experiment=cifar10_single", "scale=smoke,cpu"],
     ["--hepl"],
     ["modle=x"],
     ["seed=abc"],

@@ -103,6 +103,16 @@ def test_a_failed_write_leaves_no_trace(store: Store, failing: str) -> None:
     assert list((store.root / "models").iterdir()) == []
 
 
+def test_an_entry_has_the_permissions_of_what_its_user_makes(store: Store) -> None:
+    # Others of a group read a store that they share.
+    before = os.umask(0o027)
+    try:
+        folder = store.write("key", {}, {}).folder
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o750
+
+
 def test_a_folder_without_a_manifest_is_no_entry_and_no_hindrance(store: Store) -> None:
     partial = store.root / "models" / KEY
     partial.mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,7 +112,10 @@ class RunRecord:
         """Write ``record.json`` into ``folder`` by a temporary file and a rename; returns its path."""
         self.finished = utc_now()
         path = folder / RECORD_FILE
-        write_whole(path, json.dumps(asdict(self), indent=2, allow_nan=False) + "\n")
+        for name, value in self.metrics.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                self.metrics[name], self.metric_notes[name] = None, f"it came to {value}"
+        write_whole(path, json.dumps(_in_words(asdict(self)), indent=2, allow_nan=False) + "\n")
         return path
 
     @classmethod
@@ -165,6 +169,15 @@ def _fits(value: object, kind: Any) -> bool:
     if origin is list:
         return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
     return kind is Any or isinstance(value, kind)
+
+
+def _in_words(content: Any) -> Any:
+    """Plain values with NaN and infinities as words: a record of what was asked for must be written whatever it was."""
+    if isinstance(content, dict):
+        return {key: _in_words(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_in_words(value) for value in content]
+    return str(content) if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _no_number(word: str) -> NoReturn:

@@ -13,12 +13,12 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from filelock import FileLock, Timeout
@@ -171,7 +171,8 @@ class Store:
         models.mkdir(parents=True, exist_ok=True)
         for abandoned in models.glob(f".{key}-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=models))
+        building = models / f".{key}-{uuid4().hex}"
+        building.mkdir()  # with the user's own permissions, which a temporary folder has not
         try:
             for name, tensors in files.items():
                 save_file(tensors, building / f"{name}.safetensors")

@@ -13,17 +13,32 @@ from dataclasses import dataclass, field
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+ONE_PER_COMMAND = ("experiment", "scale")
+
 
 def grid(loader: ConfigLoaderImpl, params: Mapping[str, str], arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job, as Hydra's basic sweeper has them; ``arguments`` stand over a preset's ``params``."""
+    """The overrides of each job, as Hydra's basic sweeper has them; ``arguments`` stand over a preset's ``params``.
+
+    Raises:
+        hydra.errors.ConfigCompositionException: what decides the preset is itself swept over.
+    """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # Hydra loads it anew when it looks around
 
     parser = OverridesParser.create(config_loader=loader)
     preset = [f"{key}={value}" for key, value in params.items()]
-    return BasicSweeper.split_arguments(parser.parse_overrides([*preset, *arguments]), None)[0]
+    jobs: list[list[str]] = BasicSweeper.split_arguments(parser.parse_overrides([*preset, *arguments]), None)[0]
+    for group in ONE_PER_COMMAND:
+        chosen = sorted({word for job in jobs for word in job if word.lstrip("+").startswith(f"{group}=")})
+        if len(chosen) > 1:
+            raise ConfigCompositionException(
+                f"{', '.join(chosen)}: what a preset sweeps over is read once, before the grid is made. "
+                f"Give one command for each {group}"
+            )
+    return jobs
 
 
 @dataclass

@@ -8,6 +8,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from torchvision.datasets import cifar, mnist
 
 from unsir_bench.data.torchvision_sets import Cifar10, Cifar100, FashionMnist, TorchvisionSet
@@ -191,6 +192,21 @@ def test_missing_files_without_download_say_what_to_put_where(tmp_path: Path, ki
     assert f"dataset.root={tmp_path}" in message
     assert "dataset.download=false" in message
     assert kind.files in message
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_one_process_downloads_while_others_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[TorchvisionSet]
+):
+    def download(*args: object, **options: object) -> None:
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / f".{kind().name}.lock").acquire(timeout=0)
+        raise URLError("it was alone")
+
+    for module in (cifar, mnist):
+        monkeypatch.setattr(module, "download_and_extract_archive", download)
+    with pytest.raises(DataError, match="it was alone"):
+        kind(root=str(tmp_path), download=True).load(QUIET)
 
 
 @pytest.mark.parametrize("kind", SETS)

@@ -7,12 +7,12 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,8 @@ class ImageFolder(DatasetConfig):
 
     def _decode_into(self, folder: Path, listing: Listing, progress: Progress) -> None:
         """Decode into a temporary folder and rename it, so that a half-written cache is never found."""
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        building = folder.parent / f".building-{uuid4().hex}"
+        building.mkdir()  # with the user's own permissions, which a temporary folder has not
         try:
             splits: dict[str, LabelledImages] = {}
             for name, files in (("train", listing.train), ("test", listing.test)):

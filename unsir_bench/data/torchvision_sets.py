@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 from torchvision import datasets
 
 from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
@@ -31,15 +34,24 @@ class TorchvisionSet(DatasetConfig):
     @abstractmethod
     def _split(self, train: bool) -> LabelledImages: ...
 
+    def _alone(self) -> AbstractContextManager[object]:
+        """Keeps other processes waiting while one downloads: torchvision writes under the files' own names."""
+        root = Path(self.root or ".")
+        if not self.download:
+            return nullcontext()
+        root.mkdir(parents=True, exist_ok=True)
+        return FileLock(root / f".{self.name}.lock") if os.access(root, os.W_OK) else nullcontext()
+
     def read(self, progress: Progress) -> RawData:
         try:
-            train, test = self._split(True), self._split(False)
+            with self._alone():
+                train, test = self._split(True), self._split(False)
         except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
             advice = (
                 "no download was asked for (dataset.download=false)" if not self.download else "the download failed"
             )
             raise DataError(
-                f"dataset.root={self.root}: {self.name} is not there and {advice}: {error}\n"
+                f"dataset.root={self.root}: {self.name} is not there, or damaged, and {advice}: {error}\n"
                 f"Put {self.files} under that folder, or point dataset.root at the folder that holds it."
             ) from error
         return RawData(train, test, self.class_names())
