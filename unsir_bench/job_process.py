@@ -36,7 +36,7 @@ def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any]
         command: see ``RunRecord.command``.
         job_logging: the process's logging, as ``logging.config.dictConfig`` takes it.
     """
-    process = process_context().Process(target=_job, args=(config, command, job_logging))
+    process = process_context().Process(target=_job, args=(config, command, job_logging, dict(os.environ)))
     process.start()
     try:
         process.join()
@@ -51,7 +51,10 @@ def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any]
     return RunRecord.read(config.folder / RECORD_FILE)
 
 
-def _job(config: Config, command: str, job_logging: dict[str, Any]) -> None:
+def _job(config: Config, command: str, job_logging: dict[str, Any], environment: dict[str, str]) -> None:
+    # The server's is that of its start; Hydra sets a job's variables (hydra.job.env_set) in the parent.
+    os.environ.clear()
+    os.environ.update(environment)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logging.config.dictConfig(job_logging)
     try:
