@@ -315,7 +315,8 @@ def test_an_interrupted_training_goes_on_at_any_precision(
 def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
     digits: DeviceData, make_context: MakeContext
 ) -> None:
-    recipe, graphs = Recipe(epochs=2, batch_size=48, lr=0.02), torch._dynamo.utils.counters["stats"]
+    recipe = Recipe(epochs=2, batch_size=48, lr=0.05, optimizer="sgd")  # Adam makes steps of rounding errors
+    graphs = torch._dynamo.utils.counters["stats"]
     compiled_when: list[int] = []
 
     def trained(**changes: bool) -> tuple[nn.Module, RunContext]:
