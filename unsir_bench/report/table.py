@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -136,17 +136,12 @@ def without(section: Any, names: set[str]) -> dict[str, Any]:
 
 def _differing(places: Sequence[tuple[str, ...]], flat: Sequence[dict[str, Any]]) -> list[list[str]]:
     """For each of some settings the keys in which another one of the same place differs."""
-    values: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    counts: dict[tuple[str, ...], int] = defaultdict(int)
-    present: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for place, settings in zip(places, flat, strict=True):
-        counts[place] += 1
-        for key, value in settings.items():
-            values[place][key].add(repr(value))
-            present[place][key] += 1
+    pairs = list(zip(places, flat, strict=True))
+    alike = Counter((place, key, repr(value)) for place, settings in pairs for key, value in settings.items())
+    everyone = Counter(places)
     return [
-        [key for key in settings if len(values[place][key]) > 1 or present[place][key] < counts[place]]
-        for place, settings in zip(places, flat, strict=True)
+        [key for key, value in settings.items() if alike[place, key, repr(value)] < everyone[place]]
+        for place, settings in pairs
     ]
 
 
