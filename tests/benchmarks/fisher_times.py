@@ -80,6 +80,13 @@ def with_statistics(model: nn.Module, view: DataView) -> nn.Module:
     return model.eval()
 
 
+def as_published(architecture: ModelConfig, model: nn.Module, fabric: Fabric) -> nn.Module:
+    """The same network as its library builds it, in its library's memory layout, in the same mode."""
+    published = architecture.build(SHAPE, CLASSES)
+    published.load_state_dict(model.state_dict())
+    return published.to(fabric.device).train(model.training)
+
+
 def relative_error(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """‖found - expected‖ / ‖expected‖ over all parameters together."""
     difference = sum(float((found[name] - value).square().sum()) for name, value in expected.items())
@@ -92,18 +99,19 @@ def compared(name: str, samples: int, batch_size: int, repetitions: int, fabric:
     context, view = context_of(NETWORKS[name], fabric), made_images(4 * samples, device)
     few = view.narrowed(torch.arange(samples))
     model = with_statistics(context.initial_network(), few)
+    plain = as_published(NETWORKS[name], model, fabric)
     images, _ = few.fetch(torch.arange(samples))
 
     def fast(over: DataView, labels: str) -> dict[str, Tensor]:
         return fisher_diagonal(model, over, context, labels=labels, batch_size=batch_size, fallback=False)
 
     works = {
-        "loop": lambda: fisher_batch_1(model, images),
+        "loop": lambda: fisher_batch_1(plain, images),
         "exact": lambda: fast(few, "exact"),
         "mc": lambda: fast(few, "mc"),
     }
     memory, results = PeakMemory(device), dict[str, dict[str, Tensor]]()
-    fast(few, "exact"), fast(few, "mc"), fisher_batch_1(model, images[:1])
+    fast(few, "exact"), fast(few, "mc"), fisher_batch_1(plain, images[:1])
     peaks = []
     for over in (few, view):
         memory.reset()

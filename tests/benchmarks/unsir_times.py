@@ -19,7 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tests.benchmarks.fisher_times import with_statistics
+from tests.benchmarks.fisher_times import as_published, with_statistics
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.unsir_step_by_step import UnsirStepByStep
 from unsir_bench.clock import Stopwatch
@@ -179,8 +179,7 @@ class Bench:
 
     def trial(self, name: str, who: str, original: nn.Module, seed: int) -> Trial:
         """Forget once, on the clock, in a process that has been doing the like: its memory is at hand."""
-        layout = torch.channels_last if who == "ours" and self.architecture.channels_last else torch.contiguous_format
-        model = copy.deepcopy(original).to(memory_format=layout)  # type: ignore[call-overload]
+        model = copy.deepcopy(original) if who == "ours" else as_published(self.architecture, original, self.fabric)
         keep_freed_memory(who == "ours")  # else as any program has it
         self.shortened.work(who, copy.deepcopy(model), seed)
         seconds, phases = timed(lambda: self.work(who, model, seed), self.fabric.device)

@@ -16,6 +16,7 @@ from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
+from unsir_bench.models.whole_map_convolution import WholeMapConv2d
 from unsir_bench.unlearning.fisher_diagonal import fisher_diagonal
 
 CLASSES = 4
@@ -108,6 +109,17 @@ def test_every_kind_of_layer_agrees_with_the_batch_1_loop(classes_seen: int, com
     model = lively(Tokens())
     view = pictures(4 * classes_seen)
     images, _ = view.fetch(torch.arange(len(view)))
+    found, expected = compute(model, view), fisher_batch_1(model, images)
+    assert relative_error(found, expected) < 1e-5
+    assert all(value.norm() > 0 for value in expected.values())
+
+
+def test_a_convolution_computed_as_a_product_agrees_with_the_batch_1_loop(compute: Compute) -> None:
+    torch.manual_seed(0)
+    whole = WholeMapConv2d(8, 6, 3, stride=2, padding=1)
+    model = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), whole, nn.Flatten(), nn.Linear(6, CLASSES))
+    view = pictures(5)
+    images, _ = view.fetch(torch.arange(5))
     found, expected = compute(model, view), fisher_batch_1(model, images)
     assert relative_error(found, expected) < 1e-5
     assert all(value.norm() > 0 for value in expected.values())
