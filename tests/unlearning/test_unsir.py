@@ -25,6 +25,7 @@ from unsir_bench.field_checks import problems
 from unsir_bench.hardware import HardwareConfig
 from unsir_bench.inference import predict
 from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.progress import Progress
 from unsir_bench.training import EpochBatches, Recipe, fit
 from unsir_bench.unlearning import unsir
 from unsir_bench.unlearning.method import UnlearningData
@@ -597,30 +598,28 @@ def test_the_fast_steps_leave_the_weights_that_the_plain_ones_leave(
         torch.testing.assert_close(fast.state_dict()[name], weights, rtol=1e-4, atol=2e-6, msg=lambda m, n=name: n + m)
 
 
-def test_most_of_the_forgotten_class_is_lost_and_most_of_the_others_kept(
-    digits: DeviceData, allowed: Callable[..., UnlearningData], make_context: MakeContext
-) -> None:
+def test_the_forgotten_class_is_lost_and_most_of_the_others_kept(make_context: MakeContext) -> None:
+    # On all digits at the published rates: where images are few, how much is lost depends on the last digit of sums.
+    config = Digits(mean=[0.305], std=[0.376], batch_size=32)
+    everything = config.load(Progress(interactive=False))
+    data = DeviceData(everything, config, HardwareConfig(accelerator="cpu"), torch.device("cpu"), channels_last=False)
+    labels, method = data.labels("test"), Unsir(noise=NoiseConfig(batch_size=32))
+    method.impair.batch_size = method.repair.batch_size = 32
+    split = ForgetSplit.of(data.labels("train"), labels, (3,), 10)
     context = make_context(AllCNNConfig(width=8), forget_classes=(3,))
-    recipe = Recipe(epochs=12, batch_size=32, lr=0.01)
+    recipe = Recipe(epochs=3, batch_size=32, lr=0.01)
     network = context.architecture.initial(context.image_shape, 10, seed=0)
-    fit(network, EpochBatches.of(digits.view("train"), recipe, context, "train"), recipe, context, "original")
-
-    labels = digits.labels("test")
+    fit(network, EpochBatches.of(data.view("train"), recipe, context, "train"), recipe, context, "original")
 
     def accuracies() -> tuple[float, float]:
-        right = predict(network, digits.view("test"), context, "test").argmax(1) == labels
+        right = predict(network, data.view("test"), context, "test").argmax(1) == labels
         return right[labels == 3].float().mean().item(), right[labels != 3].float().mean().item()
 
     assert min(accuracies()) > 0.8
-    method = quick(
-        noise=NoiseConfig(batch_size=32), retain_per_class=20,
-        impair=Recipe(batch_size=32, lr=0.005), repair=Recipe(batch_size=32, lr=0.01, epochs=2),
-    )  # fmt: skip
-    method.unlearn(network, allowed(method, (3,)), context)
+    method.unlearn(network, UnlearningData(data, split, method, 0), context)
     forgotten, kept = accuracies()
-    # 200 training images forget less surely than the published 50,000; without UNSIR both are above 0.8.
-    assert forgotten < 0.4
-    assert kept > 0.6
+    assert forgotten < 0.2
+    assert kept > 0.8
 
 
 @pytest.mark.parametrize(
