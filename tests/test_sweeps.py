@@ -269,6 +269,12 @@ def test_a_plan_starts_nothing_and_names_what_would_be_made(tmp_path: Path) -> N
     assert "nothing was started" in printed and "no earlier record" in printed
 
 
+def test_a_plan_by_a_sweeper_that_would_launch_the_runs_is_refused(tmp_path: Path) -> None:
+    printed = command(tmp_path, "plan", "hydra/sweeper=basic", "method=original", status=1)
+    assert "hydra/sweeper=basic: a plan is made by unsir-bench's own sweeper; leave it out" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_plan_after_a_part_names_what_is_there_and_estimates_the_rest(undisturbed: tuple[Path, str]) -> None:
     folder, _ = undisturbed
     before = sorted(folder.rglob("*"))

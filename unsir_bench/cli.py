@@ -109,7 +109,14 @@ def _record_of(config: Config) -> RunRecord:
 
 
 def _planning(arguments: list[str]) -> list[str]:
-    """The arguments of `unsir-bench plan ...` as Hydra takes them."""
+    """The arguments of `unsir-bench plan ...` as Hydra takes them.
+
+    Raises:
+        SystemExit: another sweeper is asked for, which would launch the runs.
+    """
+    for word in arguments:
+        if word.lstrip("+").startswith("hydra/sweeper="):
+            sys.exit(f"{word}: a plan is made by unsir-bench's own sweeper; leave it out")
     LAUNCH.plan_only = True
     return ["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))]
 
