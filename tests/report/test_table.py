@@ -296,6 +296,24 @@ def test_a_sweep_folder_gets_markdown_and_csv(tmp_path: Path, capsys: pytest.Cap
     assert "fisher" in capsys.readouterr().out
 
 
+def test_seconds_of_several_machines_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    here, there = {"device": "cpu", "threads": 1}, {"device": "cpu", "threads": 2}
+    runs = [
+        record(seed=0, environment=here),
+        record(seed=1, environment=there),
+        record(seed=2, environment={"device": "mps"}, status="failed"),
+        record(seed=0, model="another", environment={"device": "Some GPU"}),
+    ]
+    for name, apart in {"alike": runs[:1] + runs[2:], "apart": runs}.items():
+        for place, each in enumerate(apart):
+            each.write(tmp_path / name / str(place))
+        write_sweep_table(tmp_path / name)
+        words = "Seconds were not all taken alike (device cpu, threads 1; device cpu, threads 2): compare"
+        assert [words in text for text in (capsys.readouterr().out, (tmp_path / name / "table.md").read_text())] == (
+            [name == "apart"] * 2
+        )
+
+
 def test_an_empty_folder_gets_no_file(tmp_path: Path):
     assert write_sweep_table(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from unsir_bench.report.published_numbers import (
     is_the_papers,
     labels,
 )
-from unsir_bench.report.table import position, retrain_gaps
+from unsir_bench.report.table import TIMED_APART, position, retrain_gaps
 
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
@@ -43,10 +43,6 @@ COLUMNS = (
     Column("speedup_vs_retrain", "× retrain", 1.0, "most"),
     Column("speedup_vs_fast_retrain", "× fast retrain", 1.0, "most"),
     Column("speedup_vs_fisher", "× Fisher", 1.0, "most"),
-)
-
-TIMED_APART = (
-    "Seconds were not all taken alike ({}): compare their order of magnitude. Each ratio is of runs timed alike."
 )
 
 

@@ -35,7 +35,7 @@ from unsir_bench.report.html_tables import (
 )
 from unsir_bench.report.plot_parts import Plot
 from unsir_bench.report.run_series import Place, Run, series_label, series_of
-from unsir_bench.report.table import GROUP, frame, position, retrain_gaps, with_references
+from unsir_bench.report.table import GROUP, frame, position, retrain_gaps, timed_apart, with_references
 from unsir_bench.report.verdicts import LEGEND
 
 NO_SWEEPS = ("store", "report")
@@ -164,7 +164,7 @@ def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
         folder=_shown(sweep.folder, root),
         link=_link(sweep.folder, root) + "/",
         facts=_facts(sweep.records),
-        mixed=" ".join(filter(None, (_mixed(sweep.records), _retrain_gaps(sweep.records)))),
+        mixed=" ".join(filter(None, (words(sweep.records) for words in (_mixed, _retrain_gaps, timed_apart)))),
         places=list(dict.fromkeys(str(run.place) for run in runs)),
         summary=summary_table(f"{key}-summary", runs, values["setting"].tolist() if runs else []),
         runs=run_table(f"{key}-runs", runs, values) if runs else Table(f"{key}-runs", [], []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unsir_bench.records import records_below, write_whole
-from unsir_bench.report.table import frame, markdown, print_rows, summary
+from unsir_bench.report.table import frame, markdown, print_rows, summary, timed_apart
 from unsir_bench.report.verdicts import LEGEND, verdict_rows
 
 
@@ -19,8 +19,13 @@ def write_sweep_table(folder: Path) -> list[Path]:
     title = " ".join([f"{folder.name}:", *(f"{name} {rows[0][name]}," for name in same)])
     shown = [{name: cell for name, cell in row.items() if name not in same} for row in rows]
     print_rows(shown, f"{title} test data, mean ± 95 % interval over n seeds")
+    remark = timed_apart(records)
+    print(remark + "\n" if remark else "", end="")
     runs = frame(records)
-    contents = {"table.md": markdown(rows), "results.csv": runs.to_csv(index=False)}
+    contents = {
+        "table.md": markdown(rows) + (f"\n{remark}\n" if remark else ""),
+        "results.csv": runs.to_csv(index=False),
+    }
     verdicts = verdict_rows(runs)
     if verdicts:
         contents["verdicts.md"] = f"{LEGEND}\n\n{markdown(verdicts)}"

@@ -37,6 +37,9 @@ NOT_DATA = {"name", "root", "batch_size", "unsir_batch_size", "retain_share", "f
 NOT_MODEL = {"name", "cpu_threads", "channels_last"}
 SURROUNDINGS = ("dataset", "model", "train", "hardware")
 NUMERICS = ("devices", "precision", "channels_last", "compile", "tf32", "deterministic")  # of the hardware
+TIMED_APART = (
+    "Seconds were not all taken alike ({}): compare their order of magnitude. Each ratio is of runs timed alike."
+)
 REFERENCES: dict[str, tuple[str, ...]] = {"original": (), "retrain": ("retain_data", "initial_weights")}
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 
@@ -183,6 +186,16 @@ def retrain_gaps(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], str
         for place, known in found.items()
         if not all(known)
     }
+
+
+def timed_apart(records: Sequence[RunRecord]) -> str:
+    """A warning where seconds of one data set and model were taken on several machines or numbers of threads."""
+    places: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        if record.status == "done":
+            places[record.dataset, record.model].add(record.timed_on)
+    apart = {words for found in places.values() if len(found) > 1 for words in found}
+    return TIMED_APART.format("; ".join(sorted(apart))) if apart else ""
 
 
 def with_references(runs: pd.DataFrame) -> pd.DataFrame:
