@@ -25,8 +25,9 @@ from unsir_bench.training_log import RecordingCheckpoint, TrainingLog, UpdateRec
 LOG = logging.getLogger("unsir_bench")
 
 WEIGHTS, LOGITS, FEATURES, UPDATES = "weights", "logits", "features", "updates"
-# Raise when a change of the code changes what the same configuration trains: older entries are then left unused.
-TRAINING_VERSION = 1
+# Raise when a change of the code changes what the same configuration trains, or by much how long that takes: older
+# entries are then left unused.
+TRAINING_VERSION = 2
 
 
 @dataclass(frozen=True)
