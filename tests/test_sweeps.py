@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.sweep_records import comparable, records
@@ -269,9 +270,12 @@ def test_a_plan_starts_nothing_and_names_what_would_be_made(tmp_path: Path) -> N
     assert "nothing was started" in printed and "no earlier record" in printed
 
 
-def test_a_plan_by_a_sweeper_that_would_launch_the_runs_is_refused(tmp_path: Path) -> None:
-    printed = command(tmp_path, "plan", "hydra/sweeper=basic", "method=original", status=1)
-    assert "hydra/sweeper=basic: a plan is made by unsir-bench's own sweeper; leave it out" in printed
+@pytest.mark.parametrize(
+    "key", ["hydra/sweeper=basic", f"hydra.sweeper._target_={BasicSweeper.__module__}.BasicSweeper"]
+)
+def test_a_plan_by_a_sweeper_that_would_launch_the_runs_is_refused(key: str, tmp_path: Path) -> None:
+    printed = command(tmp_path, "plan", key, "method=original", status=1)
+    assert "a plan is made by hydra/sweeper=resuming, not by hydra._internal" in printed
     assert list(tmp_path.iterdir()) == []
 
 

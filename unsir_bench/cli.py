@@ -35,7 +35,7 @@ from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.report.sweep import write_sweep_table
 from unsir_bench.report.table import job_rows, print_rows, step_rows
 from unsir_bench.runner import log_failure, run
-from unsir_bench.sweeper import register_sweeper
+from unsir_bench.sweeper import SWEEPER, register_sweeper
 from unsir_bench.unlearning import unsir  # noqa: F401 - registers the method
 from unsir_bench.unlearning.method import all_methods
 
@@ -51,6 +51,12 @@ schema_cache.share_store()
 
 class SweepTable(Callback):
     """At the end of a sweep: the comparison table, what is not done and how to do it again, and what was written."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Stop before another sweeper would launch the runs that are only to be planned."""
+        sweeper = config.hydra.sweeper._target_
+        if LAUNCH.plan_only and sweeper != SWEEPER:
+            sys.exit(f"hydra.sweeper: a plan is made by hydra/sweeper=resuming, not by {sweeper}; leave the choice out")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the sweep's folder; the jobs may have run in other processes."""
@@ -109,14 +115,7 @@ def _record_of(config: Config) -> RunRecord:
 
 
 def _planning(arguments: list[str]) -> list[str]:
-    """The arguments of `unsir-bench plan ...` as Hydra takes them.
-
-    Raises:
-        SystemExit: another sweeper is asked for, which would launch the runs.
-    """
-    for word in arguments:
-        if word.lstrip("+").startswith("hydra/sweeper="):
-            sys.exit(f"{word}: a plan is made by unsir-bench's own sweeper; leave it out")
+    """The arguments of `unsir-bench plan ...` as Hydra takes them."""
     LAUNCH.plan_only = True
     return ["--multirun", *(word for word in arguments if word not in ("-m", "--multirun"))]
 

@@ -29,6 +29,7 @@ from unsir_bench.plan import print_plan
 from unsir_bench.sweep_jobs import JobComposer, grid
 
 LOG = logging.getLogger("unsir_bench")
+SWEEPER = "hydra_plugins.unsir_bench.ResumingSweeper"
 
 
 def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
@@ -94,7 +95,7 @@ class ResumingSweeper(Sweeper):
 class ResumingSweeperConf:
     """The options of Hydra's basic sweeper."""
 
-    _target_: str = "hydra_plugins.unsir_bench.ResumingSweeper"
+    _target_: str = SWEEPER
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
 
