@@ -26,7 +26,7 @@ from unsir_bench.training import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
 
 # Raise when a change of the code changes what the same configuration gives: older records are then not taken for it.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unsir_bench.models import whole_map_convolution
 from unsir_bench.models.torchvision_models import ResNet18
 from unsir_bench.models.whole_map_convolution import Axis, WholeMapConv2d, with_whole_map_products
 
@@ -31,6 +32,11 @@ PART: list[tuple[dict[str, Any], tuple[int, int]]] = [
     ({"kernel_size": 3}, (4, 3)),
     ({"kernel_size": 3, "padding": 2}, (2, 2)),
 ]
+
+
+@pytest.fixture(autouse=True)
+def any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_map_convolution, "LEAST_BATCH", 0)
 
 
 def convolution(settings: dict[str, Any], layout: torch.memory_format = torch.contiguous_format) -> WholeMapConv2d:
@@ -90,6 +96,52 @@ def test_a_map_that_is_seen_in_part_is_left_to_the_library(
     assert library == [(5, 4, *size)]
 
 
+@pytest.mark.parametrize(("count", "left"), [(31, True), (32, False)])
+def test_a_small_batch_is_left_to_the_library(
+    count: int, left: bool, library: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_map_convolution, "LEAST_BATCH", 32)
+    convolution({"kernel_size": 3, "padding": 1})(torch.randn(count, 4, 1, 1, dtype=torch.float64))
+    assert bool(library) is left
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"padding": 1, "padding_mode": "circular"},
+        {"padding": 2, "dilation": 2},
+        {"padding": 1, "groups": 2},
+        {"padding": "same"},
+    ],
+    ids=str,
+)
+def test_what_it_was_not_made_for_is_left_to_the_library(settings: dict[str, Any]) -> None:
+    ours = convolution({"kernel_size": 3, **settings})
+    torch.manual_seed(0)
+    plain = nn.Conv2d(4, 6, 3, **settings).double()
+    assert torch.equal(ours(images((2, 2))), plain(images((2, 2))))
+
+
+def test_an_image_alone_and_no_image_at_all_are_as_the_library_has_them() -> None:
+    ours = convolution({"kernel_size": 3, "padding": 1})
+    one = images((2, 2))[0]
+    torch.testing.assert_close(ours(one), F.conv2d(one, ours.weight, ours.bias, padding=1), rtol=1e-12, atol=1e-12)
+    assert ours(images((2, 2))[:0]).shape == (0, 6, 2, 2)
+
+
+def test_a_map_smaller_than_the_kernel_is_refused_in_the_librarys_words() -> None:
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater than actual input size"):
+        convolution({"kernel_size": 3})(images((2, 2)))
+
+
+def test_a_hook_on_an_output_that_is_changed_in_place_is_heard() -> None:
+    heard: list[Tensor] = []
+    ours = convolution({"kernel_size": 3, "padding": 1})
+    ours.register_forward_hook(lambda _module, _inputs, output: output.register_hook(heard.append) and None)
+    ours(images((2, 2))).relu_().sum().backward()
+    assert [gradient.shape for gradient in heard] == [(5, 6, 2, 2)]
+
+
 def test_elsewhere_than_on_the_cpu_the_librarys_convolution_is_used(library: list[tuple[int, ...]]) -> None:
     convolution({"kernel_size": 3, "padding": 1}).to("meta")(images((1, 1)).to("meta"))
     assert library == [(5, 4, 1, 1)]
@@ -99,10 +151,8 @@ def test_an_axis_is_seen_whole_where_every_window_holds_every_position() -> None
     found = set()
     for size, kernel, stride, padding in product(range(1, 6), range(1, 8), range(1, 4), range(4)):
         axis = Axis(size, kernel, stride, padding)
-        if axis.outputs < 1 or padding >= kernel:
-            continue
         windows = [range(at * stride - padding, at * stride - padding + kernel) for at in range(axis.outputs)]
-        whole = all(position in window for window in windows for position in range(size))
+        whole = bool(windows) and all(position in window for window in windows for position in range(size))
         assert axis.outputs_see_all == whole, axis
         found.add(whole)
     assert found == {True, False}

@@ -311,6 +311,13 @@ def test_data_sets_and_models_are_never_averaged_together(tmp_path: Path) -> Non
     assert set(by_data) == {"digits", "cifar10"}
     assert by_data["digits"] == pytest.approx([88.0]) and by_data["cifar10"] == pytest.approx([10.0])
     assert "2 data sets stand here side by side" in found.text
+    assert "Seconds were not all taken alike" not in found.text
+
+
+def test_seconds_of_two_machines_are_said_to_be(tmp_path: Path) -> None:
+    runs = [record(seed=seed, environment={"device": name}) for seed, name in enumerate(["A", SCRIPT])]
+    found = read(write_page([swept(tmp_path / "s", runs)], tmp_path / "report.html"))
+    assert f"Seconds were not all taken alike (device {SCRIPT}; device A)" in found.text
 
 
 def test_speed_up_bars_run_from_one_to_the_mean_on_a_logarithmic_axis(reader: Reader) -> None:

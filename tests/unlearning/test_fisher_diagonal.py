@@ -12,6 +12,7 @@ from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
 from unsir_bench.errors import NotApplicable
 from unsir_bench.hardware import HardwareConfig
+from unsir_bench.models import whole_map_convolution
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.models.timm_models import TimmModel
@@ -114,10 +115,15 @@ def test_every_kind_of_layer_agrees_with_the_batch_1_loop(classes_seen: int, com
     assert all(value.norm() > 0 for value in expected.values())
 
 
-def test_a_convolution_computed_as_a_product_agrees_with_the_batch_1_loop(compute: Compute) -> None:
+def test_a_convolution_computed_as_a_product_agrees_with_the_batch_1_loop(
+    compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_map_convolution, "LEAST_BATCH", 1)
     torch.manual_seed(0)
     whole = WholeMapConv2d(8, 6, 3, stride=2, padding=1)
-    model = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), whole, nn.Flatten(), nn.Linear(6, CLASSES))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), whole, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(6, CLASSES)
+    )
     view = pictures(5)
     images, _ = view.fetch(torch.arange(5))
     found, expected = compute(model, view), fisher_batch_1(model, images)
