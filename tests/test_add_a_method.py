@@ -23,6 +23,8 @@ from unsir_bench.report import command as report
 from unsir_bench.report.method_style import FAMILIES, method_style
 from unsir_bench.tracking import TrackerConfig, start_tracker
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "docs" / "add_a_method.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "docs" / "examples" / "my_unlearning"

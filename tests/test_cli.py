@@ -16,6 +16,8 @@ from tests.sweep_records import comparable, records
 from unsir_bench.data.digits import Digits
 from unsir_bench.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "unsir_bench"]
 TINY = [
     "dataset.subset=15", "model.width=4", "train.epochs=2", "tracker=none", "metrics=fast",

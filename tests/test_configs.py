@@ -95,6 +95,7 @@ def test_a_glob_over_methods_selects_methods_alone() -> None:
     assert sorted(offered) == sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):

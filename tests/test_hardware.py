@@ -161,6 +161,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_what_a_large_tensor_freed_serves_the_next_without_new_pages() -> None:
     def pages(how: str) -> int:

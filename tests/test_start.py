@@ -125,6 +125,7 @@ def quick(cache: Path, full: list[list[Any]]) -> tuple[list[str], list[list[Any]
     return told(QUICK, [*ANSWERED, *REFUSED, *LEFT_TO_THE_FULL_START], cache)
 
 
+@pytest.mark.slow  # the first of them, which makes what all compare
 @pytest.mark.parametrize(
     "place", range(len(ANSWERED) + len(REFUSED)), ids=lambda at: " ".join([*ANSWERED, *REFUSED][at])
 )

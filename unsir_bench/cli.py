@@ -9,7 +9,7 @@ from typing import Any
 from unsir_bench.install_check import BrokenInstallError, check_torch_pair
 from unsir_bench.process_server import warm_up
 
-if {"-m", "--multirun"} & set(sys.argv[1:]):
+if {"-m", "--multirun"} & set(sys.argv[1:]) and sys.argv[1:2] != ["plan"]:
     warm_up()
 try:
     check_torch_pair()

@@ -132,6 +132,7 @@ def test_details_reach_the_tables_with_each_reference_once_a_seed(tmp_path: Path
     }
 
 
+@pytest.mark.slow
 def test_two_makes_are_the_same_to_the_byte_whatever_the_process_and_the_user_s_style(tmp_path: Path) -> None:
     runs = [record(seed=seed) for seed in (0, 1)]
     runs += [
