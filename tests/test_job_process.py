@@ -8,6 +8,22 @@ from pathlib import Path
 import pytest
 
 from unsir_bench import job_process
+from unsir_bench.process_server import forks_runs
+
+
+@pytest.mark.parametrize(
+    ("words", "forked"),
+    [
+        (["-m", "seed=0,1"], True),
+        (["method=unsir,retrain", "--multirun"], True),
+        (["-m", "hydra/launcher=basic"], True),
+        (["-m", "hydra/launcher=ray_local"], False),
+        (["plan", "-m", "seed=0,1"], False),
+        (["seed=0"], False),
+    ],
+)
+def test_the_server_is_started_early_for_sweeps_that_fork_from_it_alone(words: list[str], forked: bool) -> None:
+    assert forks_runs(words) is forked
 
 
 def test_a_run_has_the_environment_of_its_job_not_of_the_server_that_it_is_forked_from(

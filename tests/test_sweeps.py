@@ -139,22 +139,35 @@ def test_a_sweep_trains_one_original_a_seed_and_one_retrain_a_seed_and_forget_se
 
 
 @pytest.mark.parametrize(
-    "launcher",
-    [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=ray_local"]],
-    ids=["joblib", "ray"],
+    ("launcher", "seeds"),
+    [
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "0,1"),
+        (["hydra/launcher=submitit_local"], "0"),
+        (["hydra/launcher=ray_local"], "0"),
+    ],
+    ids=["joblib", "submitit", "ray"],
 )
 def test_two_runs_at_a_time_give_the_same_records_and_train_each_model_once(
-    launcher: list[str], undisturbed: tuple[Path, str], tmp_path: Path
+    launcher: list[str], seeds: str, undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:
-    printed = command(tmp_path, "-m", "method=unsir,retrain", "forget=single", "seed=0,1", *launcher)
-    assert "0 of 4 runs are finished" in printed
+    count = len(seeds.split(","))
+    printed = command(tmp_path, "-m", "method=unsir,retrain", "forget=single", f"seed={seeds}", *launcher)
+    assert f"0 of {2 * count} runs are finished" in printed
     found, expected = comparable(records(tmp_path)), comparable(records(undisturbed[0]))
-    assert len(found) == 4
+    assert len(found) == 2 * count
     assert found == {run_id: expected[run_id] for run_id in found}
     assert trained(tmp_path).keys() <= trained(undisturbed[0]).keys()
     logs = [path.read_text() for path in tmp_path.glob("runs/*/*.log")]
-    assert sum(log.count("training the original model (") for log in logs) == 2
-    assert sum(log.count("training the retrain model (") for log in logs) == 2
+    for kind in ("original", "retrain"):
+        assert sum(log.count(f"training the {kind} model (") for log in logs) == count
+
+
+def test_a_sweep_ends_with_the_comparison_table_and_the_paths_of_what_it_wrote(undisturbed: tuple[Path, str]) -> None:
+    folder, printed = undisturbed
+    assert "A_Df %" in printed and "speed-up" in printed
+    for name in ("table.md", "results.csv"):
+        assert f"written: {folder}/runs/{name}" in printed
+        assert (folder / "runs" / name).exists()
 
 
 def test_finished_runs_are_skipped_without_being_launched(undisturbed: tuple[Path, str]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from unsir_bench.install_check import BrokenInstallError, check_torch_pair
-from unsir_bench.process_server import warm_up
+from unsir_bench.process_server import forks_runs, warm_up
 
-if {"-m", "--multirun"} & set(sys.argv[1:]) and sys.argv[1:2] != ["plan"]:
+if forks_runs(sys.argv[1:]):
     warm_up()
 try:
     check_torch_pair()

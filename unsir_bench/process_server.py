@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Sequence
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 # Importing it imports all that a run needs, the baselines and plug-ins included.
@@ -23,6 +24,13 @@ def process_context() -> ForkServerContext | SpawnContext:
     tracking = () if "tracker=none" in sys.argv else TRACKING
     context.set_forkserver_preload([EVERYTHING, *tracking])
     return context
+
+
+def forks_runs(words: Sequence[str]) -> bool:
+    """Whether a command line asks for a sweep whose runs start from here, not in a launcher's own processes."""
+    launched_elsewhere = any(word.startswith("hydra/launcher=") and word != "hydra/launcher=basic" for word in words)
+    planned = words[:1] == ["plan"]
+    return bool({"-m", "--multirun"} & set(words)) and not planned and not launched_elsewhere
 
 
 def warm_up() -> None:
