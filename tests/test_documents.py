@@ -10,12 +10,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -237,9 +237,16 @@ def own_commands(shell: str) -> list[str]:
 def check_module(words: Sequence[str]) -> None:
     """`python -m`: the module is there; arguments of the dashboard parse."""
     if words:
-        assert find_spec(words[0]) is not None, f"no module {words[0]}"
+        assert is_module(words[0]), f"no module {words[0]}"
     if words[:1] == ["unsir_bench.dashboard"]:
         import_module(words[0])._parser().parse_args(words[1:])
+
+
+@cache
+def is_module(name: str) -> bool:
+    """Whether Python finds a module; asked elsewhere: to look for pip, here, would turn setuptools' distutils off."""
+    question = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
+    return subprocess.run([sys.executable, "-c", question], check=False, cwd=ROOT).returncode == 0
 
 
 CHECKS = {"unsir-bench": check_run, "unsir-report": check_report, "make": check_make, "python": check_module}
