@@ -38,7 +38,7 @@ def device_words(device: torch.device) -> str:
 def mean_words(values: Sequence[float], form: str = ".2f") -> str:
     """Mean and half the width of its 95 % interval; of one value, that value alone."""
     mean, half_width = mean_and_half_width(values)
-    return f"{mean:{form}}" + (f" ± {half_width:{form}}" if math.isfinite(half_width) else "")
+    return f"{mean:{form}}" + (f" ± {half_width:{form.lstrip('+')}}" if math.isfinite(half_width) else "")
 
 
 def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], width: int = 150) -> None:

@@ -43,6 +43,7 @@ CLASSES, PER_CLASS, NOISE_STEPS, COPIES, BATCH = 10, 100, 4, 2, 256
 ORIGINAL = Recipe(name="original", batch_size=64, optimizer="adam", lr=0.002)
 SHOWN_TO_ORIGINAL = 4000  # images, in whole epochs
 PLAIN_PRECISION = "32-true"
+HEADINGS = ("network, who, precision", "s", "plain / this", "A_Df %", "less plain's", "A_Dr %", "less plain's")
 IMPAIR_LR, REPAIR_LR = 0.005, 0.001  # at the published rates so few steps leave every network at chance
 
 
@@ -205,22 +206,24 @@ def trials(name: str, seeds: int, tenths: int, precisions: Sequence[str], hardwa
 
 
 def show(done: list[Trial], title: str) -> None:
-    """Print the table: mean and 95 % interval over seeds; ratios seed by seed."""
+    """Print the table: mean and 95 % interval over seeds; ratios, and differences of accuracies, seed by seed."""
     sides: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
     for trial in sorted(done, key=lambda each: each.seed):
         sides[trial.network, trial.who, trial.precision].append(trial)
     rows = []
     for (network, who, precision), side in sides.items():
         plain = sides[network, "plain", PLAIN_PRECISION]
-        ratios = [slow.seconds / each.seconds for slow, each in zip(plain, side, strict=True)]
+        pairs = list(zip(plain, side, strict=True))
         figures = (
             mean_words([each.seconds for each in side]),
-            mean_words(ratios) if who == "ours" else "1",
+            mean_words([slow.seconds / each.seconds for slow, each in pairs]),
             mean_words([100 * each.acc_forget for each in side], ".1f"),
+            mean_words([100 * (each.acc_forget - slow.acc_forget) for slow, each in pairs], "+.1f"),
             mean_words([100 * each.acc_retain for each in side], ".1f"),
+            mean_words([100 * (each.acc_retain - slow.acc_retain) for slow, each in pairs], "+.1f"),
         )
         rows.append((f"{network}, {who}, {precision}", *figures))
-    print_table(title, ("network, who, precision", "s", "plain / this", "A_Df %", "A_Dr %"), rows)
+    print_table(title, HEADINGS, rows)
 
 
 def main() -> None:
