@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView
@@ -16,10 +18,10 @@ from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.field_checks import identity
 from unsir_bench.hardware import PeakMemory
-from unsir_bench.inference import outputs_of_splits, predict_splits
+from unsir_bench.inference import outputs_of_splits, predict, predict_splits
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
-from unsir_bench.training import EpochBatches, FitState, Recipe, Variation, fit
+from unsir_bench.training import EpochBatches, FitState, Recipe, Variation, WatchedLoss, fit
 from unsir_bench.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 
 LOG = logging.getLogger("unsir_bench")
@@ -112,7 +114,7 @@ class ReferenceModels:
         manifest = trained.manifest
         context.credit("train", manifest)
         context.steps["train"] += manifest["steps"]
-        view.usage.note(view.indices, manifest["samples"] // len(view))
+        view.usage.note(view.indices, self.recipe.epochs)
         return model
 
     def second_retrain(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
@@ -248,14 +250,40 @@ class ReferenceModels:
         context: RunContext,
         variation: Variation | None = None,
     ) -> FitState:
+        trained, watched = self._trained_and_watched(view, context)
         # Original and retrain draw under one name, so that they differ by their data alone.
-        batches = EpochBatches.of(view, self.recipe, context, "train")
+        batches = EpochBatches.of(trained, self.recipe, context, "train")
         steps_before = context.steps.copy()
         try:
-            return fit(model, batches, self.recipe, context, role, checkpoint, variation)
+            return fit(model, batches, self.recipe, context, role, checkpoint, variation, watched)
         except Diverged:
             checkpoint.discard()
             raise
         finally:
             # A reference's steps are not the method's.
             context.steps = steps_before
+
+    def _trained_and_watched(self, view: DataView, context: RunContext) -> tuple[DataView, WatchedLoss | None]:
+        """The samples to train on, and the loss that the schedule watches; None: the training loss.
+
+        Held-out samples come first in one order of the whole training split for each seed, so that an original and its
+        retrained model hold out the same samples of a retained class, up to the last few.
+        """
+        watch = self.recipe.watches
+        if watch in ("train", "nothing"):
+            return view, None
+        if watch == "test":
+            here = torch.isin(self.data.labels("test"), view.labels.unique())
+            return view, mean_loss_of(self.data.view("test", torch.where(here)[0]), context)
+        count = max(1, round(self.recipe.held_out_share * len(view)))
+        if count == len(view):
+            raise NotApplicable(f"train.held_out_share: {len(view)} training image(s) leave none to train on")
+        place = torch.randperm(len(self.data.labels("train")), generator=context.generator("held out"))
+        order = place[view.indices].argsort()
+        held_out, trained = (positions.sort().values for positions in (order[:count], order[count:]))
+        return view.narrowed(trained), mean_loss_of(view.uncounted().narrowed(held_out), context)
+
+
+def mean_loss_of(view: DataView, context: RunContext) -> WatchedLoss:
+    """The mean cross-entropy of a network, in eval mode, on a view."""
+    return lambda model: F.cross_entropy(predict(model, view, context, "watched loss"), view.labels).item()

@@ -18,11 +18,12 @@ from unsir_bench.clock import Instant
 from unsir_bench.context import RunContext
 from unsir_bench.data.batches import Augmentation, Batch, DataView, batch_sizes
 from unsir_bench.errors import Diverged
-from unsir_bench.field_checks import choice, neutral, number
+from unsir_bench.field_checks import choice, later, neutral, number
 from unsir_bench.progress import Task
 
 LOSSES_PER_FLUSH = 20
 Objective = Callable[[Any, Tensor, Tensor], Tensor]
+WatchedLoss = Callable[[nn.Module], float]
 PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR | lr_scheduler.LambdaLR
 TRIANGLE_START = 0.2  # share of the peak rate at which a triangular schedule begins
 
@@ -32,6 +33,9 @@ class Recipe:
     """How a network is trained: optimiser, schedule, length, clipping and augmentation.
 
     Units: ``lr`` per step, ``weight_decay`` per step, ``batch_size`` in samples, ``epochs`` in passes over the view.
+    ``plateau_watch`` names the loss that the plateau schedule reads after each epoch: of the training batches, of
+    ``held_out_share`` of the training images (which are then not trained on), or of the test images (as the authors'
+    notebook does; the test data then steer the training).
     """
 
     name: str = neutral("custom")
@@ -45,6 +49,8 @@ class Recipe:
     schedule: str = choice("constant", ("constant", "plateau", "onecycle", "triangular", "cosine"))
     plateau_factor: float = number(0.5, above=0, below=1)
     plateau_patience: int = number(3, at_least=0)
+    plateau_watch: str = later(choice("train", ("train", "held_out", "test")))
+    held_out_share: float = later(number(0.02, above=0, below=1))
     warmup_share: float = number(0.3, above=0, below=1)
     label_smoothing: float = number(0.0, at_least=0, below=1)
     clip_value: float | None = number(None, above=0)
@@ -57,6 +63,13 @@ class Recipe:
             yield f"{key}.nesterov=true: needs {key}.optimizer=sgd with {key}.momentum above 0"
         if self.clip_value is not None and self.clip_norm is not None:
             yield f"{key}.clip_norm={self.clip_norm}: not beside {key}.clip_value={self.clip_value}; set one to null"
+        if self.plateau_watch != "train" and key != "train":
+            yield f"{key}.plateau_watch={self.plateau_watch}: only train.plateau_watch may be; set this one to train"
+
+    @property
+    def watches(self) -> str:
+        """What the schedule reads after each epoch: ``train``, ``held_out``, ``test`` or ``nothing``."""
+        return self.plateau_watch if self.schedule == "plateau" else "nothing"
 
 
 @dataclass(frozen=True)
@@ -218,10 +231,10 @@ class Schedule:
         if self._by_step is not None:
             self._by_step.step()
 
-    def after_epoch(self, mean_loss: float) -> None:
-        """Advance a schedule that watches the mean training loss of an epoch."""
+    def after_epoch(self, watched_loss: float) -> None:
+        """Advance a schedule that watches a loss."""
         if self._plateau is not None:
-            self._plateau.step(mean_loss)
+            self._plateau.step(watched_loss)
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from; empty for a constant rate."""
@@ -293,6 +306,7 @@ def fit(
     phase: str,
     checkpoint: Checkpoint | None = None,
     variation: Variation | None = None,
+    watched_loss: WatchedLoss | None = None,
 ) -> FitState:
     """Train ``model`` in place, by cross-entropy unless ``variation`` says otherwise.
 
@@ -304,6 +318,7 @@ def fit(
         phase: names the curve and the steps.
         checkpoint: where to resume from and to save to at the end of each epoch.
         variation: another objective, or work before an epoch or after a step.
+        watched_loss: of the network after each epoch, for a plateau schedule; None: the mean loss of the epoch's steps.
 
     Returns:
         What was done, a resumed part included.
@@ -324,7 +339,9 @@ def fit(
     if context.compiled:
         context.compile(model, batches.sizes)
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
-    session = _Session(trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation())
+    session = _Session(
+        trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
+    )
     with context.progress.task(phase, total_steps) as task:
         task.advance(state.steps)
         while state.epoch < recipe.epochs:
@@ -356,6 +373,7 @@ class _Session:
     phase: str
     state: FitState
     variation: Variation
+    watched_loss: WatchedLoss | None
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch; its seconds go to the state."""
@@ -370,9 +388,14 @@ class _Session:
             self.state.samples += len(targets)
             task.advance()
         losses.flush()
-        self.schedule.after_epoch(losses.mean)
+        self.schedule.after_epoch(losses.mean if self.watched_loss is None else self._read_watched_loss())
         self.state.epoch += 1
         self.state.seconds += Instant(self.context.device).seconds_since(started)
+
+    def _read_watched_loss(self) -> float:
+        """The watched loss, one for all processes: batch statistics are each process's own."""
+        assert self.watched_loss is not None  # noqa: S101 - asked for only where it is given
+        return float(self.context.fabric.broadcast(self.watched_loss(self.bare_model)))
 
     def _step(self, images: Tensor, targets: Tensor) -> Tensor:
         """One optimiser step; returns the loss of the whole batch."""
