@@ -29,7 +29,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	$(BIN)/python -m unsir_bench.install_check
+	$(BIN)/python -m unsir_bench.cli.install_check
 	@$(BIN)/python -m unsir_bench --help > /dev/null  # the first start is slow, and makes the later ones fast
 	@touch $@
 
@@ -42,8 +42,8 @@ test: setup ## run the test suite (about 10 minutes)
 	$(BIN)/python -m pytest
 
 test-slurm: setup ## test sweeps on a real Slurm: installs Debian's and starts it on this machine (root; a machine to spare)
-	tests/one_node_slurm.sh
-	UNSIR_BENCH_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/test_slurm.py
+	tests/sweeps/one_node_slurm.sh
+	UNSIR_BENCH_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/sweeps/test_slurm.py
 
 lint: setup ## check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
@@ -63,7 +63,7 @@ tuning: setup ## try four settings of every method on held-out digits and print 
 	for file in $(filter-out %/setting.yaml,$(wildcard conf/experiment/tuning/*.yaml)); do \
 		$(BIN)/unsir-bench -m experiment=tuning/$$(basename $$file .yaml) tracker=none $(OVERRIDES) > /dev/null || exit 1; \
 	done
-	$(BIN)/python -m unsir_bench.report.tuning multirun_outputs/tuning
+	$(BIN)/python -m unsir_bench.report.tables.tuning multirun_outputs/tuning
 
 figures: setup ## all tables, figures (PDF, PNG, CSV) and claims of your sweeps, or of docs/results before the first: make figures RECORDS=FOLDER
 	$(BIN)/unsir-report all $(RECORDS)
@@ -78,7 +78,7 @@ tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as C
 	$(BIN)/unsir-report tables $(RECORDS)
 
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
-	$(BIN)/python -m unsir_bench.dashboard $(OVERRIDES)
+	$(BIN)/python -m unsir_bench.tracking.dashboard $(OVERRIDES)
 
 bench: setup ## time what decides a job's speed, each beside its plain twin or its floor, into multirun_outputs/bench (a long while)
 	$(BIN)/python -m tests.benchmarks.step_times

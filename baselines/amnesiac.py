@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import choice
 from unsir_bench.data.batches import joined
-from unsir_bench.field_checks import choice
-from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, random_labels
 
@@ -47,13 +49,13 @@ class Amnesiac(UnlearningMethod):
             view = joined(data.retain, data.forget.relabelled(wrong))
         phase = "repair" if self.variant == "subtract" else "train"
         with context.clock.phase(phase):
-            fit(model, EpochBatches.of(view, self.train, context, "amnesiac"), self.train, context, phase)
+            fit(model, EpochBatches.from_view(view, self.train, context, "amnesiac"), self.train, context, phase)
         return model
 
     @staticmethod
     def _subtract(model: nn.Module, data: UnlearningData, context: RunContext) -> None:
         log = data.training_log
-        context.credit("log", log.manifest)
+        context.add_stored_cost("log", log.manifest)
         with context.clock.phase("subtract"), torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.sub_(log.updates[name].to(parameter.device))

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import number
 from unsir_bench.data.batches import joined
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
@@ -52,6 +54,6 @@ class BadTeacher(UnlearningMethod):
 
         with context.clock.phase("train"):
             view = joined(data.retain_share(self.retain_share), data.forget)
-            batches = EpochBatches.of(view, self.train, context, "bad_teacher")
+            batches = EpochBatches.from_view(view, self.train, context, "bad_teacher")
             fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
         return model

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.context import RunContext
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit, with_batchnorm
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
@@ -33,7 +35,7 @@ class BoundaryExpand(UnlearningMethod):
         with context.clock.phase("train"):
             widen(head, context)
             shadow = torch.full((len(data.forget),), context.num_classes)
-            batches = EpochBatches.of(data.forget.relabelled(shadow), self.train, context, "boundary_expand")
+            batches = EpochBatches.from_view(data.forget.relabelled(shadow), self.train, context, "boundary_expand")
             variation = Variation(before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))
             fit(model, batches, self.train, context, "train", variation=variation)
             prune(head, context.num_classes)

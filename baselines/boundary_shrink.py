@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import number
 from unsir_bench.data.batches import DataView
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit, with_batchnorm
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
@@ -39,7 +41,7 @@ class BoundaryShrink(UnlearningMethod):
             labels = neighbour_labels(model, data.forget, self.epsilon, self.train.batch_size, context)
         with context.clock.phase("train"):
             view = data.forget.relabelled(labels)
-            batches = EpochBatches.of(view, self.train, context, "boundary_shrink")
+            batches = EpochBatches.from_view(view, self.train, context, "boundary_shrink")
             variation = Variation(before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))
             fit(model, batches, self.train, context, "train", variation=variation)
         return model

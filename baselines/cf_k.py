@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from unsir_bench.context import RunContext
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.config_fields import number
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
@@ -34,6 +36,6 @@ class CatastrophicForgettingK(UnlearningMethod):
         layers = last_layers(model, self.k)
         variation = Variation(before_epoch=lambda network, epoch: freeze_batchnorm_outside(network, layers))
         with context.clock.phase("train"), trained_alone(model, layers):
-            batches = EpochBatches.of(data.retain, self.train, context, "cf_k")
+            batches = EpochBatches.from_view(data.retain, self.train, context, "cf_k")
             fit(model, batches, self.train, context, "train", variation=variation)
         return model

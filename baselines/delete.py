@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.context import RunContext
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit, with_batchnorm
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
@@ -46,7 +48,7 @@ class Delete(UnlearningMethod):
             return divergence_from(wanted, student(images)).mean()
 
         with context.clock.phase("train"):
-            batches = EpochBatches.of(data.forget, self.train, context, "delete")
+            batches = EpochBatches.from_view(data.forget, self.train, context, "delete")
             before_epoch = with_batchnorm(frozen=self.freeze_bn_stats)
             variation = Variation(objective=objective, before_epoch=before_epoch)
             fit(model, batches, self.train, context, "train", variation=variation)

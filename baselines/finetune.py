@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from unsir_bench.context import RunContext
-from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
@@ -27,5 +29,11 @@ class Finetune(UnlearningMethod):
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("finetune"):
-            fit(model, EpochBatches.of(data.retain, self.train, context, "finetune"), self.train, context, "finetune")
+            fit(
+                model,
+                EpochBatches.from_view(data.retain, self.train, context, "finetune"),
+                self.train,
+                context,
+                "finetune",
+            )
         return model

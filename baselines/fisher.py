@@ -1,6 +1,6 @@
 """Fisher forgetting (A. Golatkar, A. Achille, S. Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020).
 
-With F the Fisher diagonal over the retain samples (``unsir_bench.unlearning.fisher_diagonal``), every parameter θ_j is
+With F the Fisher diagonal over the retain samples (``unsir_bench.unlearning.fisher.diagonal``), every parameter θ_j is
 replaced by μ_j + √v_j ε, ε ~ N(0, 1), with v = α · min(1 / (F + 1e-8), 1e3), for the head min(·, 1e2) in place of 1e3,
 averaged over the second dimension of tensors that have one, and ten times as large for the head and for parameters of
 one dimension. μ is θ itself, but for the forget classes' rows of the head: there μ = 0, v = 1e-4 (before the factor of
@@ -19,10 +19,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import choice, number
 from unsir_bench.data.batches import DataView
-from unsir_bench.field_checks import choice, number
-from unsir_bench.unlearning.fisher_diagonal import fisher_diagonal
+from unsir_bench.training.context import RunContext
+from unsir_bench.unlearning.fisher.diagonal import fisher_diagonal
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 LARGEST, LARGEST_IN_HEAD = 1e3, 1e2

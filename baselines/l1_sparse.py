@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.config_fields import number
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
@@ -42,7 +44,7 @@ class L1Sparse(UnlearningMethod):
             return F.cross_entropy(network(images), labels, label_smoothing=smoothing) + weight * absolute
 
         with context.clock.phase("train"):
-            batches = EpochBatches.of(data.retain, self.train, context, "l1_sparse")
+            batches = EpochBatches.from_view(data.retain, self.train, context, "l1_sparse")
             variation = Variation(objective=objective, before_epoch=decay)
             fit(model, batches, self.train, context, "train", variation=variation)
         return model

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unsir_bench.context import RunContext
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 # Lower than any logit, yet finite in half precision, and so are losses on masked samples.

@@ -14,8 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit, with_batchnorm
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit, with_batchnorm
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
@@ -45,6 +47,6 @@ class NegGrad(UnlearningMethod):
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         variation = Variation(objective=ascent, before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))
         with context.clock.phase("ascent"):
-            batches = EpochBatches.of(data.forget, self.train, context, "neggrad")
+            batches = EpochBatches.from_view(data.forget, self.train, context, "neggrad")
             fit(model, batches, self.train, context, "ascent", variation=variation)
         return model

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import number
 from unsir_bench.data.batches import Batch, DataView
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 

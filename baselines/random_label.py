@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from unsir_bench.context import RunContext
-from unsir_bench.field_checks import choice
-from unsir_bench.training import Recipe, fit
+from unsir_bench.config_fields import choice
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.fit import fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unsir_bench.context import RunContext
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import choice, number
 from unsir_bench.data.batches import DataView
-from unsir_bench.field_checks import choice, number
-from unsir_bench.training import Recipe, Variation, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches
 

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import number
 from unsir_bench.data.batches import Batch
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, Variation, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
@@ -58,13 +60,13 @@ class Scrub(UnlearningMethod):
 
     def _alternating_passes(self, data: UnlearningData, context: RunContext) -> EpochBatches:
         """Each epoch a pass over the forget samples, then one over the retain samples; no batch holds both."""
-        forget = EpochBatches.of(data.forget, self.train, context, "scrub forget")
-        retain = EpochBatches.of(data.retain, self.train, context, "scrub retain")
+        forget = EpochBatches.from_view(data.forget, self.train, context, "scrub forget")
+        retain = EpochBatches.from_view(data.retain, self.train, context, "scrub retain")
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
             if epoch < self.max_epochs:
-                yield from forget.of_epoch(epoch)
-            yield from retain.of_epoch(epoch)
+                yield from forget.batches(epoch)
+            yield from retain.batches(epoch)
 
         def steps_in(epochs: int) -> int:
             return epochs * retain.steps + min(epochs, self.max_epochs) * forget.steps

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import number
 from unsir_bench.data.batches import DataView, joined
-from unsir_bench.field_checks import number
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 

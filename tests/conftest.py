@@ -13,13 +13,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
-from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ModelConfig
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.training.context import RunContext
 
 torch.set_num_threads(1)
 

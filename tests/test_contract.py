@@ -10,18 +10,18 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import nn
 
-from unsir_bench import cli  # noqa: F401 - registers the schemas and every method
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas and every method
+from unsir_bench.cli.plugins import plugin_names
 from unsir_bench.config import typed
-from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied, NotApplicable
 from unsir_bench.models.model import has_finite_weights
-from unsir_bench.plugins import plugin_names
-from unsir_bench.reference_models import ReferenceModels
-from unsir_bench.store import Store
-from unsir_bench.training import Recipe
+from unsir_bench.references.store import Store
+from unsir_bench.references.trained_models import ReferenceModels
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod, all_methods
 
 CONF = Path(__file__).resolve().parents[1] / "conf"

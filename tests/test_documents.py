@@ -27,12 +27,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from unsir_bench import cli  # noqa: F401 - registers the schemas
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
+from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
-from unsir_bench.plugins import VARIABLE
 from unsir_bench.report import command as report_command
-from unsir_bench.sync import _parser as sync_parser
+from unsir_bench.tracking.sync import _parser as sync_parser
 from unsir_bench.unlearning.method import UnlearningMethod
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -226,7 +226,7 @@ def dry_run(words: tuple[str, ...]) -> str:
 def own_commands(shell: str) -> list[str]:
     """The commands of this project in lines of a shell, less those with variables of the shell.
 
-    Of many sweeps the first and the last: tests/test_experiments.py composes every experiment at every scale.
+    Of many sweeps the first and the last: tests/conf/test_experiments.py composes every experiment at every scale.
     """
     parts = [part.strip(" @\\") for part in re.split(r"\|\||&&|[;\n]", shell)]
     own = [part.removeprefix(".venv/bin/") for part in parts if part.startswith(".venv/bin/") and "$" not in part]
@@ -238,7 +238,7 @@ def check_module(words: Sequence[str]) -> None:
     """`python -m`: the module is there; arguments of the dashboard parse."""
     if words:
         assert is_module(words[0]), f"no module {words[0]}"
-    if words[:1] == ["unsir_bench.dashboard"]:
+    if words[:1] == ["unsir_bench.tracking.dashboard"]:
         import_module(words[0])._parser().parse_args(words[1:])
 
 
@@ -325,7 +325,7 @@ def test_placeholders_are_filled_and_other_words_in_capitals_stay() -> None:
         "make sweep EXPERIMENT=nothing",
         "make sweep OVERRIDES=nothing=1",
         "python -m unsir_bench.nothing",
-        "python -m unsir_bench.dashboard --everything",
+        "python -m unsir_bench.tracking.dashboard --everything",
     ],
 )
 def test_a_command_that_does_not_work_is_found(wrong: str) -> None:

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from unsir_bench.data.batches import Augmentation
+from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.records import (
-    ADDED_FIELDS,
+    ADDED_TO_AUGMENT,
+    ADDED_TO_RECIPES,
     RECORD_FILE,
-    SCHEMA_VERSION,
     RunRecord,
     finished_record,
     records_below,
-    write_whole,
 )
+from unsir_bench.runtime.files import write_atomic
+from unsir_bench.training.recipe import Recipe
+from unsir_bench.versions import SCHEMA_VERSION
 
 
 def record(**changes: Any) -> RunRecord:
@@ -76,10 +78,10 @@ def test_an_interrupted_write_leaves_the_old_content_and_no_litter(
         raise KeyboardInterrupt
 
     path = tmp_path / "file.txt"
-    write_whole(path, "old")
+    write_atomic(path, "old")
     monkeypatch.setattr(os if step == "fsync" else Path, step, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, "new and longer")
+        write_atomic(path, "new and longer")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -87,7 +89,7 @@ def test_an_interrupted_write_leaves_the_old_content_and_no_litter(
 def test_the_name_never_holds_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """At the moment before the rename the name still has the old text, and the new text is already whole."""
     path = tmp_path / "file.txt"
-    write_whole(path, "old")
+    write_atomic(path, "old")
     seen: list[tuple[str, str]] = []
     really_replace = Path.replace
 
@@ -96,19 +98,21 @@ def test_the_name_never_holds_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return really_replace(self, target)
 
     monkeypatch.setattr(Path, "replace", spy)
-    write_whole(path, "new")
+    write_atomic(path, "new")
     assert seen == [("old", "new")]
     assert path.read_text() == "new"
 
 
 def test_a_written_file_can_be_read_by_others(tmp_path: Path):
-    write_whole(tmp_path / "file.txt", "text")
+    write_atomic(tmp_path / "file.txt", "text")
     assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o644
 
 
 def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
     """A table's ± and – must not fail where the locale knows ASCII only."""
-    program = "import sys, pathlib, unsir_bench.records as r; r.write_whole(pathlib.Path(sys.argv[1]), '\\xb1 \\u2013')"
+    program = (
+        "import sys, pathlib, unsir_bench.records as r; r.write_atomic(pathlib.Path(sys.argv[1]), '\\xb1 \\u2013')"
+    )
     subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", program, str(tmp_path / "table.md")],
         env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
@@ -220,5 +224,13 @@ def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_defau
 
 
 def test_every_field_added_later_is_known_with_its_default() -> None:
-    marked = {field.name: field.default for field in fields(Augmentation) if field.metadata.get("later")}
-    assert {"augment": marked} == ADDED_FIELDS
+    for cls, added in ((Augmentation, ADDED_TO_AUGMENT), (Recipe, ADDED_TO_RECIPES)):
+        marked = {field.name: field.default for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
+        assert marked == added
+
+
+def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
+    older = {"train": {"epochs": 3, "plateau_patience": 3}, "method": {"impair": {"plateau_patience": 1}}}
+    found = RunRecord.read(record(config=older).write(tmp_path)).config
+    assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02}
+    assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]

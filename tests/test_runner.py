@@ -14,17 +14,16 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
-from unsir_bench import (
-    cli,  # noqa: F401 - registers the schemas
-    runner,
-)
+from unsir_bench import runner
+from unsir_bench.cli import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import Config, typed
-from unsir_bench.context import RunContext
-from unsir_bench.hardware import HardwareConfig
-from unsir_bench.records import RunRecord, timing_conditions
+from unsir_bench.records import RunRecord
+from unsir_bench.references.store import weights_hash
 from unsir_bench.runner import run
-from unsir_bench.store import weights_hash
-from unsir_bench.tracking import RememberingTracker, Tracker
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.timing import timing_conditions
+from unsir_bench.tracking.run import RememberingTracker, Tracker
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,7 +116,7 @@ def test_the_documentation_names_every_field_of_a_record(tiny: Config) -> None:
     costs = {name for name in record.metrics if name.startswith(("unlearn_", "speedup_", "peak_"))}
     top = {field.name for field in dataclasses.fields(RunRecord)}
     assert costs
-    # tests/test_evaluation.py holds the other metrics against docs/metrics.md.
+    # tests/evaluation/test_evaluate.py holds the other metrics against docs/metrics.md.
     assert top | costs | {"retrain_seconds", "<phase>_seconds", "<phase>_steps"} <= documented
 
 
@@ -143,7 +142,7 @@ def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same
         original(context, model, batch_size)
 
     monkeypatch.setattr(RunContext, "warm_up", watched)
-    monkeypatch.setattr("unsir_bench.context.SLOW_AT_FIRST", ("cpu",))
+    monkeypatch.setattr("unsir_bench.training.context.SLOW_AT_FIRST", ("cpu",))
     warm = run(dataclasses.replace(tiny, outputs=str(tmp_path / "warm")))
     assert warmed == [(tiny.dataset.batch_size, 0.0)]
     assert warm.fingerprints == cold.fingerprints

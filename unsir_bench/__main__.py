@@ -8,15 +8,12 @@ import sys
 def main() -> None:
     """Run the command line; exit with status 1 if it is wrong, or if any run failed."""
     if sys.argv[1:2] == ["sync"]:
-        from unsir_bench.sync import sync_command
+        from unsir_bench.tracking.sync import sync_command
 
         sys.exit(sync_command(sys.argv[2:]))
-    from unsir_bench.quick_check import quick_check
+    from unsir_bench.cli.main import main as command
 
-    quick_check(sys.argv[1:])
-    from unsir_bench import cli
-
-    cli.main()
+    command()
 
 
 if __name__ == "__main__":  # processes of a sweep import this module under another name

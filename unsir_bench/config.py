@@ -13,20 +13,19 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from unsir_bench.config_fields import identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.errors import ConfigError, DataError
-from unsir_bench.evaluation import MetricsConfig
-from unsir_bench.field_checks import identity, neutral, problems
-from unsir_bench.hardware import HardwareConfig
+from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
-from unsir_bench.store import StoreConfig, content_key
-from unsir_bench.tracking import TrackerConfig
-from unsir_bench.training import Recipe
+from unsir_bench.references.store import StoreConfig, content_key
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.tracking.run import TrackerConfig
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
+from unsir_bench.versions import RESULTS_VERSION
 
-# Raise when a change of the code changes what the same configuration gives: older records are then not taken for it.
-RESULTS_VERSION = 2
 SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
 
 
@@ -38,9 +37,9 @@ class ScaleConfig:
     of methods sweeps over, ``seeds`` the training seeds, both separated by commas.
     """
 
-    name: str = neutral("cpu")
-    unsir: str = neutral("unsir")
-    seeds: str = neutral("0,1,2")
+    name: str = not_hashed("cpu")
+    unsir: str = not_hashed("unsir")
+    seeds: str = not_hashed("0,1,2")
 
 
 @dataclass
@@ -57,14 +56,14 @@ class Config:
     tracker: TrackerConfig = MISSING
     store: StoreConfig = field(default_factory=StoreConfig)
     seed: int = 0
-    sweep: str = neutral("runs")
-    outputs: str = neutral("multirun_outputs")
-    save_model: bool = neutral(False)
-    isolate: bool = neutral(True)
+    sweep: str = not_hashed("runs")
+    outputs: str = not_hashed("multirun_outputs")
+    save_model: bool = not_hashed(False)
+    isolate: bool = not_hashed(True)
     retrain_reference: bool = True
     withheld: list[str] = field(default_factory=list)
     scale: ScaleConfig = MISSING
-    at_scale: str | None = neutral(None)
+    at_scale: str | None = not_hashed(None)
 
     @property
     def channels_last(self) -> bool:

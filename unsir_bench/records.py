@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -15,10 +13,15 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-# Of configurations of older records: by section, the fields marked ``later`` with the defaults that those runs had.
-ADDED_FIELDS: dict[str, dict[str, Any]] = {"augment": {"alternate": False}}
+from unsir_bench.runtime.files import write_atomic
+from unsir_bench.runtime.timing import timing_conditions, timing_words
+from unsir_bench.versions import SCHEMA_VERSION
+
+# Fields that were added to configurations since the first records, with the defaults that those runs had: of an
+# augmentation, and of a recipe.
+ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
+ADDED_TO_RECIPES: dict[str, Any] = {"plateau_watch": "train", "held_out_share": 0.02}
 LOG = logging.getLogger("unsir_bench")
-SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, where the run made maps
 NOISE_FILE = "noise.safetensors"  # likewise, where the run kept noise images
@@ -28,33 +31,6 @@ FINISHED = ("done", "skipped", "diverged")
 def utc_now() -> str:
     """The time as ISO 8601 in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def timing_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how long a computation takes: seconds taken under other conditions are not compared.
-
-    Args:
-        environment: as a record has it.
-
-    Returns:
-        Of a CUDA GPU its name; elsewhere also the processor, its vector instructions (None in older records) and the
-        number of threads.
-    """
-    unnamed = environment.get("device") in ("cpu", "mps")
-    names = ("device", "cpu", "cpu_capability", "threads") if unnamed else ("device",)
-    return {name: environment.get(name) for name in names}
-
-
-def timed_on(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What seconds were taken on; of work that was resumed under other conditions what no run's conditions equal."""
-    if len(conditions) == 1:
-        return dict(conditions[0])
-    return {"one after another": "; ".join(timing_words(each) for each in conditions)}
-
-
-def timing_words(conditions: Mapping[str, Any]) -> str:
-    """What ``timing_conditions`` gives, on one line."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in conditions.items() if value is not None)
 
 
 @dataclass
@@ -115,7 +91,7 @@ class RunRecord:
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
                 self.metrics[name], self.metric_notes[name] = None, f"it came to {value}"
-        write_whole(path, json.dumps(_in_words(asdict(self)), indent=2, allow_nan=False) + "\n")
+        write_atomic(path, json.dumps(_in_words(asdict(self)), indent=2, allow_nan=False) + "\n")
         return path
 
     @classmethod
@@ -147,10 +123,9 @@ class RunRecord:
 def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     """A configuration with the fields that were added since: runs before and after are of one setting."""
     filled = {key: _with_added_fields(value) if isinstance(value, dict) else value for key, value in section.items()}
-    for name, added in ADDED_FIELDS.items():
-        if isinstance(filled.get(name), dict):
-            filled[name] = {**added, **filled[name]}
-    return filled
+    if isinstance(filled.get("augment"), dict):
+        filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
+    return {**ADDED_TO_RECIPES, **filled} if "plateau_patience" in filled else filled
 
 
 @cache
@@ -204,19 +179,3 @@ def records_below(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
             yield path, RunRecord.read(path)
         except ValueError as error:
             LOG.warning("%s cannot be read and is left out: %s", path, error)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

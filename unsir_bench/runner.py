@@ -15,22 +15,23 @@ from safetensors.torch import save
 from torch import nn
 
 from unsir_bench.config import Config, validate
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import DatasetConfig, ImageData
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
-from unsir_bench.environment import environment
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
-from unsir_bench.evaluation import Evaluation
-from unsir_bench.field_checks import identity
-from unsir_bench.hardware import PeakMemory
+from unsir_bench.evaluation.evaluate import Evaluation
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
-from unsir_bench.precomputation import StoredPrecomputation
-from unsir_bench.progress import Progress
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record, write_whole
-from unsir_bench.reference_models import ReferenceModels, TrainedModel
-from unsir_bench.store import Store, weights_hash
-from unsir_bench.tracking import RememberingTracker, Tracker, start_tracker
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
+from unsir_bench.references.precomputation import StoredPrecomputation
+from unsir_bench.references.store import Store, weights_hash
+from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+from unsir_bench.runtime.environment import environment
+from unsir_bench.runtime.files import write_atomic
+from unsir_bench.runtime.peak_memory import PeakMemory
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 LOG = logging.getLogger("unsir_bench")
@@ -108,7 +109,7 @@ def _experiment_of_rank(fabric: Fabric, config: Config, record: RunRecord) -> No
     _experiment(fabric, config, tracker, record)
     if fabric.is_global_zero:
         content = {"record": asdict(record), "points": tracker.points}
-        write_whole(config.folder / HANDED_OVER_FILE, json.dumps(content))
+        write_atomic(config.folder / HANDED_OVER_FILE, json.dumps(content))
 
 
 def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> None:
@@ -139,7 +140,7 @@ class _Step:
 
 
 @dataclass
-class _Scene:
+class _Experiment:
     """All that the steps of one experiment share; ``measured`` names the metrics of the last one."""
 
     config: Config
@@ -152,7 +153,7 @@ class _Scene:
     measured: set[str] = field(default_factory=set)
 
 
-def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Scene:
+def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Experiment:
     """Load the data and set the scene."""
     progress = Progress()
     images = _loaded(config.dataset, progress)
@@ -174,7 +175,7 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
-    return _Scene(config, data, steps, context, references, tracker, record)
+    return _Experiment(config, data, steps, context, references, tracker, record)
 
 
 def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
@@ -187,7 +188,7 @@ def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_S
     return steps
 
 
-def _forget_and_evaluate(scene: _Scene) -> None:
+def _forget_and_evaluate(scene: _Experiment) -> None:
     """The experiment itself; fills the record as it goes."""
     config, references, record = scene.config, scene.references, scene.record
     original = references.original(scene.context)
@@ -207,10 +208,10 @@ def _forget_and_evaluate(scene: _Scene) -> None:
         "weights": weights_hash(state_to_cpu(model)),
     }
     if config.save_model and scene.context.fabric.is_global_zero:
-        write_whole(config.folder / "unlearned.safetensors", save(state_to_cpu(model)))
+        write_atomic(config.folder / "unlearned.safetensors", save(state_to_cpu(model)))
 
 
-def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> nn.Module:
+def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment) -> nn.Module:
     """Apply the method to the run's own copy of the model; books peak memory and access on the record."""
     method, context, record = scene.config.method, scene.context, scene.record
     context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
@@ -222,7 +223,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> 
             model = method.unlearn(model, step.allowed, context)
     finally:
         earlier = record.metrics.get("peak_memory_bytes") or 0
-        record.metrics["peak_memory_bytes"] = max(memory.read(), context.credited_peak_bytes, earlier)
+        record.metrics["peak_memory_bytes"] = max(memory.read(), context.stored_peak_bytes, earlier)
         record.access = {"declared": access_names(method), **step.allowed.access_counts()}
         _write_kept(scene)
     if not has_finite_weights(model):
@@ -230,14 +231,14 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Scene) -> 
     return model
 
 
-def _write_kept(scene: _Scene) -> None:
+def _write_kept(scene: _Experiment) -> None:
     """Write what the method handed over until now, also where it ended in an error."""
     if scene.context.fabric.is_global_zero:
         for name, tensors in scene.context.kept.items():
-            write_whole(scene.config.folder / f"{name}.safetensors", save(tensors))
+            write_atomic(scene.config.folder / f"{name}.safetensors", save(tensors))
 
 
-def _retrained(step: _Step, scene: _Scene) -> TrainedModel | None:
+def _retrained(step: _Step, scene: _Experiment) -> TrainedModel | None:
     """The gold standard; None where it is not wanted and not there, or there is nothing to train it on."""
     if len(step.so_far.retain_train) == 0:
         return None
@@ -247,7 +248,7 @@ def _retrained(step: _Step, scene: _Scene) -> TrainedModel | None:
 
 
 def _evaluate(
-    model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, step: _Step, scene: _Scene
+    model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, step: _Step, scene: _Experiment
 ) -> None:
     """Measure everything that the preset asks for; the record holds the last step's metrics, and those of each."""
     config, record = scene.config, scene.record
@@ -274,7 +275,7 @@ def _evaluate(
         _keep_grad_cam(evaluation, model, scene)
 
 
-def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Scene) -> None:
+def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment) -> None:
     """Write the maps beside the record; a model that has none costs the run nothing else."""
     try:
         maps = evaluation.grad_cam_maps(model)
@@ -283,10 +284,10 @@ def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Scene) -> N
         LOG.warning("%s: no Grad-CAM maps: %s", scene.record.run_id, reason)
         return
     if scene.context.fabric.is_global_zero:
-        write_whole(scene.config.folder / GRAD_CAM_FILE, save(maps))
+        write_atomic(scene.config.folder / GRAD_CAM_FILE, save(maps))
 
 
-def _costs(step: _Step, retrained: TrainedModel | None, scene: _Scene) -> dict[str, float | int | None]:
+def _costs(step: _Step, retrained: TrainedModel | None, scene: _Experiment) -> dict[str, float | int | None]:
     """What the method has cost so far; passes are over the samples that are retained and forgotten by now."""
     context, access = scene.context, scene.record.access
     seconds = context.clock.total

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.training.context import RunContext
 
 FORGET = (1, 2)
 

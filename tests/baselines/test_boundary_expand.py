@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from unsir_bench.baselines.boundary_expand import BoundaryExpand, prune, widen
 
-from baselines.boundary_expand import BoundaryExpand, prune, widen
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.models.allcnn import AllCNNConfig
-from unsir_bench.training import Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 
 MakeContext = Callable[..., RunContext]

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from unsir_bench.baselines.boundary_shrink import BoundaryShrink, fast_gradient_sign, neighbour_labels
 
-from baselines.boundary_shrink import BoundaryShrink, fast_gradient_sign, neighbour_labels
-from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.models.allcnn import AllCNNConfig
-from unsir_bench.training import Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 
 

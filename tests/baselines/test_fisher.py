@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from unsir_bench.baselines.fisher import Fisher, scrub
 
-from baselines.fisher import Fisher, scrub
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import UnlearningData
 
 MakeContext = Callable[..., RunContext]

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 from torch import nn
+from unsir_bench.baselines.l1_sparse import L1Sparse
 
-from baselines.l1_sparse import L1Sparse
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.training import Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 
 

@@ -5,12 +5,12 @@ import copy
 import torch
 from torch import nn
 from torch.nn import functional as F
+from unsir_bench.baselines.logit_mask import LogitMask
 
-from baselines.logit_mask import LogitMask
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.inference import predict
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.inference import predict
 from unsir_bench.unlearning.method import UnlearningData
 
 FORGET = (1, 2)

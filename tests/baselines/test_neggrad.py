@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from unsir_bench.baselines.neggrad import NegGrad
 
-from baselines.neggrad import NegGrad
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.training import Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 
 RATE = 0.5

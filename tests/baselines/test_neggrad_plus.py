@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from unsir_bench.baselines.neggrad_plus import NegGradPlus, paired_batches
 
-from baselines.neggrad_plus import NegGradPlus, paired_batches
-from unsir_bench.context import RunContext
-from unsir_bench.data.batches import Augmentation, DataView
+from unsir_bench.data.augmentation import Augmentation
+from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.training import Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 
 MakeContext = Callable[..., RunContext]
@@ -43,7 +44,7 @@ def test_every_batch_is_half_and_half_and_an_epoch_is_a_pass_over_the_retain_sam
     batches = paired_batches(retain, forget, Recipe(batch_size=batch_size), make_context(forget_classes=classes))
     seen: Counter[int] = Counter()
     images_of = dict(zip(range(200), next(digits.view("train").batches(200))[0], strict=True))
-    taken = list(batches.of_epoch(0))
+    taken = list(batches.batches(0))
     assert len(taken) == batches.steps
     for images, indices in taken:
         assert 2 * int(torch.isin(indices, split.forget_train).sum()) == len(indices) == len(images)
@@ -60,7 +61,7 @@ def test_each_epoch_has_its_own_order_and_pairs(digits: DeviceData, make_context
     retain, forget = numbered(digits, split.retain_train), numbered(digits, split.forget_train)
 
     def epoch(number: int) -> tuple[Tensor, Tensor]:
-        batches = list(paired_batches(retain, forget, recipe, make_context()).of_epoch(number))
+        batches = list(paired_batches(retain, forget, recipe, make_context()).batches(number))
         halves = [(indices[: len(indices) // 2], indices[len(indices) // 2 :]) for _, indices in batches]
         first, second = zip(*halves, strict=True)
         return torch.cat(first), torch.cat(second)

@@ -27,12 +27,12 @@ from matplotlib.axes import Axes
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.benchmarks.overhead_times import SUITE, ended
 from tests.benchmarks.unsir_times import BATCH, NETWORKS, Bench, share_of_published
-from unsir_bench.hardware import HardwareConfig
 from unsir_bench.models import AllCNNConfig, ModelConfig
-from unsir_bench.report.figure_style import legend_below, new_figure, save, style
+from unsir_bench.report.figures.style import legend_below, new_figure, save, style
 from unsir_bench.report.method_style import BLACK, BLUE, GREEN, GREY, VERMILION
 from unsir_bench.report.statistics import mean_interval
-from unsir_bench.unlearning.fisher_diagonal import fisher_diagonal
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.unlearning.fisher.diagonal import fisher_diagonal
 
 ARCHITECTURES: dict[str, ModelConfig] = {"allcnn slim": AllCNNConfig(width=16), **NETWORKS}
 FORGET = {10: (1, 2, 4, 7), 100: (1, 20, 40)}

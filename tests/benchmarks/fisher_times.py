@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.fisher_batch_1 import fisher_batch_1
-from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
-from unsir_bench.hardware import HardwareConfig, PeakMemory
 from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18, TimmModel
-from unsir_bench.progress import Progress
-from unsir_bench.unlearning.fisher_diagonal import fisher_diagonal
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.peak_memory import PeakMemory
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.training.context import RunContext
+from unsir_bench.unlearning.fisher.diagonal import fisher_diagonal
 
 CLASSES = 10
 SHAPE = (3, 32, 32)

@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.benchmarks.unsir_times import BATCH, NETWORKS, PER_CLASS, Bench, share_of_published
-from unsir_bench.clock import Stopwatch
-from unsir_bench.hardware import HardwareConfig
+from unsir_bench.runtime.clock import Stopwatch
+from unsir_bench.runtime.hardware import HardwareConfig
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 MATRIX_PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::matmul", "aten::linear")

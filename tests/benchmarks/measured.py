@@ -13,10 +13,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from unsir_bench.environment import environment
-from unsir_bench.hardware import synchronise
-from unsir_bench.records import write_whole
 from unsir_bench.report.statistics import mean_and_half_width
+from unsir_bench.runtime.environment import environment
+from unsir_bench.runtime.files import write_atomic
+from unsir_bench.runtime.hardware import synchronise
 
 Result = TypeVar("Result")
 
@@ -62,4 +62,4 @@ def write_figures(path: Path | None, device: torch.device, **figures: Any) -> No
         "environment": environment(device),
         **figures,
     }
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+    write_atomic(path, json.dumps(content, indent=2) + "\n")

@@ -32,12 +32,12 @@ from tests.benchmarks.measured import device_words, mean_words, print_table, tim
 from tests.benchmarks.unsir_times import Bench
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.data.made_classes import MadeClasses
-from unsir_bench.hardware import HardwareConfig
-from unsir_bench.inference import EVALUATION_BATCH, outputs
 from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
-from unsir_bench.progress import Progress
 from unsir_bench.records import RunRecord, records_below
-from unsir_bench.store import Store
+from unsir_bench.references.store import Store
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.training.inference import EVALUATION_BATCH, outputs
 
 CLASSES = 10
 NETWORKS: dict[str, ModelConfig] = {"resnet18 slim": ResNet18(stem="cifar", width=16), "allcnn": AllCNNConfig()}
@@ -47,7 +47,7 @@ STARTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "python alone": ((sys.executable, "-c", "pass"), True),
     "unsir-bench --help": ((*SUITE, "--help"), True),
     "unsir-bench model=alcnn (a typo)": ((*SUITE, "model=alcnn"), False),
-    "imports of a full start": ((sys.executable, "-c", "import unsir_bench.cli"), True),
+    "imports of a full start": ((sys.executable, "-c", "import unsir_bench.cli.main"), True),
 }
 
 

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from unsir_bench.data.batches import Augmentation, DataView, Normalisation, ResidentImages
-from unsir_bench.hardware import HardwareConfig, synchronise
+from unsir_bench.data.augmentation import Augmentation
+from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
 from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
+from unsir_bench.runtime.hardware import HardwareConfig, synchronise
 from unsir_bench.unlearning.unsir import frozen
 
 BATCH = 128

@@ -22,15 +22,18 @@ from torch import Tensor, nn
 from tests.benchmarks.fisher_times import as_published, with_statistics
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.unsir_step_by_step import UnsirStepByStep
-from unsir_bench.clock import Stopwatch
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.data.made_classes import MadeClasses
-from unsir_bench.hardware import HardwareConfig, keep_freed_memory
 from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
-from unsir_bench.progress import Progress
-from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.runtime.clock import Stopwatch
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.malloc import keep_freed_memory
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 from unsir_bench.unlearning.unsir import NoiseConfig, Unsir
 
@@ -126,7 +129,7 @@ class Bench:
         context, view = self.context(seed), self.data.view("train")
         recipe = replace(ORIGINAL, epochs=max(1, SHOWN_TO_ORIGINAL // len(view)))
         model = context.initial_network()
-        fit(model, EpochBatches.of(view, recipe, context, "train"), recipe, context, "original")
+        fit(model, EpochBatches.from_view(view, recipe, context, "train"), recipe, context, "original")
         return model.eval()
 
     def unlearned(self, model: nn.Module, seed: int, clock: Stopwatch | None = None) -> RunContext:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import (
-    Augmentation,
     Batch,
     DataView,
     Normalisation,
@@ -25,7 +25,7 @@ from unsir_bench.data.batches import (
 from unsir_bench.data.dataset import ImageData, LabelledImages
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
-from unsir_bench.hardware import HardwareConfig
+from unsir_bench.runtime.hardware import HardwareConfig
 
 CPU = torch.device("cpu")
 PLAIN = Normalisation((0.0,), (1.0 / 255,))  # (value / 255 - 0) / (1 / 255): the byte itself

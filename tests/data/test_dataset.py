@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from unsir_bench.config_fields import problems
 from unsir_bench.data.dataset import (
     DatasetConfig,
     ImageData,
@@ -16,8 +17,7 @@ from unsir_bench.data.dataset import (
 )
 from unsir_bench.data.digits import Digits
 from unsir_bench.errors import DataError
-from unsir_bench.field_checks import problems
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 QUIET = Progress(interactive=False)
 

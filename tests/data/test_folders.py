@@ -17,7 +17,7 @@ from unsir_bench.data import folders
 from unsir_bench.data.dataset import LabelledImages, content_hash
 from unsir_bench.data.folders import CACHE_FOLDER, ImageFolder, VggFace100
 from unsir_bench.errors import DataError
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 QUIET = Progress(interactive=False)
 Colour = tuple[int, int, int]

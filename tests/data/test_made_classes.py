@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
+from unsir_bench.config_fields import identity, problems
 from unsir_bench.data.dataset import ImageData
 from unsir_bench.data.made_classes import MadeClasses
 from unsir_bench.errors import DataError
-from unsir_bench.field_checks import identity, problems
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 QUIET = Progress(interactive=False)
 

@@ -13,7 +13,7 @@ from torchvision.datasets import cifar, mnist
 
 from unsir_bench.data.torchvision_sets import Cifar10, Cifar100, FashionMnist, TorchvisionSet
 from unsir_bench.errors import DataError
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 QUIET = Progress(interactive=False)
 PUBLISHED_FASHION = Path("/usr/share/datasets/fashion-mnist")

@@ -13,8 +13,8 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unsir_bench.config_fields import identity, problems
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
-from unsir_bench.field_checks import identity, problems
 from unsir_bench.models import MODELS
 from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
 from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu, trainable_count

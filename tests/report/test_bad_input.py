@@ -62,7 +62,7 @@ def report(
     """Run a command on folders; returns all that it said, and all text that it wrote."""
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("unsir_bench.report.figure_style.DOTS_PER_INCH", 30)
+    monkeypatch.setattr("unsir_bench.report.figures.style.DOTS_PER_INCH", 30)
 
     def run(*folders: str, status: int = 0) -> str:
         output = Path("out") / ("page.html" if request.param == "html" else "")

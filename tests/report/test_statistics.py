@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.report import statistics, table
+from unsir_bench.report import statistics
 from unsir_bench.report.statistics import (
-    Verdict,
+    EquivalenceVerdict,
     default_margin,
     equivalence,
     gaps_by_seed,
@@ -20,6 +20,7 @@ from unsir_bench.report.statistics import (
     mean_interval,
     paired_difference,
 )
+from unsir_bench.report.tables import table
 
 # Student's t from printed tables, by (degrees of freedom, two-sided confidence).
 T = {(1, 0.95): 12.7062, (2, 0.90): 2.91999, (2, 0.95): 4.30265}
@@ -44,7 +45,7 @@ def around(center: float) -> dict[int, float]:
     return {seed: center + offset for seed, offset in enumerate(SPREAD)}
 
 
-def verdict(gaps: dict[int, float], margin: float = 0.05) -> Verdict:
+def verdict(gaps: dict[int, float], margin: float = 0.05) -> EquivalenceVerdict:
     return equivalence(gaps, margin).verdict
 
 
@@ -183,17 +184,17 @@ def test_a_nan_in_a_seed_that_is_not_shared_does_no_harm():
 @pytest.mark.parametrize(
     ("center", "expected"),
     [
-        (0.0, Verdict.INDISTINGUISHABLE),
-        (0.05 - INNER - 1e-5, Verdict.INDISTINGUISHABLE),
-        (0.05 - INNER + 1e-5, Verdict.TOO_FEW_SEEDS),
-        (0.05, Verdict.TOO_FEW_SEEDS),
-        (0.05 + INNER + 1e-5, Verdict.TOO_FEW_SEEDS),
-        (0.05 + OUTER - 1e-5, Verdict.TOO_FEW_SEEDS),
-        (0.05 + OUTER + 1e-5, Verdict.DISTINGUISHABLE),
-        (0.9, Verdict.DISTINGUISHABLE),
+        (0.0, EquivalenceVerdict.INDISTINGUISHABLE),
+        (0.05 - INNER - 1e-5, EquivalenceVerdict.INDISTINGUISHABLE),
+        (0.05 - INNER + 1e-5, EquivalenceVerdict.TOO_FEW_SEEDS),
+        (0.05, EquivalenceVerdict.TOO_FEW_SEEDS),
+        (0.05 + INNER + 1e-5, EquivalenceVerdict.TOO_FEW_SEEDS),
+        (0.05 + OUTER - 1e-5, EquivalenceVerdict.TOO_FEW_SEEDS),
+        (0.05 + OUTER + 1e-5, EquivalenceVerdict.DISTINGUISHABLE),
+        (0.9, EquivalenceVerdict.DISTINGUISHABLE),
     ],
 )
-def test_the_verdict_changes_where_printed_tables_say(center: float, expected: Verdict, sign: int):
+def test_the_verdict_changes_where_printed_tables_say(center: float, expected: EquivalenceVerdict, sign: int):
     assert verdict({seed: sign * gap for seed, gap in around(center).items()}) == expected
 
 
@@ -215,7 +216,7 @@ def test_indistinguishable_is_where_both_one_sided_tests_of_scipy_reject(n: int,
         above = stats.ttest_1samp(values, -0.03, alternative="greater").pvalue
         below = stats.ttest_1samp(values, 0.03, alternative="less").pvalue
         rejected = max(above, below) < alpha
-        assert (equivalence(gaps, 0.03, alpha).verdict == Verdict.INDISTINGUISHABLE) == rejected
+        assert (equivalence(gaps, 0.03, alpha).verdict == EquivalenceVerdict.INDISTINGUISHABLE) == rejected
         seen.add(rejected)
     assert seen == {True, False} or (n, alpha) == (2, 0.01)
 
@@ -228,7 +229,7 @@ def test_distinguishable_is_where_the_two_sided_test_of_scipy_rejects_the_nearer
         mean = np.mean(list(gaps.values()))
         bound = math.copysign(0.03, mean)
         rejected = abs(mean) > 0.03 and stats.ttest_1samp(list(gaps.values()), bound).pvalue < 0.05
-        assert (verdict(gaps, 0.03) == Verdict.DISTINGUISHABLE) == rejected
+        assert (verdict(gaps, 0.03) == EquivalenceVerdict.DISTINGUISHABLE) == rejected
         seen.add(bool(rejected))
     assert seen == {True, False}
 
@@ -236,45 +237,45 @@ def test_distinguishable_is_where_the_two_sided_test_of_scipy_rejects_the_nearer
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_equal_gaps_are_judged_by_their_value_alone(n: int, sign: int):
-    def of(gap: float) -> Verdict:
+    def of(gap: float) -> EquivalenceVerdict:
         return verdict(dict.fromkeys(range(n), sign * gap), margin=0.01)
 
-    assert of(0.0) == of(0.00999) == Verdict.INDISTINGUISHABLE
-    assert of(0.01001) == of(1.0) == Verdict.DISTINGUISHABLE
-    assert of(0.01) == Verdict.TOO_FEW_SEEDS
+    assert of(0.0) == of(0.00999) == EquivalenceVerdict.INDISTINGUISHABLE
+    assert of(0.01001) == of(1.0) == EquivalenceVerdict.DISTINGUISHABLE
+    assert of(0.01) == EquivalenceVerdict.TOO_FEW_SEEDS
 
 
 @pytest.mark.parametrize(("method", "retrain"), [(0.03, 0.02), (0.05, 0.04), (0.9, 0.89), (0.02, 0.03), (0.04, 0.05)])
 def test_rounding_does_not_decide_for_a_gap_that_is_the_margin(method: float, retrain: float):
     gaps = gaps_by_seed({0: method, 1: method}, {0: retrain, 1: retrain})
     assert gaps[0] not in (0.01, -0.01)
-    assert verdict(gaps, margin=0.01) == Verdict.TOO_FEW_SEEDS
+    assert verdict(gaps, margin=0.01) == EquivalenceVerdict.TOO_FEW_SEEDS
 
 
 def test_gaps_that_differ_by_rounding_alone_do_not_warn():
     gaps = {0: 0.3 - 0.2, 1: 0.1, 2: 0.4 - 0.3}
     assert len(set(gaps.values())) == 3
-    assert verdict(gaps, margin=0.2) == Verdict.INDISTINGUISHABLE
-    assert verdict(gaps, margin=0.05) == Verdict.DISTINGUISHABLE
+    assert verdict(gaps, margin=0.2) == EquivalenceVerdict.INDISTINGUISHABLE
+    assert verdict(gaps, margin=0.05) == EquivalenceVerdict.DISTINGUISHABLE
 
 
 @pytest.mark.parametrize("gap", [0.0, 1.0])
 def test_fewer_than_two_seeds_are_too_few(gap: float):
-    assert verdict({7: gap}) == Verdict.TOO_FEW_SEEDS
-    assert verdict({}) == Verdict.TOO_FEW_SEEDS
+    assert verdict({7: gap}) == EquivalenceVerdict.TOO_FEW_SEEDS
+    assert verdict({}) == EquivalenceVerdict.TOO_FEW_SEEDS
 
 
 def test_no_significant_difference_is_not_equality():
     """Two seeds far apart: their difference from zero is not significant, and nothing is shown."""
     gaps = {0: -0.2, 1: 0.3}
     assert stats.ttest_1samp(list(gaps.values()), 0).pvalue > 0.5
-    assert verdict(gaps) == Verdict.TOO_FEW_SEEDS
+    assert verdict(gaps) == EquivalenceVerdict.TOO_FEW_SEEDS
 
 
 def test_a_significant_difference_within_the_margin_does_not_matter():
     gaps = {0: 0.010, 1: 0.011, 2: 0.012}
     assert stats.ttest_1samp(list(gaps.values()), 0).pvalue < 0.01
-    assert verdict(gaps) == Verdict.INDISTINGUISHABLE
+    assert verdict(gaps) == EquivalenceVerdict.INDISTINGUISHABLE
 
 
 @pytest.mark.parametrize("scale", [1e-3, 100])
@@ -284,23 +285,23 @@ def test_the_unit_does_not_matter(scale: float):
         assert verdict(scaled, 0.05 * scale) == verdict(around(center), 0.05)
 
 
-def shares(center: float, trials: int) -> dict[Verdict, float]:
+def shares(center: float, trials: int) -> dict[EquivalenceVerdict, float]:
     samples = np.random.default_rng(2).normal(center, 0.01, (trials, 5)).tolist()
     verdicts = [verdict(dict(enumerate(sample))) for sample in samples]
-    return {name: verdicts.count(name) / trials for name in Verdict}
+    return {name: verdicts.count(name) / trials for name in EquivalenceVerdict}
 
 
 def test_a_method_at_the_margin_is_misjudged_as_often_as_stated():
     """Binomial of 1,000 trials at 5 % (one-sided) and 2.5 %; the tolerances are four standard deviations."""
     share = shares(0.05, 1000)
-    assert share[Verdict.INDISTINGUISHABLE] == pytest.approx(0.05, abs=0.0276)
-    assert share[Verdict.DISTINGUISHABLE] == pytest.approx(0.025, abs=0.0198)
+    assert share[EquivalenceVerdict.INDISTINGUISHABLE] == pytest.approx(0.05, abs=0.0276)
+    assert share[EquivalenceVerdict.DISTINGUISHABLE] == pytest.approx(0.025, abs=0.0198)
 
 
 def test_clear_cases_are_recognised():
     """The margin is five standard deviations, of five seeds: either test has a power of practically one."""
-    assert shares(0.0, 200)[Verdict.INDISTINGUISHABLE] > 0.99
-    assert shares(0.1, 200)[Verdict.DISTINGUISHABLE] > 0.99
+    assert shares(0.0, 200)[EquivalenceVerdict.INDISTINGUISHABLE] > 0.99
+    assert shares(0.1, 200)[EquivalenceVerdict.DISTINGUISHABLE] > 0.99
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.01, math.nan, math.inf])
@@ -321,7 +322,7 @@ def test_gaps_that_are_no_numbers_get_no_verdict():
 
 
 def test_the_verdicts_are_the_words_of_the_report():
-    assert [str(one) for one in Verdict] == [
+    assert [str(one) for one in EquivalenceVerdict] == [
         "indistinguishable from retrain",
         "distinguishable",
         "too few seeds to say",
@@ -387,8 +388,8 @@ def test_retraining_with_another_seed_is_indistinguishable_from_retraining():
     verdicts = [
         verdict(dict(enumerate(gaps)), default_margin(dict(enumerate(floor)), 0.001).value) for gaps, floor in rows
     ]
-    assert verdicts.count(Verdict.DISTINGUISHABLE) == 0
-    assert verdicts.count(Verdict.INDISTINGUISHABLE) / len(verdicts) > 0.95
+    assert verdicts.count(EquivalenceVerdict.DISTINGUISHABLE) == 0
+    assert verdicts.count(EquivalenceVerdict.INDISTINGUISHABLE) / len(verdicts) > 0.95
 
 
 @pytest.mark.parametrize("name", ["MeanInterval", "Equivalence", "Margin"])

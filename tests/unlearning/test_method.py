@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names, all_methods
 from unsir_bench.unlearning.unsir import Unsir
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from unsir_bench.context import RunContext
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.training import Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches, random_labels
 
 MakeContext = Callable[..., RunContext]
@@ -71,7 +71,7 @@ def test_batches_mislabel_the_forget_samples_alone_and_anew_in_each_epoch(
     def targets(epoch: int) -> Tensor:
         """The targets that the epoch gives, in the split's order."""
         found = torch.full((200,), -1)
-        for images, labels in batches.of_epoch(epoch):
+        for images, labels in batches.batches(epoch):
             same = (images[:, None] == everything[None]).flatten(2).all(dim=2)
             assert (same.sum(dim=1) == 1).all()
             found[same.long().argmax(dim=1)] = labels

@@ -12,21 +12,23 @@ from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
 from tests.oracles.unsir_step_by_step import UnsirStepByStep
-from unsir_bench import cli  # noqa: F401 - registers the schemas
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import problems
 from unsir_bench.data.batches import Batch, DataView
 from unsir_bench.data.dataset import ImageData, LabelledImages
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied, Diverged
-from unsir_bench.field_checks import problems
-from unsir_bench.hardware import HardwareConfig
-from unsir_bench.inference import predict
 from unsir_bench.models.allcnn import AllCNNConfig
-from unsir_bench.progress import Progress
-from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import fit
+from unsir_bench.training.inference import predict
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning import unsir
 from unsir_bench.unlearning.method import UnlearningData
 from unsir_bench.unlearning.unsir import NoiseConfig, Unsir, keep_noise, learn_noise, mixed_batches, noise_samples
@@ -305,7 +307,7 @@ def test_a_presets_impair_epoch_has_the_published_noise_samples(
     retain = digits.view("train", torch.where(digits.labels("train") == 5)[0])
     samples = noise_samples(noise, method.noise, context)
     batches = mixed_batches(retain, samples, method.noise.copies, method.impair, context, "impair 0")
-    counted = Counter(label for _, labels in batches.of_epoch(0) for label in labels.tolist())
+    counted = Counter(label for _, labels in batches.batches(0) for label in labels.tolist())
     assert counted == {**PRESETS[name], 5: len(retain)}
     assert batches.samples == counted.total()
 
@@ -370,7 +372,7 @@ def test_an_epoch_holds_each_noise_image_its_copies_times_and_each_retain_image_
 ) -> None:
     recipe = Recipe(batch_size=batch_size)
     batches = mixed_batches(retain, noise, copies, recipe, make_context(), "impair 0")
-    parts = list(batches.of_epoch(0))
+    parts = list(batches.batches(0))
     expected = contents(*retain.fetch(torch.arange(len(retain))))
     for key, count in contents(*noise).items():
         expected[key] += count * copies
@@ -384,7 +386,7 @@ def test_noise_and_retain_samples_are_shuffled_together(
 ) -> None:
     def order(epoch: int, role: str = "impair 0", seed: int = 0) -> list[int]:
         batches = mixed_batches(retain, noise, 6, Recipe(batch_size=16), make_context(seed=seed), role)
-        return torch.cat([labels for _, labels in batches.of_epoch(epoch)]).tolist()
+        return torch.cat([labels for _, labels in batches.batches(epoch)]).tolist()
 
     first = order(0)
     assert {label > 6 for label in first[:16]} == {True, False}
@@ -396,7 +398,7 @@ def test_noise_and_retain_samples_are_shuffled_together(
 
 def test_only_the_reads_of_retain_images_are_counted(retain: DataView, noise: Batch, make_context: MakeContext) -> None:
     before = retain.usage.counts()["reads"]
-    list(mixed_batches(retain, noise, 20, Recipe(batch_size=8), make_context(), "impair 0").of_epoch(0))
+    list(mixed_batches(retain, noise, 20, Recipe(batch_size=8), make_context(), "impair 0").batches(0))
     assert retain.usage.counts()["reads"] - before == len(retain)
 
 
@@ -522,7 +524,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Recipe, list[Counte
 
     def note(_model: nn.Module, batches: EpochBatches, recipe: Recipe, _context: RunContext, phase: str) -> None:
         epochs = [
-            Counter(label for _, labels in batches.of_epoch(epoch) for label in labels.tolist())
+            Counter(label for _, labels in batches.batches(epoch) for label in labels.tolist())
             for epoch in range(recipe.epochs)
         ]
         seen.append((phase, recipe, epochs))
@@ -609,7 +611,7 @@ def test_the_forgotten_class_is_lost_and_most_of_the_others_kept(make_context: M
     context = make_context(AllCNNConfig(width=8), forget_classes=(3,))
     recipe = Recipe(epochs=3, batch_size=32, lr=0.01)
     network = context.architecture.initial(context.image_shape, 10, seed=0)
-    fit(network, EpochBatches.of(data.view("train"), recipe, context, "train"), recipe, context, "original")
+    fit(network, EpochBatches.from_view(data.view("train"), recipe, context, "train"), recipe, context, "original")
 
     def accuracies() -> tuple[float, float]:
         right = predict(network, data.view("test"), context, "test").argmax(1) == labels

@@ -14,9 +14,9 @@ import torch
 from sklearn.model_selection import StratifiedShuffleSplit
 from torch.nn import functional as F
 
+from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.errors import DataError
-from unsir_bench.field_checks import choice, neutral, number
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -75,8 +75,8 @@ class RawData:
 class DatasetConfig(ABC):
     """Options that every data set shares; a data set adds its own and says how to read its images."""
 
-    name: str = neutral("???")
-    root: str | None = neutral(None)
+    name: str = not_hashed("???")
+    root: str | None = not_hashed(None)
     image_size: int | None = number(None, at_least=1)
     color: str = choice("native", ("native", "rgb"))
     subset: int | None = number(None, at_least=1)
@@ -85,11 +85,11 @@ class DatasetConfig(ABC):
     mean: list[float] = field(default_factory=lambda: [0.5])
     std: list[float] = field(default_factory=lambda: [0.5])
     # What recipes and methods take from the data set (`${dataset.batch_size}`); it acts through them alone.
-    batch_size: int = neutral(number(256, at_least=1))
-    retain_share: float | None = neutral(number(None, above=0, at_most=1))
-    unsir_batch_size: int = neutral(number(256, at_least=1))
-    flip: bool = neutral(False)
-    crop_padding: int = neutral(number(0, at_least=0))
+    batch_size: int = not_hashed(number(256, at_least=1))
+    retain_share: float | None = not_hashed(number(None, above=0, at_most=1))
+    unsir_batch_size: int = not_hashed(number(256, at_least=1))
+    flip: bool = not_hashed(False)
+    crop_padding: int = not_hashed(number(0, at_least=0))
 
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from unsir_bench.data.batches import DataView, ImageStore, Normalisation, ResidentImages, StreamedImages, Usage
 from unsir_bench.data.dataset import DatasetConfig, ImageData
 from unsir_bench.errors import ConfigError
-from unsir_bench.hardware import HardwareConfig
+from unsir_bench.runtime.hardware import HardwareConfig
 
 SplitName = Literal["train", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "test")

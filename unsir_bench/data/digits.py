@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.datasets import load_digits
 
+from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData, stratified_split
-from unsir_bench.field_checks import neutral
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 TEST_IMAGES = 397
 SPLIT_SEED = 0
@@ -19,7 +19,7 @@ SPLIT_SEED = 0
 class Digits(DatasetConfig):
     """1,400 training and 397 test images by a fixed stratified split; pixel values 0 to 16 are scaled to 0 to 255."""
 
-    name: str = neutral("digits")
+    name: str = not_hashed("digits")
 
     def class_names(self) -> tuple[str, ...]:
         return tuple("0123456789")

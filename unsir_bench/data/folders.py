@@ -20,14 +20,14 @@ from filelock import FileLock
 from PIL import Image
 from platformdirs import user_cache_path
 
+from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData, content_hash, stratified_split
 from unsir_bench.errors import DataError
-from unsir_bench.field_checks import choice, neutral, number
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.versions import CACHE_FORMAT
 
 LOG = logging.getLogger("unsir_bench")
 CACHE_FOLDER = ".unsir_bench_cache"
-CACHE_FORMAT = 1
 SHOWN_NAMES = 10
 
 
@@ -67,7 +67,7 @@ class ImageFolder(DatasetConfig):
     Classes are numbered in alphabetical order of their folders. Any image format that PIL reads is accepted.
     """
 
-    name: str = neutral("image_folder")
+    name: str = not_hashed("image_folder")
     test_share: float = number(0.2, above=0, below=1)
     split_seed: int = 0
     mode: str = choice("RGB", ("RGB", "L"))
@@ -221,7 +221,7 @@ class VggFace100(ImageFolder):
     order of their folder names. The published choice is not known.
     """
 
-    name: str = neutral("vggface100")
+    name: str = not_hashed("vggface100")
     identities: int = number(100, at_least=2)
     min_images: int = number(100, at_least=2)
 

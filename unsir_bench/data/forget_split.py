@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unsir_bench.field_checks import nearest, neutral, number
-from unsir_bench.seeding import generator
+from unsir_bench.config_fields import nearest, not_hashed, number
+from unsir_bench.runtime.seeding import generator
 
 INDEX_SETS = ("retain_train", "forget_train", "retain_test", "forget_test")
 
@@ -23,7 +23,7 @@ class ForgetConfig:
     ``sequence`` lists groups of classes that are forgotten one group after another; it then stands for the others.
     """
 
-    name: str = neutral("custom")
+    name: str = not_hashed("custom")
     classes: list[Any] | None = field(default_factory=lambda: [0])
     random_k: int | None = number(None, at_least=1)
     sequence: list[list[Any]] | None = None

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
-from unsir_bench.field_checks import neutral, number
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 # As shares of the image's size, of brightness and of the range of a pixel.
 SMOOTHNESS, SHIFT, BRIGHTNESS, NOISE = 0.12, 0.1, 0.25, 0.08
@@ -26,7 +26,7 @@ class MadeClasses(DatasetConfig):
     of ``image_size`` pixels, 32 where that is None. A number measured on them says nothing of real ones.
     """
 
-    name: str = neutral("made_classes")
+    name: str = not_hashed("made_classes")
     classes: int = number(100, at_least=2)
     train_per_class: int = number(100, at_least=1)
     test_per_class: int = number(20, at_least=1)

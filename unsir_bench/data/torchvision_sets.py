@@ -16,18 +16,18 @@ import numpy.typing as npt
 from filelock import FileLock
 from torchvision import datasets
 
+from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
 from unsir_bench.errors import DataError
-from unsir_bench.field_checks import neutral
-from unsir_bench.progress import Progress
+from unsir_bench.runtime.progress import Progress
 
 
 @dataclass
 class TorchvisionSet(DatasetConfig):
     """A set that torchvision can find or download; ``root`` is the folder that holds its files."""
 
-    root: str | None = neutral("data")
-    download: bool = neutral(True)
+    root: str | None = not_hashed("data")
+    download: bool = not_hashed(True)
 
     files: ClassVar[str]
 
@@ -61,7 +61,7 @@ class TorchvisionSet(DatasetConfig):
 class Cifar10(TorchvisionSet):
     """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32x32 in 10 classes."""
 
-    name: str = neutral("cifar10")
+    name: str = not_hashed("cifar10")
     files: ClassVar[str] = "cifar-10-batches-py (the unpacked cifar-10-python.tar.gz)"
     kind: ClassVar[Any] = datasets.CIFAR10
 
@@ -77,7 +77,7 @@ class Cifar10(TorchvisionSet):
 class Cifar100(Cifar10):
     """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32x32 in 100 classes, in alphabetical order."""
 
-    name: str = neutral("cifar100")
+    name: str = not_hashed("cifar100")
     files: ClassVar[str] = "cifar-100-python (the unpacked cifar-100-python.tar.gz)"
     kind: ClassVar[Any] = datasets.CIFAR100
 
@@ -93,7 +93,7 @@ class FashionMnist(TorchvisionSet):
     distributions install them.
     """
 
-    name: str = neutral("fashion_mnist")
+    name: str = not_hashed("fashion_mnist")
     files: ClassVar[str] = "the four files such as train-images-idx3-ubyte.gz"
 
     def class_names(self) -> tuple[str, ...]:

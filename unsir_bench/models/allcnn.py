@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from unsir_bench.field_checks import neutral, number
+from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.models.model import ImageShape, ModelConfig
 
 
@@ -55,7 +55,7 @@ def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
 class AllCNNConfig(ModelConfig):
     """All-CNN-C; no pretrained weights are published for it."""
 
-    name: str = neutral("allcnn")
+    name: str = not_hashed("allcnn")
     width: int = number(96, at_least=1)
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:

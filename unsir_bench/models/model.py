@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.errors import NotApplicable, PretrainedWeightsError
-from unsir_bench.field_checks import neutral, number
+from unsir_bench.models.cpu_kernels import with_whole_map_products
 from unsir_bench.models.narrow_point_convolution import with_narrow_point_convolutions
-from unsir_bench.models.whole_map_convolution import with_whole_map_products
-from unsir_bench.seeding import seed_everything
+from unsir_bench.runtime.seeding import seed_everything
 
 ImageShape = tuple[int, int, int]
 
@@ -26,12 +26,12 @@ ImageShape = tuple[int, int, int]
 class ModelConfig(ABC):
     """Options that every model shares; a model adds its own and says how it is built."""
 
-    name: str = neutral("???")
+    name: str = not_hashed("???")
     pretrained: bool = False
-    weights: str | None = neutral(None)
+    weights: str | None = not_hashed(None)
     backbone_lr_scale: float = number(1.0, above=0)
-    channels_last: bool = neutral(True)
-    cpu_threads: int | None = neutral(number(None, at_least=1))
+    channels_last: bool = not_hashed(True)
+    cpu_threads: int | None = not_hashed(number(None, at_least=1))
 
     @abstractmethod
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from unsir_bench.config_fields import nearest, not_hashed
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
-from unsir_bench.field_checks import nearest, neutral
 from unsir_bench.models.model import ImageShape, ModelConfig
 
 logging.getLogger("timm").setLevel(logging.WARNING)
@@ -24,8 +24,8 @@ class TimmModel(ModelConfig):
     ``patch_size`` and ``depth`` of a vision transformer. Transformers that fix the image size get the data set's.
     """
 
-    name: str = neutral("timm")
-    channels_last: bool = neutral(False)
+    name: str = not_hashed("timm")
+    channels_last: bool = not_hashed(False)
     arch: str = "???"
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -10,8 +10,8 @@ import torchvision
 from torch import nn
 from torchvision.models import resnet
 
+from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.errors import PretrainedWeightsError
-from unsir_bench.field_checks import choice, neutral, number
 from unsir_bench.models.model import ImageShape, ModelConfig
 
 zoo: Any = torchvision.models  # torchvision's annotations miss what its registry adds
@@ -25,7 +25,7 @@ class ResNet18(ModelConfig):
     1 and no pooling, as small images need. ``width`` is the number of filters of the first stage, 64 in the paper.
     """
 
-    name: str = neutral("resnet18")
+    name: str = not_hashed("resnet18")
     stem: str = choice("imagenet", ("imagenet", "cifar"))
     width: int = number(64, at_least=1)
 
@@ -86,9 +86,9 @@ class MobileNetV2(ModelConfig):
     ``stem=cifar`` sets the stride of the first convolution and of the first strided stage to 1, as small images need.
     """
 
-    name: str = neutral("mobilenetv2")
+    name: str = not_hashed("mobilenetv2")
     # Depthwise convolutions are slower in channels-last on CPUs.
-    channels_last: bool = neutral(False)
+    channels_last: bool = not_hashed(False)
     stem: str = choice("imagenet", ("imagenet", "cifar"))
     width_mult: float = number(1.0, above=0)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.claims_document import write_claims
-from unsir_bench.report.html_page import Sweep, read_sweep, sweep_folders, write_page
-from unsir_bench.report.metric_table import metric_tables
-from unsir_bench.report.paper_tables import write_tables
+from unsir_bench.report.claims.document import write_claims
+from unsir_bench.report.html.page import Sweep, read_sweep, sweep_folders, write_page
+from unsir_bench.report.tables.metrics import metric_tables
+from unsir_bench.report.tables.paper import write_tables
 
 OUTPUTS = Path("multirun_outputs")
 PUBLISHED = Path("docs") / "results"
@@ -131,7 +131,7 @@ def _tables(sweeps: list[Sweep], output: Path) -> None:
 
 def _figures(sweeps: list[Sweep], output: Path) -> None:
     # Drawing for print is slow to import, and the other commands do without it.
-    from unsir_bench.report.figures import write_figures
+    from unsir_bench.report.figures.draw import write_figures
 
     for line in write_figures(sweeps, output):
         print(line)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.table import NOT_DATA, NOT_MODEL, forget_label, settings_in_words, without
+from unsir_bench.report.tables.table import NOT_DATA, NOT_MODEL, forget_label, settings_in_words, without
 
 PAPER = "paper"
 NOT_IN_CONDITIONS = ("hardware",)  # of the surroundings in a setting's words

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.table import GROUP, position
+from unsir_bench.report.tables.table import GROUP, position
 
 SECOND_RETRAIN = "retrain (second)"
 # Every run measured these models too; their details carry a prefix.

@@ -18,7 +18,7 @@ from unsir_bench.errors import MetricUnavailable
 ROUNDING = 1e-9
 
 
-class Verdict(StrEnum):
+class EquivalenceVerdict(StrEnum):
     """What the seeds say about a method's gap to retraining."""
 
     INDISTINGUISHABLE = "indistinguishable from retrain"
@@ -65,7 +65,7 @@ class Equivalence:
         outer: interval of the mean gap at ``1 - alpha``, which must lie beyond the margin to be distinguishable.
     """
 
-    verdict: Verdict
+    verdict: EquivalenceVerdict
     margin: float
     alpha: float
     inner: MeanInterval
@@ -180,11 +180,11 @@ def equivalence(gaps: Mapping[int, float], margin: float, alpha: float = 0.05) -
     within, beyond = margin * (1 - ROUNDING), margin * (1 + ROUNDING)
     # The ends are NaN for fewer than two gaps, and NaN is neither within nor beyond.
     if -within < inner.low and inner.high < within:
-        verdict = Verdict.INDISTINGUISHABLE
+        verdict = EquivalenceVerdict.INDISTINGUISHABLE
     elif outer.low > beyond or outer.high < -beyond:
-        verdict = Verdict.DISTINGUISHABLE
+        verdict = EquivalenceVerdict.DISTINGUISHABLE
     else:
-        verdict = Verdict.TOO_FEW_SEEDS
+        verdict = EquivalenceVerdict.TOO_FEW_SEEDS
     return Equivalence(verdict, margin, alpha, inner, outer)
 
 

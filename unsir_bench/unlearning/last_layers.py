@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from unsir_bench.errors import NotApplicable
-from unsir_bench.training import freeze_batchnorm
+from unsir_bench.training.fit import freeze_batchnorm
 
 
 def last_layers(model: nn.Module, count: int) -> list[nn.Module]:

@@ -13,13 +13,13 @@ from torch import nn
 
 from unsir_bench.data.batches import DataView, Usage, first_or_random_per_class
 from unsir_bench.errors import AccessDenied, NotApplicable
-from unsir_bench.seeding import generator
+from unsir_bench.runtime.seeding import generator
 
 if TYPE_CHECKING:
-    from unsir_bench.context import RunContext
     from unsir_bench.data.device_data import DeviceData
     from unsir_bench.data.forget_split import ForgetSplit
-    from unsir_bench.training_log import TrainingLog
+    from unsir_bench.references.training_log import TrainingLog
+    from unsir_bench.training.context import RunContext
 
 
 class Access(Enum):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unsir_bench.context import RunContext
 from unsir_bench.data.batches import DataView, joined
-from unsir_bench.training import EpochBatches, Recipe
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.recipe import Recipe
 
 LABEL_SOURCES = ("retained", "others", "all")
 
@@ -42,4 +43,4 @@ def mislabelled_batches(
     def view_of(epoch: int) -> DataView:
         return joined(retain, forget.relabelled(random_labels(truth, source, context, "random labels", epoch)))
 
-    return EpochBatches.of_views(view_of, len(retain) + len(forget), recipe, context, "mislabelled")
+    return EpochBatches.from_views(view_of, len(retain) + len(forget), recipe, context, "mislabelled")

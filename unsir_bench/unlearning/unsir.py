@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.context import RunContext
+from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.data.batches import Batch, DataView, batch_sizes
-from unsir_bench.field_checks import choice, neutral, number
-from unsir_bench.training import EpochBatches, LossLog, Recipe, fit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import LossLog, fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 FORWARD_IMAGES = 512
@@ -49,7 +51,7 @@ class NoiseConfig:
     labels: str = choice("own_class", ("own_class", "class_zero"))
     batchnorm: str = choice("eval", ("eval", "train"))
     classes_together: bool = True
-    kept: int = neutral(number(0, at_least=0))
+    kept: int = not_hashed(number(0, at_least=0))
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
@@ -96,7 +98,7 @@ class Unsir(UnlearningMethod):
                 )
                 fit(model, batches, self.impair, context, "impair")
             with context.clock.phase("repair"):
-                batches = EpochBatches.of(retain, self.repair, context, f"repair {round_index}")
+                batches = EpochBatches.from_view(retain, self.repair, context, f"repair {round_index}")
                 fit(model, batches, self.repair, context, "repair")
         return model
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.context import RunContext
-from unsir_bench.field_checks import number
-from unsir_bench.training import EpochBatches, Recipe, fit
+from unsir_bench.config_fields import number
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import fit
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
@@ -39,7 +41,7 @@ class PullToMean(UnlearningMethod):
             pull_rows(context.architecture.linear_head(model), context.forget_classes, gone, self.strength)
         with context.clock.phase("repair"):
             subset = data.retain_subset(self.retain_per_class)
-            fit(model, EpochBatches.of(subset, self.repair, context, "repair"), self.repair, context, "repair")
+            fit(model, EpochBatches.from_view(subset, self.repair, context, "repair"), self.repair, context, "repair")
         return model
 
 

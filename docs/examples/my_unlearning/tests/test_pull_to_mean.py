@@ -21,11 +21,11 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
-from unsir_bench import cli  # noqa: F401 - registers the schemas, and this package's method
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas, and this package's method
 from unsir_bench.config import Config, typed, validate
-from unsir_bench.context import RunContext
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
+from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData
 
 TINY = [

@@ -1,0 +1,198 @@
+"""Every shipped YAML composes into objects, is commented key by key, and every experiment preset runs when shrunk."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
+from unsir_bench.config import Config, typed, validate
+from unsir_bench.errors import ConfigError
+from unsir_bench.runner import run
+from unsir_bench.training.recipe import Recipe
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "scale")
+OPTIONS = [
+    (group, path.relative_to(CONF / group).with_suffix("").as_posix())
+    for group in GROUPS
+    for path in sorted((CONF / group).glob("*.yaml" if group == "scale" else "**/*.yaml"))
+]
+# Presets that follow `scale` are run in tests/conf/test_experiments.py.
+EXPERIMENTS = sorted(
+    path.stem for path in (CONF / "experiment").glob("*.yaml") if "at_scale:" not in path.read_text(encoding="utf-8")
+)
+# What a test machine need not have: these refuse to validate, but compose like the rest.
+ABSENT = {"gpu", "multi_gpu", "mps", "image_folder", "vggface100", "cifar10_jpeg"}
+TINY = [
+    "dataset=digits", "dataset.subset=12", "model=allcnn_slim", "model.width=4", "train.epochs=1",
+    "train.batch_size=32", "tracker=none", "metrics=fast",
+]  # fmt: skip
+
+
+def composed(*overrides: str) -> Config:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return typed(compose("config", list(overrides)))
+
+
+@cache
+def with_option(group: str, option: str) -> DictConfig:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return compose("config", [f"{group}={option}"])
+
+
+def is_name(value: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9_.-]+", value))
+
+
+def test_the_bare_command_is_unsir_on_digits() -> None:
+    config = composed()
+    assert (config.method.name, config.dataset.name, config.forget.classes) == ("unsir", "digits", [0])
+    assert config.store.root == "multirun_outputs/store"
+    assert validate(config) == tuple("0123456789")
+
+
+def test_an_unknown_experiment_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(MissingConfigException, match="digits_demo"):
+        composed("experiment=digits_dmo")
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_of_every_group_composes_into_objects(group: str, option: str) -> None:
+    config = typed(with_option(group, option))
+    node = getattr(config, group)
+    assert is_name(node.name)
+    assert is_name(config.run_id)
+    if Path(option).name not in ABSENT:
+        validate(config)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_key_is_commented(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    values = [line for line in lines if re.match(r"\s*\w[\w/]*: \S", line) and "override /" not in line]
+    bare = [line for line in values if "#" not in line]
+    assert not bare
+    assert lines[0].startswith("#")
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_no_option_leaves_a_key_of_its_schema_unset(group: str, option: str) -> None:
+    assert not OmegaConf.missing_keys(with_option(group, option)[group])
+
+
+def test_a_glob_over_methods_selects_methods_alone() -> None:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        offered = GlobalHydra.instance().config_loader().get_group_options("method")
+    assert sorted(offered) == sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        preset = compose("config", [f"experiment={name}"], return_hydra_config=True)
+        params = OmegaConf.to_container(preset.hydra.sweeper.params)
+        assert isinstance(params, dict)
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        overrides = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
+        jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    assert len(jobs) > 1
+    for job in dict.fromkeys(tuple(part for part in job if not part.startswith("seed=")) for job in jobs):
+        config = composed(f"experiment={name}", *job, *TINY, *_shrunk_method(job))
+        for value in vars(config.method).values():
+            if isinstance(value, Recipe):
+                value.epochs = 1
+        config.outputs, config.store.root = str(tmp_path), str(tmp_path / "store")
+        record = run(config)
+        assert record.status == "done", record.reason
+
+
+def _shrunk_method(job: Sequence[str]) -> list[str]:
+    method = next((part for part in job if part.startswith("method=unsir")), None)
+    if method is None:
+        return []
+    notebook = method.endswith("notebook")
+    return ["method.noise.steps=3", f"method.noise.batch_size={8}", f"method.noise.copies={1 if notebook else 2}"]
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    config = composed(
+        "forget.classes=[0,0,99,zero]", "method.impair.lr=-1", "method.noise.steps=-3", "train.batch_size=0",
+        "model=timm", "model.arch=resnet19", "sweep=store",
+    )  # fmt: skip
+    config.seed = -1
+    with pytest.raises(ConfigError) as caught:
+        validate(config)
+    for expected in (
+        "method.impair.lr=-1.0: must be above 0",
+        "method.noise.steps=-3: must be at least 0",
+        "train.batch_size=0: must be at least 1",
+        "model.arch=resnet19: timm has no such model; did you mean resnet18",
+        "99 is no class; indices go from 0 to 9",
+        "'zero' is no class",
+        "class 0 (0) is given twice",
+        "seed=-1",
+        "sweep=store",
+    ):
+        assert expected in str(caught.value)
+    assert len(caught.value.problems) == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("forget.classes=[]", "name at least one class"),
+        ("forget.classes=[0,1,2,3,4,5,6,7,8,9]", "forgets all 10 classes"),
+        ("forget.classes=[three]", "'three' is no class"),
+        ("forget.classes=[-1]", "-1 is no class"),
+        ("train.lr=0", "train.lr=0.0: must be above 0"),
+        ("train.optimizer=adagrad", "must be one of adam, adamw, sgd"),
+        ("method.retain_per_class=0", "method.retain_per_class=0: must be at least 1"),
+        ("method.noise.distinct_images=64", "only method.noise.batch_size=32 are learned"),
+        ("hardware.devices=4096", "this machine has"),
+        ("model.weights=nowhere.safetensors", "there is no such file"),
+        ("dataset.mean=[0.1,0.2]", "one number per channel"),
+        ("dataset.std=[0]", "must be above 0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_would_be_right(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validate(composed(override))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["seed=1", "method.impair.lr=0.03", "train.epochs=3", "forget=pair", "dataset.subset=50", "model.width=8",
+     "hardware.precision=64-true", "method=unsir_gentle"],
+)  # fmt: skip
+def test_the_run_id_changes_with_what_affects_the_result(change: str) -> None:
+    assert composed(change).run_id != composed().run_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["tracker=none", "store.root=elsewhere", "outputs=elsewhere", "sweep=other", "hardware.threads=2",
+     "hardware.data_on=stream", "save_model=true", "dataset.root=elsewhere"],
+)  # fmt: skip
+def test_the_run_id_ignores_paths_trackers_and_workers(change: str) -> None:
+    assert composed(change).run_id == composed().run_id
+
+
+def test_two_image_folders_never_share_a_run_id(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for split in ("train", "test"):
+            for label in ("x", "y"):
+                folder = tmp_path / name / split / label
+                folder.mkdir(parents=True)
+                (folder / f"{name}.png").write_bytes(b"not yet decoded")
+    ids = {composed("dataset=image_folder", f"dataset.root={tmp_path / name}").run_id for name in ("a", "b")}
+    assert len(ids) == 2

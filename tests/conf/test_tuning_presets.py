@@ -1,0 +1,127 @@
+"""Every method that has something to choose is tuned alike: four settings, on held-out training images."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
+from unsir_bench.config import Config, typed, validate
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+TUNING = CONF / "experiment" / "tuning"
+PRESETS = sorted(path.stem for path in TUNING.glob("*.yaml") if path.stem != "setting")
+WITHOUT_A_CHOICE = {"original", "retrain", "logit_mask"}
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+# The other presets of UNSIR are fixed settings of it.
+TUNED = [name for name in METHODS if name not in WITHOUT_A_CHOICE and not name.startswith("unsir_")]
+
+
+def params_in(path: Path) -> dict[str, str]:
+    """What a file itself says that is to be varied, by key."""
+    params = OmegaConf.to_container(OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params"))
+    assert isinstance(params, dict)
+    return {str(key): str(value) for key, value in params.items()}
+
+
+def swept(name: str) -> dict[str, str]:
+    return params_in(TUNING / "setting.yaml") | params_in(TUNING / f"{name}.yaml")
+
+
+def jobs(params: dict[str, str]) -> list[list[str]]:
+    overrides = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    return [list(job) for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]]
+
+
+@cache
+def last_job(name: str) -> DictConfig:
+    """The last of a preset's jobs as the command composes it; composing all of them would take a minute."""
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return compose("config", [f"experiment=tuning/{name}", *jobs(swept(name))[-1]], return_hydra_config=True)
+
+
+@cache
+def last_config(name: str) -> Config:
+    return typed(last_job(name))
+
+
+def settings_of(name: str) -> Iterator[Config]:
+    """Each of the preset's settings, on the last forget set."""
+    for job in jobs({key: value for key, value in swept(name).items() if key.startswith("method.")}):
+        composed: Any = copy.deepcopy(last_job(name))
+        for override in OverridesParser.create().parse_overrides(job):
+            OmegaConf.update(composed, override.key_or_group, override.value())
+        yield typed(composed)
+
+
+def test_every_method_with_a_choice_is_tuned_and_no_other() -> None:
+    assert len(TUNED) > 10
+    assert PRESETS == TUNED
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_tunes_the_method_of_its_name_by_the_methods_keys_alone(name: str) -> None:
+    params = OmegaConf.to_container(last_job(name).hydra.sweeper.params)
+    assert params == swept(name), "what the command sweeps over"
+    assert params.pop("method") == name
+    assert params.pop("forget") == "single,pair"
+    assert params
+    assert all(str(key).startswith("method.") for key in params)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_tries_exactly_four_settings(name: str) -> None:
+    params = swept(name)
+    own = jobs({key: value for key, value in params.items() if key.startswith("method.")})
+    assert len(own) == len({tuple(job) for job in own}) == 4
+    assert len(jobs(params)) == 4 * 2
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_setting_is_valid_and_another_run(name: str) -> None:
+    settings = list(settings_of(name))
+    for config in settings:
+        assert validate(config) == tuple("0123456789")
+        assert config.method.name == name
+    # Values that differ in the file must differ in the method that they make.
+    assert len({config.run_id for config in settings}) == 4
+    assert settings[-1].run_id == last_config(name).run_id
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_scored_on_held_out_images_against_the_retrained_model(name: str) -> None:
+    config = last_config(name)
+    assert 0 < config.dataset.validation_share < 1
+    assert config.retrain_reference
+    assert (config.sweep, config.withheld, config.forget.name) == ("tuning", [], "pair")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_differ_from_each_other_in_nothing_but_the_method(name: str) -> None:
+    """The same data, network, recipe and training seed, so that every method has the same chance."""
+    first, own = last_config(PRESETS[0]), last_config(name)
+    for section in ("dataset", "model", "train", "hardware", "forget", "seed", "sweep"):
+        assert getattr(own, section) == getattr(first, section)
+
+
+def test_no_preset_of_a_table_uses_the_seed_of_tuning() -> None:
+    tuning_seed = last_config(PRESETS[0]).seed
+    assert tuning_seed != OmegaConf.load(CONF / "config.yaml").seed
+    seeds = set()
+    files = [*(CONF / "experiment").glob("*.yaml"), *(CONF / "scale").glob("*.yaml")]
+    for plain in (OmegaConf.to_container(OmegaConf.load(path)) for path in files):
+        swept = plain.get("hydra", {}).get("sweeper", {}).get("params", {})
+        for chosen in (plain.get("seed"), plain.get("seeds"), swept.get("seed")):
+            seeds |= {int(number) for number in re.findall(r"\d+", str(chosen))}
+    assert seeds
+    assert tuning_seed not in seeds

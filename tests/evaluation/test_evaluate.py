@@ -1,0 +1,229 @@
+"""The whole evaluation through real runs on digits: what is recorded, documented, cached, null, and unmasked."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas and every method
+from unsir_bench.config import typed
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.evaluate import COMPARED, Evaluation, Measurements, MetricsConfig
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
+from unsir_bench.references.store import Store
+from unsir_bench.references.trained_models import ReferenceModels
+from unsir_bench.report.metric_cards import CARDS
+from unsir_bench.runner import run
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["dataset.subset=40", "model.width=8", "train.epochs=6", "tracker=none", "hardware=cpu"]
+PREFIXES = ("original_", "retrain_", "floor_gap_", "floor_", "gap_")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluation")
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> Callable[..., RunRecord]:
+    """Run a method with a preset of metrics; the module's runs share one store."""
+
+    def start(method: str, metrics: str, *overrides: str) -> RunRecord:
+        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+            config = typed(compose("config", [f"method={method}", f"metrics={metrics}", *SMALL, *overrides]))
+        config.outputs, config.store.root = str(place), str(place / "store")
+        record = run(config)
+        assert record.status == "done", record.error
+        return record
+
+    return start
+
+
+def documented() -> set[str]:
+    """Field names in the first columns of the tables of docs/metrics.md."""
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "docs" / "metrics.md").read_text(), flags=re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`([a-z0-9_<>]+)`", row)} - set(PREFIXES)
+
+
+def bare(field: str) -> str:
+    """The field without the prefix that says whose value it is; costs and phases have none."""
+    for prefix in PREFIXES:
+        if field.startswith(prefix) and field not in ("retrain_seconds",):
+            return field.removeprefix(prefix)
+    return field
+
+
+def test_a_full_record_holds_exactly_the_documented_metrics(done: Callable[..., RunRecord]) -> None:
+    record = done("unsir", "full")
+    phases = {"noise", "impair", "repair"}
+    recorded = {bare(field) for field in record.metrics}
+    recorded -= {f"{phase}_{unit}" for phase in phases for unit in ("seconds", "steps")}
+    assert recorded == documented() - {"<phase>_seconds", "<phase>_steps"}
+
+
+def test_every_null_has_its_reason_and_every_number_none(done: Callable[..., RunRecord]) -> None:
+    record = done("unsir", "full")
+    nulls = {field for field, value in record.metrics.items() if value is None}
+    excused = {field for field in nulls if field.endswith(("relearn_batches", "relearn_epochs"))}
+    assert nulls - excused == set(record.metric_notes)
+
+
+def test_curves_layers_and_classes_are_in_the_details(done: Callable[..., RunRecord]) -> None:
+    details = done("unsir", "full").details
+    for prefix in ("", "original_", "retrain_", "floor_"):
+        assert details[f"{prefix}relearn_curve"][0][0] == 0
+        assert len(details[f"{prefix}accuracy_by_class"]["test"]) == 10
+        assert sum(details[f"{prefix}forget_predictions"]) == pytest.approx(1)
+    assert (
+        details["weight_distance_to_original"]["layers"].keys()
+        == details["weight_distance_to_retrain"]["layers"].keys()
+    )
+
+
+def test_grad_cam_maps_are_kept_beside_the_record(done: Callable[..., RunRecord], place: Path) -> None:
+    record = done("unsir", "full")
+    maps = load_file(place / record.sweep / record.run_id / GRAD_CAM_FILE)
+    assert {"unlearned", "original", "retrain", "images", "samples", "labels"} == maps.keys()
+    assert maps["unlearned"].shape == (8, 8, 8)
+    assert all(0 <= float(maps[name].min()) <= float(maps[name].max()) <= 1 for name in ("unlearned", "retrain"))
+
+
+def test_the_references_are_measured_once_for_all_methods(done: Callable[..., RunRecord], place: Path) -> None:
+    first = done("unsir", "standard")
+    entries = set((place / "store" / "models").iterdir())
+    second = done("original", "standard")
+    assert set((place / "store" / "models").iterdir()) == entries
+    for field, value in first.metrics.items():
+        if field.startswith(("original_", "floor_acc", "retrain_acc", "retrain_probe")):
+            assert second.metrics[field] == value, field
+
+
+def test_the_original_measures_as_the_original(done: Callable[..., RunRecord]) -> None:
+    metrics = done("original", "standard").metrics
+    for field in ("acc_retain_test", "probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy", "zrf"):
+        # Features of references are kept at half precision.
+        assert metrics[field] == pytest.approx(metrics[f"original_{field}"], abs=0.02), field
+    assert metrics["relearn_batches"] == metrics["original_relearn_batches"] == 0
+    assert metrics["weight_distance_to_original_sum"] == 0
+
+
+def test_retrain_is_ideal_within_the_floor(done: Callable[..., RunRecord]) -> None:
+    metrics = done("retrain", "standard").metrics
+    for field in COMPARED:
+        assert metrics[f"gap_{field}"] == pytest.approx(0, abs=0.02), field
+    assert metrics["tow"] == 1
+    assert metrics["weight_distance_to_retrain_relative"] == 0
+    assert metrics["js_to_retrain_forget"] == pytest.approx(0, abs=1e-6)
+    # The floor is another model, so that it is no trivial zero.
+    assert metrics["floor_js_to_retrain_forget"] > 0.001
+
+
+def test_the_mask_is_unmasked(done: Callable[..., RunRecord]) -> None:
+    masked = done("logit_mask", "standard").metrics
+    retrained = done("retrain", "standard").metrics
+    assert masked["acc_forget_test"] == retrained["acc_forget_test"] == 0
+    assert masked["retention_forget_accuracy"] == pytest.approx(masked["original_retention_forget_accuracy"], abs=0.02)
+    # What a new head reads from its features is more than from features that never saw the class, beyond the floor.
+    assert masked["gap_probe_linear_auc"] >= 0
+    assert masked["weight_distance_to_original_relative"] > 0
+
+
+def test_fast_measures_accuracies_and_costs_alone(done: Callable[..., RunRecord]) -> None:
+    metrics = done("original", "fast").metrics
+    kinds = {bare(field).split("_")[0] for field in metrics}
+    assert kinds <= {"acc", "tow", "unlearn", "retrain", "speedup", "peak", "retain", "forget", "evaluation"}
+
+
+def test_other_metrics_are_another_run(done: Callable[..., RunRecord]) -> None:
+    assert done("original", "fast").run_id != done("original", "standard").run_id
+
+
+def test_every_card_names_a_metric_with_a_gap() -> None:
+    assert {card.field for card in CARDS} <= set(COMPARED)
+
+
+def test_a_metric_that_is_undefined_is_null_and_the_others_come_out() -> None:
+    def undefined() -> dict[str, Any]:
+        raise MetricUnavailable("there is nothing to measure")
+
+    found = Measurements()
+    found.add("first", ("a", "b"), undefined)
+    found.add("second", ("c",), lambda: {"c": 1.0})
+    assert found.values == {"a": None, "b": None, "c": 1.0}
+    assert found.notes == {"a": "there is nothing to measure", "b": "there is nothing to measure"}
+    assert set(found.seconds) == {"first", "second"}
+
+
+class Spoilt(nn.Module):
+    """A network whose logits are spoilt on the way out."""
+
+    def __init__(self, inner: nn.Module, spoil: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.inner, self.spoil = inner, spoil
+
+    @property
+    def head(self) -> Any:
+        return self.inner.head
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.spoil(self.inner(images))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "null"),
+    [
+        (lambda logits: logits * torch.nan, {"zrf", "js_to_retrain_forget", "mia_loss_accuracy", "relearn_batches"}),
+        (torch.zeros_like, set()),
+    ],
+    ids=["NaN logits", "constant logits"],
+)
+def test_spoilt_logits_cost_only_what_reads_them(
+    spoil: Callable[[Tensor], Tensor],
+    null: set[str],
+    digits: DeviceData,
+    make_context: Callable[..., RunContext],
+    tmp_path: Path,
+) -> None:
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
+    references = ReferenceModels(Store(tmp_path), Recipe(epochs=2, batch_size=32), digits, {})
+    context = make_context(scratch_trainer=references)
+    original, retrained = references.original(context), references.retrained(split, context)
+    config = MetricsConfig(floor=False, weights=False)
+    evaluation = Evaluation(config, digits, split, context, references, original, retrained)
+    found = evaluation.of(Spoilt(references.network(original, context), spoil))
+    assert {name for name in null if found.values[name] is not None} == set()
+    assert all(name in found.notes for name in null)
+    assert found.values["probe_linear_auc"] is not None
+    assert found.values["retrain_zrf"] is not None
+
+
+def test_a_model_without_a_head_has_no_features_but_all_else(
+    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
+    references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
+    context = make_context(scratch_trainer=references)
+
+    def no_head(model: nn.Module) -> nn.Module:
+        raise AttributeError("this model has no head")
+
+    original, retrained = references.original(context), references.retrained(split, context)
+    monkeypatch.setattr(type(context.architecture), "head", lambda self, model: no_head(model))
+    config = MetricsConfig(floor=False)
+    config.relearn.cap = 0
+    evaluation = Evaluation(config, digits, split, context, references, original, retrained)
+    found = evaluation.of(references.network(original, context))
+    assert found.values["probe_linear_auc"] is None
+    assert "no head" in found.notes["probe_linear_auc"]
+    assert found.values["zrf"] is not None

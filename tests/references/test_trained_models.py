@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unsir_bench.data.batches import DataView
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.digits import Digits
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import Diverged
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.references.store import Store
+from unsir_bench.references.trained_models import ReferenceModels
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.peak_memory import PeakMemory
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.seeding import seed_everything
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import fit
+from unsir_bench.training.inference import predict
+from unsir_bench.training.recipe import Recipe
+
+MakeContext = Callable[..., RunContext]
+RECIPE = Recipe(epochs=4, batch_size=64, lr=0.02, schedule="onecycle")
+CPU = HardwareConfig(accelerator="cpu")
+
+
+@pytest.fixture
+def references(tmp_path: Path, digits: DeviceData) -> ReferenceModels:
+    return ReferenceModels(Store(tmp_path / "store"), RECIPE, digits, CPU.numerics(channels_last=False))
+
+
+@pytest.fixture
+def split(digits: DeviceData) -> ForgetSplit:
+    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0, 4), 10)
+
+
+def assert_same(first: Any, second: Any) -> None:
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_the_original_is_trained_once_and_then_found(references: ReferenceModels, make_context: MakeContext) -> None:
+    context = make_context()
+    trained = references.original(context)
+    steps = len(context.log.points)
+    assert steps == trained.manifest["steps"] == 4 * 4
+    later = make_context(forget_classes=(7,))  # neither the classes to forget nor the method matter to it
+    found = references.original(later)
+    assert later.log.points == []
+    assert found.key == trained.key
+    assert_same(found.weights, trained.weights)
+
+
+def test_a_stored_model_is_the_network_that_was_trained(
+    references: ReferenceModels, digits: DeviceData, make_context: MakeContext
+) -> None:
+    context = make_context()
+    trained = references.original(context)
+    network = references.network(trained, context)
+    for name in ("train", "test"):
+        assert torch.equal(predict(network, digits.view(name), context, "again"), trained.logits[name])
+    accuracy = (trained.logits["train"].argmax(1) == digits.labels("train")).float().mean()
+    assert accuracy > 0.3  # chance is 0.1: it has learned
+
+
+HELD_OUT = dataclasses.replace(
+    RECIPE, schedule="plateau", plateau_patience=0, plateau_watch="held_out", held_out_share=0.1
+)
+
+
+def trained_indices(references: ReferenceModels, view: DataView, context: RunContext) -> set[int]:
+    trained, _ = references._trained_and_watched(view, context)
+    return set(trained.indices.tolist())
+
+
+def test_held_out_samples_are_not_trained_on_and_are_the_same_for_original_and_retrained(
+    references: ReferenceModels, split: ForgetSplit, digits: DeviceData, make_context: MakeContext
+) -> None:
+    references.recipe, context = HELD_OUT, make_context()
+    whole, retained = digits.view("train"), digits.view("train", split.retain_train)
+    held_out = set(whole.indices.tolist()) - trained_indices(references, whole, context)
+    assert len(held_out) == round(0.1 * len(whole))
+    held_out_of_retained = set(split.retain_train.tolist()) - trained_indices(references, retained, context)
+    assert len(held_out_of_retained) == round(0.1 * len(retained))
+    both = held_out & set(split.retain_train.tolist())
+    assert both <= held_out_of_retained or held_out_of_retained <= both
+    context.seed = 1
+    assert held_out != set(whole.indices.tolist()) - trained_indices(references, whole, context)
+    assert references.original(context).manifest["samples"] == RECIPE.epochs * (len(whole) - len(held_out))
+
+
+def test_a_plateau_reads_the_loss_of_the_samples_it_is_told_to_watch(
+    references: ReferenceModels, split: ForgetSplit, digits: DeviceData, make_context: MakeContext
+) -> None:
+    context, recipe = make_context(), dataclasses.replace(HELD_OUT, plateau_watch="test")
+    references.recipe = recipe
+    model = context.initial_network()
+    for view, members in (
+        (digits.view("train"), torch.arange(len(digits.labels("test")))),
+        (digits.view("train", split.retain_train), split.retain_test),
+    ):
+        trained, watched = references._trained_and_watched(view, context)
+        assert trained is view
+        logits = predict(model, digits.view("test", members), context, "oracle").double()
+        chance = logits.softmax(1)[torch.arange(len(members)), digits.labels("test")[members]]
+        assert watched is not None
+        assert watched(model) == pytest.approx(-chance.log().mean().item(), rel=1e-5)
+    for other in (
+        dataclasses.replace(HELD_OUT, schedule="onecycle"),
+        dataclasses.replace(HELD_OUT, plateau_watch="train"),
+    ):
+        references.recipe, whole = other, digits.view("train")
+        trained, watched = references._trained_and_watched(whole, context)
+        assert trained is whole and watched is None
+
+
+def test_the_watched_loss_decides_when_the_rate_is_lowered(
+    references: ReferenceModels, digits: DeviceData, make_context: MakeContext
+) -> None:
+    losses = iter([1.0, 2.0, 0.5, 0.6])  # worse in epochs 2 and 4
+    recipe, rates = HELD_OUT, []
+    keeper = SimpleNamespace(
+        load=lambda: None, save=lambda state: rates.append(state["optimizer"]["param_groups"][0]["lr"])
+    )
+    context = make_context()
+    batches = EpochBatches.from_view(digits.view("train"), recipe, context, "train")
+    fit(context.initial_network(), batches, recipe, context, "original", keeper, None, lambda _model: next(losses))
+    assert rates == pytest.approx([0.02, 0.01, 0.01, 0.005])
+
+
+def test_the_costs_of_a_reference_are_not_the_methods(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    context = make_context()
+    references.original(context)
+    references.retrained(split, context)
+    assert context.steps == {}
+    assert context.clock.total == 0
+
+
+def test_retraining_sees_retain_samples_alone(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    trained = references.retrained(split, make_context())
+    assert trained.manifest["samples"] == RECIPE.epochs * len(split.retain_train)
+    # A class that training never met is never predicted.
+    assert not set(trained.logits["test"].argmax(1).tolist()) & {0, 4}
+
+
+def test_original_and_retrained_begin_with_the_same_weights(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    references.recipe = Recipe(epochs=0)
+    context = make_context()
+    original, retrained = references.original(context), references.retrained(split, context)
+    assert original.key != retrained.key
+    assert_same(original.weights, retrained.weights)
+
+
+def other_data() -> DeviceData:
+    """The same images, normalised otherwise."""
+    config = Digits(subset=20, mean=[0.4], std=[0.376])
+    return DeviceData(config.load(Progress(interactive=False)), config, CPU, torch.device("cpu"), channels_last=False)
+
+
+CHANGES: dict[str, Callable[[ReferenceModels, RunContext], Any]] = {
+    "seed": lambda references, context: setattr(context, "seed", 1),
+    "rate": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, lr=0.03)),
+    "watched": lambda references, context: setattr(references, "recipe", HELD_OUT),
+    "epochs": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, epochs=5)),
+    "width": lambda references, context: setattr(context, "architecture", AllCNNConfig(width=5)),
+    "normalisation": lambda references, context: setattr(references, "data", other_data()),
+    "precision": lambda references, context: setattr(
+        references, "numerics", dataclasses.replace(CPU, precision="bf16-mixed").numerics(channels_last=False)
+    ),
+    "layout": lambda references, context: setattr(references, "numerics", CPU.numerics(channels_last=True)),
+}
+NEUTRAL: dict[str, Callable[[ReferenceModels, RunContext], Any]] = {
+    "threads": lambda references, context: setattr(
+        references, "numerics", dataclasses.replace(CPU, threads=3).numerics(channels_last=False)
+    ),
+    "forgotten": lambda references, context: setattr(context, "forget_classes", (5, 6)),
+    "recipe-name": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, name="own")),
+    "store": lambda references, context: setattr(references, "store", Store(Path("elsewhere"))),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_the_weights_changes_the_key(
+    change: str, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    context = make_context()
+    before = references.key(references.data.view("train"), context.architecture, context.seed)
+    CHANGES[change](references, context)
+    assert references.key(references.data.view("train"), context.architecture, context.seed) != before
+
+
+@pytest.mark.parametrize("change", NEUTRAL)
+def test_what_leaves_the_weights_alone_leaves_the_key(
+    change: str, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    context = make_context()
+    before = references.key(references.data.view("train"), context.architecture, context.seed)
+    NEUTRAL[change](references, context)
+    assert references.key(references.data.view("train"), context.architecture, context.seed) == before
+
+
+def test_other_samples_have_another_key(
+    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
+) -> None:
+    context, data = make_context(), references.data
+    views = [data.view("train"), data.view("train", split.retain_train), data.view("train", split.forget_train)]
+    assert len({references.key(view, context.architecture, context.seed) for view in views}) == 3
+
+
+def test_weights_do_not_depend_on_what_was_drawn_before(
+    tmp_path: Path, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    first = references.original(make_context())
+    seed_everything(99, "something else")
+    references.store = Store(tmp_path / "another")
+    assert_same(first.weights, references.original(make_context()).weights)
+
+
+@pytest.mark.parametrize("stored_before", [True, False])
+def test_a_method_that_retrains_is_booked_its_cost_wherever_the_model_came_from(
+    stored_before: bool,
+    references: ReferenceModels,
+    split: ForgetSplit,
+    make_context: MakeContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peaks = iter([500, 900, 600, 700])  # the first training's, or the reader's own before it
+    monkeypatch.setattr(PeakMemory, "read", lambda self: next(peaks))
+    if stored_before:
+        references.retrained(split, make_context())
+    context = make_context(scratch_trainer=references)
+    view = references.data.view("train", split.retain_train)
+    with context.clock.running():
+        model = context.train_from_scratch(view)
+    stored = references.retrained(split, make_context())
+    assert_same(model.state_dict(), stored.weights)
+    assert context.clock.phases == {"train": stored.seconds}
+    # What is left beside the credit is the opening and closing of the clock.
+    assert context.clock.total == pytest.approx(stored.seconds, abs=0.2)
+    assert context.steps == {"train": stored.manifest["steps"]}
+    assert context.stored_peak_bytes == 900  # the greater of its own and the training's
+    assert stored.manifest["peak_memory_bytes"] == (500 if stored_before else 900)
+    assert view.usage.counts() == {
+        "samples": len(split.retain_train),
+        "reads": RECIPE.epochs * len(split.retain_train),
+    }
+
+
+def test_a_diverged_training_leaves_no_checkpoint_and_no_entry(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    # One step an epoch: the first epoch ends well and is saved, the second meets the blown-up weights.
+    references.recipe = Recipe(epochs=5, batch_size=1000, optimizer="sgd", lr=1e30)
+    context = make_context()
+    with pytest.raises(Diverged) as caught:
+        references.original(context)
+    assert (caught.value.phase, caught.value.step) == ("original", 2)
+    assert not list(references.store.root.rglob("*.pt"))
+    assert (
+        references.store.find(references.key(references.data.view("train"), context.architecture, context.seed)) is None
+    )
+    assert context.steps == {}
+
+
+TRAINING_TO_BE_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from lightning_fabric import Fabric
+from unsir_bench.training.context import RunContext
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.digits import Digits
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.references.trained_models import ReferenceModels
+from unsir_bench.references.store import Store
+from unsir_bench.training.fit import EpochBatches, Recipe, fit
+
+torch.set_num_threads(1)
+hardware, quiet = HardwareConfig(accelerator="cpu"), Progress(interactive=False)
+dataset = Digits(subset=20, mean=[0.305], std=[0.376], batch_size=32)
+data = DeviceData(dataset.load(quiet), dataset, hardware, torch.device("cpu"), channels_last=False)
+
+def log(phase, step, values):
+    if step == 12:  # the last of the third epoch, which is not saved yet
+        os.kill(os.getpid(), signal.SIGKILL)
+
+context = RunContext(
+    Fabric(accelerator="cpu", devices=1), 0, AllCNNConfig(width=4), data.image_shape, data.num_classes, (0,), quiet, log
+)
+recipe = Recipe(epochs=4, batch_size=64, lr=0.02, schedule="onecycle")
+ReferenceModels(Store(Path(sys.argv[1])), recipe, data, hardware.numerics(channels_last=False)).original(context)
+"""
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch_to_the_same_weights(
+    tmp_path: Path, references: ReferenceModels, make_context: MakeContext
+) -> None:
+    undisturbed = references.original(make_context())
+    references.store = Store(tmp_path / "interrupted")
+    child = subprocess.run(
+        [sys.executable, "-c", TRAINING_TO_BE_KILLED, str(references.store.root)], check=False, capture_output=True
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert references.store.find(undisturbed.key) is None
+    assert list((references.store.root / "in_progress").glob("*.pt"))
+
+    context = make_context()
+    resumed = references.original(context)
+    assert resumed.key == undisturbed.key
+    assert [step for _, step, _ in context.log.points] == list(range(9, 17))
+    assert_same(resumed.weights, undisturbed.weights)
+    assert_same(resumed.logits, undisturbed.logits)
+    assert resumed.manifest["steps"] == 16
+    assert not list((references.store.root / "in_progress").glob("*.pt"))
+
+
+def test_the_manifest_describes_the_training_in_plain_values(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    manifest = references.original(make_context()).manifest
+    assert manifest["role"] == "original"
+    assert manifest["seconds"] > 0
+    assert manifest["description"]["recipe"]["lr"] == RECIPE.lr
+    assert manifest["description"]["model"]["width"] == 4
+    assert json.loads(json.dumps(manifest)) == manifest
+
+
+def test_a_network_gets_the_layout_of_the_run(references: ReferenceModels, make_context: MakeContext) -> None:
+    references.recipe = Recipe(epochs=0)
+    context = make_context(channels_last=True)
+    network = references.network(references.original(context), context)
+    weight: Tensor = network.get_submodule("features.3.0").weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_weights_blown_up_by_the_very_last_step_are_never_kept(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    # One step in all: its loss is finite, what it leaves behind is not.
+    references.recipe = Recipe(epochs=1, batch_size=1000, optimizer="sgd", lr=1e38, weight_decay=1e10)
+    context = make_context()
+    with pytest.raises(Diverged):
+        references.original(context)
+    assert (
+        references.store.find(references.key(references.data.view("train"), context.architecture, context.seed)) is None
+    )
+    assert not list(references.store.root.rglob("*.pt"))

@@ -1,0 +1,59 @@
+"""The table of all metrics beside those of the references."""
+
+from pathlib import Path
+
+import pytest
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.command import main
+from unsir_bench.report.tables.metrics import metric_tables
+
+
+def record(method: str, seed: int, accuracy: float, relearned: int | None, status: str = "done") -> RunRecord:
+    return RunRecord(
+        run_id=f"{method}-{seed}", sweep="s", method=method, dataset="d", model="m", seed=seed, status=status,
+        config={"method": {"name": method}, "metrics": {"relearn": {"cap": 50}}},
+        forget_set="single", forget_classes=[0],
+        metrics={
+            "acc_retain_test": accuracy, "relearn_batches": relearned, "relearn_censored": int(relearned is None),
+            "original_acc_retain_test": 0.9, "retrain_acc_retain_test": 0.8 + seed / 10,
+            "retrain_relearn_batches": None, "retrain_relearn_censored": 1, "gap_acc_retain_test": 0.1,
+            "unlearn_seconds": 2.0, "retrain_seconds": 10.0, "noise_seconds": 1.0,
+        },
+    )  # fmt: skip
+
+
+def cells(text: str, metric: str) -> list[str]:
+    [line] = [line for line in text.splitlines() if line.startswith(f"| {metric} |")]
+    return [cell.strip() for cell in line.strip("| ").split("|")][1:]
+
+
+def test_references_come_first_and_each_seed_of_theirs_counts_once() -> None:
+    text = metric_tables([record("a", 0, 0.5, 10), record("a", 1, 0.7, 30), record("b", 0, 0.6, 10)])
+    assert "**d, m, single {0}**" in text
+    assert text.splitlines()[2] == "| metric | original (n = 2) | retrain (n = 2) | a (n = 2) | b (n = 1) |"
+    # t(0.975, 1 degree of freedom) = 12.706: 0.1 * 12.706 for both spreads of 0.2 and 0.1
+    assert cells(text, "acc_retain_test") == ["0.9 ± 0", "0.85 ± 0.64", "0.6 ± 1.3", "0.6"]
+
+
+def test_a_censored_relearn_time_is_shown_and_never_averaged() -> None:
+    text = metric_tables([record("a", 0, 0.5, 10), record("a", 1, 0.7, None)])
+    assert cells(text, "relearn_batches") == ["–", ">50, >50", "10, >50"]
+
+
+def test_costs_of_parts_and_gaps_are_left_out_and_retrain_has_its_own_seconds() -> None:
+    text = metric_tables([record("a", 0, 0.5, 10)])
+    assert "noise_seconds" not in text and "gap_" not in text
+    assert cells(text, "unlearn_seconds") == ["–", "10", "2"]
+
+
+def test_runs_that_are_not_done_are_no_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "broken" not in metric_tables([record("a", 0, 0.5, 10), record("broken", 0, 0.5, 10, status="failed")])
+    assert metric_tables([record("broken", 0, 0.5, 10, status="failed")]) == "No finished runs.\n"
+    record("a", 0, 0.5, 10).write(tmp_path / "a-0")
+    with pytest.raises(SystemExit) as ended:
+        main(["metrics", str(tmp_path)])
+    assert ended.value.code == 0 and "**d, m, single {0}**" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["metrics", str(tmp_path / "nothing")])
+    assert ended.value.code == 2 and "no records below" in capsys.readouterr().err

@@ -1,0 +1,300 @@
+"""Uploading offline runs: which are chosen, what becomes of each, against a small server that speaks W&B's protocol."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unsir_bench.records import RunRecord
+from unsir_bench.tracking.offline_runs import offline_runs
+from unsir_bench.tracking.run import Tracker, TrackerConfig, start_tracker
+from unsir_bench.tracking.tables import tables
+
+KEY = "k" * 40
+NO_KEY = {"WANDB_API_KEY": "", "NETRC": "nowhere", "WANDB_MODE": "offline"}
+SYNC = "import sys; from unsir_bench.tracking.sync import sync_command; sys.exit(sync_command(sys.argv[1:]))"
+
+
+@dataclass
+class FakeWandb:
+    """What a server of W&B got; runs named in ``refused`` are denied."""
+
+    address: str = ""
+    refused: set[str] = field(default_factory=set)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: set[str] = field(default_factory=set)
+    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def graphql(self, operation: str, given: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer's data; None denies."""
+        if operation == "UpsertBucket":
+            return self._upserted(given)
+        if operation == "CreateArtifact":
+            self.tables.add(given["input"]["artifactCollectionName"])
+            sequence = {"id": "sequence", "latestArtifact": {"id": "artifact", "versionIndex": 0}}
+            return {
+                "createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}}
+            }
+        if operation == "CreateRunFiles":
+            files = [{"name": name, "uploadUrl": f"{self.address}/files/{name}"} for name in given["files"]]
+            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
+        return {"serverInfo": {"features": []}} if operation == "ServerFeaturesQuery" else {}
+
+    def _upserted(self, given: dict[str, Any]) -> dict[str, Any] | None:
+        name = given["name"]
+        if name in self.refused:
+            return None
+        known = name in self.runs
+        self.runs.setdefault(name, {}).update({key: value for key, value in given.items() if value is not None})
+        project = {"id": "project", "name": given["project"], "entity": {"id": "entity", "name": "team"}}
+        bucket = {"id": "bucket", "name": name, "displayName": name, "historyLineCount": 0, "project": project}
+        return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
+
+    def stream(self, path: str, content: dict[str, Any]) -> None:
+        """Take lines of a run's history."""
+        run = path.split("/")[-2]
+        lines = content.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+        self.history.setdefault(run, []).extend(json.loads(line) for line in lines)
+
+
+def handler_of(server: FakeWandb) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+        def content(self) -> bytes:
+            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+
+        def answer(self, content: dict[str, Any], status: int = 200) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_PUT(self) -> None:
+            server.files[self.path] = self.content()
+            self.answer({})
+
+        def do_POST(self) -> None:
+            raw = self.content()
+            if self.path.endswith("/graphql"):
+                asked = json.loads(raw)
+                data = server.graphql(asked.get("operationName") or "", asked.get("variables") or {})
+                denied = {"errors": [{"message": "permission denied"}]}
+                self.answer(denied if data is None else {"data": data}, 403 if data is None else 200)
+                return
+            if self.path.endswith("/file_stream"):
+                server.stream(self.path, json.loads(raw))
+            self.answer({})
+
+    return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[FakeWandb]:
+    fake = FakeWandb()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(fake))
+    http.handle_error = lambda *_arguments: None  # type: ignore[method-assign] # clients hang up
+    fake.address = f"http://127.0.0.1:{http.server_address[1]}"
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield fake
+    http.shutdown()
+    http.server_close()
+
+
+def a_record(run_id: str) -> RunRecord:
+    details = {"relearn_curve": [[0, 0.0], [5, 0.9]], "metric_seconds": {"accuracy": 0.5}}
+    config = {"dataset": {"name": "digits"}}
+    return RunRecord(
+        run_id, "sweep", "unsir", "digits", "allcnn", 0, config, metrics={"acc_forget_test": 0.25}, details=details
+    )
+
+
+@pytest.fixture
+def log_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Log a run offline and write its record; returns the run's folder."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def log(run_id: str, status: str | None = "done", mode: str = "offline") -> Path:
+        folder = tmp_path / "outputs" / "sweep" / run_id
+        record = a_record(run_id)
+        tracker: Tracker = start_tracker(TrackerConfig(mode=mode), record, folder)
+        tracker.log("impair", 1, {"loss": 0.5})
+        record.status = status or "failed"
+        tracker.report(record, folder)
+        tracker.finish(failed=record.status == "failed")
+        if status is not None:
+            record.write(folder)
+        return folder
+
+    return log
+
+
+def attempt_of(folder: Path) -> Path:
+    [attempt] = folder.glob("wandb/offline-run-*")
+    return attempt
+
+
+def marker_of(folder: Path) -> Path:
+    """As `wandb sync` names it: the test that uploads sees it appear."""
+    return attempt_of(folder) / f"run-{folder.name}.wandb.synced"
+
+
+def sync(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own: W&B keeps the first settings that a process saw."""
+    return subprocess.run(
+        [sys.executable, "-c", SYNC, *map(str, [folder, *words])],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_runs_of_finished_records_are_chosen_and_no_others(log_run: Callable[..., Path], tmp_path: Path) -> None:
+    waiting = [log_run("done"), log_run("diverged", "diverged"), log_run("skipped", "skipped")]
+    unfinished = [log_run("failed", "failed"), log_run("killed", None)]
+    uploaded = log_run("uploaded")
+    marker_of(uploaded).touch()
+    found = offline_runs(tmp_path / "outputs")
+    assert set(found.waiting) == {attempt_of(folder) for folder in waiting}
+    assert set(found.unfinished) == {attempt_of(folder) for folder in unfinished}
+    assert found.uploaded == [attempt_of(uploaded)]
+    assert found.superseded == []
+
+
+@pytest.mark.parametrize("below", [".", "sweep", "sweep/run"])
+def test_runs_are_found_below_outputs_a_sweep_or_a_run(
+    below: str, log_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = log_run("run")
+    assert offline_runs(tmp_path / "outputs" / below).waiting == [attempt_of(folder)]
+
+
+def test_of_a_run_done_again_only_the_recorded_attempt_is_uploaded(
+    log_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = log_run("again", "failed")
+    first = attempt_of(folder)
+    earlier = first.with_name(f"offline-run-20200101_000000-{folder.name}")
+    first.rename(earlier)
+    log_run("again")
+    found = offline_runs(tmp_path / "outputs")
+    assert found.superseded == [earlier]
+    assert [attempt.parent.parent for attempt in found.waiting] == [folder]
+
+
+def test_the_files_of_a_failed_attempt_are_not_taken_for_a_record_made_without_tracker(
+    log_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = log_run("again", "failed")
+    [file] = attempt_of(folder).glob("run-*.wandb")
+    os.utime(file, (0, 0))
+    record = a_record("again")
+    record.status = "done"
+    record.write(folder)
+    assert offline_runs(tmp_path / "outputs").superseded == [attempt_of(folder)]
+
+
+def test_an_attempt_without_its_file_is_left(log_run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = log_run("broken")
+    attempt = attempt_of(folder)
+    shutil.rmtree(attempt)
+    attempt.mkdir()
+    assert offline_runs(tmp_path / "outputs").unfinished == [attempt]
+
+
+@pytest.mark.parametrize("key", ["", "short"])
+def test_without_a_key_it_stops_at_once_and_says_how_to_log_in(
+    key: str, log_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    log_run("one")
+    log_run("two")
+    log_run("failed", "failed")
+    done = sync(tmp_path / "outputs", **NO_KEY | {"WANDB_API_KEY": key})
+    assert done.returncode == 2, done.stderr
+    assert "2 finished to upload" in done.stdout
+    assert "left: failed: it has no finished record" in done.stdout
+    assert "run `wandb login` or set WANDB_API_KEY" in done.stdout
+    assert not list(tmp_path.rglob("*.synced"))
+
+
+def test_a_folder_that_is_not_there_is_status_2(tmp_path: Path) -> None:
+    done = sync(tmp_path / "nowhere", **NO_KEY)
+    assert done.returncode == 2
+    assert "no such folder" in done.stdout
+
+
+def test_uploads_hold_the_run_and_one_that_fails_stops_no_other(
+    log_run: Callable[..., Path], server: FakeWandb, tmp_path: Path
+) -> None:
+    first, refused, last = log_run("a-first"), log_run("b-refused"), log_run("c-last")
+    log_run("failed", "failed")
+    server.refused = {"b-refused"}
+    reached = {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": KEY}
+    done = sync(tmp_path / "outputs", **reached)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "failed: b-refused: ERROR permission denied" in done.stdout
+    assert set(server.runs) == {"a-first", "c-last"}
+    assert marker_of(first).exists()
+    assert marker_of(last).exists()
+    assert not marker_of(refused).exists()
+    assert KEY not in done.stdout + done.stderr
+
+    sent = server.runs["a-first"]
+    assert (sent["groupName"], sent["jobType"], sent["project"]) == ("sweep", "unsir", "unsir-bench")
+    assert set(sent["tags"]) == {"digits", "allcnn"}
+    assert json.loads(sent["config"])["dataset"]["value"] == {"name": "digits"}
+    summary = json.loads(next(body for path, body in server.files.items() if path.endswith("wandb-summary.json")))
+    assert (summary["acc_forget_test"], summary["status"]) == (0.25, "done")
+    assert [point["impair/loss"] for point in server.history["a-first"] if "impair/loss" in point] == [0.5]
+    assert {name for name in server.tables if name.startswith("run-a-first-")} == {
+        f"run-a-first-{name}_table" for name in tables(a_record("a-first"))
+    }
+
+    server.refused, server.runs = set(), {}
+    again = sync(tmp_path / "outputs", "--project", "elsewhere", **reached)
+    assert again.returncode == 0, again.stdout
+    assert {name: run["project"] for name, run in server.runs.items()} == {"b-refused": "elsewhere"}
+    assert "1 finished to upload, 2 uploaded before, 1 unfinished" in again.stdout
+
+
+def test_a_run_done_again_online_is_the_same_run(server: FakeWandb, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from unsir_bench.records import RunRecord\n"
+        "from unsir_bench.tracking.run import TrackerConfig, start_tracker\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "for status in ('failed', 'done'):\n"
+        "    record = RunRecord('same', 'sweep', 'unsir', 'digits', 'allcnn', 0, {}, status=status)\n"
+        "    tracker = start_tracker(TrackerConfig(mode='online'), record, folder)\n"
+        "    tracker.log('impair', 1, {'loss': 0.5})\n"
+        "    tracker.report(record, folder)\n"
+        "    tracker.finish(failed=status == 'failed')\n"
+    )
+    environment = {**os.environ, "WANDB_BASE_URL": server.address, "WANDB_API_KEY": KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "did not start" not in done.stderr
+    assert set(server.runs) == {"same"}
+    summaries = [body for path, body in server.files.items() if path.endswith("wandb-summary.json")]
+    assert json.loads(summaries[-1])["status"] == "done"
+    assert KEY not in done.stdout + done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]

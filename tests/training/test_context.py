@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.models.torchvision_models import ResNet18
+from unsir_bench.training.context import RunContext
+
+MakeContext = Callable[..., RunContext]
+
+
+def test_draws_depend_on_seed_and_role_and_on_nothing_else_of_the_run(make_context: MakeContext) -> None:
+    first, other = make_context(), make_context(ResNet18(), forget_classes=(1, 2), num_classes=3)
+    first.generator("impair", 0)
+    draws = [torch.rand(3, generator=context.generator("noise")) for context in (first, other)]
+    assert torch.equal(*draws)
+    for different in (first.generator("impair"), make_context(seed=1).generator("noise")):
+        assert not torch.equal(draws[0], torch.rand(3, generator=different))
+
+
+def test_every_global_generator_is_seeded(make_context: MakeContext) -> None:
+    context, drawn = make_context(), []
+    for _ in range(2):
+        context.seed_everything("train", "dropout", 0)
+        drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
+
+
+def test_a_context_without_a_trainer_says_so(digits: DeviceData, make_context: MakeContext) -> None:
+    with pytest.raises(RuntimeError, match="no trainer from scratch"):
+        make_context().train_from_scratch(digits.view("train"))
+
+
+@pytest.mark.parametrize(("innermost", "layout"), [(True, torch.channels_last), (False, torch.contiguous_format)])
+def test_the_layout_follows_the_setting(
+    innermost: bool, layout: torch.memory_format, make_context: MakeContext
+) -> None:
+    assert make_context(channels_last=innermost).layout is layout
+
+
+class Watched(nn.Sequential):
+    """A network whose copies all note what they are given, and each gradient that comes back to their weights."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+        self.seen: list[tuple[str, torch.Size]] = []
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Watched:
+        copied = Watched()
+        copied.load_state_dict(self.state_dict())
+        copied.seen = self.seen
+        return copied
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = super().forward(images)
+        logits.register_hook(lambda gradient: self.seen.append(("backward", gradient.shape)))
+        self.seen.append(("training" if self.training else "evaluation", images.shape))
+        return logits
+
+
+def test_warming_up_works_both_ways_and_leaves_network_and_generators_as_they_were(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, model = make_context(image_shape=(3, 1, 1), num_classes=4), Watched().eval()
+    before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    context.warm_up(model, 6)
+    assert model.seen == [], "a CPU needs none"
+    monkeypatch.setattr("unsir_bench.training.context.SLOW_AT_FIRST", ("cpu",))
+    context.warm_up(model, 6)
+    assert model.seen == [("training", (6, 3, 1, 1)), ("backward", (6, 4))]
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert not model.training and all(weight.grad is None for weight in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,0 +1,135 @@
+"""Constraints declared beside a dataclass field, and the walk that reports every violation at once.
+
+Each configurable object is a dataclass whose fields are its YAML keys. ``number`` and ``choice`` state what a field
+accepts; ``not_hashed`` marks a field that cannot change a result (a path, a thread count), so that it stays out of hashes;
+``hashed_if_not_default`` one that was added to a class with records, so that those stay what they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+CHECK = "check"
+_NOT_HASHED = "not_hashed"
+_HASHED_IF_NOT_DEFAULT = "hashed_if_not_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """A closed or half-open interval of numbers; ``None`` leaves that side open."""
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+
+    def complaint(self, value: Any) -> str | None:
+        """Say what is wrong with ``value``, or return None."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "must be a number"
+        if not math.isfinite(value):
+            return "must be a finite number"
+        inside = (
+            (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+        return None if inside else f"must be {self}"
+
+    def __str__(self) -> str:
+        words = (("above", "above"), ("at_least", "at least"), ("below", "below"), ("at_most", "at most"))
+        return " and ".join(f"{word} {getattr(self, name)}" for name, word in words if getattr(self, name) is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    def complaint(self, value: Any) -> str | None:
+        """Say what is wrong with ``value``, or return None."""
+        return None if value in self.options else f"must be one of {', '.join(self.options)}"
+
+
+def number(
+    default: float | None,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field holding a number within a range (None is let through where the type allows it)."""
+    return dataclasses.field(default=default, metadata={CHECK: Range(above, at_least, below, at_most)})
+
+
+def choice(default: str, options: Sequence[str]) -> Any:
+    """A dataclass field holding one of ``options``."""
+    return dataclasses.field(default=default, metadata={CHECK: Choice(tuple(options))})
+
+
+def not_hashed(field: Any) -> Any:
+    """Mark a field as unable to change any result: it takes no part in run ids and store keys."""
+    if not isinstance(field, dataclasses.Field):
+        field = dataclasses.field(default=field)
+    return dataclasses.field(
+        default=field.default, default_factory=field.default_factory, metadata={**field.metadata, _NOT_HASHED: True}
+    )
+
+
+def hashed_if_not_default(field: Any) -> Any:
+    """Mark a field that was added when results existed: at its default, under which nothing changes, it takes no part
+    in run ids and store keys, so that those from before stay valid.
+    """
+    if not isinstance(field, dataclasses.Field):
+        field = dataclasses.field(default=field)
+    return dataclasses.field(default=field.default, metadata={**field.metadata, _HASHED_IF_NOT_DEFAULT: True})
+
+
+def problems(node: Any, key: str) -> Iterator[str]:
+    """Yield one line for each field of ``node``, or of a dataclass within it, that breaks its constraint.
+
+    A dataclass may add checks across fields by a method ``check(key)`` that yields further lines.
+    """
+    for field in dataclasses.fields(node):
+        path, value = f"{key}.{field.name}", getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from problems(value, path)
+        elif value is not None and CHECK in field.metadata:
+            complaint = field.metadata[CHECK].complaint(value)
+            if complaint:
+                yield f"{path}={value}: {complaint}"
+    if hasattr(node, "check"):
+        yield from node.check(key)
+
+
+def identity(node: Any) -> Any:
+    """Everything in ``node`` that can change a result, as plain dictionaries, with the class named.
+
+    A dataclass whose fields name outside content (a folder, a file) describes that by a method ``content_identity()``.
+    """
+    if not dataclasses.is_dataclass(node):
+        return node
+    kept = (field.name for field in dataclasses.fields(node) if _takes_part(field, getattr(node, field.name)))
+    described = {"class": type(node).__name__, **{name: identity(getattr(node, name)) for name in kept}}
+    if hasattr(node, "content_identity"):
+        described["content"] = node.content_identity()
+    return described
+
+
+def _takes_part(field: dataclasses.Field[Any], value: Any) -> bool:
+    return not (
+        field.metadata.get(_NOT_HASHED) or (field.metadata.get(_HASHED_IF_NOT_DEFAULT) and value == field.default)
+    )
+
+
+def nearest(word: str, known: Sequence[str], count: int = 3) -> str:
+    """The few entries of ``known`` most like ``word``, as words for an error message."""
+    close = difflib.get_close_matches(word, known, n=count, cutoff=0.3) or list(known)[:count]
+    return ", ".join(close)

@@ -1,0 +1,253 @@
+"""Feature leak: what can still be read from the penultimate features, whatever the model's own head answers.
+
+A frozen feature extractor is judged by fresh classifiers on its features. Features of a class that was never trained on
+are separable too, so each number means something only beside retrain's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.runtime.seeding import generator
+
+MOST_ITERATIONS = 1000
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class KnowledgeRetention:
+    """Test accuracy of a fresh head on frozen features.
+
+    Attributes:
+        forget_accuracy: top-1 on forget-class test samples, in [0, 1]; ideal: retrain's.
+        retain_accuracy: top-1 on retain-class test samples, in [0, 1]; ideal: retrain's.
+    """
+
+    forget_accuracy: float
+    retain_accuracy: float
+
+
+@dataclass(frozen=True)
+class _ForgetOrRest:
+    """Standardised features; ``train`` is shuffled, and has no column where the features are constant."""
+
+    train: Array
+    train_is_forget: npt.NDArray[np.bool_]
+    test: Array
+    test_is_forget: npt.NDArray[np.bool_]
+
+
+def linear_probe_auc(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    forget_classes: Collection[int],
+    *,
+    seed: int,
+    most_per_side: int = 2000,
+) -> float:
+    """AUC of a linear classifier of forget samples against all others, on frozen features.
+
+    Logistic regression (L2, C = 1, weights balanced over the two sides) learns from training samples; ROC AUC of its
+    decision function on all test samples. Features are standardised by the training samples used.
+
+    Args:
+        train_features: (samples, dim), penultimate features of the training split, retain and forget.
+        train_labels: int64 (samples,).
+        test_features: (samples, dim), of the test split.
+        test_labels: int64 (samples,).
+        forget_classes: the labels that count as forget.
+        seed: of the subsample.
+        most_per_side: at most so many forget, and so many other, training samples.
+
+    Returns:
+        In [0, 1]: 0.5 where the classes cannot be told apart (and for features that are constant over the training
+        samples), 1 where a plane separates them. Ideal: retrain's, which is seldom 0.5.
+
+    Raises:
+        MetricUnavailable: no forget or no other sample in a split; NaN or infinite features.
+
+    Source:
+        Alain and Bengio 2016, "Understanding intermediate layers using linear classifier probes".
+    """
+    data = _forget_or_rest(
+        train_features, train_labels, test_features, test_labels, forget_classes, seed, most_per_side
+    )
+    if data.train.shape[1] == 0:
+        return 0.5
+    probe = _fitted(LogisticRegression(class_weight="balanced"), data.train, data.train_is_forget)
+    return float(roc_auc_score(data.test_is_forget, probe.decision_function(data.test)))
+
+
+def knn_auc(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    forget_classes: Collection[int],
+    *,
+    seed: int,
+    most_per_side: int = 2000,
+    neighbours: int = 10,
+) -> float:
+    """AUC of the share of forget samples among a test sample's nearest training samples.
+
+    Euclidean distance between standardised features; the same training samples as ``linear_probe_auc`` draws. It sees
+    clusters that no plane cuts off.
+
+    Args:
+        train_features: (samples, dim), penultimate features of the training split, retain and forget.
+        train_labels: int64 (samples,).
+        test_features: (samples, dim), of the test split.
+        test_labels: int64 (samples,).
+        forget_classes: the labels that count as forget.
+        seed: of the subsample.
+        most_per_side: at most so many forget, and so many other, training samples.
+        neighbours: k.
+
+    Returns:
+        In [0, 1]; 0.5 for features that are constant over the training samples. Ideal: retrain's.
+
+    Raises:
+        MetricUnavailable: no forget or no other sample in a split; fewer than k training samples; NaN or infinite
+            features.
+    """
+    data = _forget_or_rest(
+        train_features, train_labels, test_features, test_labels, forget_classes, seed, most_per_side
+    )
+    if len(data.train) < neighbours:
+        raise MetricUnavailable(f"{neighbours} neighbours were asked for; there are {len(data.train)} training samples")
+    if data.train.shape[1] == 0:
+        return 0.5
+    index = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(data.train)
+    nearest = index.kneighbors(data.test, return_distance=False)
+    return float(roc_auc_score(data.test_is_forget, data.train_is_forget[nearest].mean(axis=1)))
+
+
+def knowledge_retention(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    forget_classes: Collection[int],
+    *,
+    seed: int,
+    most_per_class: int = 500,
+) -> KnowledgeRetention:
+    """Accuracy that a fresh head regains on frozen features, taught with all classes' labels.
+
+    Multinomial logistic regression (L2, C = 1) on standardised training features; top-1 on the test samples.
+
+    Args:
+        train_features: (samples, dim), penultimate features of the training split, retain and forget.
+        train_labels: int64 (samples,).
+        test_features: (samples, dim), of the test split.
+        test_labels: int64 (samples,).
+        forget_classes: the labels that count as forget.
+        seed: of the subsample.
+        most_per_class: at most so many training samples of each class. Time grows with the square of the number of
+            classes: 100 classes of 500 samples and 512 features take some ten seconds on a core.
+
+    Returns:
+        Two fractions in [0, 1], forget and retain. Ideal: retrain's.
+
+    Raises:
+        MetricUnavailable: no forget or no other sample in a split; a class of the test split without training samples;
+            features that are constant over the training samples, where any class is as good a guess; NaN or infinite
+            features.
+    """
+    _require_both_sides(train_features, train_labels, test_features, test_labels, forget_classes)
+    untaught = sorted(set(test_labels.tolist()) - set(train_labels.tolist()))
+    if untaught:
+        raise MetricUnavailable(f"the head cannot learn classes without training samples: {untaught}")
+    kept = [
+        _drawn(train_labels == label, most_per_class, generator(seed, "knowledge_retention", label))
+        for label in sorted(set(train_labels.tolist()))
+    ]
+    chosen = torch.cat(kept)
+    train, test = _standardised(train_features[chosen], test_features)
+    if train.shape[1] == 0:
+        raise MetricUnavailable("all training features are constant, so the head can only guess")
+    hits = _fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
+    is_forget = _is_forget(test_labels, forget_classes).numpy()
+    return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()))
+
+
+def _forget_or_rest(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    forget_classes: Collection[int],
+    seed: int,
+    most_per_side: int,
+) -> _ForgetOrRest:
+    _require_both_sides(train_features, train_labels, test_features, test_labels, forget_classes)
+    is_forget = _is_forget(train_labels, forget_classes)
+    draws = generator(seed, "feature_probe")
+    chosen = torch.cat([_drawn(is_forget, most_per_side, draws), _drawn(~is_forget, most_per_side, draws)])
+    # Neighbours at equal distance are taken by position: sorted by side, they would all be of one side.
+    chosen = chosen[torch.randperm(len(chosen), generator=draws)]
+    train, test = _standardised(train_features[chosen], test_features)
+    return _ForgetOrRest(train, is_forget[chosen].numpy(), test, _is_forget(test_labels, forget_classes).numpy())
+
+
+def _require_both_sides(
+    train_features: Tensor,
+    train_labels: Tensor,
+    test_features: Tensor,
+    test_labels: Tensor,
+    forget_classes: Collection[int],
+) -> None:
+    for split, labels in (("training", train_labels), ("test", test_labels)):
+        is_forget = _is_forget(labels, forget_classes)
+        for side, there in (("forget-class", is_forget), ("retain-class", ~is_forget)):
+            if not bool(there.any()):
+                raise MetricUnavailable(f"there are no {side} {split} samples")
+    require_finite("features", train_features, test_features)
+
+
+def _is_forget(labels: Tensor, forget_classes: Collection[int]) -> Tensor:
+    return torch.isin(labels, torch.tensor(sorted(forget_classes), dtype=labels.dtype))
+
+
+def _drawn(eligible: Tensor, most: int, draws: torch.Generator) -> Tensor:
+    """Indices of at most ``most`` eligible samples, in random order."""
+    indices = torch.nonzero(eligible).flatten()
+    return indices[torch.randperm(len(indices), generator=draws)[:most]]
+
+
+def _standardised(train: Tensor, test: Tensor) -> tuple[Array, Array]:
+    """Zero mean and unit variance by the training samples, in float64; features constant over them are left out."""
+    # Compared exactly: a constant's rounded mean would leave a difference that is noise, yet would be learned.
+    varying = train.amin(dim=0) != train.amax(dim=0)
+    if not bool(varying.any()):
+        return np.empty((len(train), 0)), np.empty((len(test), 0))
+    scaler = StandardScaler().fit(train[:, varying].double().numpy())
+    return scaler.transform(train[:, varying].double().numpy()), scaler.transform(test[:, varying].double().numpy())
+
+
+def _fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.generic]) -> LogisticRegression:
+    """Fit by L-BFGS, which needs some tens of steps on standardised features, some hundreds on nearly collinear ones.
+
+    What is left at the limit moves scores in late digits only, so the warning would be noise.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return head.set_params(max_iter=MOST_ITERATIONS).fit(features, targets)

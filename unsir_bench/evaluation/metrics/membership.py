@@ -1,0 +1,296 @@
+"""Membership inference: can an attacker tell that the forget samples were trained on?
+
+The default is the class-matched loss attack. The confidence-SVC attack is here because many papers print it, the
+LiRA-style attack because it is the strongest of the three; it needs shadow models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import PredefinedSplit, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from torch import Tensor
+
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.runtime.seeding import generator
+
+FOLDS = 5
+LEAST_PER_SIDE = FOLDS
+MOST_NATS = 400.0
+POOLED_BELOW = 64
+
+
+@dataclass(frozen=True)
+class LossAttack:
+    """What the class-matched loss attack achieved.
+
+    Attributes:
+        accuracy: share of members and non-members told right, in [0, 1]; ideal 0.5.
+        auc: area under the attack's ROC curve, in [0, 1]; ideal 0.5.
+        samples_per_side: members used, and as many non-members.
+    """
+
+    accuracy: float
+    auc: float
+    samples_per_side: int
+
+
+@dataclass(frozen=True)
+class LiraAttack:
+    """What the LiRA-style attack achieved.
+
+    Attributes:
+        auc: area under the ROC curve of members against non-members, in [0, 1]; ideal 0.5.
+        tpr_at_1_percent_fpr: largest share of members found while at most 1 % of the non-members are called members,
+            in [0, 1]; ideal about 0.01 (0 where there are fewer than 100 non-members, or ties).
+    """
+
+    auc: float
+    tpr_at_1_percent_fpr: float
+
+
+def class_matched_loss_attack(
+    member_logits: Tensor, member_labels: Tensor, nonmember_logits: Tensor, nonmember_labels: Tensor, *, seed: int
+) -> LossAttack:
+    """Tell forget-class training samples from test samples of the same classes by their loss.
+
+    Cross-entropy -log softmax(z)_y in nats, clipped to [-400, 400] as by Kurmanji et al.; a class has as many members
+    as non-members (the larger side is subsampled, a class that one side lacks is left out); logistic regression on
+    the loss, standardised on the samples it is fitted on. Mean over 5 folds of accuracy and AUC on the held-out fold.
+    Folds are stratified by class and hold as many members as non-members, so that an attack that knows nothing (all
+    losses equal) scores 0.5 exactly. The direction is learned: losses raised above the test samples' by forgetting
+    give a forget sample away as much as losses left low. On few samples chance alone moves both numbers: compare
+    with retrain's.
+
+    Args:
+        member_logits: (members, classes), of the forget-class training samples.
+        member_labels: int64 (members,).
+        nonmember_logits: (non-members, classes), of the same classes' test samples.
+        nonmember_labels: int64 (non-members,).
+        seed: of the subsample.
+
+    Returns:
+        Accuracy and AUC, both in [0, 1] and ideally 0.5, retrain's expectation.
+
+    Raises:
+        MetricUnavailable: fewer than 5 samples a side after matching classes; NaN or infinite logits.
+
+    Source:
+        Kurmanji et al. 2023 (SCRUB), "Towards Unbounded Machine Unlearning", its basic attack; matched by class here.
+    """
+    members, nonmembers = _matched_by_class(member_labels, nonmember_labels, seed)
+    require_finite("forget-class logits", member_logits, nonmember_logits)
+    losses = np.concatenate(
+        [
+            _clipped_losses(member_logits[members], member_labels[members]),
+            _clipped_losses(nonmember_logits[nonmembers], nonmember_labels[nonmembers]),
+        ]
+    )
+    pairs = len(members)
+    # Samples come class by class in random order: dealing them out in turn stratifies the folds by class. With unequal
+    # sides in a fold, the fit would lean to the side that the held-out fold has fewer of, and score below chance.
+    folds = PredefinedSplit(np.tile(np.arange(pairs) % FOLDS, 2))
+    attack = make_pipeline(StandardScaler(), LogisticRegression())
+    is_member = np.repeat([1, 0], pairs)
+    scores = cross_validate(attack, losses[:, None], is_member, cv=folds, scoring=("accuracy", "roc_auc"))
+    return LossAttack(float(scores["test_accuracy"].mean()), float(scores["test_roc_auc"].mean()), pairs)
+
+
+def confidence_svc_attack(
+    retain_train_logits: Tensor,
+    retain_train_labels: Tensor,
+    retain_test_logits: Tensor,
+    retain_test_labels: Tensor,
+    forget_logits: Tensor,
+    forget_labels: Tensor,
+    *,
+    seed: int,
+    most_per_side: int = 1000,
+) -> float:
+    """Share of forget training samples that an SVC calls members, by the confidence in their label.
+
+    The SVC (RBF kernel, C = 3, gamma = 1, as in the published code) learns softmax(z)_y of retain training samples
+    (members) against retain test samples (non-members), equally many, at most ``most_per_side``.
+
+    Known weaknesses, which is why it is not the default:
+        - It learns on retain classes and judges forget classes. A model that merely gets the forget samples wrong
+          scores 0, whatever it still knows of them; so does almost every method, and retrain.
+        - A lower share is often called better, but only retrain's share is right: one that forgets too much, which an
+          attacker can see as well, is not punished.
+        - Its own strength is never checked. Where retain training and test confidences overlap, as in models that
+          generalise, it is at chance, and the share follows the seed.
+        - Confidences saturate at 1, where members and non-members look the same to it.
+
+    Args:
+        retain_train_logits: (samples, classes), as the other logits.
+        retain_train_labels: int64 (samples,), as the other labels.
+        retain_test_logits: of retain-class test samples.
+        retain_test_labels: theirs.
+        forget_logits: of forget-class training samples.
+        forget_labels: theirs.
+        seed: of the subsample.
+        most_per_side: of samples the SVC learns; its time grows with the square.
+
+    Returns:
+        A share in [0, 1]; ideal: retrain's. Papers that print "MIA efficacy" (higher is better) print 1 minus this.
+
+    Raises:
+        MetricUnavailable: fewer than 5 retain samples a side, or no forget sample; NaN or infinite logits; all the
+            confidences it would learn from are equal.
+
+    Source:
+        Jia et al. 2023, "Model Sparsity Can Simplify Machine Unlearning"; Fan et al. 2024 (SalUn), and their code.
+    """
+    count = min(len(retain_train_labels), len(retain_test_labels), most_per_side)
+    if count < LEAST_PER_SIDE:
+        raise MetricUnavailable(
+            f"the confidence attack learns from at least {LEAST_PER_SIDE} retain samples a side; there are "
+            f"{len(retain_train_labels)} training and {len(retain_test_labels)} test samples"
+        )
+    require_finite("retain-class logits", retain_train_logits, retain_test_logits)
+    require_finite("forget-class training logits", forget_logits)
+    draws = generator(seed, "confidence_svc_attack")
+    members = torch.randperm(len(retain_train_labels), generator=draws)[:count]
+    nonmembers = torch.randperm(len(retain_test_labels), generator=draws)[:count]
+    learned = np.concatenate(
+        [
+            _confidences(retain_train_logits[members], retain_train_labels[members]),
+            _confidences(retain_test_logits[nonmembers], retain_test_labels[nonmembers]),
+        ]
+    )
+    if np.ptp(learned) == 0:
+        raise MetricUnavailable("the model is equally confident in all retain samples, so there is nothing to learn")
+    attack = SVC(C=3, kernel="rbf", gamma="auto").fit(learned[:, None], np.repeat([1, 0], count))
+    return float(attack.predict(_confidences(forget_logits, forget_labels)[:, None]).mean())
+
+
+def lira_offline_attack(
+    member_logits: Tensor,
+    member_labels: Tensor,
+    nonmember_logits: Tensor,
+    nonmember_labels: Tensor,
+    member_shadow_logits: Tensor,
+    nonmember_shadow_logits: Tensor,
+) -> LiraAttack:
+    """Tell members from non-members by how far the model's confidence lies above that of models without them.
+
+    With phi = log(p_y / (1 - p_y)), p = softmax(z), the score of sample i is (phi_i - mean_k phi_ki) / sd_i over the
+    shadow models k. The paper's score, the one-sided Gaussian tail Phi(score), orders samples alike, but ties far out
+    where Phi rounds to 1. sd_i is sample i's own with 64 shadow models or more; below, where single samples'
+    estimates are too noisy, all share the root of their mean variance (the paper shares the variance of all confidences
+    together; no common value changes the order). Variances are unbiased (K - 1).
+
+    Args:
+        member_logits: (members, classes), the unlearned model's, of forget-class training samples.
+        member_labels: int64 (members,).
+        nonmember_logits: (non-members, classes), the unlearned model's, of the same classes' test samples.
+        nonmember_labels: int64 (non-members,).
+        member_shadow_logits: (K, members, classes), of K >= 2 models that never saw the members or the non-members,
+            such as models retrained with other seeds.
+        nonmember_shadow_logits: (K, non-members, classes), of the same K models.
+
+    Returns:
+        AUC (ideal 0.5) and the true positive rate at a false positive rate of at most 1 % (ideal about 0.01).
+
+    Raises:
+        MetricUnavailable: no sample on a side; fewer than 2 shadow models; fewer than 2 classes; NaN or infinite
+            logits; shadow models that agree exactly.
+        ValueError: the shadow models' logits are not of the shapes above.
+
+    Source:
+        Carlini et al. 2022, "Membership Inference Attacks From First Principles", offline variant.
+    """
+    require_finite("forget-class logits", member_logits, nonmember_logits)
+    if member_logits.shape[1] < 2:
+        raise MetricUnavailable("a model of a single class is always certain, so its confidences tell nothing")
+    _check_shadows(member_shadow_logits, member_logits, nonmember_shadow_logits, nonmember_logits)
+    outside = np.concatenate(
+        [
+            _shadow_confidences(member_shadow_logits, member_labels),
+            _shadow_confidences(nonmember_shadow_logits, nonmember_labels),
+        ],
+        axis=1,
+    )
+    observed = np.concatenate(
+        [_scaled_confidences(member_logits, member_labels), _scaled_confidences(nonmember_logits, nonmember_labels)]
+    )
+    scores = (observed - outside.mean(axis=0)) / _spread(outside)
+    is_member = np.arange(len(scores)) < len(member_labels)
+    # Without drop_intermediate=False, corners between ties would be missing and the best one at 1 % could be lost.
+    false_rates, true_rates, _ = roc_curve(is_member, scores, drop_intermediate=False)
+    return LiraAttack(float(roc_auc_score(is_member, scores)), float(true_rates[false_rates <= 0.01].max()))
+
+
+def _matched_by_class(member_labels: Tensor, nonmember_labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of as many members as non-members of each class, class by class, in random order within a class."""
+    members, nonmembers = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
+    for label in sorted(set(member_labels.tolist()) & set(nonmember_labels.tolist())):
+        draws = generator(seed, "class_matched_loss_attack", label)
+        inside, outside = (torch.nonzero(labels == label).flatten() for labels in (member_labels, nonmember_labels))
+        count = min(len(inside), len(outside))
+        members.append(inside[torch.randperm(len(inside), generator=draws)[:count]])
+        nonmembers.append(outside[torch.randperm(len(outside), generator=draws)[:count]])
+    matched = sum(map(len, members))
+    if matched < LEAST_PER_SIDE:
+        raise MetricUnavailable(
+            f"the loss attack needs at least {LEAST_PER_SIDE} forget-class samples a side; there are "
+            f"{len(member_labels)} training and {len(nonmember_labels)} test samples, and {matched} a side once "
+            "classes are matched"
+        )
+    return torch.cat(members), torch.cat(nonmembers)
+
+
+def _clipped_losses(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
+    """Cross-entropy per sample, in nats.
+
+    Forgetting by ascent leaves losses without bound, and one of a million would be most of the standard deviation: all
+    others would look alike to the regression. The lower bound is the paper's; cross-entropy never reaches it.
+    """
+    losses = F.cross_entropy(logits.double(), labels, reduction="none")
+    return np.asarray(losses.clamp(-MOST_NATS, MOST_NATS).numpy())
+
+
+def _confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
+    return np.asarray(logits.double().softmax(dim=1).gather(1, labels[:, None]).squeeze(1).numpy())
+
+
+def _scaled_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
+    """log(p/(1-p)) = z_y - logsumexp of the other logits: finite where p rounds to 0 or 1."""
+    wide, at_label = logits.double(), labels[:, None]
+    others = wide.scatter(1, at_label, -torch.inf).logsumexp(dim=1)
+    return np.asarray((wide.gather(1, at_label).squeeze(1) - others).numpy())
+
+
+def _shadow_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
+    return np.stack([_scaled_confidences(of_one, labels) for of_one in logits])
+
+
+def _check_shadows(member_shadows: Tensor, members: Tensor, nonmember_shadows: Tensor, nonmembers: Tensor) -> None:
+    count = len(member_shadows)
+    for shadows, samples in ((member_shadows, members), (nonmember_shadows, nonmembers)):
+        expected = (count, *samples.shape)
+        if tuple(shadows.shape) != expected:
+            raise ValueError(f"shadow models' logits have shape {tuple(shadows.shape)}; {expected} was expected")
+    if count < 2:
+        raise MetricUnavailable(f"LiRA needs at least 2 shadow models to see how they vary; there are {count}")
+    require_finite("shadow models' logits", member_shadows, nonmember_shadows)
+
+
+def _spread(outside: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The standard deviation to divide each sample by: (samples,) or, with few shadow models, one for all: (1,)."""
+    variances: npt.NDArray[np.float64] = outside.var(axis=0, ddof=1)
+    if len(outside) < POOLED_BELOW:
+        variances = variances.mean(keepdims=True)
+    if not variances.all():
+        raise MetricUnavailable("the shadow models agree exactly; they must be trained with different seeds")
+    return np.sqrt(variances)

@@ -1,0 +1,1 @@
+"""Trained models and what else is computed once: the store."""

@@ -1,0 +1,289 @@
+"""The original and the retrained model of a run: found in the store, or trained once for all runs that need them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench.config_fields import identity
+from unsir_bench.data.batches import DataView
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit, index_hash
+from unsir_bench.errors import Diverged, NotApplicable
+from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
+from unsir_bench.references.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
+from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
+from unsir_bench.runtime.peak_memory import PeakMemory
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.fit import FitState, Variation, WatchedLoss, fit
+from unsir_bench.training.inference import outputs_of_splits, predict, predict_splits
+from unsir_bench.training.recipe import Recipe
+from unsir_bench.versions import TRAINING_VERSION
+
+LOG = logging.getLogger("unsir_bench")
+
+WEIGHTS, LOGITS, FEATURES, UPDATES = "weights", "logits", "features", "updates"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model of the store.
+
+    Attributes:
+        key: its address in the store.
+        weights: its state dict, on the CPU.
+        logits: float32 logits of the whole training and test splits, by split name.
+        manifest: ``seconds``, ``steps``, ``samples``, ``peak_memory_bytes`` of its training, what it was ``timed_on``,
+            and its description.
+    """
+
+    key: str
+    weights: Mapping[str, Tensor]
+    logits: Mapping[str, Tensor]
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry) -> TrainedModel:
+        """Read a whole entry."""
+        return cls(entry.folder.name, entry.tensors(WEIGHTS), entry.tensors(LOGITS), entry.manifest)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds its training took."""
+        return float(self.manifest["seconds"])
+
+
+@dataclass
+class ReferenceModels:
+    """Makes and finds the models that a run compares with.
+
+    Attributes:
+        store: where they are kept.
+        recipe: how they are trained.
+        data: the whole data set.
+        numerics: what of the hardware changes numbers.
+    """
+
+    store: Store
+    recipe: Recipe
+    data: DeviceData
+    numerics: Mapping[str, Any]
+
+    def original(self, context: RunContext) -> TrainedModel:
+        """The model trained on the whole training split."""
+        return self._trained_on(self.data.view("train"), "original", context)
+
+    def training_log(self, original: TrainedModel, split: ForgetSplit, context: RunContext) -> TrainingLog:
+        """The log of the original's training, for the forget classes of ``split``.
+
+        The original is trained again from the same seeds while its updates are recorded, once for all runs that need
+        this log: which classes will be forgotten is not known when the original is trained for all runs.
+
+        Raises:
+            NotApplicable: the second training ended at other weights, so that its log is not the original's.
+        """
+        key = self.log_key(original.key, original.weights, split)
+        entry = self.store.get_or_create(
+            key, "the training log", context.fabric, lambda: self._record_training(key, original, split, context)
+        )
+        return TrainingLog(entry.tensors(UPDATES), entry.manifest)
+
+    def retrained(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
+        """The model trained on the retain samples alone, from the original's initial weights: the gold standard."""
+        return self._trained_on(self.data.view("train", split.retain_train), "retrain", context)
+
+    def retrained_if_present(self, split: ForgetSplit, context: RunContext) -> TrainedModel | None:
+        """The retrained model where the store has it; nothing is trained."""
+        entry = self.store.find(self._key(self.data.view("train", split.retain_train), context))
+        return TrainedModel.of(entry) if entry is not None else None
+
+    def __call__(self, view: DataView, context: RunContext) -> nn.Module:
+        """Serve a method that trains from scratch: the time it took is booked, wherever the model came from."""
+        with context.clock.paused():
+            # A training resets the peak: what the method reached so far is kept.
+            context.stored_peak_bytes = max(context.stored_peak_bytes, PeakMemory(context.device).read())
+            trained = self._trained_on(view, "retrain", context)
+            model = self.network(trained, context)
+        manifest = trained.manifest
+        context.add_stored_cost("train", manifest)
+        context.steps["train"] += manifest["steps"]
+        view.usage.note(view.indices, self.recipe.epochs)
+        return model
+
+    def second_retrain(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
+        """The model retrained with the next training seed: how far two retrained models lie apart is the floor of gaps.
+
+        A sweep over consecutive seeds trains it anyway, as the next seed's gold standard.
+        """
+        return self.retrained(split, context.of_another_seed(context.seed + 1))
+
+    def features(self, trained: TrainedModel, context: RunContext) -> dict[str, Tensor] | None:
+        """Penultimate features of the training and test splits, by split name, kept in the store; None without a head.
+
+        They are kept at half precision.
+        """
+
+        def make() -> None:
+            found = outputs_of_splits(self.network(trained, context), self.data, context, "a reference")
+            halves = {name: each.features.half() for name, each in found.items() if each.features is not None}
+            if context.fabric.is_global_zero:
+                self.store.write(key, {FEATURES: halves}, {"features of": trained.key})
+
+        key = content_key({"features of": trained.key})
+        entry = self.store.get_or_create(key, "features of a reference model", context.fabric, make)
+        return {name: value.float() for name, value in entry.tensors(FEATURES).items()} or None
+
+    def remembered(
+        self, kind: str, description: Mapping[str, Any], compute: Callable[[], dict[str, Any]], context: RunContext
+    ) -> dict[str, Any]:
+        """Plain values that ``compute`` gives, kept in the store under ``kind`` and ``description``."""
+
+        def make() -> None:
+            result = compute()
+            if context.fabric.is_global_zero:
+                self.store.write(key, {}, {"kind": kind, "description": description, "result": result})
+
+        key = content_key({"kind": kind, "description": description})
+        return self.store.get_or_create(key, kind, context.fabric, make).manifest["result"]  # type: ignore[no-any-return]
+
+    def network(self, trained: TrainedModel, context: RunContext) -> nn.Module:
+        """The network with the trained weights, on the context's device."""
+        model = context.initial_network()
+        model.load_state_dict(trained.weights)
+        return model
+
+    def key(self, view: DataView, architecture: ModelConfig, seed: int) -> str:
+        """The store's address of the model that the run's recipe makes of ``view``."""
+        return content_key(self._description(view, architecture, seed))
+
+    def log_key(self, original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> str:
+        """The store's address of the log of an original's training, for the forget classes of ``split``."""
+        gone = {"gone": split.gone} if split.gone else {}
+        about = {"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes}
+        return content_key(about | gone)
+
+    def _description(self, view: DataView, architecture: ModelConfig, seed: int) -> dict[str, Any]:
+        return {
+            "version": TRAINING_VERSION,
+            "model": identity(architecture),
+            "recipe": identity(self.recipe),
+            "data": self.data.fingerprint,
+            "normalisation": [self.data.normalisation.mean, self.data.normalisation.std],
+            "samples": index_hash(view.indices),
+            "seed": seed,
+            "numerics": dict(self.numerics),
+        }
+
+    def _key(self, view: DataView, context: RunContext) -> str:
+        return self.key(view, context.architecture, context.seed)
+
+    def _trained_on(self, view: DataView, role: str, context: RunContext) -> TrainedModel:
+        key = self._key(view, context)
+        what = f"the {role} model"
+        return TrainedModel.of(
+            self.store.get_or_create(key, what, context.fabric, lambda: self._train(key, view, role, context))
+        )
+
+    def _train(self, key: str, view: DataView, role: str, context: RunContext) -> None:
+        LOG.info("training the %s model (%s) on %d images, %d epochs", role, key, len(view), self.recipe.epochs)
+        checkpoint = self.store.checkpoint(key)
+        memory = PeakMemory(context.device)
+        memory.reset()
+        model = context.initial_network()
+        done = self._fit(model, view.uncounted(), role, checkpoint, context)
+        manifest = {
+            "role": role,
+            "seconds": done.seconds,
+            "timed_on": context.timed_on(done.timed_on),
+            "steps": done.steps,
+            "samples": done.samples,
+            "peak_memory_bytes": memory.read(),
+            "description": self._description(view, context.architecture, context.seed),
+        }
+        if not has_finite_weights(model):
+            checkpoint.discard()
+            raise Diverged(role, done.steps, float("nan"))
+        logits = predict_splits(model, self.data, context, role)
+        if context.fabric.is_global_zero:
+            self.store.write(key, {WEIGHTS: state_to_cpu(model), LOGITS: logits}, manifest)
+            checkpoint.discard()
+
+    def _record_training(self, key: str, original: TrainedModel, split: ForgetSplit, context: RunContext) -> None:
+        LOG.info("training the original model again to record its updates (%s), %d epochs", key, self.recipe.epochs)
+        model = context.initial_network()
+        recorder = UpdateRecorder(model, split.classes, context.device, split.gone)
+        checkpoint = RecordingCheckpoint(self.store.checkpoint(key), recorder)
+        recording = Variation(after_step=recorder.after_step)
+        done = self._fit(model, self.data.view("train"), "log", checkpoint, context, recording)
+        if weights_hash(state_to_cpu(model)) != weights_hash(original.weights):
+            checkpoint.discard()
+            raise NotApplicable(
+                "no training log: trained again from the same seeds, the original ended at other weights, as happens "
+                "with another number of CPU threads or on a GPU without hardware.deterministic; set hardware.threads "
+                f"to what the original was trained with, or remove {original.key} from the store; remove this run's "
+                "folder too, and run it again"
+            )
+        manifest = {
+            "original": original.key,
+            "seconds": recorder.seconds,
+            "timed_on": context.timed_on(done.timed_on),
+            "batches": recorder.batches,
+            "batches_with_forget_samples": recorder.recorded,
+        }
+        if context.fabric.is_global_zero:
+            self.store.write(key, {UPDATES: recorder.updates_on_cpu()}, manifest)
+            checkpoint.discard()
+
+    def _fit(
+        self,
+        model: nn.Module,
+        view: DataView,
+        role: str,
+        checkpoint: TrainingCheckpoint | RecordingCheckpoint,
+        context: RunContext,
+        variation: Variation | None = None,
+    ) -> FitState:
+        trained, watched = self._trained_and_watched(view, context)
+        # Original and retrain draw under one name, so that they differ by their data alone.
+        batches = EpochBatches.from_view(trained, self.recipe, context, "train")
+        steps_before = context.steps.copy()
+        try:
+            return fit(model, batches, self.recipe, context, role, checkpoint, variation, watched)
+        except Diverged:
+            checkpoint.discard()
+            raise
+        finally:
+            # A reference's steps are not the method's.
+            context.steps = steps_before
+
+    def _trained_and_watched(self, view: DataView, context: RunContext) -> tuple[DataView, WatchedLoss | None]:
+        """The samples to train on, and the loss that the schedule watches; None: the training loss.
+
+        Held-out samples come first in one order of the whole training split for each seed, so that an original and its
+        retrained model hold out the same samples of a retained class, up to the last few.
+        """
+        watch = self.recipe.watches
+        if watch in ("train", "nothing"):
+            return view, None
+        if watch == "test":
+            here = torch.isin(self.data.labels("test"), view.labels.unique())
+            return view, mean_loss_of(self.data.view("test", torch.where(here)[0]), context)
+        count = max(1, round(self.recipe.held_out_share * len(view)))
+        if count == len(view):
+            raise NotApplicable(f"train.held_out_share: {len(view)} training image(s) leave none to train on")
+        place = torch.randperm(len(self.data.labels("train")), generator=context.generator("held out"))
+        order = place[view.indices].argsort()
+        held_out, trained = (positions.sort().values for positions in (order[:count], order[count:]))
+        return view.narrowed(trained), mean_loss_of(view.uncounted().narrowed(held_out), context)
+
+
+def mean_loss_of(view: DataView, context: RunContext) -> WatchedLoss:
+    """The mean cross-entropy of a network, in eval mode, on a view."""
+    return lambda model: F.cross_entropy(predict(model, view, context, "watched loss"), view.labels).item()

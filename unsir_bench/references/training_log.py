@@ -1,0 +1,104 @@
+"""The log of a training that amnesiac unlearning subtracts: the sum of the updates of all batches with forget samples.
+
+L. Graves, V. Nagisetty, V. Ganesh, "Amnesiac Machine Learning", AAAI 2021. The authors keep every such batch's update;
+their sum is all that their method uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.runtime.clock import Instant
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """What was recorded.
+
+    Attributes:
+        updates: summed change of each parameter over the steps whose batch held a forget sample, by name.
+        manifest: ``seconds`` that recording took, ``batches`` of the training, ``batches_with_forget_samples``.
+    """
+
+    updates: Mapping[str, Tensor]
+    manifest: Mapping[str, Any]
+
+
+class UpdateRecorder:
+    """Sums the updates of the steps whose batch holds a forget sample, while a network trains."""
+
+    def __init__(self, model: nn.Module, forget_classes: Sequence[int], device: torch.device, gone: Sequence[int] = ()):
+        """Watch ``model``; it must not have been trained on yet.
+
+        Args:
+            model: to be trained.
+            forget_classes: whose samples' batches are recorded.
+            device: of the training.
+            gone: classes forgotten before: the updates of their batches have been subtracted already.
+        """
+        self._device = device
+        self._forget = torch.tensor(forget_classes, device=device)
+        self._gone = torch.tensor(gone, device=device, dtype=torch.long)
+        self._names = [name for name, _ in model.named_parameters()]
+        self._previous = _copies(model)
+        self._sums = [torch.zeros_like(parameter) for parameter in self._previous]
+        self.seconds, self.batches, self.recorded = 0.0, 0, 0
+
+    def after_step(self, model: nn.Module, labels: Tensor) -> None:
+        """Add the update of the step just taken if its batch, of ``labels``, holds a forget sample and none gone."""
+        started = Instant(self._device)
+        current = [parameter.detach() for parameter in model.parameters()]
+        self.batches += 1
+        if bool(torch.isin(labels, self._forget).any() & ~torch.isin(labels, self._gone).any()):
+            self.recorded += 1
+            torch._foreach_add_(self._sums, torch._foreach_sub(current, self._previous))
+        torch._foreach_copy_(self._previous, current)
+        self.seconds += Instant(self._device).seconds_since(started)
+
+    def updates_on_cpu(self) -> dict[str, Tensor]:
+        """The sums by parameter name."""
+        return {name: value.cpu().contiguous() for name, value in zip(self._names, self._sums, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """What an interrupted recording goes on from."""
+        counts = {"seconds": self.seconds, "batches": self.batches, "recorded": self.recorded}
+        return {"sums": self._sums, "previous": self._previous, **counts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+        torch._foreach_copy_(self._sums, [value.to(self._device) for value in state["sums"]])
+        torch._foreach_copy_(self._previous, [value.to(self._device) for value in state["previous"]])
+        self.seconds, self.batches, self.recorded = state["seconds"], state["batches"], state["recorded"]
+
+
+def _copies(model: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+@dataclass(frozen=True)
+class RecordingCheckpoint:
+    """A training's checkpoint that keeps what was recorded so far beside the training's own state."""
+
+    inner: TrainingCheckpoint
+    recorder: UpdateRecorder
+
+    def load(self) -> dict[str, Any] | None:
+        """The training's state last saved, or None; the recorder goes on from its own."""
+        saved = self.inner.load()
+        if saved is not None:
+            self.recorder.restore(saved["recorder"])
+        return saved
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state."""
+        self.inner.save({**state, "recorder": self.recorder.state()})
+
+    def discard(self) -> None:
+        """Remove the state."""
+        self.inner.discard()

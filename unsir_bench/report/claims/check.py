@@ -1,0 +1,343 @@
+"""The paper's claims, checked on records: what holds, what fails, and what these runs cannot tell.
+
+`conf/claims.yaml` says what each claim is and what settles it. A verdict is given for each data set, network, preset of
+UNSIR and scale by itself; runs of different data, training or device never share a mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from statistics import fmean
+from typing import Any
+
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.records import RunRecord
+from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
+from unsir_bench.report.claims.measurements import ClaimRun, Measurement, measure
+from unsir_bench.report.published_numbers import (
+    PRESETS,
+    SPEEDUPS,
+    conditions,
+    experiment_of,
+    is_jpeg,
+    is_the_papers,
+    labels,
+)
+from unsir_bench.report.statistics import EquivalenceVerdict, MeanInterval, default_margin, equivalence, mean_interval
+
+FAMILIES = {
+    "vit": ("vit", "deit", "beit", "swin"),
+    "cnn": ("resnet", "allcnn", "mobilenet", "efficientnet", "vgg", "densenet", "convnext", "regnet"),
+}
+RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
+
+
+class ClaimVerdict(StrEnum):
+    """What the records say of a claim."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    NOT_TESTED = "not tested"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict and what it rests on.
+
+    Attributes:
+        number: mean over seeds (geometric for ratios), or the count that settles the claim; None where there is none.
+        low, high: 95 % interval of the mean; None for counts and for fewer than two seeds.
+        n: seeds, or runs for a claim that a run settles.
+        criterion: what would make it hold, in words.
+        reason: why it was not tested, and what else to know.
+        runs: ids of the runs behind the number; ``not_done`` those of the same group that gave none, with their status.
+        published: the paper's number; ``published_is_same`` whether it is of this data, network and scale.
+        at_paper_scale: whether the runs have the paper's scale and no JPEG copies of its data.
+    """
+
+    claim: str
+    dataset: str
+    model: str
+    preset: str
+    setting: str
+    scale: str
+    conditions: str
+    forget: str
+    verdict: ClaimVerdict
+    number: float | None
+    low: float | None
+    high: float | None
+    n: int
+    criterion: str
+    reason: str
+    runs: list[str]
+    not_done: list[str]
+    published: float | None
+    published_is_same: bool
+    at_paper_scale: bool
+
+
+def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Finding]:
+    """A verdict for every claim and every group of runs that it is about; one without a group where there is none.
+
+    Args:
+        records: of any sweeps; a run that lies in several folders counts once.
+        claims: ``read_claims``.
+    """
+    everything = _claim_runs(records)
+    findings: list[Finding] = []
+    for claim in claims:
+        if claim.comparison == "all_hold":
+            found = list(_combined(claim, findings, everything))
+        else:
+            found = [
+                _finding(claim, runs_of_claim, everything)
+                for runs_of_claim in _groups(claim, everything)
+            ]  # fmt: skip
+        findings += found or [_nowhere(claim)]
+    return findings
+
+
+def once_each(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Each run once, by its id: where copies differ, the one that is done, then the last one finished."""
+    best: dict[str, RunRecord] = {}
+    for record in sorted(records, key=lambda record: (record.status == "done", record.finished)):
+        best[record.run_id] = record
+    return sorted(best.values(), key=lambda record: record.run_id)
+
+
+def _claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
+    runs = once_each(records)
+    if not runs:
+        return []
+    return [
+        ClaimRun(record, shared, forget, setting)
+        for record, shared, (forget, setting) in zip(runs, conditions(runs), labels(runs), strict=True)
+    ]
+
+
+def family(record: RunRecord) -> str:
+    """``vit``, ``cnn`` or ``other``, by the name of the network."""
+    name = str((record.config.get("model") or {}).get("arch") or record.model).lower()
+    return next((kind for kind, parts in FAMILIES.items() if any(part in name for part in parts)), "other")
+
+
+def _groups(claim: Claim, everything: Sequence[ClaimRun]) -> list[list[ClaimRun]]:
+    groups: dict[tuple[str, ...], list[ClaimRun]] = defaultdict(list)
+    for claim_run in everything:
+        if _concerns(claim, claim_run):
+            groups[*claim_run.group, claim_run.forget if claim.forget == "each" else ""].append(claim_run)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _concerns(claim: Claim, claim_run: ClaimRun) -> bool:
+    named = any(fnmatchcase(claim_run.record.method, pattern) for pattern in claim.methods)
+    return named and family(claim_run.record) in claim.families
+
+
+def _one_per_seed(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Readings of the same seed, from sweeps that share a run, as one: their mean."""
+    seeds: dict[int, list[Measurement]] = defaultdict(list)
+    for measurement in measurements:
+        seeds[measurement.seed].append(measurement)
+    return [
+        replace(
+            same[0],
+            runs=tuple(dict.fromkeys(run for measurement in same for run in measurement.runs)),
+            value=fmean(measurement.value for measurement in same if measurement.value is not None),
+        )
+        for same in seeds.values()
+    ]
+
+
+def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun], everything: Sequence[ClaimRun]) -> Finding:
+    done = [claim_run for claim_run in runs_of_claim if claim_run.record.status == "done"]
+    measurements = measure(claim, done, everything)
+    known = [measurement for measurement in measurements if measurement.value is not None]
+    if claim.settled_by == "seeds":
+        known = _one_per_seed(known)
+    whys = list(dict.fromkeys(measurement.why for measurement in measurements if measurement.why))
+    criterion, low, high = _bounds(claim, known)
+    number: float | None = None
+    interval: tuple[float, float] | None = None
+    if not known:
+        verdict, reason = ClaimVerdict.NOT_TESTED, "; ".join(whys) or "no finished run"
+        count = 0
+    elif claim.settled_by == "run":
+        verdict, number = _settled_by_run([measurement.value or 0.0 for measurement in known], low, high)
+        count, reason = len(known), "; ".join(whys)
+        if whys and verdict is ClaimVerdict.HOLDS:
+            verdict = ClaimVerdict.NOT_TESTED
+    else:
+        verdict, number, interval, count, reason = _settled_by_seeds(claim, known, low, high)
+        reason = "; ".join(filter(None, [reason, *whys]))
+    missing = [claim_run.record for claim_run in runs_of_claim if claim_run.record.status != "done"]
+    diverged = [record for record in missing if record.status == "diverged"]
+    if diverged and verdict is ClaimVerdict.HOLDS and claim.settled_by == "seeds":
+        verdict = ClaimVerdict.NOT_TESTED
+        reason = f"{len(diverged)} of its runs diverged, which a mean over the others would hide"
+    published, same = _published(claim, runs_of_claim[0])
+    used = sorted({run for measurement in (known or measurements) for run in measurement.runs})
+    return Finding(
+        claim.id, **_place(runs_of_claim, claim), verdict=verdict, number=number,
+        low=interval[0] if interval else None, high=interval[1] if interval else None, n=count,
+        criterion=criterion, reason=reason, runs=used,
+        not_done=[f"{record.run_id} ({record.status})" for record in missing],
+        published=published, published_is_same=same,
+    )  # fmt: skip
+
+
+def _bounds(claim: Claim, known: Sequence[Measurement]) -> tuple[str, float, float]:
+    """The criterion in words, and the two ends between which the number must lie."""
+    if claim.comparison in RETRAIN_COMPARISONS:
+        floor = dict(enumerate(measurement.floor for measurement in known if measurement.floor is not None))
+        margin = default_margin(floor, claim.tolerance or 0.0).value
+        words = {
+            "not_below_retrain": (f"at least retrain's - {margin:.3g}", -margin, math.inf),
+            "not_above_retrain": (f"at most retrain's + {margin:.3g}", -math.inf, margin),
+            "equivalent_to_retrain": (f"retrain's ± {margin:.3g} (TOST)", -margin, margin),
+        }
+        return words[claim.comparison]
+    if isinstance(claim.limit, list):
+        low, high = map(float, claim.limit)
+        return (f"{low:g}" if low == high else f"{low:g} to {high:g}"), low, high
+    limit = float(claim.limit or 0.0)
+    below = claim.comparison == "below"
+    return f"{claim.comparison} {limit:g}", -math.inf if below else limit, limit if below else math.inf
+
+
+def _settled_by_run(values: Sequence[float], low: float, high: float) -> tuple[ClaimVerdict, float]:
+    """Whether every value lies within the bounds, and the one that lies furthest out."""
+
+    def distance(value: float) -> float:
+        """From the middle of the bounds; positive bounds are of ratios, of which 0.5 is as far from 1 as 2."""
+        if low > 0:
+            return abs(math.log(value) - (math.log(low) + math.log(high)) / 2)
+        return abs(value - (low + high) / 2)
+
+    worst = max(values, key=lambda value: (not low <= value <= high, distance(value)))
+    return (ClaimVerdict.HOLDS if low <= worst <= high else ClaimVerdict.FAILS), worst
+
+
+def _settled_by_seeds(
+    claim: Claim, known: Sequence[Measurement], low: float, high: float
+) -> tuple[ClaimVerdict, float | None, tuple[float, float] | None, int, str]:
+    """ClaimVerdict, mean, interval, seeds and the reason where the seeds cannot tell."""
+    logarithmic = claim.quantity in RATIOS
+    by_seed = {measurement.seed: measurement.value or 0.0 for measurement in known}
+    if logarithmic and min(by_seed.values()) <= 0:
+        return ClaimVerdict.NOT_TESTED, None, None, 0, "a ratio of seconds that is not positive"
+    try:
+        values = {seed: math.log(value) if logarithmic else value for seed, value in by_seed.items()}
+        interval = mean_interval(list(values.values()))
+    except MetricUnavailable as error:
+        return ClaimVerdict.NOT_TESTED, None, None, 0, str(error)
+    back: Callable[[float], float] = math.exp if logarithmic else float
+    number = back(interval.mean)
+    if interval.n < 2:
+        return (
+            ClaimVerdict.NOT_TESTED,
+            number,
+            None,
+            interval.n,
+            "one seed cannot exclude chance: at least 2 are needed",
+        )
+    ends = (back(interval.low), back(interval.high)) if interval.high < 700 or not logarithmic else (0.0, math.inf)
+    verdict, reason = _side(claim, values, (interval, *ends), low, high)
+    shown = ends if all(map(math.isfinite, ends)) else None
+    return verdict, number, shown, interval.n, reason
+
+
+def _side(
+    claim: Claim, values: Mapping[int, float], found: tuple[MeanInterval, float, float], low: float, high: float
+) -> tuple[ClaimVerdict, str]:
+    interval, least, most = found
+    unsure = f"{interval.n} seeds do not tell: the 95 % interval reaches over the limit"
+    if claim.comparison == "equivalent_to_retrain":
+        told = equivalence(values, high).verdict
+        unsure = f"{interval.n} seeds do not tell: neither one-sided test nor its opposite rejects"
+        verdict = {
+            EquivalenceVerdict.INDISTINGUISHABLE: ClaimVerdict.HOLDS,
+            EquivalenceVerdict.DISTINGUISHABLE: ClaimVerdict.FAILS,
+        }.get(told)
+    elif low < least and most < high:
+        verdict = ClaimVerdict.HOLDS
+    elif most <= low or least >= high:
+        verdict = ClaimVerdict.FAILS
+    else:
+        verdict = None
+    return (ClaimVerdict.NOT_TESTED, unsure) if verdict is None else (verdict, "")
+
+
+def _published(claim: Claim, claim_run: ClaimRun) -> tuple[float | None, bool]:
+    """The paper's number for this claim and run, and whether it is of the same experiment."""
+    record, row = claim_run.record, experiment_of(claim_run.record)
+    if claim.published in SPEEDUPS:
+        return SPEEDUPS[claim.published], False
+    if row is None or claim.published is None or record.method not in PRESETS:
+        return None, False
+    number = row.unlearned.get(claim.published)
+    if claim.published == "retain_change":
+        number = row.unlearned["acc_retain_test"] - row.original["acc_retain_test"]
+    same = number is not None and is_the_papers(record, claim_run.conditions.scale)
+    return (None if number is None else round(number, 6)), same
+
+
+def _place(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> dict[str, Any]:
+    first = runs_of_claim[0]
+    forget = (
+        first.forget
+        if claim.forget == "each"
+        else ", ".join(dict.fromkeys(claim_run.forget for claim_run in runs_of_claim))
+    )
+    return {
+        "dataset": first.record.dataset,
+        "model": first.record.model,
+        "preset": first.record.method,
+        "setting": first.setting,
+        "scale": first.conditions.scale,
+        "conditions": first.conditions.words,
+        "forget": forget,
+        "at_paper_scale": first.conditions.at_paper_scale and not is_jpeg(first.record),
+    }
+
+
+def _combined(claim: Claim, findings: Sequence[Finding], everything: Sequence[ClaimRun]) -> Iterator[Finding]:
+    """Whether other claims hold for every network of every family that this one is about."""
+    families = {claim_run.record.model: family(claim_run.record) for claim_run in everything}
+    groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.claim in claim.quantity and families.get(finding.model) in claim.families:
+            groups[finding.dataset, finding.scale, finding.preset, finding.setting].append(finding)
+    for key in sorted(groups):
+        members = groups[key]
+        words, verdicts = [], []
+        for kind in claim.families:
+            of_kind = [finding for finding in members if families[finding.model] == kind]
+            counts = Counter(finding.verdict.value for finding in of_kind)
+            verdicts += [finding.verdict for finding in of_kind] or [ClaimVerdict.NOT_TESTED]
+            words.append(f"{kind}: {', '.join(f'{n} {word}' for word, n in sorted(counts.items())) or 'no run'}")
+        order = (ClaimVerdict.FAILS, ClaimVerdict.NOT_TESTED, ClaimVerdict.HOLDS)
+        first = members[0]
+        yield Finding(
+            claim.id, first.dataset, ", ".join(dict.fromkeys(finding.model for finding in members)), first.preset,
+            first.setting, first.scale, "; ".join(dict.fromkeys(finding.conditions for finding in members)),
+            ", ".join(dict.fromkeys(finding.forget for finding in members)),
+            next(verdict for verdict in order if verdict in verdicts), None, None, None, len(members),
+            f"{' and '.join(claim.quantity)} hold for each of {', '.join(claim.families)}", "; ".join(words),
+            sorted({run for finding in members for run in finding.runs}),
+            sorted({run for finding in members for run in finding.not_done}), None, False,
+            all(finding.at_paper_scale for finding in members),
+        )  # fmt: skip
+
+
+def _nowhere(claim: Claim) -> Finding:
+    return Finding(
+        claim.id, "", "", "", "", "", "", "", ClaimVerdict.NOT_TESTED, None, None, None, 0, "", "no runs", [], [], None,
+        False, False,
+    )  # fmt: skip

@@ -1,0 +1,164 @@
+"""The verdicts on the paper's claims as files: `claims.json`, and `claims.md` to be read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.claims.check import ClaimVerdict, Finding, evaluate, once_each
+from unsir_bench.report.claims.definitions import Claim, read_claims
+from unsir_bench.report.published_numbers import SPEEDUPS
+from unsir_bench.report.tables.table import NOTHING, markdown
+from unsir_bench.runtime.files import write_atomic
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files, and how many verdicts of each kind they hold."""
+
+    paths: list[Path]
+    verdicts: dict[str, int]
+
+
+def write_claims(records: Sequence[RunRecord], unreadable: Sequence[Path], folder: Path) -> Written:
+    """Write ``claims.json`` and ``claims.md`` into a folder.
+
+    Args:
+        records: at least one.
+        unreadable: paths of records that could not be read, to be named.
+        folder: made if need be.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    if not records:
+        raise ValueError("no record to check claims on")
+    claims = read_claims()
+    findings = evaluate(records, claims)
+    runs = once_each(records)
+    counts = dict(sorted(Counter(run.status for run in runs).items()))
+    content = {
+        "runs": counts,
+        "not_done": _not_done(runs),
+        "unreadable": [str(path) for path in unreadable],
+        "claims": [
+            {**asdict(claim), "findings": [asdict(finding) for finding in findings if finding.claim == claim.id]}
+            for claim in claims
+        ],
+    }
+    texts = {
+        "claims.json": json.dumps(content, indent=2, allow_nan=False) + "\n",
+        "claims.md": _document(claims, findings, runs, unreadable),
+    }
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    verdicts = Counter(finding.verdict.value for finding in findings)
+    return Written([folder / name for name in texts], {word.value: verdicts[word.value] for word in ClaimVerdict})
+
+
+def _not_done(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
+    return [
+        {"run": run.run_id, "status": run.status, "reason": run.reason or "not recorded"}
+        for run in runs
+        if run.status != "done"
+    ]
+
+
+def _document(
+    claims: Sequence[Claim], findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Sequence[Path]
+) -> str:
+    names = sorted({run for finding in findings for run in finding.runs})
+    short = {run: f"r{place}" for place, run in enumerate(names, start=1)}
+    parts = ["# The paper's claims on these runs\n", _head(findings, runs, unreadable), _overview(claims, findings)]
+    for claim in claims:
+        own = [finding for finding in findings if finding.claim == claim.id]
+        limit = "; ".join(dict.fromkeys(finding.criterion for finding in own if finding.criterion)) or "see the claims"
+        settled = "seeds, by a 95 % interval" if claim.settled_by == "seeds" else "any run"
+        parts += [
+            f"## {claim.id}\n",
+            f"*{_text(claim.claim)}* ({claim.source}). Quantity: `{claim.quantity}`; holds where it is {_text(limit)}; "
+            f"settled by {settled}. {_text(claim.note)}\n",
+            _table([_row(finding, short) for finding in own]),
+        ]
+    parts += ["## Runs\n", _table([{"": label, "run": _text(run)} for run, label in short.items()])]
+    return "\n".join(parts)
+
+
+def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Sequence[Path]) -> str:
+    placed = [finding for finding in findings if finding.dataset]
+    scales = sorted({finding.scale for finding in placed})
+    groups = {(f.dataset, f.model, f.preset, f.setting, f.scale, f.conditions) for f in placed if "," not in f.model}
+    own = {
+        (f.dataset, f.model, f.preset, f.setting, f.scale, f.conditions)
+        for f in placed
+        if f.at_paper_scale and "," not in f.model
+    }
+    lines = [
+        "Verdicts on the runs below, by `conf/claims.yaml`: *holds*, *fails*, or *not tested* with the reason. Numbers "
+        "are means over seeds (geometric for ratios of seconds) with their 95 % interval (Student's t); accuracies are "
+        "fractions of test samples.",
+        "",
+        f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
+        f"were run at the paper's scale on images that are no JPEG copies. The others (scales here: "
+        f"{_text(', '.join(scales)) or 'none'}) are smaller experiments of the same kind: whether a claim holds or "
+        "fails there says how it fares at that scale and on those data, and is no result of the paper's experiments. "
+        "Published numbers that are of other data, scale or an experiment that is not verified are marked so.",
+        "",
+    ]
+    counts = Counter(run.status for run in runs)
+    lines.append(f"**Runs.** {', '.join(f'{count} {status}' for status, count in counts.most_common())}.")
+    for entry in _not_done(runs):
+        lines.append(f"- {_text(entry['run'])}: {entry['status']}, {_text(entry['reason'])}")
+    if unreadable:
+        listed = ", ".join(_text(str(path)) for path in unreadable)
+        lines.append(f"- {len(unreadable)} records cannot be read and take no part: {listed}")
+    return "\n".join(lines) + "\n"
+
+
+def _overview(claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
+    rows = []
+    for claim in claims:
+        counts = Counter(finding.verdict for finding in findings if finding.claim == claim.id)
+        rows.append({"claim": _text(claim.claim), **{word.value: str(counts[word]) for word in ClaimVerdict}})
+    return _table(rows)
+
+
+def _row(finding: Finding, short: Mapping[str, str]) -> dict[str, str]:
+    preset = f"{finding.preset} ({finding.setting})" if finding.setting else finding.preset
+    interval = "" if finding.low is None or finding.high is None else f" [{finding.low:.3g}, {finding.high:.3g}]"
+    published = NOTHING
+    if finding.published is not None:
+        published = f"{finding.published:.4g}" + ("" if finding.published_is_same else " (other scale/data/preset)")
+        if finding.published in SPEEDUPS.values():
+            published = f"{finding.published:g} (experiment not verified)"
+    cells = {
+        "verdict": f"**{finding.verdict.value}**",
+        "data": f"{finding.dataset} ({finding.conditions})" if finding.conditions else finding.dataset,
+        "model": finding.model,
+        "preset": preset,
+        "scale": finding.scale,
+        "forgotten": finding.forget,
+        "number": NOTHING if finding.number is None else f"{finding.number:.3g}{interval}",
+        "n": str(finding.n),
+        "holds if": finding.criterion,
+        "published": published,
+        "reason": finding.reason,
+        "not done": ", ".join(finding.not_done),
+        "runs": ", ".join(short[run] for run in finding.runs),
+    }
+    return {title: cell if title == "verdict" else _text(cell) or NOTHING for title, cell in cells.items()}
+
+
+def _table(rows: Sequence[dict[str, str]]) -> str:
+    return markdown(rows) if rows else "None.\n"
+
+
+def _text(words: str) -> str:
+    """A name or sentence that Markdown shows as it is, on one line; `markdown` takes care of its bars."""
+    plain = re.sub(r"\s+", " ", words).strip().replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]])", r"\\\1", plain)

@@ -1,0 +1,219 @@
+"""The numbers that settle claims: what each run, pair of runs or seed gives, or why it gives none."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.claims.definitions import Claim
+from unsir_bench.report.published_numbers import Conditions
+
+STEPS = ("noise_steps", "impair_steps", "repair_steps")
+
+
+@dataclass(frozen=True)
+class ClaimRun:
+    """A run as the claims see it: its record, and what it may be grouped with."""
+
+    record: RunRecord
+    conditions: Conditions
+    forget: str
+    setting: str
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Equal for the runs whose forget sets may be compared."""
+        record = self.record
+        return (record.dataset, record.model, self.conditions.key, record.method, self.setting)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run, or one seed, gives for a quantity: a number and the runs behind it, or why there is none."""
+
+    seed: int
+    runs: tuple[str, ...]
+    value: float | None = None
+    why: str = ""
+    floor: float | None = None
+
+
+def measure(claim: Claim, done: Sequence[ClaimRun], everything: Sequence[ClaimRun]) -> list[Measurement]:
+    """What finished runs give for a claim's quantity.
+
+    Args:
+        done: of one group.
+        everything: all runs, among which the group's partners are sought.
+    """
+    quantity = str(claim.quantity)
+    if quantity == "retain_gap_per_class":
+        return _slopes(done, claim) if done else []
+    if quantity == "steps_ratio":
+        return _step_ratios(done, claim) if done else []
+    if quantity == "speedup_vs_fisher":
+        return [_fisher_measurement(claim_run, everything) for claim_run in done]
+    return [_measurement(claim_run, claim, quantity) for claim_run in done]
+
+
+def _difference(minuend: str, subtrahend: str) -> Callable[[RunRecord], float | str]:
+    def of(record: RunRecord) -> float | str:
+        values = [record.metrics.get(name) for name in (minuend, subtrahend)]
+        if values[0] is None or values[1] is None:
+            return _absent(record, minuend if values[0] is None else subtrahend)
+        return float(values[0] - values[1])
+
+    return of
+
+
+def _absent(record: RunRecord, field: str) -> str:
+    """Why a record lacks a field."""
+    if field.startswith("retrain_") and record.metrics.get("retrain_acc_retain_test") is None:
+        return "no retrained reference was measured"
+    note = record.metric_notes.get(field)
+    return f"{field} was not measured" + (f" ({note})" if note else "")
+
+
+def layer_distance_deviation(record: RunRecord) -> float | str:
+    """Mean over layers of |log10(distance to the original / the retrained model's)|, or why there is none."""
+    own, retrained = (
+        (record.details.get(name) or {}).get("layers") or {}
+        for name in ("weight_distance_to_original", "retrain_weight_distance_to_original")
+    )
+    if not retrained and record.metrics.get("retrain_acc_retain_test") is None:
+        return "no retrained reference was measured"
+    if not own or set(own) != set(retrained):
+        return "distances by layer were not measured for both models"
+    deviations = []
+    for layer, distance in own.items():
+        if distance == retrained[layer]:
+            deviations.append(0.0)
+        elif min(distance, retrained[layer]) <= 0:
+            return f"layer {layer} was left as it was by one of the two models: no ratio"
+        else:
+            deviations.append(abs(math.log10(distance / retrained[layer])))
+    return sum(deviations) / len(deviations)
+
+
+def total_distance_ratio(record: RunRecord) -> float | str:
+    """log10 of the summed distance to the original over the retrained model's, or why there is none."""
+    name = "weight_distance_to_original_sum"
+    values = [record.metrics.get(field) for field in (name, f"retrain_{name}")]
+    if values[0] is None or values[1] is None:
+        return _absent(record, name if values[0] is None else f"retrain_{name}")
+    if min(values[0], values[1]) <= 0:
+        return "one of the two models did not move: no ratio"
+    return math.log10(values[0] / values[1])
+
+
+def _forget_samples(record: RunRecord) -> float | str:
+    touched = (record.access.get("forget") or {}).get("samples")
+    return "the samples that it touched were not recorded" if touched is None else float(touched)
+
+
+def update_steps(record: RunRecord) -> float | str:
+    """Optimiser steps of noise, impair and repair, or why they are not known."""
+    if len(record.forget_steps) > 1:
+        return "forgets in sequence: its steps are of several rounds"
+    missing = [name for name in STEPS if record.metrics.get(name) is None]
+    return _absent(record, missing[0]) if missing else float(sum(record.metrics[name] or 0 for name in STEPS))
+
+
+ENTROPY, SHARE = "forget_prediction_entropy", "forget_prediction_largest_share"
+DERIVED: dict[str, Callable[[RunRecord], float | str]] = {
+    "retain_change": _difference("acc_retain_test", "original_acc_retain_test"),
+    "retain_gap": _difference("acc_retain_test", "retrain_acc_retain_test"),
+    "prediction_entropy_gap": _difference(ENTROPY, f"retrain_{ENTROPY}"),
+    "largest_share_gap": _difference(SHARE, f"retrain_{SHARE}"),
+    "layer_distance_deviation": layer_distance_deviation,
+    "total_distance_ratio": total_distance_ratio,
+    "forget_samples_touched": _forget_samples,
+    "update_steps": update_steps,
+}
+FLOORS = {
+    "prediction_entropy_gap": _difference(f"floor_{ENTROPY}", f"retrain_{ENTROPY}"),
+    "largest_share_gap": _difference(f"floor_{SHARE}", f"retrain_{SHARE}"),
+}
+
+
+def _measurement(claim_run: ClaimRun, claim: Claim, quantity: str) -> Measurement:
+    record = claim_run.record
+    empty = Measurement(record.seed, (record.run_id,))
+    for field, least in claim.needs.items():
+        known = record.metrics.get(field)
+        if known is None or known < least:
+            was = "is not recorded" if known is None else f"is {known:.3g}"
+            return Measurement(
+                empty.seed, empty.runs, why=f"{field} {was}, and must be at least {least:g} to say anything"
+            )
+    plain = record.metrics.get(quantity)
+    found = DERIVED[quantity](record) if quantity in DERIVED else _absent(record, quantity) if plain is None else plain
+    if isinstance(found, str):
+        return Measurement(empty.seed, empty.runs, why=found)
+    floor = FLOORS[quantity](record) if quantity in FLOORS else None
+    return Measurement(empty.seed, empty.runs, float(found), floor=None if isinstance(floor, str) else floor)
+
+
+def _fisher_measurement(claim_run: ClaimRun, everything: Sequence[ClaimRun]) -> Measurement:
+    """Seconds of Fisher forgetting under the same conditions over the run's own."""
+    own = claim_run.record
+    partners = [
+        other.record
+        for other in everything
+        if other.record.method == "fisher" and other.record.status == "done"
+        and other.conditions.key == claim_run.conditions.key
+        and (other.forget, other.record.seed, other.record.timed_on) == (claim_run.forget, own.seed, own.timed_on)
+    ]  # fmt: skip
+    seconds = [value for record in partners if (value := record.metrics.get("unlearn_seconds")) is not None]
+    mine = own.metrics.get("unlearn_seconds")
+    if not seconds:
+        return Measurement(
+            own.seed, (own.run_id,), why="no Fisher run of the same data, model, forget set, seed and machine"
+        )
+    if not mine:
+        return Measurement(own.seed, (own.run_id,), why="its seconds were not recorded")
+    runs = (own.run_id, *(record.run_id for record in partners))
+    return Measurement(own.seed, runs, sum(seconds) / len(seconds) / mine)
+
+
+def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:
+    """By seed, the least-squares slope of A_Dr minus retrain's over the number of forget classes."""
+    by_seed: dict[int, list[tuple[int, Measurement]]] = defaultdict(list)
+    whys = []
+    for claim_run in runs_of_claim:
+        if len(claim_run.record.forget_steps) <= 1:
+            measurement = _measurement(claim_run, claim, "retain_gap")
+            whys.append(measurement.why)
+            if measurement.value is not None:
+                by_seed[measurement.seed].append((len(claim_run.record.forget_classes), measurement))
+    slopes = []
+    for seed, points in sorted(by_seed.items()):
+        counts, values = [count for count, _ in points], [measurement.value or 0.0 for _, measurement in points]
+        if len(set(counts)) > 1:
+            centre, mean = sum(counts) / len(counts), sum(values) / len(values)
+            spread = sum((count - centre) ** 2 for count in counts)
+            slope = sum((c - centre) * (v - mean) for c, v in zip(counts, values, strict=True)) / spread
+            slopes.append(Measurement(seed, tuple(run for _, measurement in points for run in measurement.runs), slope))
+    if slopes:
+        return slopes
+    runs = tuple(claim_run.record.run_id for claim_run in runs_of_claim)
+    return [
+        Measurement(0, runs, why=next(filter(None, whys), "") or "no seed forgot sets of different numbers of classes")
+    ]
+
+
+def _step_ratios(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:
+    """Steps of each run that forgets several classes over those of each that forgets one."""
+    known = [(claim_run, _measurement(claim_run, claim, "update_steps")) for claim_run in runs_of_claim]
+    single, several = (
+        [r for t, r in known if r.value and (len(t.record.forget_classes) == 1) is one] for one in (True, False)
+    )
+    if single and several:
+        pairs = [(m, s) for m, s in product(several, single) if m.seed == s.seed] or list(product(several, single))
+        return [Measurement(m.seed, (*m.runs, *s.runs), (m.value or 0.0) / (s.value or 1.0)) for m, s in pairs]
+    why = next((measurement.why for _, measurement in known if measurement.why), "")
+    runs = tuple(claim_run.record.run_id for claim_run in runs_of_claim)
+    return [Measurement(0, runs, why=why or "needs runs that forget one class and runs that forget several")]

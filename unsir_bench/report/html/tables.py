@@ -1,0 +1,214 @@
+"""The page's tables: cells that show words, sort by numbers and lead to run folders."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.metric_cards import CARDS
+from unsir_bench.report.run_series import Run
+from unsir_bench.report.tables.table import GROUP, NOTHING, SHOWN, step_rows, summary
+from unsir_bench.report.tables.verdicts import verdict_rows
+
+# The number that a cell of words starts with; a verdict's mark may stand before it.
+LEADING_NUMBER = re.compile(r"^(?:[=≠?] )?([+-]?\d+(?:\.\d+)?)(?: ± .+)?$")
+WORDS = {*GROUP, "forget / retain / stored", "not done", "beware", "forgotten now"}
+FILTERS = ("method", "forget", "model", "dataset", "status")
+METRICS = {
+    **SHOWN,
+    **{card.field: (card.title, card.scale) for card in CARDS if card.field not in SHOWN},
+    "relearn_batches": ("relearn batches", 1.0),
+    "anamnesis_index": ("AIN", 1.0),
+    "peak_memory_bytes": ("peak MB", 1e-6),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows.
+
+    Attributes:
+        order: the number to sort by; None sorts last, in either direction.
+        links: words and addresses that follow the text.
+        more: what a reader unfolds, such as a traceback.
+        badge: the status that colours the cell.
+        long: whether the text is prose, which wraps.
+    """
+
+    text: str
+    order: float | None = None
+    links: tuple[tuple[str, str], ...] = ()
+    more: str = ""
+    badge: str = ""
+    long: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells, and what the drop-down lists above the table filter by."""
+
+    cells: list[Cell]
+    keys: dict[str, str]
+
+
+@dataclass
+class Table:
+    """A table for the template.
+
+    Attributes:
+        key: unique on the page.
+        numeric: for each column, whether it sorts as numbers.
+        filters: for each drop-down list, its options; lists of a single option are left out.
+        page: rows shown at a time.
+    """
+
+    key: str
+    titles: list[str]
+    rows: list[Row]
+    page: int = 50
+    numeric: list[bool] = field(init=False)
+    filters: dict[str, list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = zip(*(row.cells for row in self.rows), strict=True)
+        known = [any(cell.order is not None for cell in column) for column in columns]
+        self.numeric = known or [False] * len(self.titles)
+        options = {
+            name: list(dict.fromkeys(row.keys[name] for row in self.rows if name in row.keys)) for name in FILTERS
+        }
+        self.filters = {name: found for name, found in options.items() if len(found) > 1}
+
+
+def leading_number(words: str) -> float | None:
+    """The number that a table's cell shows first: the mean of ``mean ± half-width``; None for a dash or other words."""
+    found = LEADING_NUMBER.match(words)
+    return float(found.group(1)) if found else None
+
+
+def _cells(row: Mapping[str, str], shown: Sequence[str]) -> list[Cell]:
+    return [Cell(row[title], None if title in WORDS else leading_number(row[title])) for title in shown]
+
+
+def _differing(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The columns to show, counts first: a data set or model that all rows share stands above the table already."""
+    shown = [name for name in rows[0] if name not in ("dataset", "model") or len({row[name] for row in rows}) > 1]
+    first = [name for name in ("n", "not done") if name in shown]
+    place = shown.index("method") + 1 + ("setting" in shown)
+    rest = [name for name in shown if name not in first]
+    return [*rest[:place], *first, *rest[place:]]
+
+
+def _keys(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: row[name] for name in FILTERS if name in row}
+
+
+def summary_table(key: str, runs: Sequence[Run], settings: Sequence[str]) -> Table:
+    """The comparison table of a sweep, as ``table.summary`` gives it, with links to the runs behind each row.
+
+    Args:
+        settings: of each run, as in the frame of all of them.
+    """
+    rows = summary([run.record for run in runs])
+    if not rows:
+        return Table(key, [], [])
+    behind: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for run, setting in zip(runs, settings, strict=True):
+        place = (run.place.dataset, run.place.model, run.place.forget, run.record.method, setting)
+        behind.setdefault(place, []).append((f"seed {run.record.seed}", run.link))
+    shown = _differing(rows)
+    found = []
+    for row in rows:
+        links = behind.get(tuple(row.get(name, "") for name in GROUP), [])
+        runs_cell = Cell("" if links else "measured beside every run", links=tuple(sorted(links)))
+        found.append(Row([*_cells(row, shown), runs_cell], _keys(row)))
+    return Table(key, [*shown, "runs"], found)
+
+
+def verdict_table(key: str, runs: pd.DataFrame) -> Table | None:
+    """The verdicts against retraining; None where no run was compared with a retrained model."""
+    rows = verdict_rows(runs)
+    if not rows:
+        return None
+    shown = _differing(rows)
+    return Table(key, shown, [Row(_cells(row, shown), _keys(row)) for row in rows])
+
+
+def run_table(key: str, runs: Sequence[Run], values: pd.DataFrame) -> Table:
+    """Every run with its status, its main metrics and the reason why it is not done.
+
+    Args:
+        runs: one per row of ``values``, the frame with a default index.
+    """
+    several = [name for name in ("dataset", "model", "setting") if values[name].nunique() > 1]
+    metrics = {name: shown for name, shown in METRICS.items() if name in values and values[name].notna().any()}
+    why = ["why"] if any(run.record.reason or run.record.error for run in runs) else []
+    titles = ["status", *why, "run", *several, "method", "forget", "seed", *(title for title, _ in metrics.values())]
+    rows = []
+    for run, row in zip(runs, values.to_dict("records"), strict=True):
+        record = run.record
+        folder = run.link.rpartition("/")[0] + "/"
+        cells = [
+            Cell(record.status, badge=record.status),
+            *(Cell(record.reason or "", more=record.error or "", long=True) for _ in why),
+            Cell("", links=((record.run_id, folder), ("record", run.link))),
+            *(Cell(str(row[name])) for name in (*several, "method", "forget")),
+            Cell(str(record.seed), float(record.seed)),
+            *(_metric_cell(row.get(name), scale) for name, (_, scale) in metrics.items()),
+        ]
+        keys = {name: str(row[name]) for name in FILTERS} | {"status": record.status}
+        rows.append(Row(cells, keys))
+    return Table(key, titles, rows, page=25)
+
+
+def _metric_cell(value: Any, scale: float) -> Cell:
+    if value is None or pd.isna(value):
+        return Cell(NOTHING)
+    shown = float(value) * scale
+    return Cell(f"{shown:.2f}" if abs(shown) < 1000 else f"{shown:.0f}", shown)
+
+
+def step_table(key: str, runs: Sequence[Run]) -> Table | None:
+    """What each run that forgets in sequence measured after each step; None where none does."""
+    rows = []
+    titles: list[str] = []
+    for run in runs:
+        for row in step_rows(run.record):
+            titles = ["method", "forget", "seed", "run", *row]
+            own = [
+                Cell(run.label),
+                Cell(run.place.forget),
+                Cell(str(run.record.seed), float(run.record.seed)),
+                Cell("", links=(("record", run.link),)),
+            ]
+            keys = {"method": run.record.method, "forget": run.place.forget, "model": run.place.model}
+            rows.append(Row([*own, *_cells(row, list(row))], keys))
+    return Table(key, titles, rows, page=25) if rows else None
+
+
+def note_table(key: str, records: Sequence[RunRecord]) -> Table | None:
+    """Why metrics are null: each metric and reason with the number of runs; None where none is."""
+    counted: Counter[tuple[str, str]] = Counter()
+    methods: dict[tuple[str, str], dict[str, None]] = {}
+    for record in records:
+        for note in record.metric_notes.items():
+            counted[note] += 1
+            methods.setdefault(note, {})[record.method] = None
+    rows = [
+        Row(
+            [
+                Cell(metric),
+                Cell(reason, long=True),
+                Cell(str(count), float(count)),
+                Cell(", ".join(methods[metric, reason]), long=True),
+            ],
+            {},
+        )
+        for (metric, reason), count in counted.most_common()
+    ]
+    return Table(key, ["metric", "why it is null", "runs", "methods"], rows, page=25) if rows else None

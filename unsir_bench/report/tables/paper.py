@@ -1,0 +1,246 @@
+"""Comparison tables for a paper: one per sweep, data set and network, as Markdown, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.fast_retrain import fast_retrain_seconds
+from unsir_bench.report.published_numbers import conditions
+from unsir_bench.report.statistics import mean_and_half_width
+from unsir_bench.report.tables.comparison import (
+    ACCURACIES,
+    COLUMNS,
+    Column,
+    ComparisonTable,
+    Row,
+    comparison_tables,
+)
+from unsir_bench.report.tables.table import NOTHING, frame, markdown
+from unsir_bench.runtime.files import write_atomic
+
+LEGEND = (
+    "Test data; mean ± 95 % interval (Student's t) over n seeds. Bold: the best mean of the unlearning methods of each "
+    "forget set, which is the one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not "
+    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged. "
+    "× retrain, × Fisher: their seconds over the method's, seed by seed; × fast retrain: retraining by train=fast."
+)
+
+
+class Cell(NamedTuple):
+    """Words of a cell, and whether they are bold."""
+
+    words: str
+    bold: bool = False
+
+
+def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
+    """The table as words, columns that nothing fills left out."""
+    filled = []
+    for forget in dict.fromkeys(row.forget for row in table.rows):
+        rows = [row for row in table.rows if row.forget == forget]
+        best = {column.field: table.best_rows(rows, column) for column in COLUMNS}
+        for place, row in enumerate(rows):
+            line = {
+                "forget": Cell(row.forget),
+                "method": Cell(row.method),
+                "setting": Cell(row.setting),
+                "n": Cell(str(row.n)),
+                **{column.title: Cell(_measured(row, column), place in best[column.field]) for column in COLUMNS},
+                **_published(row, table.paper_title),
+                "not done": Cell(", ".join(f"{count} {word}" for word, count in Counter(row.not_done).items())),
+            }
+            filled.append(line)
+    if not filled:
+        return []
+    kept = [title for title in filled[0] if any(line[title].words not in ("", NOTHING) for line in filled)]
+    return [{title: line[title] for title in kept} for line in filled]
+
+
+def _measured(row: Row, column: Column) -> str:
+    values = [value * column.scale for value in row.values.get(column.field, [])]
+    if column.field == "relearn_batches" and row.censored:
+        counts = Counter(row.censored)
+        capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
+        return ", ".join([*(f"{value:g}" for value in sorted(values)), *capped])
+    if not values:
+        return NOTHING
+    mean, half = mean_and_half_width(values)
+    digits = 2 if abs(mean) < 1000 else 0
+    return f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def _published(row: Row, title: str) -> dict[str, Cell]:
+    """The paper's accuracies and ours minus theirs, in points."""
+    found = {}
+    for name, short in zip(ACCURACIES, ("A_Dr", "A_Df"), strict=True):
+        theirs, ours = row.published.get(name), row.mean(name)
+        found[f"{title}: {short} %"] = Cell(NOTHING if theirs is None else f"{100 * theirs:.2f}")
+        known = theirs is not None and ours is not None
+        found[f"{short} minus {title}"] = Cell(f"{100 * ((ours or 0) - (theirs or 0)):+.2f}" if known else NOTHING)
+    return found
+
+
+def as_markdown(table: ComparisonTable) -> str:
+    """Caption and table for GitHub."""
+    rows = [
+        {
+            title: f"**{_plain(cell.words)}**" if cell.bold else _plain(cell.words) or NOTHING
+            for title, cell in line.items()
+        }
+        for line in cells(table)
+    ]
+    remarks = "".join(f"\n{_plain(remark)}\n" for remark in table.remarks)
+    return f"**{_plain(table.caption)}**\n\n{markdown(rows)}{remarks}"
+
+
+def _plain(words: str) -> str:
+    """Text that Markdown shows as it is, on one line; `markdown` takes care of its bars."""
+    plain = re.sub(r"\s+", " ", words).strip().replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]])", r"\\\1", plain)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    # At the start of a row either would be read as an argument of the line break or rule before it.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "-": "{-}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "−": "$-$",
+    "λ": r"$\lambda$",
+}
+
+
+def latex_text(words: str) -> str:
+    """Text that LaTeX prints as it is; control characters and line breaks become spaces.
+
+    Needs ``textcomp``, part of LaTeX since 2020, and for ``"`` a T1 font encoding.
+    """
+    one_line = re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", words).strip()
+    return "".join(LATEX.get(letter, letter) for letter in one_line)
+
+
+def as_latex(table: ComparisonTable) -> str:
+    """A ``table`` environment with booktabs' rules, made smaller where it is wider than the page's text."""
+    lines = cells(table)
+    titles = list(lines[0]) if lines else ["no runs"]
+    words_first = sum(title in ("forget", "method", "setting") for title in titles)
+    body = [" & ".join(_latex_cell(cell) for cell in line.values()) + r" \\" for line in lines]
+    return "\n".join([
+        r"\begin{table}",
+        r"  \centering\small",
+        f"  \\caption{{{latex_text(' '.join([f'{table.caption}. {LEGEND}', *table.remarks]))}}}",
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        f"  \\begin{{tabular}}{{{'l' * words_first}{'r' * (len(titles) - words_first)}}}",
+        r"    \toprule",
+        "    " + " & ".join(map(latex_text, titles)) + r" \\",
+        r"    \midrule",
+        *(f"    {line}" for line in body),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+        r"\end{table}",
+        "",
+    ])  # fmt: skip
+
+
+def _latex_cell(cell: Cell) -> str:
+    words = latex_text(cell.words or NOTHING)
+    return rf"\textbf{{{words}}}" if cell.bold else words
+
+
+def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
+    """Every table's rows with their numbers: mean, half-width of the 95 % interval and n of each column."""
+    lines = []
+    for table in tables:
+        for row in table.rows:
+            line: dict[str, object] = {
+                "sweep": table.sweep, "dataset": table.dataset, "model": table.model,
+                "scale": table.conditions.scale, "conditions": table.conditions.words,
+                "forget": row.forget, "method": row.method, "setting": row.setting, "n": row.n,
+            }  # fmt: skip
+            for column in COLUMNS:
+                values = row.values.get(column.field, [])
+                mean = row.mean(column.field)
+                line[column.field] = mean
+                line[f"{column.field}_half_width"] = mean_and_half_width(values)[1] if mean is not None else None
+            line["relearn_censored"] = len(row.censored)
+            line["relearn_cap"] = max(row.censored, default=None)
+            line |= {f"paper_{name}": row.published.get(name) for name in ACCURACIES}
+            line["paper_is_same_experiment"] = table.exact if row.published else None
+            line["not_done"] = len(row.not_done)
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def all_runs(sweeps: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
+    """One row per run of every sweep, with the scale it was made at."""
+    frames = [
+        frame(records).assign(sweep=name, scale=[shared.scale for shared in conditions(records)])
+        for name, records in sweeps.items()
+        if records
+    ]
+    runs = pd.concat(frames, ignore_index=True)
+    return runs[["sweep", "scale", *(name for name in runs if name not in ("sweep", "scale"))]]
+
+
+def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> list[Path]:
+    """Write ``tables.md``, ``.tex`` and ``.csv``, and ``results.csv`` with all runs; returns the files.
+
+    Also ``results.parquet`` where pyarrow is installed.
+
+    Args:
+        sweeps: records by the sweep's name; at least one among them.
+        folder: made if need be.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    fast = fast_retrain_seconds(record for records in sweeps.values() for record in records)
+    tables = [table for name, records in sweeps.items() for table in comparison_tables(name, records, fast)]
+    if not tables:
+        raise ValueError("no record to make tables of")
+    runs = all_runs(sweeps)
+    texts = {
+        "tables.md": f"{LEGEND}\n\n" + "\n".join(map(as_markdown, tables)),
+        "tables.tex": "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
+        + "\n".join(map(as_latex, tables)),
+        "tables.csv": numbers(tables).to_csv(index=False),
+        "results.csv": runs.to_csv(index=False),
+    }
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    paths = [folder / name for name in texts]
+    if find_spec("pyarrow") is not None:
+        content = BytesIO()
+        runs.to_parquet(content, engine="pyarrow", index=False)
+        paths.append(folder / "results.parquet")
+        write_atomic(paths[-1], content.getvalue())
+    return paths

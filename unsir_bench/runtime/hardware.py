@@ -1,0 +1,121 @@
+"""The machine a run uses: device, precision, memory layout, threads and determinism, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psutil
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.runtime.malloc import keep_freed_memory
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
+SHARE_FOR_DATA = 0.5
+LONGEST_WAIT = timedelta(days=7)  # of a run's processes for the first, which may wait for another run's training
+# torch's own choice, before any run of this process has changed it.
+USUAL_THREADS = torch.get_num_threads()
+
+
+@dataclass
+class HardwareConfig:
+    """Where and how a run computes; `conf/hardware` comments each key."""
+
+    name: str = not_hashed("auto")
+    accelerator: str = choice("auto", ("auto", "cpu", "cuda", "mps"))
+    devices: int = number(1, at_least=1)
+    precision: str = choice("32-true", PRECISIONS)
+    channels_last: bool | None = None
+    compile: bool = False
+    tf32: bool = False
+    deterministic: bool = True
+    threads: int | None = not_hashed(number(None, at_least=1))
+    data_on: str = not_hashed(choice("auto", ("auto", "device", "stream")))
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what this machine cannot give."""
+        available = {
+            "cpu": psutil.cpu_count() or 1,
+            "cuda": torch.cuda.device_count(),
+            "mps": int(torch.backends.mps.is_available()),
+        }
+        chosen = self.resolved_accelerator()
+        if available.get(chosen, 1) == 0:
+            here = ", ".join(name for name, count in available.items() if count)
+            yield f"{key}.accelerator={self.accelerator}: this machine has none; it has {here} (or: hardware=auto)"
+        elif self.precision == "16-mixed" and chosen == "cpu":
+            yield f"{key}.precision=16-mixed: needs a GPU; a CPU offers bf16-mixed, and 32-true is faster on most"
+        elif self.devices > available.get(chosen, self.devices):
+            yield f"{key}.devices={self.devices}: this machine has {available[chosen]} of kind {chosen}"
+
+    def resolved_accelerator(self) -> str:
+        """``auto`` as what it means here: CUDA where there is a GPU, else Apple's MPS, else the CPU."""
+        if self.accelerator != "auto":
+            return self.accelerator
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def numerics(self, channels_last: bool) -> dict[str, object]:
+        """What of the hardware changes numbers, for run ids and store keys."""
+        return {
+            "accelerator": self.resolved_accelerator(),
+            "devices": self.devices,
+            "precision": self.precision,
+            "channels_last": channels_last,
+            "compile": self.compile,
+            "tf32": self.tf32,
+            "deterministic": self.deterministic,
+        }
+
+    def start(self, model_threads: int | None = None) -> Fabric:
+        """Set this process's flags and return the Fabric; called at each run, since runs of a sweep share a process.
+
+        Args:
+            model_threads: CPU threads that suit the model, used where ``threads`` is null.
+        """
+        self.set_flags(model_threads)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning_fabric")
+            return Fabric(
+                accelerator=self.resolved_accelerator(),
+                devices=self.devices,
+                strategy=DDPStrategy(start_method="spawn", timeout=LONGEST_WAIT) if self.devices > 1 else "auto",
+                precision=self.precision,  # type: ignore[arg-type]
+            )
+
+    def set_flags(self, model_threads: int | None = None) -> None:
+        """Set the flags of this process; each of several processes of a run has its own, and must be told too.
+
+        Args:
+            model_threads: see ``start``. Where neither says a number, several processes share the cores.
+        """
+        keep_freed_memory()
+        if threads := self.threads or model_threads or (USUAL_THREADS if self.devices == 1 else None):
+            torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = not self.deterministic
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+
+    def keep_on_device(self, size_bytes: int, device: torch.device) -> bool:
+        """Whether images of ``size_bytes`` are held on the device (``auto``: if they take under half of the rest)."""
+        if self.data_on != "auto":
+            return self.data_on == "device"
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        return size_bytes < SHARE_FOR_DATA * free
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all it was given, so that a clock read now is honest."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,1 @@
+"""Launching many runs: Hydra's grid, plans, processes."""

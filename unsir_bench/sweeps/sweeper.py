@@ -1,0 +1,115 @@
+"""The sweeper behind `-m`: Hydra's own grid, of which only the runs that are not finished are launched.
+
+Jobs are composed by `sweep_jobs`, so that hundreds of finished runs are found in seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from unsir_bench.config import typed
+from unsir_bench.errors import ConfigError
+from unsir_bench.sweeps.compose import JobComposer, grid
+from unsir_bench.sweeps.outcome import LAUNCH, SweepJob
+from unsir_bench.sweeps.plan import print_plan
+
+LOG = logging.getLogger("unsir_bench")
+SWEEPER = "hydra_plugins.unsir_bench.ResumingSweeper"
+
+
+def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
+    """One job, composed.
+
+    Raises:
+        hydra.errors.HydraException: an override names a key or an option that does not exist.
+    """
+    try:
+        return SweepJob(tuple(overrides), typed(composer.compose(overrides)))
+    except ConfigError as error:
+        return SweepJob(tuple(overrides), error)
+
+
+class ResumingSweeper(Sweeper):
+    """The grid of Hydra's basic sweeper, less what is finished; a launcher that breaks down ends with a report, too."""
+
+    __module__ = "hydra_plugins.unsir_bench"  # Hydra instantiates plug-ins of this namespace alone
+
+    def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None):
+        """Take the options of the basic sweeper: runs launched at a time, and what is swept over."""
+        self._batch_size = max_batch_size
+        self._params = params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._config = config
+        self._loader = cast(ConfigLoaderImpl, hydra_context.config_loader)
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the unfinished runs, or only say what would be launched."""
+        composer = JobComposer(self._loader, self._config)
+        jobs = grid(self._loader, self._params, arguments)
+        LAUNCH.jobs = [sweep_job(composer, overrides) for overrides in jobs]
+        if LAUNCH.plan_only:
+            print_plan(LAUNCH.jobs)
+            return []
+        folder = Path(self._config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self._config, folder / "multirun.yaml")
+        missing = [job for job in LAUNCH.jobs if job.finished is None]
+        LOG.info("%d of %d runs are finished and skipped", len(LAUNCH.jobs) - len(missing), len(LAUNCH.jobs))
+        return self._launched([list(job.overrides) for job in missing])
+
+    def _launched(self, jobs: list[list[str]]) -> list[Any]:
+        results: list[Any] = []
+        size = self._batch_size or len(jobs) or 1
+        try:
+            for start in range(0, len(jobs), size):
+                done = self._launcher.launch(jobs[start : start + size], initial_job_idx=start)
+                results.append(done)
+                for job in done:
+                    _ = job.return_value  # raises what the job raised
+        except Exception as error:  # of the launcher, or of a job before its run began
+            LAUNCH.stopped = f"the launcher stopped: {type(error).__name__}: {error}".splitlines()[0]
+            LOG.error("%s\n%s", LAUNCH.stopped, traceback.format_exc())
+        return results
+
+
+@dataclass
+class ResumingSweeperConf:
+    """The options of Hydra's basic sweeper."""
+
+    _target_: str = SWEEPER
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+def register_sweeper() -> None:
+    """Make ``hydra/sweeper=resuming`` known to Hydra.
+
+    Hydra finds installed plug-ins by walking the namespace ``hydra_plugins``, which an editable installation hides from
+    it: so the class is registered, and found under its name there, without a file of that place.
+    """
+    namespace, _, _ = ResumingSweeper.__module__.partition(".")
+    if find_spec(namespace) is None:
+        sys.modules[namespace] = ModuleType(namespace)
+    sys.modules[ResumingSweeper.__module__] = sys.modules[__name__]
+    Plugins.instance().register(ResumingSweeper)
+    store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="resuming", node=ResumingSweeperConf, provider="unsir_bench")

@@ -1,0 +1,1 @@
+"""Weights & Biases; the only importer of wandb."""

@@ -1,0 +1,317 @@
+"""Weights & Biases, offline unless asked otherwise; a fault of the tracker never costs a run.
+
+What is logged where: docs/weights_and_biases.md. Nothing is sent while a clock runs: points of curves wait until it has
+stopped. Of the machine only what the record says is logged: W&B's own look at host, code and git is switched off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from unsir_bench.config_fields import choice, not_hashed
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
+from unsir_bench.tracking.tables import Point, TableRows, curves, tables
+
+LOG = logging.getLogger("unsir_bench")
+CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
+GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
+SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
+LONGEST_TAG = 64  # characters; W&B refuses longer ones
+FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
+# W&B's own default is to try for hours, at each run, when there is no network.
+PATIENCE = {f"WANDB_X_{kind}_RETRY_MAX": "4" for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
+LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
+
+
+@dataclass
+class TrackerConfig:
+    """Whether and where runs are logged to Weights & Biases."""
+
+    name: str = not_hashed("wandb_offline")
+    mode: str = not_hashed(choice("offline", ("offline", "online", "none")))
+    project: str = not_hashed("unsir-bench")
+    entity: str | None = not_hashed(None)
+
+
+class NotLoggedInError(Exception):
+    """Weights & Biases has no API key here."""
+
+
+class Tracker:
+    """Logs one run. After the first fault of the tracker it warns once and falls silent.
+
+    Points of curves are kept until no clock runs: they are sent when a method starts or stops, and at the end.
+    """
+
+    def __init__(self, run: Any | None):
+        self._run = run
+        self._waiting: list[Point] = []
+        self._defined = set(CURVES)
+
+    def log(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """Note a point of the curves of ``phase``; training is timed too, so that it is sent later."""
+        if self._run is not None:
+            self._waiting.append((phase, step, values))
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Send what waits before and after a clock runs, and nothing meanwhile."""
+        self._flush()
+        try:
+            yield
+        finally:
+            self._flush()
+
+    def report(self, record: RunRecord, folder: Path) -> None:
+        """Log all that a run has found: its metrics, tables, Grad-CAM maps and surroundings.
+
+        Args:
+            record: as it will be written.
+            folder: the run's, where its Grad-CAM maps lie.
+        """
+        self._guarded(lambda run: self._waiting.extend(curves(record)))
+        self._flush()
+        self._guarded(lambda run: run.config.update(surroundings(record), allow_val_change=True))
+        self._guarded(lambda run: run.summary.update(summary(record)))
+        with _staged_in(folder):
+            self._guarded(lambda run: _log_tables(run, tables(record)))
+            self._guarded(lambda run: _log_maps(run, folder / GRAD_CAM_FILE, record))
+
+    def finish(self, *, failed: bool) -> None:
+        """End the run, so that the next one in this process is another."""
+        self._flush()
+        self._guarded(lambda run: run.finish(exit_code=int(failed)))
+        self._run = None
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for phase in dict.fromkeys(phase for phase, _, _ in waiting if phase not in self._defined):
+            self._guarded(lambda run, phase=phase: _define(run, phase))  # type: ignore[misc]
+            self._defined.add(phase)
+        for phase, step, values in waiting:
+            point = {f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step}
+            self._guarded(lambda run, point=point: run.log(point))  # type: ignore[misc]
+
+    def _guarded(self, action: Callable[[Any], Any]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:  # whatever the tracker does, the run goes on
+            LOG.warning("Weights & Biases failed (%s: %s); the run goes on without it", type(error).__name__, error)
+            run, self._run = self._run, None
+            with suppress(Exception):
+                run.finish(exit_code=1)  # what has been logged so far is kept
+
+
+class RememberingTracker(Tracker):
+    """Keeps points for another process to log: those of a run on several devices have no tracker of their own."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.points: list[Point] = []
+
+    def log(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """Keep a point."""
+        self.points.append((phase, step, values))
+
+
+def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tracker:
+    """Begin logging a run; one that cannot be logged online is logged offline.
+
+    Args:
+        config: mode, project and entity.
+        record: of the run: its id, sweep (the group), method (the job type), configuration.
+        folder: where offline files are kept.
+    """
+    modes = {"none": (), "offline": ("offline",), "online": ("online", "offline")}[config.mode]
+    for mode in modes:
+        try:
+            return Tracker(_wandb_run(config, mode, record, folder))
+        except Exception as error:  # whatever the tracker does, the run goes on
+            rest = "without it" if mode == modes[-1] else "and is logged offline"
+            LOG.warning(
+                "Weights & Biases did not start %s (%s: %s); the run goes on %s",
+                mode, type(error).__name__, error, rest,
+            )  # fmt: skip
+            if mode == "online" and not isinstance(error, NotLoggedInError):
+                _end_service()
+    return Tracker(None)
+
+
+def _end_service() -> None:
+    """For W&B's service the id of a run that did not start stays in use; the next run starts another service."""
+    with suppress(Exception):
+        import wandb
+
+        wandb.teardown()
+
+
+def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path) -> Any:
+    import wandb  # a second's import that `tracker=none` need not pay
+
+    if mode == "online" and (problem := login_problem()) is not None:
+        raise NotLoggedInError(f"{problem}: {LOGIN_HINT}")  # W&B would ask, and a sweep wait for the answer
+    folder.mkdir(parents=True, exist_ok=True)  # wandb warns of one that is missing
+    run = wandb.init(
+        mode=mode,  # type: ignore[arg-type]
+        project=config.project,
+        entity=config.entity,
+        dir=folder,
+        # No `resume`: a run that is done again starts anew and replaces what W&B has under its id. "allow" would append
+        # its curves to those of the failed attempt; offline it has no effect.
+        id=record.run_id,
+        name=record.run_id,
+        group=record.sweep,
+        job_type=record.method,
+        tags=tags(record),
+        config=record.config,
+        reinit="create_new",
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            host="",
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_disable_stats=True,  # it samples the machine all the time, inside timed sections too
+            x_save_requirements=False,
+            finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
+        ),
+    )
+    for phase in CURVES:
+        _define(run, phase)
+    return run
+
+
+def _define(run: Any, phase: str) -> None:
+    """Draw a phase's curves against its own steps."""
+    run.define_metric(f"{phase}/*", step_metric=f"{phase}/step")
+
+
+def login_problem() -> str | None:
+    """Why W&B has no credentials here (environment, netrc or settings), or None; asks neither user nor network."""
+    import wandb
+    from wandb.sdk.lib import wbauth  # wandb.Api() would ask the network, wandb.login() the user
+
+    host = wandb.setup().settings.base_url
+    try:
+        known = wbauth.authenticate_session(host=host, source="unsir-bench", prompt=False, update_session=False)
+    except wandb.errors.AuthenticationError as error:
+        return str(error)
+    return None if known else "no API key"
+
+
+def tags(record: RunRecord) -> list[str]:
+    """Data set, model, forget set, and the scale of presets that have one."""
+    words = [record.dataset, record.model, record.forget_set, record.config.get("at_scale")]
+    return list(dict.fromkeys(word[:LONGEST_TAG] for word in words if word))
+
+
+def summary(record: RunRecord) -> dict[str, Any]:
+    """Every metric under its own name, and how the run ended."""
+    return {
+        **record.metrics,
+        "status": record.status,
+        "reason": record.reason,
+        "access": record.access,
+        "metric_notes": record.metric_notes,
+    }
+
+
+def surroundings(record: RunRecord) -> dict[str, Any]:
+    """What the run adds to its configuration: what it was computed with, and what was forgotten."""
+    return {
+        "environment": record.environment,
+        "fingerprints": record.fingerprints,
+        "forget_classes": record.forget_classes,
+        "forget_names": record.forget_names,
+        "forget_steps": record.forget_steps,
+        "schema_version": record.schema_version,
+    }
+
+
+def _log_tables(run: Any, found: Mapping[str, TableRows]) -> None:
+    """Log each table; one with a plot is logged as ``<name>_table``, beside the plot ``<name>``."""
+    import wandb
+
+    logged: dict[str, Any] = {}
+    for name, each in found.items():
+        table = wandb.Table(columns=list(each.columns), data=[*each.rows])
+        title = name.replace("_", " ")
+        if len(each.plot) == 3:
+            x, y, lines = each.plot
+            logged[name] = wandb.plot.line(table, x, y, stroke=lines, title=title)
+        elif each.plot:
+            label, value = each.plot
+            logged[name] = wandb.plot.bar(table, label, value, title=title)
+        else:
+            logged[f"{name}_table"] = table
+    if logged:
+        run.log(logged)
+
+
+def _log_maps(run: Any, file: Path, record: RunRecord) -> None:
+    import wandb
+
+    if file.exists() and "unlearned" in (maps := load_file(file)):
+        images = [wandb.Image(panel, caption=caption) for caption, panel in grad_cam_panels(maps, record)]
+        run.log({"grad_cam": images})
+
+
+def grad_cam_panels(maps: Mapping[str, NDArray[Any]], record: RunRecord) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """For each sample the image, and beside it the image under the map of each model.
+
+    Args:
+        maps: as in ``grad_cam.safetensors``: ``images`` (samples, channels, height, width), normalised; ``samples`` and
+            ``labels`` (samples,); by model maps (samples, height, width) in [0, 1].
+        record: whose configuration says how the images were normalised.
+
+    Yields:
+        A caption, and pixels (height, width, 3), uint8.
+    """
+    # Brings matplotlib and OpenCV, which whoever made the maps has imported already.
+    from pytorch_grad_cam.utils.image import show_cam_on_image
+
+    models = [name for name in GRAD_CAM_MODELS if name in maps]
+    pixels = _pixels(maps["images"], record.config.get("dataset", {}))
+    for place, image in enumerate(pixels):
+        shown = [np.uint8(255 * image)] + [show_cam_on_image(image, maps[name][place], use_rgb=True) for name in models]
+        panel = np.concatenate(shown, axis=1)
+        factor = -(-SMALLEST_SHOWN // min(image.shape[:2]))
+        caption = f"test sample {maps['samples'][place]}, class {maps['labels'][place]}"
+        yield f"{caption}: {', '.join(['image', *models])}", panel.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _pixels(images: NDArray[Any], dataset: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Normalised images as (samples, height, width, 3) in [0, 1]."""
+    shape = (1, -1, 1, 1)
+    mean, std = (np.asarray(dataset.get(name, default)).reshape(shape) for name, default in (("mean", 0), ("std", 1)))
+    coloured = np.broadcast_to(images * std + mean, (len(images), 3, *images.shape[2:]))
+    return coloured.clip(0, 1).transpose(0, 2, 3, 1).astype(np.float32)
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """Copies of tables that wait for their upload lie beside the run, not in the user's home."""
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str((folder / "wandb").absolute())
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]

@@ -1,0 +1,52 @@
+"""The batches of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from unsir_bench.data.batches import Batch, DataView, batch_sizes
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class EpochBatches:
+    """The batches of each epoch, drawn from (seed, role, epoch): an interrupted training goes on with the same ones."""
+
+    batches: Callable[[int], Iterable[Batch]]
+    samples: int
+    batch_size: int
+    count_steps: Callable[[int], int] | None = None
+
+    @classmethod
+    def from_view(cls, view: DataView, recipe: Recipe, context: RunContext, role: str) -> EpochBatches:
+        """Shuffled and augmented batches of a view; dropout, too, is seeded for each epoch."""
+        return cls.from_views(lambda epoch: view, len(view), recipe, context, role)
+
+    @classmethod
+    def from_views(
+        cls, view_of: Callable[[int], DataView], samples: int, recipe: Recipe, context: RunContext, role: str
+    ) -> EpochBatches:
+        """The same of a view that changes from epoch to epoch, always of ``samples`` samples."""
+
+        def of_epoch(epoch: int) -> Iterable[Batch]:
+            context.seed_everything(role, "dropout", epoch)
+            order = context.generator(role, "order", epoch)
+            return view_of(epoch).batches(recipe.batch_size, order=order, augment=recipe.augment.in_epoch(epoch))
+
+        return cls(of_epoch, samples, recipe.batch_size)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes that batches have, each once, in the order in which they come."""
+        return list(dict.fromkeys(batch_sizes(self.samples, self.batch_size)))
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch, where all epochs have as many."""
+        return len(batch_sizes(self.samples, self.batch_size))
+
+    def steps_in(self, epochs: int) -> int:
+        """Batches in the first ``epochs`` epochs; ``count_steps`` tells it where they differ."""
+        return self.steps * epochs if self.count_steps is None else self.count_steps(epochs)

@@ -1,0 +1,136 @@
+"""How a network is trained: optimiser, learning-rate schedule, length, clipping, augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
+from unsir_bench.data.augmentation import Augmentation
+from unsir_bench.training.context import RunContext
+
+PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR | lr_scheduler.LambdaLR
+TRIANGLE_START = 0.2  # share of the peak rate at which a triangular schedule begins
+
+
+@dataclass
+class Recipe:
+    """How a network is trained: optimiser, schedule, length, clipping and augmentation.
+
+    Units: ``lr`` per step, ``weight_decay`` per step, ``batch_size`` in samples, ``epochs`` in passes over the view.
+    ``plateau_watch`` names the loss that the plateau schedule reads after each epoch: of the training batches, of
+    ``held_out_share`` of the training images (which are then not trained on), or of the test images (as the authors'
+    notebook does; the test data then steer the training).
+    """
+
+    name: str = not_hashed("custom")
+    epochs: int = number(1, at_least=0)
+    batch_size: int = number(256, at_least=1)
+    optimizer: str = choice("adam", ("adam", "adamw", "sgd"))
+    lr: float = number(0.01, above=0)
+    momentum: float = number(0.9, at_least=0, below=1)
+    nesterov: bool = False
+    weight_decay: float = number(0.0, at_least=0)
+    schedule: str = choice("constant", ("constant", "plateau", "onecycle", "triangular", "cosine"))
+    plateau_factor: float = number(0.5, above=0, below=1)
+    plateau_patience: int = number(3, at_least=0)
+    plateau_watch: str = hashed_if_not_default(choice("train", ("train", "held_out", "test")))
+    held_out_share: float = hashed_if_not_default(number(0.02, above=0, below=1))
+    warmup_share: float = number(0.3, above=0, below=1)
+    label_smoothing: float = number(0.0, at_least=0, below=1)
+    clip_value: float | None = number(None, above=0)
+    clip_norm: float | None = number(None, above=0)
+    augment: Augmentation = field(default_factory=Augmentation)
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            yield f"{key}.nesterov=true: needs {key}.optimizer=sgd with {key}.momentum above 0"
+        if self.clip_value is not None and self.clip_norm is not None:
+            yield f"{key}.clip_norm={self.clip_norm}: not beside {key}.clip_value={self.clip_value}; set one to null"
+        if self.plateau_watch != "train" and key != "train":
+            yield f"{key}.plateau_watch={self.plateau_watch}: only train.plateau_watch may be; set this one to train"
+
+    @property
+    def watches(self) -> str:
+        """What the schedule reads after each epoch: ``train``, ``held_out``, ``test`` or ``nothing``."""
+        return self.plateau_watch if self.schedule == "plateau" else "nothing"
+
+
+def optimizer_for(model: nn.Module, recipe: Recipe, context: RunContext) -> torch.optim.Optimizer:
+    """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says.
+
+    Its steps are fused where gradients are not scaled: a fused optimiser unscales them itself, after they are clipped.
+    """
+    groups = context.architecture.parameter_groups(model, recipe.lr)
+    fused = getattr(context.fabric.strategy.precision, "scaler", None) is None
+    shared: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.nesterov, **shared)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, **shared)
+
+
+class Schedule:
+    """The recipe's learning-rate schedule, stepped by batch or by epoch as its kind needs."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
+        self._by_step: PerStepScheduler | None = None
+        self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
+        if recipe.schedule == "onecycle":
+            peaks = [group["lr"] for group in optimizer.param_groups]
+            # torch divides by zero where the rise or the fall would take no step.
+            total = max(steps, 3)
+            rise = min(max(recipe.warmup_share, 1.5 / total), 1 - 0.5 / total)
+            self._by_step = lr_scheduler.OneCycleLR(
+                optimizer, peaks, total_steps=total, pct_start=rise, cycle_momentum=False
+            )
+        elif recipe.schedule == "triangular":
+            self._by_step = lr_scheduler.LambdaLR(optimizer, partial(triangle, total=steps, rise=recipe.warmup_share))
+        elif recipe.schedule == "cosine":
+            self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
+        elif recipe.schedule == "plateau":
+            self._plateau = lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
+            )
+
+    def after_step(self) -> None:
+        """Advance a schedule that counts batches."""
+        if self._by_step is not None:
+            self._by_step.step()
+
+    def after_epoch(self, watched_loss: float) -> None:
+        """Advance a schedule that watches a loss."""
+        if self._plateau is not None:
+            self._plateau.step(watched_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to resume from; empty for a constant rate."""
+        inner = self._by_step or self._plateau
+        return inner.state_dict() if inner is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume."""
+        inner = self._by_step or self._plateau
+        if inner is not None:
+            inner.load_state_dict(state)
+
+
+def triangle(step: int, total: int, rise: float) -> float:
+    """The share of the peak rate that a triangular schedule has at a step: up in a line, then down to nothing.
+
+    Args:
+        step: counts from 0; from ``total`` on the rate is 0.
+        total: steps of the training.
+        rise: share of them before the peak.
+    """
+    done = step / max(total, 1)
+    if done < rise:
+        return TRIANGLE_START + (1 - TRIANGLE_START) * done / rise
+    return max(0.0, (1 - done) / (1 - rise))
