@@ -38,17 +38,19 @@ setup: $(READY) ## install the locked packages and this project into .venv (abou
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
-test: setup ## run the test suite (about 10 minutes)
-	$(BIN)/python -m pytest
+test: setup ## run the test suite and print its coverage (about 10 minutes)
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 test-slurm: setup ## test sweeps on a real Slurm: installs Debian's and starts it on this machine (root; a machine to spare)
 	tests/sweeps/one_node_slurm.sh
 	UNSIR_BENCH_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 tests/sweeps/test_slurm.py
 
-lint: setup ## check style (ruff) and types (mypy)
+lint: setup ## check style (ruff), types (mypy), who imports whom (import-linter) and spelling (codespell)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=cifar10_single SCALE=cpu OVERRIDES="seed=0,1"
 	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) scale=$(SCALE) $(OVERRIDES)

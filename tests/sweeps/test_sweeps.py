@@ -22,6 +22,7 @@ from unsir_bench.sweeps.compose import JobComposer
 
 pytestmark = pytest.mark.slow
 
+KILL_SEED = "UNSIR_BENCH_KILL_SEED"  # a number: the moments at which sweeps are killed, else drawn anew each time
 COMMAND = [sys.executable, "-m", "unsir_bench"]
 TINY = [
     "dataset.subset=15", "model.width=4", "train.epochs=3", "tracker=none", "metrics=fast",
@@ -114,8 +115,10 @@ def kill_after(seconds: float, folder: Path, *given: str) -> None:
 def test_a_sweep_killed_twice_ends_as_if_undisturbed_and_trains_each_model_once(
     undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:
-    moments = [random.SystemRandom().uniform(0.0, 2.5) for _ in range(2)]
-    print(f"killed after {moments} s")
+    seed = int(os.environ.get(KILL_SEED) or random.SystemRandom().getrandbits(32))
+    draws = random.Random(seed)
+    moments = [draws.uniform(0.0, 2.5) for _ in range(2)]
+    print(f"killed after {moments} s; the same moments again: {KILL_SEED}={seed}")
     kept: dict[str, int] = {}
     for moment in moments:
         kill_after(moment, tmp_path, *GRID)

@@ -1,0 +1,134 @@
+"""Frozen results of a tiny run on digits: a change of the code that changes results must raise a version constant.
+
+To write tests/golden/digits.json anew after such a change:
+
+    UNSIR_BENCH_WRITE_GOLDEN=1 python -m pytest -n 0 tests/test_golden_record.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from unsir_bench import versions
+from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
+from unsir_bench.config import typed
+from unsir_bench.records import RunRecord
+from unsir_bench.runner import run
+
+GOLDEN = Path(__file__).parent / "golden" / "digits.json"
+WRITE = "UNSIR_BENCH_WRITE_GOLDEN"
+METHODS = ("unsir_slim", "retrain")
+OVERRIDES = [
+    "dataset=digits", "dataset.subset=40", "model=allcnn_slim", "model.width=8", "train=small", "train.epochs=3",
+    "forget=single", "seed=0", "hardware=cpu", "hardware.threads=1", "tracker=none", "metrics=standard",
+    "metrics.floor=false", "metrics.relearn.cap=20",
+]  # fmt: skip
+# What depends on the machine's speed and memory.
+MEASURED = ("seconds", "speedup", "bytes", "anamnesis")
+# CPUs with other vector instructions round differently, and so small networks end at somewhat other accuracies.
+ACCURACY_ELSEWHERE = 0.2
+CHANGED = (
+    "results changed: raise RESULTS_VERSION (or TRAINING_VERSION, if trainings changed) in unsir_bench/versions.py, "
+    f"write it into CHANGELOG.md, and write the golden record anew ({WRITE}=1, see this test's first lines)"
+)
+
+
+def constants() -> dict[str, int]:
+    """The version constants: every name in capitals of unsir_bench/versions.py."""
+    return {name: value for name, value in vars(versions).items() if name.isupper()}
+
+
+def kind_of_cpu(environment: dict[str, Any]) -> dict[str, str]:
+    """What decides the last bits: results are compared to the bit only where all of this is the same."""
+    return {
+        "cpu": environment["cpu"],
+        "cpu_capability": environment["cpu_capability"],
+        "torch": environment["packages"]["torch"],
+    }
+
+
+def results(record: RunRecord) -> dict[str, Any]:
+    """The part of a record that the same code must give again."""
+    metrics = {name: value for name, value in record.metrics.items() if not any(part in name for part in MEASURED)}
+    return {"run_id": record.run_id, "metrics": metrics}
+
+
+def differences(golden: dict[str, Any], found: dict[str, Any], exact: bool) -> list[str]:
+    """What of a run is not as the golden record says; accuracies may differ somewhat unless ``exact``."""
+    wrong = [f"run_id: {golden['run_id']} -> {found['run_id']}"] if golden["run_id"] != found["run_id"] else []
+    before, after = golden["metrics"], found["metrics"]
+    if before.keys() != after.keys():
+        return [*wrong, f"metrics that only one has: {sorted(before.keys() ^ after.keys())}"]
+    if exact:
+        changed = [name for name in before if before[name] != after[name]]
+    else:
+        accuracies = [name for name in before if "acc_" in name and "gap" not in name]
+        changed = [name for name in accuracies if abs(before[name] - after[name]) > ACCURACY_ELSEWHERE]
+    return wrong + [f"{name}: {before[name]} -> {after[name]}" for name in changed]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunRecord]:
+    folder = tmp_path_factory.mktemp("golden")
+    found = {}
+    for method in METHODS:
+        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+            overrides = [*OVERRIDES, f"method={method}", f"outputs={folder}", f"store.root={folder}/store"]
+            found[method] = run(typed(compose("config", overrides)))
+    if os.environ.get(WRITE):
+        content = {
+            "versions": constants(),
+            "environment": kind_of_cpu(found["unsir_slim"].environment),
+            "overrides": OVERRIDES,
+            "records": {method: results(record) for method, record in found.items()},
+        }
+        GOLDEN.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def golden() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tiny_run_gives_the_golden_record(method: str, records: dict[str, RunRecord]) -> None:
+    record = records[method]
+    assert record.status == "done", record.reason
+    assert golden()["overrides"] == OVERRIDES, CHANGED
+    exact = kind_of_cpu(record.environment) == golden()["environment"]
+    wrong = differences(golden()["records"][method], results(record), exact)
+    assert not wrong, "\n".join([CHANGED, *wrong])
+
+
+def test_the_golden_record_is_of_the_present_versions() -> None:
+    assert golden()["versions"] == constants(), CHANGED
+
+
+def test_every_version_of_the_golden_record_stands_in_the_changelog() -> None:
+    """Versions above the first release's were raised by a change, which CHANGELOG.md tells with the constant's name."""
+    changelog = (GOLDEN.parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
+    absent = [name for name, value in constants().items() if f"`{name}` {value}" not in changelog]
+    assert not absent, f"CHANGELOG.md does not say at which value these are, as in `NAME` 2: {absent}"
+
+
+def test_differences_are_found() -> None:
+    before = {"run_id": "a", "metrics": {"acc_retain_test": 0.5, "zrf": 0.25}}
+    last_bit = {
+        "run_id": "a",
+        "metrics": {"acc_retain_test": 0.5, "zrf": torch.tensor(0.25).nextafter(torch.tensor(1.0)).item()},
+    }
+    assert differences(before, before, exact=True) == []
+    assert len(differences(before, last_bit, exact=True)) == 1
+    assert differences(before, last_bit, exact=False) == []
+    far = {"run_id": "b", "metrics": {"acc_retain_test": 0.9, "zrf": 0.25}}
+    assert [line.split(":")[0] for line in differences(before, far, exact=False)] == ["run_id", "acc_retain_test"]
+    fewer = {"run_id": "a", "metrics": {"zrf": 0.25}}
+    assert "acc_retain_test" in differences(before, fewer, exact=False)[0]
