@@ -95,5 +95,5 @@ lock: setup ## renew requirements.lock from pyproject.toml (asks the package ind
 		--constraint torch_pair.txt --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove caches and built files; never data, records or trained models
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
