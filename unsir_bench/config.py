@@ -66,8 +66,8 @@ class ScaleConfig:
     """The scale at which the paper's experiments are composed.
 
     Run ids ignore it: presets refer to its values, and only what they thereby set is hashed. ``compared`` (presets of
-    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values apply:
-    ``plain`` but in presets that follow the scale.
+    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values apply;
+    it is ``plain`` except in presets that follow the scale.
     """
 
     name: str = not_hashed("cpu")
@@ -76,12 +76,12 @@ class ScaleConfig:
     metrics: str = not_hashed("standard")
     fast: str = not_hashed("fast")
     cpu_threads: int | None = not_hashed(None)
-    unsir: ScaledUnsir = not_hashed(field(default_factory=ScaledUnsir))
+    unsir: ScaledUnsir = not_hashed(field(default_factory=ScaledUnsir))  # noqa: RUF009 - a field
     data: str = not_hashed(choice("plain", ("plain", "cifar10", "cifar100", "vggface100")))
-    plain: ScaledData = not_hashed(field(default_factory=ScaledData))
-    cifar10: ScaledData = not_hashed(field(default_factory=ScaledData))
-    cifar100: ScaledData = not_hashed(field(default_factory=ScaledData))
-    vggface100: ScaledData = not_hashed(field(default_factory=ScaledData))
+    plain: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
+    cifar10: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
+    cifar100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
+    vggface100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
 
 
 @dataclass

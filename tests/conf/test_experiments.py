@@ -143,9 +143,9 @@ def test_a_run_without_the_choices_of_the_sweep_is_refused_with_what_to_do(given
 
 
 def test_the_sweep_takes_the_command_lines_choice_over_the_scales() -> None:
+    params = {key: ",".join(values) for key, values in swept("cifar10_single", "cpu").items()}
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        params = {key: ",".join(values) for key, values in swept("cifar10_single", "cpu").items()}
         overrides = grid(loader, params, ["dataset=cifar10_jpeg", "model=allcnn_slim", "method=unsir", "seed=3"])
     assert len(overrides) == 1
     assert set(overrides[0]) >= {"dataset=cifar10_jpeg", "model=allcnn_slim", "method=unsir", "seed=3"}
