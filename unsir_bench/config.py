@@ -66,8 +66,8 @@ class ScaleConfig:
     """The scale at which the paper's experiments are composed.
 
     Run ids ignore it: presets refer to its values, and only what they thereby set is hashed. ``compared`` (presets of
-    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values apply;
-    it is ``plain`` except in presets that follow the scale.
+    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values
+    apply; it is ``plain`` except in presets that follow the scale.
     """
 
     name: str = not_hashed("cpu")
