@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import II, MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from unsir_bench.config_fields import identity, not_hashed, problems
+from unsir_bench.config_fields import choice, identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.errors import ConfigError, DataError
@@ -30,16 +30,58 @@ SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardwar
 
 
 @dataclass
-class ScaleConfig:
-    """The scale at which the paper's experiments are composed; options and presets of the same name hold its values.
+class ScaledData:
+    """What the paper's experiments on one data set take at one scale: options of groups by name, and sizes.
 
-    It only chooses among them, so it takes no part in run ids. ``unsir`` lists the presets of UNSIR that a comparison
-    of methods sweeps over, ``seeds`` the training seeds, both separated by commas.
+    ``subset`` counts images per class and split. ``retain_share`` and ``unsir_batch_size`` are UNSIR's; their defaults
+    are those of runs that do not follow the scale.
+    """
+
+    dataset: str | None = not_hashed(None)
+    subset: int | None = not_hashed(None)
+    image_size: int | None = not_hashed(None)
+    batch_size: int | None = not_hashed(None)
+    unsir_batch_size: int = not_hashed(II("dataset.batch_size"))
+    retain_share: float | None = not_hashed(None)
+    train: str | None = not_hashed(None)
+    resnet18: str | None = not_hashed(None)
+    allcnn: str | None = not_hashed(None)
+    mobilenetv2: str | None = not_hashed(None)
+    vit: str | None = not_hashed(None)
+
+
+@dataclass
+class ScaledUnsir:
+    """The name and the values of ``method=scaled/unsir`` at one scale."""
+
+    name: str = not_hashed("unsir")
+    noise_steps: int = not_hashed(40)
+    noise_copies: int = not_hashed(20)
+    impair_lr: float = not_hashed(0.02)
+    repair_lr: float = not_hashed(0.01)
+
+
+@dataclass
+class ScaleConfig:
+    """The scale at which the paper's experiments are composed.
+
+    Run ids ignore it: presets refer to its values, and only what they thereby set is hashed. ``compared`` (presets of
+    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values
+    apply; it is ``plain`` except in presets that follow the scale.
     """
 
     name: str = not_hashed("cpu")
-    unsir: str = not_hashed("unsir")
     seeds: str = not_hashed("0,1,2")
+    compared: str = not_hashed("unsir")
+    metrics: str = not_hashed("standard")
+    fast: str = not_hashed("fast")
+    cpu_threads: int | None = not_hashed(None)
+    unsir: ScaledUnsir = not_hashed(field(default_factory=ScaledUnsir))  # noqa: RUF009 - a field
+    data: str = not_hashed(choice("plain", ("plain", "cifar10", "cifar100", "vggface100")))
+    plain: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
+    cifar10: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
+    cifar100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
+    vggface100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
 
 
 @dataclass
@@ -95,8 +137,8 @@ class Config:
         return Path(self.outputs) / self.sweep / self.run_id
 
     def as_plain(self) -> dict[str, Any]:
-        """The configuration as plain values, for the record and the tracker."""
-        return asdict(self)
+        """The configuration as plain values, for the record and the tracker; of the scale the name alone."""
+        return {**asdict(self), "scale": {"name": self.scale.name}}
 
 
 def validate(config: Config) -> tuple[str, ...]:
@@ -143,10 +185,18 @@ def typed(composed: DictConfig) -> Config:
     try:
         config = OmegaConf.to_object(own)
     except OmegaConfBaseException as error:
-        raise ConfigError([f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}"]) from error
+        raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
     return config
+
+
+def _complaint(error: OmegaConfBaseException) -> str:
+    key = error.full_key or "configuration"
+    group = key.removesuffix(".name")
+    if isinstance(error, MissingMandatoryValue) and group in SECTIONS:
+        return f"{group}: no option is chosen; give {group}=NAME. An experiment chooses one in its sweep: add -m"
+    return f"{key}: {str(error).splitlines()[0]}"
 
 
 def register(nodes: dict[str, Sequence[type[Any]]]) -> None:

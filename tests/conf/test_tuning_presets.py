@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -69,49 +68,45 @@ def test_every_method_with_a_choice_is_tuned_and_no_other() -> None:
     assert PRESETS == TUNED
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_tunes_the_method_of_its_name_by_the_methods_keys_alone(name: str) -> None:
-    params = OmegaConf.to_container(last_job(name).hydra.sweeper.params)
-    assert params == swept(name), "what the command sweeps over"
-    assert params.pop("method") == name
-    assert params.pop("forget") == "single,pair"
-    assert params
-    assert all(str(key).startswith("method.") for key in params)
+def test_each_preset_tunes_the_method_of_its_name_by_four_settings_of_the_methods_keys() -> None:
+    for name in PRESETS:
+        params = OmegaConf.to_container(last_job(name).hydra.sweeper.params)
+        assert params == swept(name), f"{name}: what the command sweeps over"
+        own = {key: value for key, value in swept(name).items() if key not in ("method", "forget")}
+        assert all(key.startswith("method.") for key in own), name
+        assert (params["method"], params["forget"]) == (name, "single,pair")
+        assert len(jobs(own)) == len({tuple(job) for job in jobs(own)}) == 4, name
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_tries_exactly_four_settings(name: str) -> None:
-    params = swept(name)
-    own = jobs({key: value for key, value in params.items() if key.startswith("method.")})
-    assert len(own) == len({tuple(job) for job in own}) == 4
-    assert len(jobs(params)) == 4 * 2
+def test_every_setting_is_valid_and_another_run() -> None:
+    for name in PRESETS:
+        settings = list(settings_of(name))
+        for config in settings:
+            assert validate(config) == tuple("0123456789"), name
+            assert config.method.name == name
+        # Values that differ in the file must differ in the method that they make.
+        assert len({config.run_id for config in settings}) == 4, name
+        assert settings[-1].run_id == last_config(name).run_id
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_setting_is_valid_and_another_run(name: str) -> None:
-    settings = list(settings_of(name))
-    for config in settings:
-        assert validate(config) == tuple("0123456789")
-        assert config.method.name == name
-    # Values that differ in the file must differ in the method that they make.
-    assert len({config.run_id for config in settings}) == 4
-    assert settings[-1].run_id == last_config(name).run_id
+def test_presets_are_scored_on_held_out_images_against_the_retrained_model() -> None:
+    for config in map(last_config, PRESETS):
+        assert 0 < config.dataset.validation_share < 1
+        assert config.retrain_reference
+        assert (config.sweep, config.withheld, config.forget.name) == ("tuning", [], "pair")
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_scored_on_held_out_images_against_the_retrained_model(name: str) -> None:
-    config = last_config(name)
-    assert 0 < config.dataset.validation_share < 1
-    assert config.retrain_reference
-    assert (config.sweep, config.withheld, config.forget.name) == ("tuning", [], "pair")
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_differ_from_each_other_in_nothing_but_the_method(name: str) -> None:
+def test_presets_differ_from_each_other_in_nothing_but_the_method() -> None:
     """The same data, network, recipe and training seed, so that every method has the same chance."""
-    first, own = last_config(PRESETS[0]), last_config(name)
-    for section in ("dataset", "model", "train", "hardware", "forget", "seed", "sweep"):
-        assert getattr(own, section) == getattr(first, section)
+    first = last_config(PRESETS[0])
+    sections = ("dataset", "model", "train", "hardware", "forget", "seed", "sweep")
+    differing = [
+        (name, section)
+        for name in PRESETS
+        for section in sections
+        if getattr(last_config(name), section) != getattr(first, section)
+    ]
+    assert differing == []
 
 
 def test_no_preset_of_a_table_uses_the_seed_of_tuning() -> None:

@@ -188,7 +188,8 @@ def test_finished_runs_are_skipped_without_being_launched(undisturbed: tuple[Pat
     [
         ["method=finetune", "train.lr=0.02", "forget.classes=[1,2]", "seed=3"],
         ["method=unsir", "method.impair.lr=0.5", "++method.noise.steps=3", "dataset=made_classes", "dataset.classes=7"],
-        ["experiment=cifar10_single", "scale=smoke", "model=smoke/allcnn", "method=fisher", "method.alpha=1e-7"],
+        "experiment=cifar10_single scale=smoke dataset=digits model=allcnn_tiny train=smoke metrics=fast "
+        "method=fisher method.alpha=1e-7".split(),
         ["experiment=digits_demo", "forget={classes: [4], random_k: null}", "+hydra.job.env_set={A: b}"],
     ],
 )

@@ -486,10 +486,13 @@ def test_the_share_is_what_unlearning_reads(
     assert data.access_counts()["retain"] == {"samples": 8 * 5, "reads": 8 * 5 * 2}  # a quarter of 20 a class
 
 
-@pytest.mark.parametrize(("setting", "share"), [([], None), (["dataset.retain_share=0.2"], 0.2)])
 @pytest.mark.parametrize("name", ["unsir", "unsir_notebook", "unsir_gentle", "unsir_slim"])
-def test_a_presets_share_is_the_data_sets(name: str, setting: list[str], share: float | None) -> None:
-    assert preset(name, *setting).retain_share == share
+def test_share_and_batch_size_are_the_scales_only_where_a_preset_follows_it(name: str) -> None:
+    plain = preset(name, "scale=cpu", "dataset.batch_size=48")
+    scaled = preset(name, "scale=cpu", "scale.data=cifar10", "dataset.batch_size=48")
+    assert (plain.retain_share, scaled.retain_share) == (None, 0.2)
+    for method, size in ((plain, 48), (scaled, 32)):
+        assert method.noise.batch_size == method.impair.batch_size == method.repair.batch_size == size
 
 
 @pytest.mark.parametrize("view", ["forget", "retain"])

@@ -86,8 +86,6 @@ class DatasetConfig(ABC):
     std: list[float] = field(default_factory=lambda: [0.5])
     # What recipes and methods take from the data set (`${dataset.batch_size}`); it acts through them alone.
     batch_size: int = not_hashed(number(256, at_least=1))
-    retain_share: float | None = not_hashed(number(None, above=0, at_most=1))
-    unsir_batch_size: int = not_hashed(number(256, at_least=1))
     flip: bool = not_hashed(False)
     crop_padding: int = not_hashed(number(0, at_least=0))
 
