@@ -1,6 +1,6 @@
 """Methods, data sets and models of other packages: imported, and their YAML found, without a change to this project.
 
-A package names itself by an entry point of the group ``unsir_bench.cli.plugins``, or the user names it in the environment
+A package names itself by an entry point of the group ``unsir_bench.plugins``, or the user names it in the environment
 variable UNSIR_BENCH_PLUGINS (several separated by commas). Its YAML files lie in its subpackage ``conf``, in folders
 named as those of this project: ``conf/method/mine.yaml`` makes ``method=mine``.
 """
@@ -16,7 +16,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-GROUP = "unsir_bench.cli.plugins"
+GROUP = "unsir_bench.plugins"
 VARIABLE = "UNSIR_BENCH_PLUGINS"
 
 
