@@ -7,8 +7,9 @@ are separable too, so each number means something only beside retrain's.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,11 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.registry import MetricCard, metric
 from unsir_bench.runtime.seeding import generator
+
+if TYPE_CHECKING:
+    from unsir_bench.evaluation.metric_inputs import MetricInputs
 
 MOST_ITERATIONS = 1000
 
@@ -251,3 +256,45 @@ def _fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.g
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return head.set_params(max_iter=MOST_ITERATIONS).fit(features, targets)
+
+
+@metric(
+    MetricCard(
+        "probe_linear_auc", "linear probe AUC %", "Alain and Bengio 2016", compared=True, minimum_margin=0.01,
+        overshoot="features separate forgotten samples worse than retrain's: features were damaged", overshoots=-1,
+    ),
+    when="features",
+)  # fmt: skip
+def linear_probe(inputs: MetricInputs) -> float:
+    """AUC of a plane between forgotten and other features."""
+    return linear_probe_auc(*_features(inputs), seed=inputs.seed)
+
+
+@metric(
+    MetricCard("probe_knn_auc", "kNN probe AUC %", "defined here", compared=True, minimum_margin=0.01),
+    when="features",
+    group="kNN probe",
+)
+def nearest_neighbour_probe(inputs: MetricInputs) -> float:
+    """AUC of the share of forgotten samples among the nearest."""
+    return knn_auc(*_features(inputs), seed=inputs.seed)
+
+
+@metric(
+    MetricCard(
+        "retention_forget_accuracy", "retention %", "defined here", compared=True, minimum_margin=0.02,
+        overshoot="a new head learns the forgotten classes worse than on retrain's features: features were damaged",
+        overshoots=-1,
+    ),
+    MetricCard("retention_retain_accuracy", "retention of the rest %", "defined here"),
+    when="features",
+)  # fmt: skip
+def retention_probe(inputs: MetricInputs) -> Mapping[str, float]:
+    """Accuracies of a new head on the frozen features."""
+    scores = knowledge_retention(*_features(inputs), seed=inputs.seed)
+    return {f"retention_{name}": value for name, value in vars(scores).items()}
+
+
+def _features(inputs: MetricInputs) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[int, ...]]:
+    features, labels = inputs.features, inputs.run.labels
+    return features["train"], labels["train"], features["test"], labels["test"], inputs.run.split.classes
