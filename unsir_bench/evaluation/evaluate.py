@@ -115,7 +115,7 @@ class Evaluation(EvaluatedRun):
                 yield "floor", self.references.second_retrain(self.split, self.context)
 
     def _of_reference(self, name: str, trained: TrainedModel, metrics: Iterable[Metric]) -> Measurements:
-        """What a reference scores: by our own metrics once for all runs, unless that takes no longer than reading it."""
+        """What a reference scores; kept in the store where our own metrics take longer than reading it."""
         model = MeasuredModel(
             trained.logits,
             trained.weights,

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.accuracy import accuracy
-from unsir_bench.evaluation.relearning import RelearnTime, relearn
-from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.inference import predict
 
+# Imported where they are used, or for their types alone: the report reads the cards, and needs no training.
 if TYPE_CHECKING:
+    from unsir_bench.data.device_data import DeviceData
+    from unsir_bench.data.forget_split import ForgetSplit
     from unsir_bench.evaluation.evaluate import MetricsConfig
+    from unsir_bench.evaluation.relearning import RelearnTime
+    from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+    from unsir_bench.training.context import RunContext
 
 LOG = logging.getLogger("unsir_bench")
 
@@ -72,11 +71,13 @@ class EvaluatedRun:
     @cached_property
     def labels(self) -> dict[str, Tensor]:
         """int64 labels by split, of all its samples."""
-        return {name: self.data.labels(name) for name in SPLITS}
+        return {"train": self.data.labels("train"), "test": self.data.labels("test")}
 
     @cached_property
     def random_logits(self) -> Tensor:
         """What a network that never trained says of the forget test samples: (samples, classes)."""
+        from unsir_bench.training.inference import predict
+
         view = self.data.view("test", self.split.forget_test)
         return predict(self.context.random_network("zrf"), view, self.context, "a random network")
 
@@ -156,6 +157,9 @@ class MetricInputs:
     @cached_property
     def relearning(self) -> RelearnTime:
         """How the model relearned the forgotten classes."""
+        from unsir_bench.evaluation.metrics.accuracy import accuracy
+        from unsir_bench.evaluation.relearning import relearn
+
         run, known = self.run, self.labels("forget_test")
         if len(known) == 0:
             raise MetricUnavailable("there is no forget sample in the test split")

@@ -9,16 +9,16 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.metric_inputs import MetricInputs
 
 RETRAIN = "retrain's"
 SHIPPED = "unsir_bench.evaluation.metrics"
 
 Switch = Literal["always", "outputs", "weights", "membership", "features", "lira_shadows", "relearn"]
-MetricFunction = Callable[["MetricInputs"], "float | Mapping[str, Any]"]
+Scores = Mapping[str, Any]
+MetricFunction = Callable[[MetricInputs], float | Scores]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class MetricCard:
         ideal: the best value, in words.
         range: the smallest and the largest value, in the record's unit.
         compared: whether the record gives the difference to the retrained model's value, as ``gap_<field>``.
-        minimum_margin: the smallest gap to retrain, in the record's unit, that anybody would call a gap; None: the
-            verdict table leaves the field out.
+        minimum_margin: the smallest gap to retrain, in the record's unit, that anybody would call a gap; 0: the verdict
+            table leaves the field out.
         overshoot: what a value that lies beyond the ideal means; empty where that cannot happen.
         overshoots: -1 where values below retrain's overshoot, +1 where values above do, 0 where neither.
         scale: from the record's unit to the table's.
@@ -48,7 +48,7 @@ class MetricCard:
     ideal: str = RETRAIN
     range: tuple[float, float] = (0.0, 1.0)
     compared: bool = False
-    minimum_margin: float | None = None
+    minimum_margin: float = 0.0
     overshoot: str = ""
     overshoots: int = 0
     scale: float = 100.0

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sklearn.metrics import accuracy_score
 from torch import Tensor
 
-from unsir_bench.evaluation.registry import MetricCard, metric
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -70,7 +66,7 @@ def retain_forget_accuracies(
     MetricCard("acc_retain_train", "A_Dr train %", "UNSIR", compared=True),
     group="accuracy",
 )  # fmt: skip
-def accuracies(inputs: MetricInputs) -> Mapping[str, Any]:
+def accuracies(inputs: MetricInputs) -> Scores:
     """A_Dr and A_Df of both splits; null where there is no such sample. Details: accuracies by class."""
     logits, labels = inputs.model.logits, inputs.run.labels
     by_class = {name: per_class_accuracies(logits[name], labels[name], inputs.run.data.num_classes) for name in labels}

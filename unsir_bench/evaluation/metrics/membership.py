@@ -6,9 +6,7 @@ LiRA-style attack because it is the strongest of the three; it needs shadow mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +22,8 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
-from unsir_bench.evaluation.registry import MetricCard, metric
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 from unsir_bench.runtime.seeding import generator
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
 
 FOLDS = 5
 LEAST_PER_SIDE = FOLDS
@@ -309,10 +304,9 @@ def _spread(outside: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         overshoots=-1,
     ),
     MetricCard("mia_loss_auc", "MIA (loss) AUC %", "Kurmanji et al. 2023", "½, retrain's"),
-    when="membership",
-    group="membership, loss",
+    when="membership", group="membership, loss",
 )  # fmt: skip
-def loss_attack(inputs: MetricInputs) -> Mapping[str, float]:
+def loss_attack(inputs: MetricInputs) -> Scores:
     """Accuracy and AUC of the class-matched loss attack."""
     attack = class_matched_loss_attack(*_members_and_others(inputs), seed=inputs.seed)
     return {"mia_loss_accuracy": attack.accuracy, "mia_loss_auc": attack.auc}
@@ -336,7 +330,7 @@ def confidence_attack(inputs: MetricInputs) -> float:
     when="lira_shadows",
     group="membership, LiRA",
 )
-def lira_attack(inputs: MetricInputs) -> Mapping[str, float]:
+def lira_attack(inputs: MetricInputs) -> Scores:
     """AUC and true positive rate of LiRA, with retrained models of other seeds as shadows."""
     shadows = [inputs.shadow_logits(part) for part in ("forget_train", "forget_test")]
     attack = lira_offline_attack(*_members_and_others(inputs), *shadows)

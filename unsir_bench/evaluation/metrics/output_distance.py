@@ -8,8 +8,6 @@ probabilities too small for a float32, such as those of masked classes, stay fin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from scipy.special import rel_entr
@@ -17,10 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unsir_bench.evaluation.metrics.inputs import require_finite
-from unsir_bench.evaluation.registry import MetricCard, metric
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 
 def js_divergence(logits: Tensor, other_logits: Tensor) -> float:
@@ -145,18 +140,18 @@ def _cards(kind: str) -> list[MetricCard]:
 
 
 @metric(*_cards("forget"), when="outputs", relative_to="retrain", group="output distance")
-def distance_on_forget_samples(inputs: MetricInputs) -> Mapping[str, float]:
+def distance_on_forget_samples(inputs: MetricInputs) -> Scores:
     """Distances of the softmax outputs from retrain's on the forget test samples."""
     return _distances(inputs, "forget")
 
 
 @metric(*_cards("retain"), when="outputs", relative_to="retrain", group="output distance")
-def distance_on_retain_samples(inputs: MetricInputs) -> Mapping[str, float]:
+def distance_on_retain_samples(inputs: MetricInputs) -> Scores:
     """Distances of the softmax outputs from retrain's on the retain test samples."""
     return _distances(inputs, "retain")
 
 
-def _distances(inputs: MetricInputs, kind: str) -> Mapping[str, float]:
+def _distances(inputs: MetricInputs, kind: str) -> Scores:
     own, theirs = inputs.logits(f"{kind}_test"), inputs.retrain_logits(f"{kind}_test")
     distances = (js_divergence(own, theirs), *activation_distances(own, theirs))
     return {card.field: distance for card, distance in zip(_cards(kind), distances, strict=True)}
@@ -168,7 +163,7 @@ def _distances(inputs: MetricInputs, kind: str) -> Mapping[str, float]:
     when="outputs",
     group="zrf",
 )
-def zero_retrain_forgetting(inputs: MetricInputs) -> Mapping[str, float]:
+def zero_retrain_forgetting(inputs: MetricInputs) -> Scores:
     """ZRF on the forget test samples, as defined and as public code computes it."""
     own, random = inputs.logits("forget_test"), inputs.run.random_logits
     return {"zrf": zrf(own, random), "zrf_legacy": zrf_legacy(own, random)}

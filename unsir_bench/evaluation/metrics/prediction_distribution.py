@@ -7,18 +7,14 @@ what was forgotten (the Streisand effect). The UNSIR paper (Tarun et al., TNNLS 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
-from unsir_bench.evaluation.registry import MetricCard, metric
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 
 def prediction_distribution(logits: Tensor, retain_classes: Sequence[int]) -> Tensor:
@@ -117,7 +113,7 @@ def _distribution(shares: Tensor) -> Tensor:
 
 
 @metric(when="outputs", group="prediction distribution")
-def forget_prediction_shares(inputs: MetricInputs) -> Mapping[str, list[float]]:
+def forget_prediction_shares(inputs: MetricInputs) -> Scores:
     """The shares themselves, a detail."""
     shares = prediction_distribution(inputs.logits("forget_test"), inputs.retain_classes)
     return {"forget_predictions": shares.tolist()}
@@ -130,7 +126,7 @@ def forget_prediction_shares(inputs: MetricInputs) -> Mapping[str, list[float]]:
     when="outputs",
     group="prediction distribution",
 )
-def forget_predictions(inputs: MetricInputs) -> Mapping[str, float]:
+def forget_predictions(inputs: MetricInputs) -> Scores:
     """How the shares are spread, and how far they lie from retrain's."""
     shares = prediction_distribution(inputs.logits("forget_test"), inputs.retain_classes)
     scores = {

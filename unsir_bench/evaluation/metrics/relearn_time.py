@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.registry import MetricCard, metric
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 
 @metric(
@@ -19,7 +15,7 @@ if TYPE_CHECKING:
     MetricCard("relearn_censored", "relearn time censored", "defined here", scale=1.0),
     when="relearn",
 )
-def relearn_time(inputs: MetricInputs) -> Mapping[str, Any]:
+def relearn_time(inputs: MetricInputs) -> Scores:
     """How long the forgotten classes take to come back; null where censored. Details: the curve."""
     result = inputs.relearning
     return {

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.registry import MetricCard, metric
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, metric
 
 
 def tug_of_war(unlearned: Sequence[float], retrained: Sequence[float]) -> float:

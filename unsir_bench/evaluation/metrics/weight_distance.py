@@ -10,17 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
-from unsir_bench.evaluation.registry import RETRAIN, MetricCard, metric
-
-if TYPE_CHECKING:
-    from unsir_bench.evaluation.metric_inputs import MetricInputs
+from unsir_bench.evaluation.registry import RETRAIN, MetricCard, MetricInputs, Scores, metric
 
 RUNNING_STATISTICS = ("running_mean", "running_var")
 # A count of batches: it says how long a network trained, not what it computes.
@@ -126,7 +122,7 @@ def _cards(other: str, ideal: str, source: str) -> list[MetricCard]:
 
 
 @metric(*_cards("original", RETRAIN, "UNSIR"), when="weights", relative_to="original", group="weight distance")
-def distance_to_original(inputs: MetricInputs) -> Mapping[str, Any]:
+def distance_to_original(inputs: MetricInputs) -> Scores:
     """Distance from the original's weights. Details: by layer."""
     return _distances(inputs, "original", inputs.run.original.weights)
 
@@ -134,12 +130,12 @@ def distance_to_original(inputs: MetricInputs) -> Mapping[str, Any]:
 @metric(
     *_cards("retrain", "the floor's", "defined here"), when="weights", relative_to="retrain", group="weight distance"
 )
-def distance_to_retrain(inputs: MetricInputs) -> Mapping[str, Any]:
+def distance_to_retrain(inputs: MetricInputs) -> Scores:
     """Distance from the retrained model's weights. Details: by layer."""
     return _distances(inputs, "retrain", inputs.retrained.weights)
 
 
-def _distances(inputs: MetricInputs, other: str, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
+def _distances(inputs: MetricInputs, other: str, weights: Mapping[str, Tensor]) -> Scores:
     distance = weight_distance(inputs.model.weights, weights, inputs.run.parameter_names)
     name = f"weight_distance_to_{other}"
     return {
