@@ -13,6 +13,8 @@ from typing import Any, Literal, get_args
 
 from unsir_bench.evaluation.metric_inputs import MetricInputs
 
+__all__ = ["RETRAIN", "Metric", "MetricCard", "MetricInputs", "Scores", "cards", "metric", "registered"]
+
 RETRAIN = "retrain's"
 SHIPPED = "unsir_bench.evaluation.metrics"
 
