@@ -17,7 +17,8 @@ from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import DataView, Usage
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.relearning import RelearnConfig, RelearnTime, anamnesis_index, relearn
+from unsir_bench.evaluation.metrics.relearn_time import anamnesis_index
+from unsir_bench.evaluation.relearning import RelearnConfig, RelearnTime, relearn
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.recipe import Recipe

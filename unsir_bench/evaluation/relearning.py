@@ -117,28 +117,6 @@ def relearn(
     return RelearnTime(batches, None if batches is None else batches / steps_per_epoch, settings.cap, watch.curve)
 
 
-def anamnesis_index(relearn_batches: int | None, retrain_relearn_batches: int | None) -> float:
-    """Relearn time of the unlearned model over that of the retrained one, AIN = RT / RT_retrain (Chundawat et al.).
-
-    In [0, ∞); 1 is ideal. Below 1 the unlearned model relearns sooner than one that never saw the classes: something of
-    them was left.
-
-    Args:
-        relearn_batches: ``RelearnTime.batches`` of the unlearned model.
-        retrain_relearn_batches: the same of the retrained model, measured with the same settings.
-
-    Raises:
-        MetricUnavailable: either is censored, or the retrained model had nothing to relearn.
-    """
-    if relearn_batches is None:
-        raise MetricUnavailable("the unlearned model did not relearn the forgotten classes before the cap")
-    if retrain_relearn_batches is None:
-        raise MetricUnavailable("the retrained model did not relearn the forgotten classes before the cap")
-    if retrain_relearn_batches == 0:
-        raise MetricUnavailable("the retrained model is as accurate on the forgotten classes before it relearns them")
-    return relearn_batches / retrain_relearn_batches
-
-
 class _Ended(Exception):  # noqa: N818 - the way out of a training, not an error
     """The training has told what it was for."""
 

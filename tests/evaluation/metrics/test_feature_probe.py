@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics import feature_probe
-from unsir_bench.evaluation.metrics.feature_probe import knn_auc, knowledge_retention, linear_probe_auc
+from unsir_bench.evaluation.metrics.feature_probe import ProbeSamples, knn_auc, knowledge_retention, linear_probe_auc
 
 Split = tuple[Tensor, Tensor]
 AUCS = [linear_probe_auc, knn_auc]
@@ -38,22 +38,22 @@ def pair_count_auc(scores: list[float], positive: list[bool]) -> float:
 def test_linear_probe_reaches_what_two_shifted_normals_allow(shift: float):
     """Two unit normals d apart: no classifier does better than AUC Phi(d / sqrt 2), and a plane reaches it."""
     centres = [[shift, 0.0, 0.0], [0.0, 0.0, 0.0]]
-    found = linear_probe_auc(*clusters(centres, 3000, 0), *clusters(centres, 3000, 1), [0], seed=0)
+    found = linear_probe_auc(ProbeSamples(*clusters(centres, 3000, 0), *clusters(centres, 3000, 1), [0]), seed=0)
     assert found == pytest.approx(norm.cdf(shift / math.sqrt(2)), abs=0.025)
 
 
 @pytest.mark.parametrize("auc", AUCS)
 def test_separable_features_give_1_also_for_several_forget_classes(auc: Callable[..., float]):
     centres = [[20.0, 0.0], [0.0, 0.0], [20.0, 20.0], [-20.0, 0.0]]
-    assert auc(*clusters(centres, 40, 0), *clusters(centres, 30, 1), (0, 2), seed=0) == 1.0
+    assert auc(ProbeSamples(*clusters(centres, 40, 0), *clusters(centres, 30, 1), (0, 2)), seed=0) == 1.0
 
 
 def test_neighbours_see_a_class_that_no_plane_cuts_off():
     """The forget class lies in the middle of four others."""
     centres = [[0.0, 0.0], [9.0, 9.0], [-9.0, 9.0], [9.0, -9.0], [-9.0, -9.0]]
     train, test = clusters(centres, 200, 0), clusters(centres, 100, 1)
-    assert knn_auc(*train, *test, [0], seed=0) == pytest.approx(1.0)
-    assert linear_probe_auc(*train, *test, [0], seed=0) < 0.8
+    assert knn_auc(ProbeSamples(*train, *test, [0]), seed=0) == pytest.approx(1.0)
+    assert linear_probe_auc(ProbeSamples(*train, *test, [0]), seed=0) < 0.8
 
 
 @pytest.mark.parametrize("neighbours", [1, 7, 10])
@@ -67,7 +67,7 @@ def test_knn_agrees_with_brute_force(neighbours: int):
         by_distance = sorted(range(len(own)), key=lambda i: math.dist(point, own[i]))[:neighbours]
         shares.append(sum(train_labels[i] == 0 for i in by_distance) / neighbours)
     expected = pair_count_auc(shares, (test_labels == 0).tolist())
-    found = knn_auc(train, train_labels, test, test_labels, [0], seed=4, neighbours=neighbours)
+    found = knn_auc(ProbeSamples(train, train_labels, test, test_labels, [0]), seed=4, neighbours=neighbours)
     assert 0.55 < expected < 0.99
     assert found == pytest.approx(expected)
 
@@ -82,7 +82,7 @@ def test_neighbours_at_equal_distance_are_not_all_of_one_side():
     labels = torch.tensor([0] * 20 + [1] * 180 + [0, 1] * 100)
     test = torch.cat([cloud + 0.01, torch.ones(200, 3)])
     test_labels = torch.tensor([0] * 200 + [1] * 200)
-    aucs = [knn_auc(train, labels, test, test_labels, [0], seed=seed, neighbours=20) for seed in range(5)]
+    aucs = [knn_auc(ProbeSamples(train, labels, test, test_labels, [0]), seed=seed, neighbours=20) for seed in range(5)]
     assert min(aucs) > 0.9
 
 
@@ -92,19 +92,21 @@ def test_constant_features_tell_nothing(auc: Callable[..., float], value: float)
     """Exactly a half: dead features of the training samples, whatever the test samples look like."""
     dead, labels = torch.full((90, 4), value), torch.arange(90) % 3
     alive = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
-    assert auc(dead, labels, dead, labels, [1], seed=0) == 0.5
-    assert auc(dead, labels, alive, labels, [1], seed=0) == 0.5
+    assert auc(ProbeSamples(dead, labels, dead, labels, [1]), seed=0) == 0.5
+    assert auc(ProbeSamples(dead, labels, alive, labels, [1]), seed=0) == 0.5
 
 
 @pytest.mark.parametrize("auc", AUCS)
 def test_a_dead_feature_among_live_ones_changes_nothing(auc: Callable[..., float]):
     centres = [[1.0, 0.0], [0.0, 0.0]]
     (train, labels), (test, test_labels) = clusters(centres, 80, 0), clusters(centres, 80, 1)
-    expected = auc(train, labels, test, test_labels, [0], seed=0)
+    expected = auc(ProbeSamples(train, labels, test, test_labels, [0]), seed=0)
     dead = torch.full((160, 1), 0.3)
     # It may come alive on test samples: nothing was learned about it.
     woken = dead + 100 * torch.randn(160, 1, generator=torch.Generator().manual_seed(2))
-    found = auc(torch.cat([train, dead], 1), labels, torch.cat([test, woken], 1), test_labels, [0], seed=0)
+    found = auc(
+        ProbeSamples(torch.cat([train, dead], 1), labels, torch.cat([test, woken], 1), test_labels, [0]), seed=0
+    )
     assert found == pytest.approx(expected)
 
 
@@ -113,8 +115,8 @@ def test_units_of_the_features_do_not_matter(auc: Callable[..., float]):
     centres = [[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
     (train, labels), (test, test_labels) = clusters(centres, 100, 0), clusters(centres, 100, 1)
     units, zero = torch.tensor([1e-3, 1.0, 1e4]), torch.tensor([5.0, -2.0, 1e3])
-    plain = auc(train, labels, test, test_labels, [0], seed=0)
-    scaled = auc(train * units + zero, labels, test * units + zero, test_labels, [0], seed=0)
+    plain = auc(ProbeSamples(train, labels, test, test_labels, [0]), seed=0)
+    scaled = auc(ProbeSamples(train * units + zero, labels, test * units + zero, test_labels, [0]), seed=0)
     assert 0.55 < plain < 0.95
     assert scaled == pytest.approx(plain, abs=0.005)
 
@@ -122,26 +124,26 @@ def test_units_of_the_features_do_not_matter(auc: Callable[..., float]):
 def test_no_more_samples_a_side_are_used_than_asked():
     train = clusters([[0.0, 0.0], [1.0, 0.0]], 100, 0)
     with pytest.raises(MetricUnavailable, match="11 neighbours were asked for; there are 10 training samples"):
-        knn_auc(*train, *train, [0], seed=0, most_per_side=5, neighbours=11)
-    assert knn_auc(*train, *train, [0], seed=0, most_per_side=5, neighbours=10) == 0.5
+        knn_auc(ProbeSamples(*train, *train, [0]), seed=0, most_per_side=5, neighbours=11)
+    assert knn_auc(ProbeSamples(*train, *train, [0]), seed=0, most_per_side=5, neighbours=10) == 0.5
 
 
 @pytest.mark.parametrize("auc", AUCS)
 def test_the_seed_decides_which_samples_are_used(auc: Callable[..., float]):
     centres = [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     train, test = clusters(centres, 300, 0), clusters(centres, 100, 1)
-    first, again, other = (auc(*train, *test, [0], seed=seed, most_per_side=15) for seed in (1, 1, 2))
+    first, again, other = (auc(ProbeSamples(*train, *test, [0]), seed=seed, most_per_side=15) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 def test_retention_of_separable_and_of_merged_classes():
     apart = [[20.0, 0.0], [0.0, 20.0], [-20.0, -20.0]]
-    found = knowledge_retention(*clusters(apart, 50, 0), *clusters(apart, 40, 1), [0], seed=0)
+    found = knowledge_retention(ProbeSamples(*clusters(apart, 50, 0), *clusters(apart, 40, 1), [0]), seed=0)
     assert (found.forget_accuracy, found.retain_accuracy) == (1.0, 1.0)
     # The forget class lies on class 1: half of each is told right by chance, class 2 always.
     merged = [[0.0, 20.0], [0.0, 20.0], [-20.0, -20.0]]
-    found = knowledge_retention(*clusters(merged, 400, 0), *clusters(merged, 400, 1), [0], seed=0)
+    found = knowledge_retention(ProbeSamples(*clusters(merged, 400, 0), *clusters(merged, 400, 1), [0]), seed=0)
     both_halves = (2 * found.retain_accuracy - 1) + found.forget_accuracy
     assert both_halves == pytest.approx(1.0, abs=0.08)
     assert 0.1 < found.forget_accuracy < 0.9
@@ -149,7 +151,7 @@ def test_retention_of_separable_and_of_merged_classes():
 
 def test_retention_reaches_the_best_accuracy_between_two_normals():
     centres = [[1.5, 0.0], [0.0, 0.0]]
-    found = knowledge_retention(*clusters(centres, 500, 0), *clusters(centres, 4000, 1), [0], seed=0)
+    found = knowledge_retention(ProbeSamples(*clusters(centres, 500, 0), *clusters(centres, 4000, 1), [0]), seed=0)
     assert (found.forget_accuracy + found.retain_accuracy) / 2 == pytest.approx(norm.cdf(0.75), abs=0.02)
 
 
@@ -159,8 +161,8 @@ def test_a_common_class_does_not_crowd_out_a_rare_one():
     features, labels = clusters(centres, 2000, 0)
     train = features[:2040], labels[:2040]
     test = clusters(centres, 1000, 1)
-    balanced = knowledge_retention(*train, *test, [1], seed=0, most_per_class=40)
-    everything = knowledge_retention(*train, *test, [1], seed=0, most_per_class=5000)
+    balanced = knowledge_retention(ProbeSamples(*train, *test, [1]), seed=0, most_per_class=40)
+    everything = knowledge_retention(ProbeSamples(*train, *test, [1]), seed=0, most_per_class=5000)
     assert everything.forget_accuracy < 0.2
     assert balanced.forget_accuracy > 0.5
 
@@ -168,7 +170,9 @@ def test_a_common_class_does_not_crowd_out_a_rare_one():
 def test_retention_draws_by_seed():
     centres = [[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
     train, test = clusters(centres, 300, 0), clusters(centres, 200, 1)
-    first, again, other = (knowledge_retention(*train, *test, [0], seed=s, most_per_class=10) for s in (1, 1, 2))
+    first, again, other = (
+        knowledge_retention(ProbeSamples(*train, *test, [0]), seed=s, most_per_class=10) for s in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
@@ -176,7 +180,7 @@ def test_retention_draws_by_seed():
 def test_retention_keeps_label_numbers_that_are_not_consecutive():
     features, labels = clusters([[20.0, 0.0], [0.0, 20.0], [-20.0, -20.0]], 20, 0)
     named = torch.tensor([7, 2, 90])[labels]
-    found = knowledge_retention(features, named, features, named, [90], seed=0)
+    found = knowledge_retention(ProbeSamples(features, named, features, named, [90]), seed=0)
     assert (found.forget_accuracy, found.retain_accuracy) == (1.0, 1.0)
 
 
@@ -197,7 +201,7 @@ def test_a_missing_side_is_named(probe: Callable[..., object], split: str, kept:
     some, everything = (features[there], labels[there]), (features, labels)
     train, test = (some, everything) if split == "train" else (everything, some)
     with pytest.raises(MetricUnavailable, match=reason):
-        probe(*train, *test, [0], seed=0)
+        probe(ProbeSamples(*train, *test, [0]), seed=0)
 
 
 @pytest.mark.parametrize("probe", [*AUCS, knowledge_retention])
@@ -208,17 +212,17 @@ def test_features_that_are_not_finite_are_refused(probe: Callable[..., object], 
     broken[4] = bad
     for splits in ((broken, labels, features, labels), (features, labels, broken, labels)):
         with pytest.raises(MetricUnavailable, match="features are NaN or infinite"):
-            probe(*splits, [0], seed=0)
+            probe(ProbeSamples(*splits, [0]), seed=0)
 
 
 def test_retention_is_undefined_where_the_head_could_only_guess():
     dead, labels = torch.ones(30, 2), torch.arange(30) % 3
     with pytest.raises(MetricUnavailable, match="constant"):
-        knowledge_retention(dead, labels, dead, labels, [0], seed=0)
+        knowledge_retention(ProbeSamples(dead, labels, dead, labels, [0]), seed=0)
     features = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
     taught = labels != 2
     with pytest.raises(MetricUnavailable, match=r"without training samples: \[2\]"):
-        knowledge_retention(features[taught], labels[taught], features, labels, [0], seed=0)
+        knowledge_retention(ProbeSamples(features[taught], labels[taught], features, labels, [0]), seed=0)
 
 
 @pytest.mark.parametrize("probe", [linear_probe_auc, knowledge_retention])
@@ -229,7 +233,7 @@ def test_a_head_that_is_stopped_early_warns_nobody(probe: Callable[..., object],
     monkeypatch.setattr(feature_probe, "MOST_ITERATIONS", 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        probe(features, labels, features, labels, [0], seed=0)
+        probe(ProbeSamples(features, labels, features, labels, [0]), seed=0)
 
 
 @pytest.mark.parametrize("auc", AUCS)
@@ -240,6 +244,6 @@ def test_the_probes_of_wide_features_take_seconds_at_most(auc: Callable[..., flo
     features = (base @ torch.randn(30, 512, generator=draws)).relu() + 1e-3 * torch.randn(5000, 512, generator=draws)
     labels = (base[:, 0] + 0.5 * torch.randn(5000, generator=draws) < 0).long()
     started = time.perf_counter()
-    value = auc(features[:4500], labels[:4500], features[4500:], labels[4500:], [0], seed=0)
+    value = auc(ProbeSamples(features[:4500], labels[:4500], features[4500:], labels[4500:], [0]), seed=0)
     assert time.perf_counter() - started < 15
     assert value > 0.7

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from unsir_bench.report.metric_cards import CARDS
+from unsir_bench.report.metric_cards import verdict_cards
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 
@@ -61,9 +61,10 @@ def test_every_method_and_forget_set_has_its_row_in_the_order_of_tables() -> Non
 
 
 def test_no_card_repeats_a_field_or_a_title() -> None:
-    for values in ([card.field for card in CARDS], [card.title for card in CARDS]):
+    cards = verdict_cards()
+    for values in ([card.field for card in cards], [card.title for card in cards]):
         assert len(set(values)) == len(values)
-    assert all(bool(card.overshoot) == (card.overshoots != 0) for card in CARDS)
+    assert all(bool(card.overshoot) == (card.overshoots != 0) for card in cards)
 
 
 def test_a_floor_that_is_no_number_costs_its_cells_alone() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from sklearn.metrics import accuracy_score
 from torch import Tensor
 
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
+
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose largest logit is their label's.
@@ -52,3 +54,20 @@ def retain_forget_accuracies(
         any_there = len(chosen) > 0
         result[f"{prefix}acc_{name}"] = accuracy(logits[split][chosen], labels[split][chosen]) if any_there else None
     return result
+
+
+@metric(
+    MetricCard(
+        "acc_forget_test", "A_Df %", "UNSIR", compared=True, minimum_margin=0.01,
+        overshoot="below retrain's: over-forgotten", overshoots=-1,
+    ),
+    MetricCard("acc_retain_test", "A_Dr %", "UNSIR", compared=True, minimum_margin=0.01),
+    MetricCard("acc_forget_train", "A_Df train %", "UNSIR", compared=True),
+    MetricCard("acc_retain_train", "A_Dr train %", "UNSIR", compared=True),
+    group="accuracy",
+)  # fmt: skip
+def accuracies(inputs: MetricInputs) -> Scores:
+    """A_Dr and A_Df of both splits; null where there is no such sample. Details: accuracies by class."""
+    logits, labels = inputs.model.logits, inputs.run.labels
+    by_class = {name: per_class_accuracies(logits[name], labels[name], inputs.run.data.num_classes) for name in labels}
+    return {**retain_forget_accuracies(logits, labels, inputs.run.split.indices), "accuracy_by_class": by_class}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,34 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 from unsir_bench.runtime.seeding import generator
 
 MOST_ITERATIONS = 1000
 
 Array = npt.NDArray[np.float64]
+
+
+class ProbeSamples(NamedTuple):
+    """What a probe learns from and is judged on: penultimate features of all classes.
+
+    Attributes:
+        train: (samples, dim), of the training split.
+        train_labels: int64 (samples,).
+        test: (samples, dim), of the test split.
+        test_labels: int64 (samples,).
+        forget_classes: the labels that count as forget.
+    """
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    forget_classes: Collection[int]
+
+    def is_forget(self, labels: Tensor) -> Tensor:
+        """Which of some labels are of forget classes."""
+        return torch.isin(labels, torch.tensor(sorted(self.forget_classes), dtype=labels.dtype))
 
 
 @dataclass(frozen=True)
@@ -52,27 +76,14 @@ class _ForgetOrRest:
     test_is_forget: npt.NDArray[np.bool_]
 
 
-def linear_probe_auc(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    forget_classes: Collection[int],
-    *,
-    seed: int,
-    most_per_side: int = 2000,
-) -> float:
+def linear_probe_auc(samples: ProbeSamples, *, seed: int, most_per_side: int = 2000) -> float:
     """AUC of a linear classifier of forget samples against all others, on frozen features.
 
     Logistic regression (L2, C = 1, weights balanced over the two sides) learns from training samples; ROC AUC of its
     decision function on all test samples. Features are standardised by the training samples used.
 
     Args:
-        train_features: (samples, dim), penultimate features of the training split, retain and forget.
-        train_labels: int64 (samples,).
-        test_features: (samples, dim), of the test split.
-        test_labels: int64 (samples,).
-        forget_classes: the labels that count as forget.
+        samples: features and labels of both splits.
         seed: of the subsample.
         most_per_side: at most so many forget, and so many other, training samples.
 
@@ -86,37 +97,21 @@ def linear_probe_auc(
     Source:
         Alain and Bengio 2016, "Understanding intermediate layers using linear classifier probes".
     """
-    data = _forget_or_rest(
-        train_features, train_labels, test_features, test_labels, forget_classes, seed, most_per_side
-    )
+    data = _forget_or_rest(samples, seed, most_per_side)
     if data.train.shape[1] == 0:
         return 0.5
     probe = _fitted(LogisticRegression(class_weight="balanced"), data.train, data.train_is_forget)
     return float(roc_auc_score(data.test_is_forget, probe.decision_function(data.test)))
 
 
-def knn_auc(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    forget_classes: Collection[int],
-    *,
-    seed: int,
-    most_per_side: int = 2000,
-    neighbours: int = 10,
-) -> float:
+def knn_auc(samples: ProbeSamples, *, seed: int, most_per_side: int = 2000, neighbours: int = 10) -> float:
     """AUC of the share of forget samples among a test sample's nearest training samples.
 
     Euclidean distance between standardised features; the same training samples as ``linear_probe_auc`` draws. It sees
     clusters that no plane cuts off.
 
     Args:
-        train_features: (samples, dim), penultimate features of the training split, retain and forget.
-        train_labels: int64 (samples,).
-        test_features: (samples, dim), of the test split.
-        test_labels: int64 (samples,).
-        forget_classes: the labels that count as forget.
+        samples: features and labels of both splits.
         seed: of the subsample.
         most_per_side: at most so many forget, and so many other, training samples.
         neighbours: k.
@@ -128,9 +123,7 @@ def knn_auc(
         MetricUnavailable: no forget or no other sample in a split; fewer than k training samples; NaN or infinite
             features.
     """
-    data = _forget_or_rest(
-        train_features, train_labels, test_features, test_labels, forget_classes, seed, most_per_side
-    )
+    data = _forget_or_rest(samples, seed, most_per_side)
     if len(data.train) < neighbours:
         raise MetricUnavailable(f"{neighbours} neighbours were asked for; there are {len(data.train)} training samples")
     if data.train.shape[1] == 0:
@@ -140,26 +133,13 @@ def knn_auc(
     return float(roc_auc_score(data.test_is_forget, data.train_is_forget[nearest].mean(axis=1)))
 
 
-def knowledge_retention(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    forget_classes: Collection[int],
-    *,
-    seed: int,
-    most_per_class: int = 500,
-) -> KnowledgeRetention:
+def knowledge_retention(samples: ProbeSamples, *, seed: int, most_per_class: int = 500) -> KnowledgeRetention:
     """Accuracy that a fresh head regains on frozen features, taught with all classes' labels.
 
     Multinomial logistic regression (L2, C = 1) on standardised training features; top-1 on the test samples.
 
     Args:
-        train_features: (samples, dim), penultimate features of the training split, retain and forget.
-        train_labels: int64 (samples,).
-        test_features: (samples, dim), of the test split.
-        test_labels: int64 (samples,).
-        forget_classes: the labels that count as forget.
+        samples: features and labels of both splits.
         seed: of the subsample.
         most_per_class: at most so many training samples of each class. Time grows with the square of the number of
             classes: 100 classes of 500 samples and 512 features take some ten seconds on a core.
@@ -172,7 +152,8 @@ def knowledge_retention(
             features that are constant over the training samples, where any class is as good a guess; NaN or infinite
             features.
     """
-    _require_both_sides(train_features, train_labels, test_features, test_labels, forget_classes)
+    _require_both_sides(samples)
+    train_labels, test_labels = samples.train_labels, samples.test_labels
     untaught = sorted(set(test_labels.tolist()) - set(train_labels.tolist()))
     if untaught:
         raise MetricUnavailable(f"the head cannot learn classes without training samples: {untaught}")
@@ -181,50 +162,32 @@ def knowledge_retention(
         for label in sorted(set(train_labels.tolist()))
     ]
     chosen = torch.cat(kept)
-    train, test = _standardised(train_features[chosen], test_features)
+    train, test = _standardised(samples.train[chosen], samples.test)
     if train.shape[1] == 0:
         raise MetricUnavailable("all training features are constant, so the head can only guess")
     hits = _fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
-    is_forget = _is_forget(test_labels, forget_classes).numpy()
+    is_forget = samples.is_forget(test_labels).numpy()
     return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()))
 
 
-def _forget_or_rest(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    forget_classes: Collection[int],
-    seed: int,
-    most_per_side: int,
-) -> _ForgetOrRest:
-    _require_both_sides(train_features, train_labels, test_features, test_labels, forget_classes)
-    is_forget = _is_forget(train_labels, forget_classes)
+def _forget_or_rest(samples: ProbeSamples, seed: int, most_per_side: int) -> _ForgetOrRest:
+    _require_both_sides(samples)
+    is_forget = samples.is_forget(samples.train_labels)
     draws = generator(seed, "feature_probe")
     chosen = torch.cat([_drawn(is_forget, most_per_side, draws), _drawn(~is_forget, most_per_side, draws)])
     # Neighbours at equal distance are taken by position: sorted by side, they would all be of one side.
     chosen = chosen[torch.randperm(len(chosen), generator=draws)]
-    train, test = _standardised(train_features[chosen], test_features)
-    return _ForgetOrRest(train, is_forget[chosen].numpy(), test, _is_forget(test_labels, forget_classes).numpy())
+    train, test = _standardised(samples.train[chosen], samples.test)
+    return _ForgetOrRest(train, is_forget[chosen].numpy(), test, samples.is_forget(samples.test_labels).numpy())
 
 
-def _require_both_sides(
-    train_features: Tensor,
-    train_labels: Tensor,
-    test_features: Tensor,
-    test_labels: Tensor,
-    forget_classes: Collection[int],
-) -> None:
-    for split, labels in (("training", train_labels), ("test", test_labels)):
-        is_forget = _is_forget(labels, forget_classes)
+def _require_both_sides(samples: ProbeSamples) -> None:
+    for split, labels in (("training", samples.train_labels), ("test", samples.test_labels)):
+        is_forget = samples.is_forget(labels)
         for side, there in (("forget-class", is_forget), ("retain-class", ~is_forget)):
             if not bool(there.any()):
                 raise MetricUnavailable(f"there are no {side} {split} samples")
-    require_finite("features", train_features, test_features)
-
-
-def _is_forget(labels: Tensor, forget_classes: Collection[int]) -> Tensor:
-    return torch.isin(labels, torch.tensor(sorted(forget_classes), dtype=labels.dtype))
+    require_finite("features", samples.train, samples.test)
 
 
 def _drawn(eligible: Tensor, most: int, draws: torch.Generator) -> Tensor:
@@ -251,3 +214,45 @@ def _fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.g
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return head.set_params(max_iter=MOST_ITERATIONS).fit(features, targets)
+
+
+@metric(
+    MetricCard(
+        "probe_linear_auc", "linear probe AUC %", "Alain and Bengio 2016", compared=True, minimum_margin=0.01,
+        overshoot="features separate forgotten samples worse than retrain's: features were damaged", overshoots=-1,
+    ),
+    when="features",
+)  # fmt: skip
+def linear_probe(inputs: MetricInputs) -> float:
+    """AUC of a plane between forgotten and other features."""
+    return linear_probe_auc(_samples(inputs), seed=inputs.seed)
+
+
+@metric(
+    MetricCard("probe_knn_auc", "kNN probe AUC %", "defined here", compared=True, minimum_margin=0.01),
+    when="features",
+    group="kNN probe",
+)
+def nearest_neighbour_probe(inputs: MetricInputs) -> float:
+    """AUC of the share of forgotten samples among the nearest."""
+    return knn_auc(_samples(inputs), seed=inputs.seed)
+
+
+@metric(
+    MetricCard(
+        "retention_forget_accuracy", "retention %", "defined here", compared=True, minimum_margin=0.02,
+        overshoot="a new head learns the forgotten classes worse than on retrain's features: features were damaged",
+        overshoots=-1,
+    ),
+    MetricCard("retention_retain_accuracy", "retention of the rest %", "defined here"),
+    when="features",
+)  # fmt: skip
+def retention_probe(inputs: MetricInputs) -> Scores:
+    """Accuracies of a new head on the frozen features."""
+    scores = knowledge_retention(_samples(inputs), seed=inputs.seed)
+    return {f"retention_{name}": value for name, value in vars(scores).items()}
+
+
+def _samples(inputs: MetricInputs) -> ProbeSamples:
+    features, labels = inputs.features, inputs.run.labels
+    return ProbeSamples(features["train"], labels["train"], features["test"], labels["test"], inputs.run.split.classes)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 from unsir_bench.runtime.seeding import generator
 
 FOLDS = 5
@@ -294,3 +295,48 @@ def _spread(outside: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if not variances.all():
         raise MetricUnavailable("the shadow models agree exactly; they must be trained with different seeds")
     return np.sqrt(variances)
+
+
+@metric(
+    MetricCard(
+        "mia_loss_accuracy", "MIA (loss) %", "Kurmanji et al. 2023", "½, retrain's", compared=True, minimum_margin=0.02,
+        overshoot="attack below retrain's: losses of forgotten samples give them away the other way round",
+        overshoots=-1,
+    ),
+    MetricCard("mia_loss_auc", "MIA (loss) AUC %", "Kurmanji et al. 2023", "½, retrain's"),
+    when="membership", group="membership, loss",
+)  # fmt: skip
+def loss_attack(inputs: MetricInputs) -> Scores:
+    """Accuracy and AUC of the class-matched loss attack."""
+    attack = class_matched_loss_attack(*_members_and_others(inputs), seed=inputs.seed)
+    return {"mia_loss_accuracy": attack.accuracy, "mia_loss_auc": attack.auc}
+
+
+@metric(
+    MetricCard("mia_svc_member_share", "MIA (SVC) %", "Jia et al. 2023", compared=True, minimum_margin=0.02),
+    when="membership",
+    group="membership, confidence",
+)
+def confidence_attack(inputs: MetricInputs) -> float:
+    """Share of forget samples that the SVC calls members."""
+    parts = ("retain_train", "retain_test", "forget_train")
+    samples = [tensor for part in parts for tensor in (inputs.logits(part), inputs.labels(part))]
+    return confidence_svc_attack(*samples, seed=inputs.seed)
+
+
+@metric(
+    MetricCard("lira_auc", "LiRA AUC %", "Carlini et al. 2022", "½"),
+    MetricCard("lira_tpr_at_1_percent_fpr", "LiRA TPR at 1 % FPR %", "Carlini et al. 2022", "0.01"),
+    when="lira_shadows",
+    group="membership, LiRA",
+)
+def lira_attack(inputs: MetricInputs) -> Scores:
+    """AUC and true positive rate of LiRA, with retrained models of other seeds as shadows."""
+    shadows = [inputs.shadow_logits(part) for part in ("forget_train", "forget_test")]
+    attack = lira_offline_attack(*_members_and_others(inputs), *shadows)
+    return {f"lira_{name}": value for name, value in vars(attack).items()}
+
+
+def _members_and_others(inputs: MetricInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    members, others = "forget_train", "forget_test"
+    return inputs.logits(members), inputs.labels(members), inputs.logits(others), inputs.labels(others)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 
 def js_divergence(logits: Tensor, other_logits: Tensor) -> float:
@@ -123,3 +124,46 @@ def _log_softmax(logits: Tensor, other_logits: Tensor) -> tuple[Tensor, Tensor]:
 def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """The terms p · (log p - log q) of KL(p ‖ q), unsummed; torch takes the second distribution first."""
     return F.kl_div(log_q, log_p, reduction="none", log_target=True)
+
+
+def _cards(kind: str) -> list[MetricCard]:
+    floor = "0, the floor's"
+    return [
+        MetricCard(f"js_to_retrain_{kind}", f"JS, {kind}", "Lin 1991", floor, scale=1.0),
+        MetricCard(
+            f"activation_l1_to_retrain_{kind}", f"L1, {kind}", "Golatkar et al. 2020", floor, (0, 2), scale=1.0
+        ),
+        MetricCard(
+            f"activation_l2_to_retrain_{kind}", f"L2, {kind}", "Chundawat et al. 2023", floor, (0, 2**0.5), scale=1.0
+        ),
+    ]  # fmt: skip
+
+
+@metric(*_cards("forget"), when="outputs", relative_to="retrain", group="output distance")
+def distance_on_forget_samples(inputs: MetricInputs) -> Scores:
+    """Distances of the softmax outputs from retrain's on the forget test samples."""
+    return _distances(inputs, "forget")
+
+
+@metric(*_cards("retain"), when="outputs", relative_to="retrain", group="output distance")
+def distance_on_retain_samples(inputs: MetricInputs) -> Scores:
+    """Distances of the softmax outputs from retrain's on the retain test samples."""
+    return _distances(inputs, "retain")
+
+
+def _distances(inputs: MetricInputs, kind: str) -> Scores:
+    own, theirs = inputs.logits(f"{kind}_test"), inputs.retrain_logits(f"{kind}_test")
+    distances = (js_divergence(own, theirs), *activation_distances(own, theirs))
+    return {card.field: distance for card, distance in zip(_cards(kind), distances, strict=True)}
+
+
+@metric(
+    MetricCard("zrf", "ZRF", "Chundawat et al. 2023", compared=True, minimum_margin=0.01, scale=1.0),
+    MetricCard("zrf_legacy", "ZRF (public code)", "code of Bad Teacher", range=(-math.inf, 1), scale=1.0),
+    when="outputs",
+    group="zrf",
+)
+def zero_retrain_forgetting(inputs: MetricInputs) -> Scores:
+    """ZRF on the forget test samples, as defined and as public code computes it."""
+    own, random = inputs.logits("forget_test"), inputs.run.random_logits
+    return {"zrf": zrf(own, random), "zrf_legacy": zrf_legacy(own, random)}

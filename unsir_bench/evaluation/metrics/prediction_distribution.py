@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 
 def prediction_distribution(logits: Tensor, retain_classes: Sequence[int]) -> Tensor:
@@ -109,3 +110,30 @@ def _distribution(shares: Tensor) -> Tensor:
     if shares.dim() != 1 or not bool((shares >= 0).all()) or not abs(float(shares.sum()) - 1) <= 1e-5:
         raise ValueError(f"shares must be one-dimensional, at least 0 and add up to 1, not {shares.tolist()}")
     return shares
+
+
+@metric(when="outputs", group="prediction distribution")
+def forget_prediction_shares(inputs: MetricInputs) -> Scores:
+    """The shares themselves, a detail."""
+    shares = prediction_distribution(inputs.logits("forget_test"), inputs.retain_classes)
+    return {"forget_predictions": shares.tolist()}
+
+
+@metric(
+    MetricCard("forget_prediction_entropy", "entropy", "UNSIR", compared=True, minimum_margin=0.02, scale=1.0),
+    MetricCard("forget_prediction_largest_share", "largest share %", "UNSIR"),
+    MetricCard("forget_prediction_tv_to_retrain", "TV to retrain %", "defined here", "0, the floor's"),
+    when="outputs",
+    group="prediction distribution",
+)
+def forget_predictions(inputs: MetricInputs) -> Scores:
+    """How the shares are spread, and how far they lie from retrain's."""
+    shares = prediction_distribution(inputs.logits("forget_test"), inputs.retain_classes)
+    scores = {
+        "forget_prediction_entropy": normalised_entropy(shares),
+        "forget_prediction_largest_share": largest_share(shares),
+    }
+    if inputs.run.retrained is not None:
+        theirs = prediction_distribution(inputs.retrain_logits("forget_test"), inputs.retain_classes)
+        scores["forget_prediction_tv_to_retrain"] = total_variation(shares, theirs)
+    return scores

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.registry import RETRAIN, MetricCard, MetricInputs, Scores, metric
 
 RUNNING_STATISTICS = ("running_mean", "running_var")
 # A count of batches: it says how long a network trained, not what it computes.
@@ -107,3 +108,39 @@ def _require_same_architecture(
                 f"'{name}' has shape {tuple(state[name].shape)} in one network and {tuple(other[name].shape)} "
                 f"in the other"
             )
+
+
+def _cards(other: str, ideal: str, source: str) -> list[MetricCard]:
+    sources = {"sum": source, "mean": source, "relative": "defined here"}
+    return [
+        MetricCard(
+            f"weight_distance_to_{other}_{kind}", f"weights to {other}, {kind}", sources[kind], ideal, (0, math.inf),
+            scale=1.0,
+        )
+        for kind in sources
+    ]  # fmt: skip
+
+
+@metric(*_cards("original", RETRAIN, "UNSIR"), when="weights", relative_to="original", group="weight distance")
+def distance_to_original(inputs: MetricInputs) -> Scores:
+    """Distance from the original's weights. Details: by layer."""
+    return _distances(inputs, "original", inputs.run.original.weights)
+
+
+@metric(
+    *_cards("retrain", "the floor's", "defined here"), when="weights", relative_to="retrain", group="weight distance"
+)
+def distance_to_retrain(inputs: MetricInputs) -> Scores:
+    """Distance from the retrained model's weights. Details: by layer."""
+    return _distances(inputs, "retrain", inputs.retrained.weights)
+
+
+def _distances(inputs: MetricInputs, other: str, weights: Mapping[str, Tensor]) -> Scores:
+    distance = weight_distance(inputs.model.weights, weights, inputs.run.parameter_names)
+    name = f"weight_distance_to_{other}"
+    return {
+        f"{name}_sum": distance.total,
+        f"{name}_mean": distance.mean,
+        f"{name}_relative": distance.relative,
+        name: {"layers": dict(distance.layers), "batchnorm_statistics": dict(distance.statistics)},
+    }

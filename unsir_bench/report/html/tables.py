@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.metric_cards import CARDS
+from unsir_bench.report.metric_cards import verdict_cards
 from unsir_bench.report.run_series import Run
 from unsir_bench.report.tables.table import GROUP, NOTHING, SHOWN, step_rows, summary
 from unsir_bench.report.tables.verdicts import verdict_rows
@@ -20,9 +20,7 @@ from unsir_bench.report.tables.verdicts import verdict_rows
 LEADING_NUMBER = re.compile(r"^(?:[=≠?] )?([+-]?\d+(?:\.\d+)?)(?: ± .+)?$")
 WORDS = {*GROUP, "forget / retain / stored", "not done", "beware", "forgotten now"}
 FILTERS = ("method", "forget", "model", "dataset", "status")
-METRICS = {
-    **SHOWN,
-    **{card.field: (card.title, card.scale) for card in CARDS if card.field not in SHOWN},
+FURTHER = {
     "relearn_batches": ("relearn batches", 1.0),
     "anamnesis_index": ("AIN", 1.0),
     "peak_memory_bytes": ("peak MB", 1e-6),
@@ -146,7 +144,9 @@ def run_table(key: str, runs: Sequence[Run], values: pd.DataFrame) -> Table:
         runs: one per row of ``values``, the frame with a default index.
     """
     several = [name for name in ("dataset", "model", "setting") if values[name].nunique() > 1]
-    metrics = {name: shown for name, shown in METRICS.items() if name in values and values[name].notna().any()}
+    judged = {card.field: (card.title, card.scale) for card in verdict_cards() if card.field not in SHOWN}
+    known = SHOWN | judged | FURTHER
+    metrics = {name: shown for name, shown in known.items() if name in values and values[name].notna().any()}
     why = ["why"] if any(run.record.reason or run.record.error for run in runs) else []
     titles = ["status", *why, "run", *several, "method", "forget", "seed", *(title for title, _ in metrics.values())]
     rows = []

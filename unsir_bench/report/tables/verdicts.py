@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.report.metric_cards import CARDS, MetricCard
+from unsir_bench.report.metric_cards import verdict_cards
 from unsir_bench.report.statistics import EquivalenceVerdict, default_margin, equivalence
 from unsir_bench.report.tables.table import GROUP, position
+
+if TYPE_CHECKING:
+    from unsir_bench.evaluation.registry import MetricCard
 
 MARKS = {
     EquivalenceVerdict.INDISTINGUISHABLE: "=",
@@ -30,7 +34,9 @@ def verdict_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
         runs: ``frame`` of a sweep's records.
     """
     done = runs[runs["status"] == "done"]
-    cards = [card for card in CARDS if f"gap_{card.field}" in done and done[f"gap_{card.field}"].notna().any()]
+    cards = [
+        card for card in verdict_cards() if f"gap_{card.field}" in done and done[f"gap_{card.field}"].notna().any()
+    ]
     rows: list[dict[str, str]] = []
     if not cards:
         return rows

@@ -1,0 +1,197 @@
+"""Every registered metric has a card that says how to read it; one of another package is measured like our own."""
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation import registry
+from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
+from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
+from unsir_bench.references.store import Store
+from unsir_bench.references.trained_models import ReferenceModels
+from unsir_bench.report.metric_cards import verdict_cards
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+SHIPPED = [each for each in registry.registered() if each.shipped]
+CARDS = [card for each in SHIPPED for card in each.cards]
+
+Measure = Callable[..., Measurements]
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_METRICS", dict(registry._METRICS))
+
+
+@pytest.fixture
+def measure(digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path) -> Measure:
+    """Measures the original as if it were unlearned; all calls share one store."""
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
+
+    def start(config: MetricsConfig, *, retrain: bool = True) -> Measurements:
+        references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
+        context = make_context(scratch_trainer=references)
+        original = references.original(context)
+        retrained = references.retrained(split, context) if retrain else None
+        evaluation = Evaluation(config, digits, split, context, references, original, retrained)
+        return evaluation.of(references.network(original, context))
+
+    return start
+
+
+def fast() -> MetricsConfig:
+    config = MetricsConfig(outputs=False, weights=False, membership=False, features=False, floor=False)
+    config.relearn.cap = 0
+    return config
+
+
+def documented() -> Iterator[tuple[str, str, str]]:
+    """Field, ideal and source of each row of docs/metrics.md that has four columns."""
+    for names, ideal, source in re.findall(
+        r"^\| (`[^|]*) \|(?: .* )\| ([^|]*) \| ([^|]*) \|$", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE
+    ):
+        for name in re.findall(r"`([a-z0-9_]+)`", names):
+            yield name, ideal, source
+
+
+@pytest.mark.parametrize("card", CARDS, ids=[card.field for card in CARDS])
+def test_a_card_says_how_to_read_its_field(card: MetricCard) -> None:
+    low, high = card.range
+    assert low < high
+    assert all((card.title, card.ideal, card.source))
+    assert bool(card.overshoot) == (card.overshoots != 0)
+    # A verdict is on the gap to retrain.
+    assert card.compared or card.minimum_margin == 0
+
+
+def test_the_document_says_of_each_field_what_its_card_says() -> None:
+    assert sorted(documented()) == sorted((card.field, card.ideal, card.source) for card in CARDS)
+
+
+def test_every_value_lies_in_its_cards_range(measure: Measure) -> None:
+    config = MetricsConfig(lira_shadows=2)
+    config.relearn.cap = 10
+    found = measure(config)
+    for card in CARDS:
+        value = found.values[card.field]
+        assert value is None or card.range[0] <= value <= card.range[1], card
+        assert (value is None) == (card.field in found.notes) or card.field in ("relearn_batches", "relearn_epochs")
+    # The original against itself: nothing moved, and what is relative to the original is not said of it.
+    assert found.values["weight_distance_to_original_sum"] == 0
+    assert "original_weight_distance_to_original_sum" not in found.values
+
+
+def test_without_a_retrained_model_what_is_relative_to_it_is_absent(measure: Measure) -> None:
+    config = MetricsConfig(features=False, membership=False)
+    config.relearn.cap = 0
+    found = measure(config, retrain=False)
+    assert not [name for name in found.values if "retrain" in name or name.startswith("gap_") or name == "tow"]
+    assert found.values["zrf"] is not None
+
+
+def test_no_number_is_measured_that_has_no_card(measure: Measure) -> None:
+    found = measure(MetricsConfig(lira_shadows=2))
+    names = {re.sub(r"^(original_|retrain_|floor_)?(gap_)?", "", name) for name in found.values}
+    assert names == {card.field for card in CARDS}
+
+
+def test_a_metric_of_another_package_is_measured_like_our_own(measure: Measure, own_registry: None) -> None:
+    @metric(MetricCard("certainty", "certainty %", "a test", compared=True, minimum_margin=0.02))
+    def certainty(inputs: MetricInputs) -> float:
+        return float(inputs.logits("forget_test").softmax(dim=1).amax(dim=1).mean())
+
+    @metric(MetricCard("first", "first", "a test"), MetricCard("second", "second", "a test"), group="two")
+    def two_numbers(inputs: MetricInputs) -> Scores:
+        return {"first": 1, "second": 2, "third": [1, 2, 3]}
+
+    @metric(MetricCard("hopeless", "hopeless", "a test"), when="outputs")
+    def hopeless(inputs: MetricInputs) -> float:
+        raise MetricUnavailable("there is nothing to measure")
+
+    config = fast()
+    config.outputs = True
+    measure(fast())
+    found = measure(config)
+    values = found.values
+    assert values["certainty"] == pytest.approx(values["original_certainty"])  # type: ignore[arg-type]
+    assert values["gap_certainty"] == values["certainty"] - values["retrain_certainty"]  # type: ignore[operator]
+    assert (values["first"], values["second"], found.details["third"]) == (1, 2, [1, 2, 3])
+    assert values["hopeless"] is None and values["original_hopeless"] is None
+    assert found.notes["hopeless"] == found.notes["retrain_hopeless"] == "there is nothing to measure"
+    assert {"certainty", "two", "hopeless"} <= found.seconds.keys()
+    assert "hopeless" not in measure(fast()).values
+    assert "certainty" in {card.field for card in verdict_cards()}
+    assert "first" in {card.field for card in registry.cards()} - {card.field for card in verdict_cards()}
+
+
+def test_the_store_keeps_no_score_of_another_packages_metric(measure: Measure, own_registry: None) -> None:
+    config = fast()
+    config.outputs = True
+    before = measure(config).values
+    answer = [1.0]
+
+    @metric(MetricCard("changing", "changing", "a test"))
+    def changing(inputs: MetricInputs) -> float:
+        return answer[0]
+
+    assert measure(config).values["retrain_changing"] == 1
+    answer[0] = 0.5
+    after = measure(config).values
+    assert after["retrain_changing"] == 0.5
+    assert before.items() <= after.items()
+
+
+def test_the_example_of_the_document_works(measure: Measure, own_registry: None) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(code, {"__name__": "the_document"})
+    values = measure(fast()).values
+    assert 0.1 <= values["forget_confidence"] <= 1  # type: ignore[operator]
+    assert {f"{prefix}forget_confidence" for prefix in ("original_", "retrain_", "gap_")} <= values.keys()
+    assert "forget_confidence" in {card.field for card in verdict_cards()}
+
+
+def test_a_field_belongs_to_one_metric(own_registry: None) -> None:
+    def mine(inputs: MetricInputs) -> float:
+        return math.nan
+
+    with pytest.raises(ValueError, match=r"zrf is unsir_bench\..*zero_retrain_forgetting's; choose another name"):
+        metric(MetricCard("zrf", "ZRF", "a test"))(mine)
+    # A module that is imported again registers its own metric again.
+    for title in ("old", "new"):
+        metric(MetricCard("mine", title, "a test"))(mine)
+    assert [card.title for card in registry.cards() if card.field == "mine"] == ["new"]
+
+
+def test_a_switch_that_no_preset_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="when='feature': must be one of always, outputs"):
+        metric(when="feature")  # type: ignore[arg-type]
+
+
+def test_a_number_for_several_fields_is_refused(measure: Measure, own_registry: None) -> None:
+    @metric(MetricCard("first", "first", "a test"), MetricCard("second", "second", "a test"))
+    def one_number(inputs: MetricInputs) -> float:
+        return 1
+
+    with pytest.raises(ValueError, match="zip"):
+        measure(fast())
+
+
+def test_the_cards_need_no_training() -> None:
+    heavy = {"timm", "torchvision", "lightning_fabric", "wandb"}
+    code = f"""import sys
+from unsir_bench.evaluation.registry import cards
+cards()
+print(sorted({heavy} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,174 @@
+"""What metrics read: one bundle a model, whose slow parts are computed when a metric first asks for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from unsir_bench.errors import MetricUnavailable
+
+# Imported where they are used, or for their types alone: the report reads the cards, and needs no training.
+if TYPE_CHECKING:
+    from unsir_bench.data.device_data import DeviceData
+    from unsir_bench.data.forget_split import ForgetSplit
+    from unsir_bench.evaluation.evaluate import MetricsConfig
+    from unsir_bench.evaluation.relearning import RelearnTime
+    from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+    from unsir_bench.training.context import RunContext
+
+LOG = logging.getLogger("unsir_bench")
+
+
+@dataclass(frozen=True)
+class MeasuredModel:
+    """A model to be measured.
+
+    Attributes:
+        logits: by split (``train``, ``test``), of all its samples: (samples, classes).
+        weights: its state dict, on the CPU.
+        network: gives it on the run's device.
+        features: gives what its head receives, by split: (samples, dimensions); None without a head.
+    """
+
+    logits: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+    network: Callable[[], nn.Module]
+    features: Callable[[], Mapping[str, Tensor] | None]
+
+
+@dataclass
+class EvaluatedRun:
+    """What all models measured in one run share.
+
+    Attributes:
+        config: what to measure.
+        data: the data set.
+        split: retain and forget samples.
+        context: device and seeds.
+        references: the store's models.
+        original: as trained.
+        retrained: the gold standard; None leaves out what is relative to it.
+    """
+
+    config: MetricsConfig
+    data: DeviceData
+    split: ForgetSplit
+    context: RunContext
+    references: ReferenceModels
+    original: TrainedModel
+    retrained: TrainedModel | None
+
+    def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
+        """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``."""
+        return tensors[part.rsplit("_", 1)[1]][self.split.indices[part]]
+
+    @cached_property
+    def labels(self) -> dict[str, Tensor]:
+        """int64 labels by split, of all its samples."""
+        return {"train": self.data.labels("train"), "test": self.data.labels("test")}
+
+    @cached_property
+    def random_logits(self) -> Tensor:
+        """What a network that never trained says of the forget test samples: (samples, classes)."""
+        from unsir_bench.training.inference import predict
+
+        view = self.data.view("test", self.split.forget_test)
+        return predict(self.context.random_network("zrf"), view, self.context, "a random network")
+
+    @cached_property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Of the network's trainable tensors, in its order."""
+        return tuple(name for name, _ in self.context.initial_network().named_parameters())
+
+    @cached_property
+    def shadows(self) -> list[TrainedModel]:
+        """``lira_shadows`` retrained models of other training seeds: none saw a forget sample."""
+        if self.retrained is None:
+            raise MetricUnavailable("there is no retrained model, and shadow models are made like it")
+        count = self.config.lira_shadows
+        seconds = count * self.retrained.seconds
+        LOG.info("LiRA needs %d shadow models: up to %.0f s of training for those not in the store", count, seconds)
+        seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
+        return [self.references.retrained(self.split, self.context.of_another_seed(seed)) for seed in seeds]
+
+
+@dataclass
+class MetricInputs:
+    """What a metric reads of one model. Parts are ``retain_train``, ``forget_train``, ``retain_test``, ``forget_test``.
+
+    Attributes:
+        run: what the measured models of a run share: the data, the split, the references.
+        model: the model itself.
+        values: what has been measured by field name, for metrics registered with ``summary=True``; references' fields
+            carry the prefixes of the record.
+    """
+
+    run: EvaluatedRun
+    model: MeasuredModel
+    values: Mapping[str, float | int | None] = field(default_factory=dict)
+
+    def logits(self, part: str) -> Tensor:
+        """Float32 logits (samples, classes) of a part, on the CPU."""
+        return self.run.rows(self.model.logits, part)
+
+    @property
+    def retrained(self) -> TrainedModel:
+        """The retrained model; raises ``MetricUnavailable`` where there is none."""
+        if self.run.retrained is None:
+            raise MetricUnavailable("there is no retrained model")
+        return self.run.retrained
+
+    def retrain_logits(self, part: str) -> Tensor:
+        """The retrained model's logits of a part; raises as ``retrained``."""
+        return self.run.rows(self.retrained.logits, part)
+
+    def labels(self, part: str) -> Tensor:
+        """int64 labels (samples,) of a part."""
+        return self.run.rows(self.run.labels, part)
+
+    def shadow_logits(self, part: str) -> Tensor:
+        """Those of the shadow models: (models, samples, classes)."""
+        return torch.stack([self.run.rows(shadow.logits, part) for shadow in self.run.shadows])
+
+    @property
+    def seed(self) -> int:
+        """The run's."""
+        return self.run.context.seed
+
+    @property
+    def retain_classes(self) -> tuple[int, ...]:
+        """Indices of the classes that are kept."""
+        return tuple(index for index in range(self.run.data.num_classes) if index not in self.run.split.classes)
+
+    @cached_property
+    def features(self) -> Mapping[str, Tensor]:
+        """What the head receives, by split: float32 (samples, dimensions); ``MetricUnavailable`` without a head."""
+        features = self.model.features()
+        if features is None:
+            raise MetricUnavailable("the model has no head whose input could be read as features")
+        return features
+
+    @cached_property
+    def relearning(self) -> RelearnTime:
+        """How the model relearned the forgotten classes."""
+        from unsir_bench.evaluation.metrics.accuracy import accuracy
+        from unsir_bench.evaluation.relearning import relearn
+
+        run, known = self.run, self.labels("forget_test")
+        if len(known) == 0:
+            raise MetricUnavailable("there is no forget sample in the test split")
+        return relearn(
+            self.model.network(),
+            run.data.view("train"),
+            run.data.view("test", run.split.forget_test),
+            accuracy(run.rows(run.original.logits, "forget_test"), known),
+            run.references.recipe,
+            run.config.relearn,
+            run.context,
+        )
