@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from unsir_bench.config_fields import choice, number
     from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
     from unsir_bench.errors import MetricUnavailable, NotApplicable
-    from unsir_bench.evaluation.registry import MetricInputs, metric
+    from unsir_bench.evaluation.metric_inputs import MetricInputs
+    from unsir_bench.evaluation.registry import metric
     from unsir_bench.models.model import ModelConfig
     from unsir_bench.report.tables.table import load_records
     from unsir_bench.runner import run
@@ -27,7 +28,8 @@ _HOMES = {
     "config_fields": ("choice", "number"),
     "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),
     "errors": ("MetricUnavailable", "NotApplicable"),
-    "evaluation.registry": ("MetricInputs", "metric"),
+    "evaluation.metric_inputs": ("MetricInputs",),
+    "evaluation.registry": ("metric",),
     "models.model": ("ModelConfig",),
     "report.tables.table": ("load_records",),
     "runner": ("run",),

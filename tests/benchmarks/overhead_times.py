@@ -50,7 +50,7 @@ STARTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "unsir-bench --help": ((*SUITE, "--help"), True),
     "unsir-bench model=alcnn (a typo)": ((*SUITE, "model=alcnn"), False),
     "imports of a full start": (
-        (sys.executable, "-c", "from unsir_bench.cli.bootstrap import bootstrap; bootstrap()"),
+        (sys.executable, "-c", "import unsir_bench.cli.run as run; run.bootstrap()"),
         True,
     ),
 }

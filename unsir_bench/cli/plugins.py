@@ -47,11 +47,15 @@ def plugin_names() -> list[str]:
 
 def own_modules() -> list[str]:
     """The modules of this project that define methods, data sets and models."""
-    places = {name: find_spec(name).submodule_search_locations for name in PACKAGES}  # type: ignore[union-attr]
-    modules = [
-        f"{package}.{module.name}" for package, place in places.items() for module in pkgutil.iter_modules(place)
-    ]
-    return [name for name in modules if "._" not in name]  # such a module is imported where it is used
+    found = ((package, pkgutil.iter_modules(_places(package))) for package in PACKAGES)
+    modules = [f"{package}.{module.name}" for package, inside in found for module in inside]
+    return [name for name in modules if "._" not in name]  # such a module is slow, and imported where it is used
+
+
+def _places(package: str) -> list[str]:
+    """The folders of a package; none where it is a single module, or absent."""
+    spec = find_spec(package)
+    return list(spec.submodule_search_locations or ()) if spec else []
 
 
 def import_all() -> None:
@@ -79,13 +83,13 @@ def modules_of_runs(*, tracked: bool) -> list[str]:
 
 def conf_packages() -> list[str]:
     """Packages of YAML files: this project's, then those of plug-ins that have one."""
-    packages = [name for name in plugin_names() if (spec := find_spec(name)) and spec.submodule_search_locations]
-    return ["unsir_bench.conf", *(f"{name}.conf" for name in packages if find_spec(f"{name}.conf") is not None)]
+    packages = [name for name in plugin_names() if _places(name)]
+    return ["unsir_bench.conf", *(f"{name}.conf" for name in packages if _places(f"{name}.conf"))]
 
 
 def option_files(group: str) -> dict[str, Path]:
     """The YAML file of each option of a group, in order of name; plug-ins' come last."""
-    places = [Path(place) for name in conf_packages() for place in find_spec(name).submodule_search_locations or ()]  # type: ignore[union-attr]
+    places = [Path(place) for name in conf_packages() for place in _places(name)]
     return {file.stem: file for place in places for file in sorted((place / group).glob("*.yaml"))}
 
 

@@ -62,6 +62,7 @@ def _zoo() -> Any:
 
 
 def stem_convolution(channels: int, width: int, kernel: int, stride: int) -> nn.Conv2d:
+    """A first convolution with the weights that ResNet18 begins with, for any number of colour channels."""
     convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return convolution
