@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
 from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
@@ -30,6 +31,18 @@ def bootstrap() -> None:
     register({group: list(_installed(base)) for group, base in bases.items()})
     register_sweeper()
     Plugins.instance().register(PluginSearchPath)
+    store = ConfigStore.instance()
+    store.repo = _Shared(store.repo)
+
+
+class _Shared(dict[str, Any]):
+    """Hydra's store of schemas, which it copies whole at each composition: its copy is itself.
+
+    Nothing writes into such a copy, and an entry is copied again when it is loaded.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
 
 
 def _installed(base: type[Any]) -> Iterator[type[Any]]:
