@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.markup import escape
+
 from unsir_bench.cli.plugins import option_files
 
 GROUPS = {
@@ -14,6 +16,7 @@ GROUPS = {
     "metrics": "metrics",
     "experiments": "experiment",
 }
+WIDTH_OF_A_FILE = 120  # characters
 
 
 def list_command(words: Sequence[str]) -> int:
@@ -21,10 +24,18 @@ def list_command(words: Sequence[str]) -> int:
     if len(words) != 1 or words[0] not in GROUPS:
         print(f"unsir-bench list {' '.join(words)}: there is no such table; give one of {', '.join(GROUPS)}")
         return 2
-    from unsir_bench.report.tables.table import print_rows
+    from rich.console import Console
+    from rich.table import Table
 
     group = GROUPS[words[0]]
-    print_rows([*(_method_rows() if group == "method" else _rows(group))], f"{words[0]}: choose one by {group}=OPTION")
+    rows = list(_method_rows() if group == "method" else _rows(group))
+    table = Table(title=f"{words[0]}: choose one by {group}=OPTION", title_justify="left", show_lines=True)
+    for name in rows[0]:
+        table.add_column(name, no_wrap=name == group)
+    for row in rows:
+        table.add_row(*map(escape, row.values()))
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH_OF_A_FILE)).print(table)
     return 0
 
 

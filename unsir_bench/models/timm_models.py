@@ -58,12 +58,12 @@ class TimmModel(ModelConfig):
             **self.options,
         }
         try:
-            return timm.create_model(self.arch, **{"img_size": image_shape[1:], **arguments})
+            return timm.create_model(self.arch, **{"img_size": image_shape[1:], **arguments})  # type: ignore[no-any-return]
         except TypeError as error:
             # Transformers must be told the size; convolutional networks take any and know no such argument.
             if "img_size" not in str(error):
                 raise
-            return timm.create_model(self.arch, **arguments)
+            return timm.create_model(self.arch, **arguments)  # type: ignore[no-any-return]
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_classifier()  # type: ignore[operator,no-any-return]
