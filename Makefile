@@ -30,7 +30,6 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/python -m unsir_bench.cli.install_check
-	@$(BIN)/python -m unsir_bench --help > /dev/null  # the first start is slow, and makes the later ones fast
 	@touch $@
 
 setup: $(READY) ## install the locked packages and this project into .venv (about 6 GB, some minutes, once)
