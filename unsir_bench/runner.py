@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import nn
 
@@ -33,6 +33,9 @@ from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
 HANDED_OVER_FILE = "handed_over.json"  # from the first of several processes to the one that started them

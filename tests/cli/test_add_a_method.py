@@ -20,7 +20,8 @@ from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.report import command as report
 from unsir_bench.report.method_style import FAMILIES, method_style
-from unsir_bench.tracking.run import TrackerConfig, dashboard, start_tracker
+from unsir_bench.tracking import dashboard
+from unsir_bench.tracking.run import TrackerConfig, start_tracker
 
 pytestmark = pytest.mark.slow
 

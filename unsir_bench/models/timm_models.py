@@ -13,7 +13,13 @@ from unsir_bench.config_fields import nearest, not_hashed
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
 from unsir_bench.models.model import ImageShape, ModelConfig
 
-logging.getLogger("timm").setLevel(logging.WARNING)
+
+def _timm() -> Any:
+    """timm, which reports each model that it creates unless it is told not to."""
+    import timm  # a second's import that other models need not pay
+
+    logging.getLogger("timm").setLevel(logging.WARNING)
+    return timm
 
 
 @dataclass
@@ -44,8 +50,7 @@ class TimmModel(ModelConfig):
             ) from error
 
     def _create(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
-        import timm  # a second's import that other models need not pay
-
+        timm = _timm()
         arguments = {
             "in_chans": image_shape[0],
             "num_classes": num_classes,
@@ -53,19 +58,18 @@ class TimmModel(ModelConfig):
             **self.options,
         }
         try:
-            return timm.create_model(self.arch, **{"img_size": image_shape[1:], **arguments})
+            return timm.create_model(self.arch, **{"img_size": image_shape[1:], **arguments})  # type: ignore[no-any-return]
         except TypeError as error:
             # Transformers must be told the size; convolutional networks take any and know no such argument.
             if "img_size" not in str(error):
                 raise
-            return timm.create_model(self.arch, **arguments)
+            return timm.create_model(self.arch, **arguments)  # type: ignore[no-any-return]
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_classifier()  # type: ignore[operator,no-any-return]
 
     def check(self, key: str) -> Iterator[str]:
-        import timm
-
+        timm = _timm()
         yield from super().check(key)
         if not timm.is_model(self.arch.split(".")[0]):
             close = nearest(self.arch, timm.list_models())

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from unsir_bench.models.model import ImageShape, ModelConfig
@@ -22,6 +20,7 @@ from unsir_bench.runtime.seeding import derived_seed, generator, seed_everything
 from unsir_bench.runtime.timing import timed_on, timing_conditions, timing_words
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from torch import Tensor
 
     from unsir_bench.data.batches import DataView
@@ -220,6 +219,8 @@ class RunContext:
             mixed: False for gradients that nothing scales: at a mixed precision they are computed in float32, since
                 half precision would round small ones to zero.
         """
+        from lightning_fabric.plugins.precision import MixedPrecision
+
         # Training at a true 16- or 64-bit precision has converted the weights; images arrive as float32.
         dtype = next(model.parameters()).dtype
         in_full = not mixed and isinstance(self.fabric.strategy.precision, MixedPrecision)

@@ -9,22 +9,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 from unsir_bench.runtime.seeding import generator
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 MOST_ITERATIONS = 1000
 
@@ -97,6 +95,9 @@ def linear_probe_auc(samples: ProbeSamples, *, seed: int, most_per_side: int = 2
     Source:
         Alain and Bengio 2016, "Understanding intermediate layers using linear classifier probes".
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
     data = _forget_or_rest(samples, seed, most_per_side)
     if data.train.shape[1] == 0:
         return 0.5
@@ -123,6 +124,9 @@ def knn_auc(samples: ProbeSamples, *, seed: int, most_per_side: int = 2000, neig
         MetricUnavailable: no forget or no other sample in a split; fewer than k training samples; NaN or infinite
             features.
     """
+    from sklearn.metrics import roc_auc_score
+    from sklearn.neighbors import NearestNeighbors
+
     data = _forget_or_rest(samples, seed, most_per_side)
     if len(data.train) < neighbours:
         raise MetricUnavailable(f"{neighbours} neighbours were asked for; there are {len(data.train)} training samples")
@@ -165,6 +169,8 @@ def knowledge_retention(samples: ProbeSamples, *, seed: int, most_per_class: int
     train, test = _standardised(samples.train[chosen], samples.test)
     if train.shape[1] == 0:
         raise MetricUnavailable("all training features are constant, so the head can only guess")
+    from sklearn.linear_model import LogisticRegression
+
     hits = _fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
     is_forget = samples.is_forget(test_labels).numpy()
     return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()))
@@ -202,6 +208,8 @@ def _standardised(train: Tensor, test: Tensor) -> tuple[Array, Array]:
     varying = train.amin(dim=0) != train.amax(dim=0)
     if not bool(varying.any()):
         return np.empty((len(train), 0)), np.empty((len(test), 0))
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(train[:, varying].double().numpy())
     return scaler.transform(train[:, varying].double().numpy()), scaler.transform(test[:, varying].double().numpy())
 
@@ -211,6 +219,8 @@ def _fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.g
 
     What is left at the limit moves scores in late digits only, so the warning would be noise.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return head.set_params(max_iter=MOST_ITERATIONS).fit(features, targets)
