@@ -1,8 +1,9 @@
 """Constraints declared beside a dataclass field, and the walk that reports every violation at once.
 
 Each configurable object is a dataclass whose fields are its YAML keys. ``number`` and ``choice`` state what a field
-accepts; ``not_hashed`` marks a field that cannot change a result (a path, a thread count), so that it stays out of hashes;
-``hashed_if_not_default`` one that was added to a class with records, so that those stay what they are.
+accepts. ``not_hashed`` marks a field that cannot change a result (a path, a thread count) and stays out of hashes;
+``hashed_if_not_default`` marks a field added after records existed: at its default it stays out of hashes, so that run
+ids and store keys from before remain valid.
 """
 
 from __future__ import annotations

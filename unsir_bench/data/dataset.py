@@ -14,7 +14,7 @@ import torch
 from sklearn.model_selection import StratifiedShuffleSplit
 from torch.nn import functional as F
 
-from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.config_fields import choice, identity, not_hashed, number
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -153,6 +153,18 @@ class DatasetConfig(ABC):
                 f"dataset.validation_share={self.validation_share} cannot be held out of {len(train)} images: {error}"
             ) from error
         return train.take(kept), train.take(held)
+
+
+_LAST_LOADED: dict[str, ImageData] = {}
+
+
+def load_cached(dataset: DatasetConfig, progress: Progress) -> ImageData:
+    """The loaded set; the last one is kept for the next run of this process, which usually needs the same."""
+    key = repr((identity(dataset), dataset.root))
+    if key not in _LAST_LOADED:
+        _LAST_LOADED.clear()
+        _LAST_LOADED[key] = dataset.load(progress)
+    return _LAST_LOADED[key]
 
 
 def stratified_split(

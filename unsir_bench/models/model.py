@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.errors import NotApplicable, PretrainedWeightsError
-from unsir_bench.models.cpu_kernels import with_whole_map_products
-from unsir_bench.models.narrow_point_convolution import with_narrow_point_convolutions
+from unsir_bench.models.cpu_kernels import with_cpu_kernels
 from unsir_bench.runtime.seeding import seed_everything
 
 ImageShape = tuple[int, int, int]
@@ -62,7 +61,7 @@ class ModelConfig(ABC):
         The global generators are seeded for it; they are the run's own to reseed afterwards.
         """
         seed_everything(seed, "initial weights")
-        model = with_narrow_point_convolutions(with_whole_map_products(self.build(image_shape, num_classes)))
+        model = with_cpu_kernels(self.build(image_shape, num_classes))
         if self.weights is not None:
             load_backbone(model, self.head(model), Path(self.weights))
         return model

@@ -26,7 +26,7 @@ TENSORS = "tensors"
 
 @dataclass(frozen=True)
 class StoredPrecomputation:
-    """Computes once and keeps the result; see ``unsir_bench.training.context.Precomputation``.
+    """Computes once and keeps the result; see ``unsir_bench.training.services.Precomputation``.
 
     Attributes:
         store: where results are kept.

@@ -20,6 +20,7 @@ from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_c
 from unsir_bench.references.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.runtime.peak_memory import PeakMemory
+from unsir_bench.runtime.timing import timed_on
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import FitState, Variation, WatchedLoss, fit
@@ -201,7 +202,7 @@ class ReferenceModels:
         manifest = {
             "role": role,
             "seconds": done.seconds,
-            "timed_on": context.timed_on(done.timed_on),
+            "timed_on": timed_on(done.timed_on),
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),
@@ -233,7 +234,7 @@ class ReferenceModels:
         manifest = {
             "original": original.key,
             "seconds": recorder.seconds,
-            "timed_on": context.timed_on(done.timed_on),
+            "timed_on": timed_on(done.timed_on),
             "batches": recorder.batches,
             "batches_with_forget_samples": recorder.recorded,
         }

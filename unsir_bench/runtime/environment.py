@@ -18,7 +18,7 @@ PACKAGES = (
     "torch", "torchvision", "timm", "lightning-fabric", "hydra-core", "omegaconf", "wandb", "pandas",
     "numpy", "scikit-learn", "safetensors", "pillow",
 )  # fmt: skip
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def environment(device: torch.device) -> dict[str, Any]:

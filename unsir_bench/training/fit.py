@@ -18,6 +18,7 @@ from unsir_bench.runtime.progress import Task
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.recipe import Recipe, Schedule, optimizer_for
+from unsir_bench.training.warm_up import compile_for
 
 LOSSES_PER_FLUSH = 20
 Objective = Callable[[Any, Tensor, Tensor], Tensor]
@@ -174,7 +175,7 @@ def fit(
     if (here := context.timing_conditions()) not in state.timed_on:
         state.timed_on.append(here)
     if context.compiled:
-        context.compile(model, batches.sizes)
+        compile_for(model, batches.sizes, context)
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
     session = _Session(
         trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
