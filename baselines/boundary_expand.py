@@ -11,11 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit, with_batchnorm
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
+from unsir_bench.training.fit import with_batchnorm
 
 
 @dataclass
@@ -25,10 +22,7 @@ class BoundaryExpand(UnlearningMethod):
     name: str = "boundary_expand"
     train: Recipe = field(default_factory=lambda: Recipe(name="boundary_expand", optimizer="sgd", lr=1e-5, epochs=10))
     freeze_bn_stats: bool = False
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.FORGET_DATA})
+    requires = frozenset({Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         head = context.architecture.linear_head(model)

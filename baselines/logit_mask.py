@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import RunContext, UnlearningData, UnlearningMethod
 
 # Lower than any logit, yet finite in half precision, and so are losses on masked samples.
 MASK = 1e4
@@ -24,10 +23,7 @@ class LogitMask(UnlearningMethod):
     """Lower the head's bias of each forget class so far that the class is never predicted."""
 
     name: str = "logit_mask"
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset()
+    requires = frozenset()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("mask"), torch.no_grad():

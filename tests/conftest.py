@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
 from unsir_bench.models.allcnn import AllCNNConfig
@@ -24,6 +25,11 @@ from unsir_bench.training.context import RunContext
 torch.set_num_threads(1)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_sessionstart() -> None:
+    """Register everything before tests are collected: some are made for every registered method."""
+    bootstrap()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

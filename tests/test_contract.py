@@ -10,7 +10,6 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import nn
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas and every method
 from unsir_bench.cli.plugins import plugin_names
 from unsir_bench.config import typed
 from unsir_bench.data.batches import DataView

@@ -27,12 +27,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.cli.plugins import VARIABLE
+from unsir_bench.cli.sync import _parser as sync_parser
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.report import command as report_command
-from unsir_bench.tracking.sync import _parser as sync_parser
 from unsir_bench.unlearning.method import UnlearningMethod
 
 ROOT = Path(__file__).resolve().parents[1]

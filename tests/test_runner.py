@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from unsir_bench import runner
-from unsir_bench.cli import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import Config, typed
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import weights_hash

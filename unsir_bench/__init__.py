@@ -1,1 +1,59 @@
-"""UNSIR and its benchmark: reproducible class unlearning."""
+"""The public API, imported where it is used: `import unsir_bench` alone takes no time, and imports no torch.
+
+For who writes a method, a metric, a data set or a model, and for notebooks. `docs/add_a_method.md` shows it in use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unsir_bench.cli.bootstrap import compose
+    from unsir_bench.config_fields import choice, number
+    from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
+    from unsir_bench.errors import MetricUnavailable, NotApplicable
+    from unsir_bench.evaluation.metric_inputs import MetricInputs
+    from unsir_bench.evaluation.registry import metric
+    from unsir_bench.models.model import ModelConfig
+    from unsir_bench.report.tables.table import load_records
+    from unsir_bench.runner import run
+    from unsir_bench.runtime.progress import Progress
+    from unsir_bench.training.context import RunContext
+    from unsir_bench.training.epoch_batches import EpochBatches
+    from unsir_bench.training.fit import Variation, fit
+    from unsir_bench.training.recipe import Recipe
+    from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+
+_HOMES = {
+    "cli.bootstrap": ("compose",),
+    "config_fields": ("choice", "number"),
+    "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),
+    "errors": ("MetricUnavailable", "NotApplicable"),
+    "evaluation.metric_inputs": ("MetricInputs",),
+    "evaluation.registry": ("metric",),
+    "models.model": ("ModelConfig",),
+    "report.tables.table": ("load_records",),
+    "runner": ("run",),
+    "runtime.progress": ("Progress",),
+    "training.context": ("RunContext",),
+    "training.epoch_batches": ("EpochBatches",),
+    "training.fit": ("Variation", "fit"),
+    "training.recipe": ("Recipe",),
+    "unlearning.method": ("Access", "UnlearningData", "UnlearningMethod"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Access", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricInputs", "MetricUnavailable", "ModelConfig",
+    "NotApplicable", "Progress", "RawData", "Recipe", "RunContext", "UnlearningData", "UnlearningMethod", "Variation",
+    "choice", "compose", "fit", "load_records", "metric", "number", "run",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

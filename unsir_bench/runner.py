@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import nn
 
@@ -36,6 +35,9 @@ from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.warm_up import warm_up
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
 # Null rather than absent where there is no retrained model: tables read these metrics of every run.

@@ -27,7 +27,8 @@ from matplotlib.axes import Axes
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.benchmarks.overhead_times import SUITE, ended
 from tests.benchmarks.unsir_times import BATCH, NETWORKS, Bench, share_of_published
-from unsir_bench.models import AllCNNConfig, ModelConfig
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.model import ModelConfig
 from unsir_bench.report.figures.style import legend_below, new_figure, save, style
 from unsir_bench.report.method_style import BLACK, BLUE, GREEN, GREY, VERMILION
 from unsir_bench.report.statistics import mean_interval

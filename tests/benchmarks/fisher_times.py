@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from tests.benchmarks.measured import device_words, mean_words, print_table, timed, write_figures
 from tests.oracles.fisher_batch_1 import fisher_batch_1
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
-from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18, TimmModel
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.models.timm_models import TimmModel
+from unsir_bench.models.torchvision_models import ResNet18
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.progress import Progress

@@ -32,7 +32,9 @@ from tests.benchmarks.measured import device_words, mean_words, print_table, tim
 from tests.benchmarks.unsir_times import Bench
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.data.made_classes import MadeClasses
-from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.models.torchvision_models import ResNet18
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.references.store import Store
 from unsir_bench.runtime.hardware import HardwareConfig
@@ -47,7 +49,10 @@ STARTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "python alone": ((sys.executable, "-c", "pass"), True),
     "unsir-bench --help": ((*SUITE, "--help"), True),
     "unsir-bench model=alcnn (a typo)": ((*SUITE, "model=alcnn"), False),
-    "imports of a full start": ((sys.executable, "-c", "import unsir_bench.cli.main"), True),
+    "imports of a full start": (
+        (sys.executable, "-c", "import unsir_bench.cli.run as run; run.bootstrap()"),
+        True,
+    ),
 }
 
 

@@ -17,9 +17,11 @@ from torch.nn import functional as F
 
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
-from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.models.torchvision_models import ResNet18
 from unsir_bench.runtime.hardware import HardwareConfig, synchronise
-from unsir_bench.unlearning.unsir import frozen
+from unsir_bench.models.model import frozen
 
 BATCH = 128
 REPETITIONS = 7

@@ -25,7 +25,9 @@ from tests.oracles.unsir_step_by_step import UnsirStepByStep
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.data.made_classes import MadeClasses
-from unsir_bench.models import AllCNNConfig, ModelConfig, ResNet18
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.models.torchvision_models import ResNet18
 from unsir_bench.runtime.clock import Stopwatch
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.malloc import keep_freed_memory

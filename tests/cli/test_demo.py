@@ -6,7 +6,6 @@ from statistics import mean
 import pytest
 from hydra import compose, initialize_config_module
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run

@@ -11,7 +11,6 @@ from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas and every method
 from unsir_bench.config import typed
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit

@@ -10,12 +10,13 @@ import pytest
 import timm.models._builder
 import torch
 import torchvision
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unsir_bench.config_fields import identity, problems
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
-from unsir_bench.models import MODELS
 from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
 from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu, trainable_count
 from unsir_bench.models.timm_models import TimmModel
@@ -39,8 +40,9 @@ def batch(shape: ImageShape, count: int = 2) -> Tensor:
     return torch.randn((count, *shape), generator=torch.Generator().manual_seed(0))
 
 
-def test_each_exported_model_has_a_case_here() -> None:
-    assert {type(make()) for make in CONFIGS.values()} == set(MODELS)
+def test_each_registered_model_has_a_case_here() -> None:
+    registered = ConfigStore.instance().repo["schema"]["model"].values()
+    assert {type(make()) for make in CONFIGS.values()} == {OmegaConf.get_type(entry.node) for entry in registered}
 
 
 @every_config

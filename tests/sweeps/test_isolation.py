@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unsir_bench.sweeps import isolation as job_process
-from unsir_bench.sweeps.process_server import forks_runs
+from unsir_bench import runner
+from unsir_bench.sweeps.isolation import _job, forks_runs
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,6 @@ from unsir_bench.sweeps.process_server import forks_runs
         (["method=unsir,retrain", "--multirun"], True),
         (["-m", "hydra/launcher=basic"], True),
         (["-m", "hydra/launcher=ray_local"], False),
-        (["plan", "-m", "seed=0,1"], False),
         (["seed=0"], False),
     ],
 )
@@ -30,11 +29,11 @@ def test_a_run_has_the_environment_of_its_job_not_of_the_server_that_it_is_forke
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = tmp_path / "environment.json"
-    monkeypatch.setattr(job_process, "run", lambda *_: seen.write_text(json.dumps(dict(os.environ))))
+    monkeypatch.setattr(runner, "run", lambda *_: seen.write_text(json.dumps(dict(os.environ))))
     monkeypatch.setenv("OF_THE_SERVER", "1")
     given = {"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "3"}
-    arguments = (None, "", {"version": 1}, given)
-    process = multiprocessing.get_context("fork").Process(target=job_process._job, args=arguments)
+    arguments = (None, "", {"version": 1}, given, [])
+    process = multiprocessing.get_context("fork").Process(target=_job, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == 0

@@ -12,7 +12,6 @@ import torch
 from hydra import compose, initialize_config_module
 from safetensors.torch import load_file, save_file
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import RawData

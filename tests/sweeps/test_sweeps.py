@@ -16,7 +16,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.sweep_records import comparable, records
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.sweeps.compose import JobComposer
 

@@ -17,7 +17,6 @@ from hydra import compose, initialize_config_module
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import WorkspaceViewspec
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run

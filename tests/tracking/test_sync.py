@@ -24,7 +24,7 @@ from unsir_bench.tracking.tables import tables
 
 KEY = "k" * 40
 NO_KEY = {"WANDB_API_KEY": "", "NETRC": "nowhere", "WANDB_MODE": "offline"}
-SYNC = "import sys; from unsir_bench.tracking.sync import sync_command; sys.exit(sync_command(sys.argv[1:]))"
+SYNC = "import sys; from unsir_bench.cli.sync import sync_command; sys.exit(sync_command(sys.argv[1:]))"
 
 
 @dataclass

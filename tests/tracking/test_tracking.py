@@ -23,7 +23,6 @@ from wandb.proto import wandb_internal_pb2
 
 from tests.oracles.wandb_file import leveldb_log
 from unsir_bench import runner
-from unsir_bench.cli import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.data.digits import Digits
 from unsir_bench.records import RunRecord

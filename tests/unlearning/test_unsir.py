@@ -12,7 +12,6 @@ from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
 from tests.oracles.unsir_step_by_step import UnsirStepByStep
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
 from unsir_bench.config_fields import problems
 from unsir_bench.data.batches import Batch, DataView

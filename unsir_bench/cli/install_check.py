@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 
+from unsir_bench.errors import UnsirBenchError
+
 TESTED_PAIR = "torch==2.14.1 torchvision==0.29.1"
 
 
-class BrokenInstallError(RuntimeError):
+class BrokenInstallError(UnsirBenchError):
     """torch and torchvision cannot be imported together."""
 
 
@@ -27,7 +29,7 @@ def check_torch_pair() -> None:
     """Import torch and torchvision together.
 
     Raises:
-        BrokenInstallError: they are absent or do not match; the message names both and the command that mends it.
+        BrokenInstallError: they are absent or do not match; the message names both and the command that fixes it.
     """
     try:
         import torch

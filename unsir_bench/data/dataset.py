@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.model_selection import StratifiedShuffleSplit
 from torch.nn import functional as F
 
 from unsir_bench.config_fields import choice, identity, not_hashed, number
@@ -175,6 +174,8 @@ def stratified_split(
     Raises:
         ValueError: a class has too few samples to be in both.
     """
+    from sklearn.model_selection import StratifiedShuffleSplit
+
     splitter = StratifiedShuffleSplit(n_splits=1, test_size=second_share, random_state=seed)
     first, second = next(splitter.split(np.zeros(len(labels)), labels))
     # scikit-learn rounds: a rare class may end up wholly on one side.

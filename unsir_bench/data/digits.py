@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData, stratified_split
@@ -25,6 +24,8 @@ class Digits(DatasetConfig):
         return tuple("0123456789")
 
     def read(self, progress: Progress) -> RawData:
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)[:, None]
         labels = digits.target.astype(np.int64)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
@@ -52,6 +51,8 @@ class MadeClasses(DatasetConfig):
 
     def _prototypes(self) -> npt.NDArray[np.float64]:
         """Patterns of shape (classes, channels, size, size), each from 0 to 1."""
+        from scipy.ndimage import gaussian_filter
+
         draws = np.random.default_rng((self.seed, 0))
         rough = draws.standard_normal((self.classes, self.channels, self._size, self._size))
         smooth = gaussian_filter(rough, (0, 0, SMOOTHNESS * self._size, SMOOTHNESS * self._size), mode="wrap")

@@ -9,12 +9,11 @@ from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
-from torchvision import datasets
 
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
@@ -63,13 +62,15 @@ class Cifar10(TorchvisionSet):
 
     name: str = not_hashed("cifar10")
     files: ClassVar[str] = "cifar-10-batches-py (the unpacked cifar-10-python.tar.gz)"
-    kind: ClassVar[Any] = datasets.CIFAR10
+    kind: ClassVar[str] = "CIFAR10"
 
     def class_names(self) -> tuple[str, ...]:
         return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def _split(self, train: bool) -> LabelledImages:
-        split = self.kind(self.root, train=train, download=self.download)
+        from torchvision import datasets
+
+        split = getattr(datasets, self.kind)(self.root, train=train, download=self.download)
         return LabelledImages(np.ascontiguousarray(split.data.transpose(0, 3, 1, 2)), np.asarray(split.targets))
 
 
@@ -79,7 +80,7 @@ class Cifar100(Cifar10):
 
     name: str = not_hashed("cifar100")
     files: ClassVar[str] = "cifar-100-python (the unpacked cifar-100-python.tar.gz)"
-    kind: ClassVar[Any] = datasets.CIFAR100
+    kind: ClassVar[str] = "CIFAR100"
 
     def class_names(self) -> tuple[str, ...]:
         return CIFAR100_CLASSES
@@ -97,12 +98,16 @@ class FashionMnist(TorchvisionSet):
     files: ClassVar[str] = "the four files such as train-images-idx3-ubyte.gz"
 
     def class_names(self) -> tuple[str, ...]:
+        from torchvision import datasets
+
         return tuple(datasets.FashionMNIST.classes)
 
     def _split(self, train: bool) -> LabelledImages:
         prefix = Path(self.root or "") / ("train" if train else "t10k")
         if prefix.with_name(f"{prefix.name}-images-idx3-ubyte.gz").exists():
             return _idx_split(prefix)
+        from torchvision import datasets
+
         split = datasets.FashionMNIST(str(self.root), train=train, download=self.download)
         return LabelledImages(split.data.numpy()[:, None], split.targets.numpy())
 

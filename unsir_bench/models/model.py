@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,30 @@ def _state_names_within(model: nn.Module, head: nn.Module) -> set[str]:
 def _mismatch(name: str, stored: Tensor | None, own: Tensor) -> str:
     found = "absent" if stored is None else f"has shape {tuple(stored.shape)}"
     return f"{name} {found}, needs {tuple(own.shape)}"
+
+
+@contextmanager
+def frozen(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Parameters without gradients, the model in train or eval mode; both are restored afterwards."""
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    model.requires_grad_(False)
+    try:
+        with in_mode(model, training=training):
+            yield
+    finally:
+        for parameter, grad in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(grad)
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The model in train or eval mode; its mode is restored afterwards."""
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
 
 
 def trainable_count(model: nn.Module) -> int:

@@ -13,7 +13,13 @@ from unsir_bench.config_fields import nearest, not_hashed
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
 from unsir_bench.models.model import ImageShape, ModelConfig
 
-logging.getLogger("timm").setLevel(logging.WARNING)
+
+def _timm() -> Any:
+    """timm, which reports each model that it creates unless it is told not to."""
+    import timm  # a second's import that other models need not pay
+
+    logging.getLogger("timm").setLevel(logging.WARNING)
+    return timm
 
 
 @dataclass
@@ -44,8 +50,7 @@ class TimmModel(ModelConfig):
             ) from error
 
     def _create(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
-        import timm  # a second's import that other models need not pay
-
+        timm = _timm()
         arguments = {
             "in_chans": image_shape[0],
             "num_classes": num_classes,
@@ -64,8 +69,7 @@ class TimmModel(ModelConfig):
         return model.get_classifier()  # type: ignore[operator,no-any-return]
 
     def check(self, key: str) -> Iterator[str]:
-        import timm
-
+        timm = _timm()
         yield from super().check(key)
         if not timm.is_model(self.arch.split(".")[0]):
             close = nearest(self.arch, timm.list_models())

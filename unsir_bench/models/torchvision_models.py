@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torchvision
 from torch import nn
-from torchvision.models import resnet
 
 from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.errors import PretrainedWeightsError
 from unsir_bench.models.model import ImageShape, ModelConfig
-
-zoo: Any = torchvision.models  # torchvision's annotations miss what its registry adds
 
 
 @dataclass
@@ -30,19 +26,24 @@ class ResNet18(ModelConfig):
     width: int = number(64, at_least=1)
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        zoo = _zoo()
         if self.pretrained:
             _require_colour(image_shape)
             model = _with_imagenet_weights(zoo.resnet18, zoo.ResNet18_Weights.IMAGENET1K_V1, "resnet18")
             model.fc = nn.Linear(model.fc.in_features, num_classes)
         else:
-            slim = self.width != 64
-            model = SlimResNet18(self.width, num_classes) if slim else zoo.resnet18(num_classes=num_classes)
+            model = zoo.resnet18(num_classes=num_classes) if self.width == 64 else self._slim(num_classes)
         if self.stem == "cifar":
-            model.conv1 = _stem_convolution(image_shape[0], self.width, kernel=3, stride=1)
+            model.conv1 = stem_convolution(image_shape[0], self.width, kernel=3, stride=1)
             model.maxpool = nn.Identity()
         elif image_shape[0] != 3:
-            model.conv1 = _stem_convolution(image_shape[0], self.width, kernel=7, stride=2)
+            model.conv1 = stem_convolution(image_shape[0], self.width, kernel=7, stride=2)
         return model  # type: ignore[no-any-return]
+
+    def _slim(self, num_classes: int) -> nn.Module:
+        from unsir_bench.models._slim_resnet18 import SlimResNet18
+
+        return SlimResNet18(self.width, num_classes)
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_submodule("fc")
@@ -53,27 +54,15 @@ class ResNet18(ModelConfig):
             yield f"{key}.pretrained=true: torchvision's weights fit stem=imagenet and width=64 only"
 
 
-class SlimResNet18(resnet.ResNet):  # type: ignore[misc]
-    """torchvision's ResNet18 with every stage's filters scaled by ``width / 64``."""
+def _zoo() -> Any:
+    """torchvision's models, untyped: its annotations miss what its registry adds."""
+    from torchvision import models  # seconds that other models need not pay
 
-    slim_width: int
-
-    def __init__(self, width: int, num_classes: int):
-        # torchvision fixes the stages at 64 to 512 filters and builds them while it is constructed.
-        object.__setattr__(self, "slim_width", width)
-        super().__init__(resnet.BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
-        self.conv1 = _stem_convolution(3, width, kernel=7, stride=2)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.fc = nn.Linear(8 * width, num_classes)
-
-    def _make_layer(self, block: Any, planes: int, blocks: int, *args: Any, **kwargs: Any) -> nn.Sequential:
-        if planes == 64:
-            self.inplanes = self.slim_width
-        stage: nn.Sequential = super()._make_layer(block, planes * self.slim_width // 64, blocks, *args, **kwargs)
-        return stage
+    return models
 
 
-def _stem_convolution(channels: int, width: int, kernel: int, stride: int) -> nn.Conv2d:
+def stem_convolution(channels: int, width: int, kernel: int, stride: int) -> nn.Conv2d:
+    """A first convolution with the weights that ResNet18 begins with, for any number of colour channels."""
     convolution = nn.Conv2d(channels, width, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     return convolution
@@ -93,6 +82,8 @@ class MobileNetV2(ModelConfig):
     width_mult: float = number(1.0, above=0)
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        zoo = _zoo()
+        zoo = _zoo()
         if self.pretrained:
             _require_colour(image_shape)
             model = _with_imagenet_weights(zoo.mobilenet_v2, zoo.MobileNet_V2_Weights.IMAGENET1K_V1, "mobilenet_v2")
@@ -100,7 +91,7 @@ class MobileNetV2(ModelConfig):
         else:
             model = zoo.mobilenet_v2(num_classes=num_classes, width_mult=self.width_mult)
         if image_shape[0] != 3:
-            model.features[0][0] = _stem_convolution(image_shape[0], model.features[0][0].out_channels, 3, stride=2)
+            model.features[0][0] = stem_convolution(image_shape[0], model.features[0][0].out_channels, 3, stride=2)
         if self.stem == "cifar":
             model.features[0][0].stride = (1, 1)
             model.features[2].conv[1][0].stride = (1, 1)

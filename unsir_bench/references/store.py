@@ -17,17 +17,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
 from filelock import FileLock, Timeout
-from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as serialised
 from torch import Tensor
 
 from unsir_bench.config_fields import not_hashed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
 MANIFEST = "manifest.json"

@@ -7,14 +7,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.runtime.malloc import keep_freed_memory
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 SHARE_FOR_DATA = 0.5
@@ -80,6 +82,9 @@ class HardwareConfig:
         Args:
             model_threads: CPU threads that suit the model, used where ``threads`` is null.
         """
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
         self.set_flags(model_threads)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning_fabric")

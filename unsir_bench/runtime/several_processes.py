@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Any
 
 from unsir_bench.runtime.files import write_atomic
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 RESULT_FILE = "handed_over.json"
 

@@ -1,25 +1,29 @@
 """Each run of a sweep in a process of its own: what kills one (a signal, too little memory, a crash inside a library)
 leaves the others alone and is recorded.
 
-Processes are forked from a server that has imported everything once, so that each starts in well under a second.
+Processes are forked from a server that has imported everything once, so that each starts in well under a second. This
+module imports nothing heavy itself: the command starts the server before its own imports, so that both import at once.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging.config
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any
+from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import TYPE_CHECKING, Any
 
-from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord
-from unsir_bench.runner import blank_record, log_failure, note_forget_set, run
-from unsir_bench.sweeps.process_server import process_context
+
+if TYPE_CHECKING:
+    from unsir_bench.config import Config
 
 INTERRUPTED = 130
 
@@ -28,15 +32,43 @@ class JobKilled(UnsirBenchError):  # noqa: N818 - what happened to the process, 
     """The process of a run ended before it could write its record."""
 
 
-def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any]) -> RunRecord:
+def process_context(modules: Sequence[str] = ()) -> ForkServerContext | SpawnContext:
+    """How processes of runs are started: forked from a server that has imported ``modules``, where the system has one.
+
+    A server that runs already stays as it is; it passes over modules that it cannot import.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    return context
+
+
+def forks_runs(words: Sequence[str]) -> bool:
+    """Whether a command line asks for a sweep whose runs start from here, not in a launcher's own processes."""
+    launched_elsewhere = any(word.startswith("hydra/launcher=") and word != "hydra/launcher=basic" for word in words)
+    return bool({"-m", "--multirun"} & set(words)) and not launched_elsewhere
+
+
+def warm_up(modules: Sequence[str]) -> None:
+    """Start the server, where the system has one."""
+    if isinstance(process_context(modules), ForkServerContext):
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+
+def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any], modules: Sequence[str]) -> RunRecord:
     """Do a run in a new process and return its record; one that is killed is recorded as ``failed``.
 
     Args:
         config: the run.
         command: see ``RunRecord.command``.
         job_logging: the process's logging, as ``logging.config.dictConfig`` takes it.
+        modules: what the run imports; the server has done so already, unless this is its first run.
     """
-    process = process_context().Process(target=_job, args=(config, command, job_logging, dict(os.environ)))
+    given = (config, command, job_logging, dict(os.environ), modules)
+    process = process_context(modules).Process(target=_job, args=given)
     process.start()
     try:
         process.join()
@@ -51,16 +83,32 @@ def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any]
     return RunRecord.read(config.folder / RECORD_FILE)
 
 
-def _job(config: Config, command: str, job_logging: dict[str, Any], environment: dict[str, str]) -> None:
+def _job(
+    config: Config,
+    command: str,
+    job_logging: dict[str, Any],
+    environment: dict[str, str],
+    modules: Sequence[str],
+) -> None:
     # The server's is that of its start; Hydra sets a job's variables (hydra.job.env_set) in the parent.
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     logging.config.dictConfig(job_logging)
     try:
+        import_present(modules)
+        from unsir_bench.runner import run
+
         run(config, command)
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)
+
+
+def import_present(modules: Sequence[str]) -> None:
+    """Import each module that can be imported, outside of whatever is timed later."""
+    for name in modules:
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _die_with_parent() -> None:
@@ -72,6 +120,8 @@ def _die_with_parent() -> None:
 
 
 def _record_of_the_killed(config: Config, command: str, exitcode: int | None) -> RunRecord:
+    from unsir_bench.runner import blank_record, log_failure, note_forget_set
+
     record = blank_record(config, command)
     error = JobKilled(_what_ended_it(exitcode))
     record.status, record.reason = "failed", f"{type(error).__name__}: {error}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +35,7 @@ class SweepJob:
 
 @dataclass
 class Launch:
-    """What this process has launched.
+    """What one command has launched.
 
     Attributes:
         plan_only: say what would be done, and do nothing.
@@ -49,7 +51,22 @@ class Launch:
     stopped: str | None = None
 
 
-LAUNCH = Launch()
+_CURRENT: ContextVar[Launch] = ContextVar("launch")
+
+
+@contextmanager
+def launching(*, plan_only: bool) -> Iterator[Launch]:
+    """The launch of one command, which Hydra's sweeper and callback find by ``current_launch``."""
+    token = _CURRENT.set(Launch(plan_only=plan_only))
+    try:
+        yield _CURRENT.get()
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_launch() -> Launch:
+    """The launch of the running command; in a launcher's own processes an empty one, which nobody reads."""
+    return _CURRENT.get(Launch())
 
 
 def command_of(overrides: Sequence[str]) -> str:

@@ -25,8 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
 from unsir_bench.sweeps.compose import JobComposer, grid
-from unsir_bench.sweeps.outcome import LAUNCH, SweepJob
-from unsir_bench.sweeps.plan import print_plan
+from unsir_bench.sweeps.outcome import SweepJob, current_launch
 
 LOG = logging.getLogger("unsir_bench")
 SWEEPER = "hydra_plugins.unsir_bench.ResumingSweeper"
@@ -65,15 +64,18 @@ class ResumingSweeper(Sweeper):
         """Launch the unfinished runs, or only say what would be launched."""
         composer = JobComposer(self._loader, self._config)
         jobs = grid(self._loader, self._params, arguments)
-        LAUNCH.jobs = [sweep_job(composer, overrides) for overrides in jobs]
-        if LAUNCH.plan_only:
-            print_plan(LAUNCH.jobs)
+        launch = current_launch()
+        launch.jobs = [sweep_job(composer, overrides) for overrides in jobs]
+        if launch.plan_only:
+            from unsir_bench.sweeps.plan import print_plan
+
+            print_plan(launch.jobs)
             return []
         folder = Path(self._config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._config, folder / "multirun.yaml")
-        missing = [job for job in LAUNCH.jobs if job.finished is None]
-        LOG.info("%d of %d runs are finished and skipped", len(LAUNCH.jobs) - len(missing), len(LAUNCH.jobs))
+        missing = [job for job in launch.jobs if job.finished is None]
+        LOG.info("%d of %d runs are finished and skipped", len(launch.jobs) - len(missing), len(launch.jobs))
         return self._launched([list(job.overrides) for job in missing])
 
     def _launched(self, jobs: list[list[str]]) -> list[Any]:
@@ -86,8 +88,9 @@ class ResumingSweeper(Sweeper):
                 for job in done:
                     _ = job.return_value  # raises what the job raised
         except Exception as error:  # of the launcher, or of a job before its run began
-            LAUNCH.stopped = f"the launcher stopped: {type(error).__name__}: {error}".splitlines()[0]
-            LOG.error("%s\n%s", LAUNCH.stopped, traceback.format_exc())
+            stopped = f"the launcher stopped: {type(error).__name__}: {error}".splitlines()[0]
+            current_launch().stopped = stopped
+            LOG.error("%s\n%s", stopped, traceback.format_exc())
         return results
 
 

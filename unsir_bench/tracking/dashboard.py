@@ -246,9 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem is None:
         return _publish(project, entity, sweeps, phases)
     _write(build(project, entity, sweeps, phases), given.output)
-    print(
-        f"not published ({problem}): {LOGIN_HINT}, then: python -m unsir_bench.tracking.dashboard {' '.join(words)}".rstrip()
-    )
+    again = " ".join(["python -m unsir_bench.tracking.dashboard", *words])
+    print(f"not published ({problem}): {LOGIN_HINT}, then: {again}")
     return 0
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 from unsir_bench.models.model import ImageShape, ModelConfig
@@ -22,6 +20,7 @@ from unsir_bench.runtime.seeding import derived_seed, generator, seed_everything
 from unsir_bench.runtime.timing import timing_conditions, why_not_comparable
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from torch import Tensor
 
     from unsir_bench.data.batches import DataView
@@ -171,6 +170,8 @@ class RunContext:
             mixed: False computes in float32 at a mixed precision: for gradients without a scaler, the small ones of
                 which half precision would round to zero.
         """
+        from lightning_fabric.plugins.precision import MixedPrecision
+
         # Training at a true 16- or 64-bit precision has converted the weights; images arrive as float32.
         dtype = next(model.parameters()).dtype
         in_full = not mixed and isinstance(self.fabric.strategy.precision, MixedPrecision)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +18,9 @@ from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.recipe import Recipe, Schedule, optimizer_for
 from unsir_bench.training.warm_up import compile_for
+
+if TYPE_CHECKING:
+    from lightning_fabric.plugins import Precision
 
 LOSSES_PER_FLUSH = 20
 Objective = Callable[[Any, Tensor, Tensor], Tensor]

@@ -63,6 +63,12 @@ class Recipe:
         return self.plateau_watch if self.schedule == "plateau" else "nothing"
 
 
+def no_label_smoothing(recipe: Recipe, key: str, why: str) -> Iterator[str]:
+    """Yield a complaint if a recipe smooths labels, for methods whose objective reads none."""
+    if recipe.label_smoothing:
+        yield f"{key}.label_smoothing={recipe.label_smoothing}: {why}; leave it at 0"
+
+
 def optimizer_for(model: nn.Module, recipe: Recipe, context: RunContext) -> torch.optim.Optimizer:
     """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says.
 

@@ -10,7 +10,6 @@ import torch
 from hydra import compose, initialize_config_module
 from safetensors.torch import load_file, save_file
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import Config, typed
 from unsir_bench.records import NOISE_FILE, RunRecord
 from unsir_bench.report.figures.data import scenes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sklearn.metrics import accuracy_score
 from torch import Tensor
 
 
@@ -23,6 +22,8 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     """
     if len(labels) == 0:
         raise ValueError("accuracy of no samples is undefined")
+    from sklearn.metrics import accuracy_score
+
     return float(accuracy_score(labels.numpy(), logits.argmax(dim=1).numpy()))
 
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
 from unsir_bench.runtime.seeding import generator
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 MOST_ITERATIONS = 1000
 
@@ -86,6 +85,9 @@ def linear_probe_auc(
     Source:
         Alain and Bengio 2016, "Understanding intermediate layers using linear classifier probes".
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
     data = _forget_or_rest(
         train_features, train_labels, test_features, test_labels, forget_classes, seed, most_per_side
     )
@@ -128,6 +130,9 @@ def knn_auc(
         MetricUnavailable: no forget or no other sample in a split; fewer than k training samples; NaN or infinite
             features.
     """
+    from sklearn.metrics import roc_auc_score
+    from sklearn.neighbors import NearestNeighbors
+
     data = _forget_or_rest(
         train_features, train_labels, test_features, test_labels, forget_classes, seed, most_per_side
     )
@@ -184,6 +189,8 @@ def knowledge_retention(
     train, test = _standardised(train_features[chosen], test_features)
     if train.shape[1] == 0:
         raise MetricUnavailable("all training features are constant, so the head can only guess")
+    from sklearn.linear_model import LogisticRegression
+
     hits = _fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
     is_forget = _is_forget(test_labels, forget_classes).numpy()
     return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()))
@@ -239,6 +246,8 @@ def _standardised(train: Tensor, test: Tensor) -> tuple[Array, Array]:
     varying = train.amin(dim=0) != train.amax(dim=0)
     if not bool(varying.any()):
         return np.empty((len(train), 0)), np.empty((len(test), 0))
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(train[:, varying].double().numpy())
     return scaler.transform(train[:, varying].double().numpy()), scaler.transform(test[:, varying].double().numpy())
 
@@ -248,6 +257,8 @@ def _fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.g
 
     What is left at the limit moves scores in late digits only, so the warning would be noise.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return head.set_params(max_iter=MOST_ITERATIONS).fit(features, targets)

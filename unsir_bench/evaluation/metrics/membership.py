@@ -12,12 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.model_selection import PredefinedSplit, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
@@ -96,6 +90,11 @@ def class_matched_loss_attack(
             _clipped_losses(nonmember_logits[nonmembers], nonmember_labels[nonmembers]),
         ]
     )
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_validate
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     pairs = len(members)
     # Samples come class by class in random order: dealing them out in turn stratifies the folds by class. With unequal
     # sides in a fold, the fit would lean to the side that the held-out fold has fewer of, and score below chance.
@@ -170,6 +169,8 @@ def confidence_svc_attack(
     )
     if np.ptp(learned) == 0:
         raise MetricUnavailable("the model is equally confident in all retain samples, so there is nothing to learn")
+    from sklearn.svm import SVC
+
     attack = SVC(C=3, kernel="rbf", gamma="auto").fit(learned[:, None], np.repeat([1, 0], count))
     return float(attack.predict(_confidences(forget_logits, forget_labels)[:, None]).mean())
 
@@ -224,6 +225,8 @@ def lira_offline_attack(
     observed = np.concatenate(
         [_scaled_confidences(member_logits, member_labels), _scaled_confidences(nonmember_logits, nonmember_labels)]
     )
+    from sklearn.metrics import roc_auc_score, roc_curve
+
     scores = (observed - outside.mean(axis=0)) / _spread(outside)
     is_member = np.arange(len(scores)) < len(member_labels)
     # Without drop_intermediate=False, corners between ties would be missing and the best one at 1 % could be lost.

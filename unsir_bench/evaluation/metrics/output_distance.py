@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.special import rel_entr
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,6 +31,8 @@ def js_divergence(logits: Tensor, other_logits: Tensor) -> float:
         ValueError: the shapes differ.
         MetricUnavailable: there is no sample, or a logit is NaN or infinite.
     """
+    from scipy.special import rel_entr
+
     log_p, log_q = _log_softmax(logits, other_logits)
     p, q = log_p.exp().numpy(), log_q.exp().numpy()
     m = (p + q) / 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from unsir_bench.records import RunRecord
+from unsir_bench.records import RunRecord, records_below
 from unsir_bench.report.statistics import mean_and_half_width
 
 GROUP = ["dataset", "model", "forget", "method", "setting"]
@@ -42,6 +43,11 @@ TIMED_APART = (
 )
 REFERENCES: dict[str, tuple[str, ...]] = {"original": (), "retrain": ("retain_data", "initial_weights")}
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
+
+
+def load_records(folder: Path | str) -> pd.DataFrame:
+    """The records of a sweep, one row a run, for a notebook: ``load_records("multirun_outputs/mine")``."""
+    return frame([record for _, record in records_below(Path(folder))])
 
 
 def frame(records: Sequence[RunRecord]) -> pd.DataFrame:

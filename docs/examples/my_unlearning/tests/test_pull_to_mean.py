@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas, and this package's method
+from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
@@ -31,6 +31,9 @@ from unsir_bench.unlearning.method import Access, UnlearningData
 TINY = [
     "dataset.subset=15", "model.width=4", "train.epochs=2", "metrics=fast", "tracker=none", "retrain_reference=false",
 ]  # fmt: skip
+
+
+bootstrap()
 
 
 class Careless(PullToMean):

@@ -1,0 +1,56 @@
+"""What must have happened before a configuration is composed: everything is imported and known to Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.plugins import Plugins
+
+from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
+from unsir_bench.config import Config, register, typed
+from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.sweeps.sweeper import register_sweeper
+from unsir_bench.unlearning.method import UnlearningMethod
+
+
+@cache
+def bootstrap() -> None:
+    """Import methods, data sets, models and plug-ins, and register all that Hydra must know; once in a process.
+
+    Raises:
+        PluginError: a plug-in cannot be imported.
+    """
+    import_all()
+    bases = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
+    register({group: list(_installed(base)) for group, base in bases.items()})
+    register_sweeper()
+    Plugins.instance().register(PluginSearchPath)
+
+
+def _installed(base: type[Any]) -> Iterator[type[Any]]:
+    """The concrete subclasses that this project and its plug-ins define, however deep.
+
+    A subclass of a test or a notebook is left out: it may share its name with the class it extends.
+    """
+    packages = {name.partition(".")[0] for name in ("unsir_bench", *plugin_names())}
+    for cls in base.__subclasses__():
+        if cls.__module__.partition(".")[0] in packages and not getattr(cls, "__abstractmethods__", None):
+            yield cls
+        yield from _installed(cls)
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The configuration that the command line's words make, for a notebook: ``compose(["method=ssd", "seed=1"])``.
+
+    Raises:
+        hydra.errors.HydraException: an override names a key or an option that does not exist.
+        ConfigError: a value is missing or has the wrong type.
+    """
+    bootstrap()
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return typed(hydra_compose("config", list(overrides)))

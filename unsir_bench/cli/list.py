@@ -1,0 +1,63 @@
+"""`unsir-bench list methods|datasets|models|metrics|experiments`: the options that there are, plug-ins' included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unsir_bench.cli.plugins import option_files
+
+GROUPS = {
+    "methods": "method",
+    "datasets": "dataset",
+    "models": "model",
+    "metrics": "metrics",
+    "experiments": "experiment",
+}
+
+
+def list_command(words: Sequence[str]) -> int:
+    """Print one table; returns the exit status: 2 if there is no such table."""
+    if len(words) != 1 or words[0] not in GROUPS:
+        print(f"unsir-bench list {' '.join(words)}: there is no such table; give one of {', '.join(GROUPS)}")
+        return 2
+    from unsir_bench.report.tables.table import print_rows
+
+    group = GROUPS[words[0]]
+    print_rows([*(_method_rows() if group == "method" else _rows(group))], f"{words[0]}: choose one by {group}=OPTION")
+    return 0
+
+
+def _rows(group: str) -> Iterator[dict[str, str]]:
+    for option, file in option_files(group).items():
+        yield {group: option, "what it is": first_comment(file)}
+
+
+def _method_rows() -> Iterator[dict[str, str]]:
+    """Methods with what they read of the data, as composed: an option's settings may change it."""
+    from hydra import compose, initialize_config_module
+
+    from unsir_bench.cli.bootstrap import bootstrap
+    from unsir_bench.config import typed
+    from unsir_bench.unlearning.method import access_names
+
+    bootstrap()
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        for option, file in option_files("method").items():
+            method = typed(compose("config", [f"method={option}"])).method
+            yield {
+                "method": option,
+                "needs": ", ".join(access_names(method)) or "nothing",
+                "paper, and where its values come from": first_comment(file),
+            }
+
+
+def first_comment(file: Path) -> str:
+    """The comment that a YAML file begins with, as one line; Hydra's own directives left out."""
+    words: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @"):
+            words.append(line.removeprefix("#").strip())
+    return " ".join(words)
