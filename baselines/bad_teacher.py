@@ -22,7 +22,7 @@ from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
 
 @dataclass
 class BadTeacher(UnlearningMethod):
-    """Learn the forget samples from a network that knows nothing, the others from the original."""
+    """Distil forget samples from a random network and retain samples from the original."""
 
     name: str = "bad_teacher"
     train: Recipe = field(default_factory=lambda: Recipe(name="bad_teacher", lr=1e-4, epochs=1))

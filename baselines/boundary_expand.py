@@ -1,4 +1,4 @@
-"""Boundary Expand (M. Chen et al., "Boundary Unlearning", CVPR 2023): a shadow class takes the forget samples in.
+"""Boundary Expand (M. Chen et al., "Boundary Unlearning", CVPR 2023): a shadow class absorbs the forget samples.
 
 The head gets one more class; the network trains to give D_f that label; the class is then pruned, which some public
 code forgets. Published as for Boundary Shrink: SGD at 1e-5 with momentum 0.9, 10 epochs of D_f.
@@ -17,7 +17,7 @@ from unsir_bench.training.fit import with_batchnorm
 
 @dataclass
 class BoundaryExpand(UnlearningMethod):
-    """Give the forget samples a class of their own, then take the class away."""
+    """Train the forget samples to an extra class, then remove that class."""
 
     name: str = "boundary_expand"
     train: Recipe = field(default_factory=lambda: Recipe(name="boundary_expand", optimizer="sgd", lr=1e-5, epochs=10))

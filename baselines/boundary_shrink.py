@@ -1,4 +1,4 @@
-"""Boundary Shrink (M. Chen et al., "Boundary Unlearning", CVPR 2023): hand each forget sample to its neighbour class.
+"""Boundary Shrink (M. Chen et al., "Boundary Unlearning", CVPR 2023): move each forget sample to its nearest class.
 
 Each forget sample is perturbed by one step of the fast gradient sign method against the original; the nearest incorrect
 class, the likeliest one for the perturbed sample but for its own, becomes the label that the network is trained to give

@@ -21,7 +21,7 @@ from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
 
 @dataclass
 class Delete(UnlearningMethod):
-    """Distil from the original what it would say of a forget sample if its class did not exist."""
+    """Distil the original's distribution over the other classes on forget samples."""
 
     name: str = "delete"
     train: Recipe = field(default_factory=lambda: Recipe(name="delete", optimizer="sgd", lr=1e-3, epochs=20))

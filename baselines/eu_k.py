@@ -18,7 +18,7 @@ from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_la
 
 @dataclass
 class ExactUnlearningK(UnlearningMethod):
-    """Retrain the last ``k`` weight layers on the retain samples, on top of what the others learned from all."""
+    """Retrain the last ``k`` weight layers on the retain samples; the others stay as trained on all samples."""
 
     name: str = "eu_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="eu_k", optimizer="sgd", lr=0.01, epochs=10))

@@ -30,7 +30,7 @@ FACTOR = 10.0
 
 @dataclass
 class Fisher(UnlearningMethod):
-    """Noise where the retain samples do not mind it; no training.
+    """Add noise to parameters that matter little for the retain samples; no training.
 
     ``labels=mc`` draws one label for each sample instead of summing over all: an unbiased estimate of F for a C-th of
     the time. ``fallback`` takes one backward pass per sample and class where a module cannot be treated faster.

@@ -20,13 +20,13 @@ from unsir_bench.training.recipe import no_label_smoothing
 
 
 def ascent(model: Any, images: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy with its sign turned."""
+    """The negative cross-entropy."""
     return -F.cross_entropy(model(images), labels)
 
 
 @dataclass
 class NegGrad(UnlearningMethod):
-    """Climb the loss of the forget samples; the rest is not looked at, and so not protected."""
+    """Ascend the loss of the forget samples; nothing protects the retain samples."""
 
     name: str = "neggrad"
     train: Recipe = field(default_factory=lambda: Recipe(name="neggrad", optimizer="sgd", lr=1e-4, epochs=5))

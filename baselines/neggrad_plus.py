@@ -21,7 +21,7 @@ from unsir_bench.data.batches import Batch, DataView
 
 @dataclass
 class NegGradPlus(UnlearningMethod):
-    """NegGrad held back by the retain samples; an epoch is a pass over these."""
+    """NegGrad with descent on the retain samples; an epoch is one pass over these."""
 
     name: str = "neggrad_plus"
     train: Recipe = field(default_factory=lambda: Recipe(name="neggrad_plus", optimizer="sgd", lr=0.01, epochs=5))

@@ -17,7 +17,7 @@ from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batche
 
 @dataclass
 class RandomLabel(UnlearningMethod):
-    """Confuse the network about the forget samples, with other labels in each epoch."""
+    """Train on retain samples and on forget samples with new random labels in each epoch."""
 
     name: str = "random_label"
     train: Recipe = field(default_factory=lambda: Recipe(name="random_label", optimizer="sgd", lr=0.01, epochs=3))

@@ -15,7 +15,7 @@ from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 
 @dataclass
 class Retrain(UnlearningMethod):
-    """Train anew without the forget classes. The training is kept in the store; its measured time is booked."""
+    """Train from scratch without the forget classes; the store keeps the model, and its training time counts."""
 
     name: str = "retrain"
     requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})

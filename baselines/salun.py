@@ -1,6 +1,6 @@
 """SalUn (C. Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency", ICLR 2024).
 
-Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest are
+Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest is
 trained on D_r and on D_f with random wrong labels, the others stay. Published: the top 50 %, learning rate 0.013, 10
 epochs. Masking gradients alone, as public code does, lets momentum and weight decay move the other weights; here they
 are put back after each step.
@@ -58,7 +58,7 @@ def salient_weights(
 
 
 def restoring(model: nn.Module, masks: list[Tensor]) -> Callable[[nn.Module, Tensor], None]:
-    """A step's end that puts every weight outside its mask back to what it is now."""
+    """A ``Variation.after_step`` that restores every weight outside its mask to its value now."""
     before = [parameter.detach().clone() for parameter in model.parameters()]
 
     @torch.no_grad()

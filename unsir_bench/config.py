@@ -31,9 +31,9 @@ SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardwar
 
 @dataclass
 class ScaleConfig:
-    """The scale at which the paper's experiments are composed; options and presets of the same name hold its values.
+    """The scale of the paper's experiments; options and presets of the same name hold its values.
 
-    It only chooses among them, so it takes no part in run ids. ``unsir`` lists the presets of UNSIR that a comparison
+    It only chooses among them, so it stays out of run ids. ``unsir`` lists the presets of UNSIR that a comparison
     of methods sweeps over, ``seeds`` the training seeds, both separated by commas.
     """
 
@@ -67,18 +67,18 @@ class Config:
 
     @property
     def channels_last(self) -> bool:
-        """The memory layout: the hardware's wish, or what suits the model."""
+        """Whether to use the channels-last memory layout: as the hardware config says, else as suits the model."""
         wish = self.hardware.channels_last
         return self.model.channels_last if wish is None else wish
 
     @property
     def numerics(self) -> dict[str, object]:
-        """What of the hardware changes numbers."""
+        """The hardware settings that change numbers."""
         return self.hardware.numerics(self.channels_last)
 
     @property
     def run_id(self) -> str:
-        """A readable name with a hash of everything that affects the result (not paths, tracker or thread counts)."""
+        """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
         sections = ("dataset", "model", "method", "train", "forget", "metrics")
         parts = {name: identity(getattr(self, name)) for name in sections}
         if not self.retrain_reference:
@@ -95,7 +95,7 @@ class Config:
         return Path(self.outputs) / self.sweep / self.run_id
 
     def as_plain(self) -> dict[str, Any]:
-        """The configuration as plain values, for the record and the tracker."""
+        """The configuration as plain values."""
         return asdict(self)
 
 
@@ -103,7 +103,7 @@ def validate(config: Config) -> tuple[str, ...]:
     """Check everything that can be checked before any work, and return the class names.
 
     Raises:
-        ConfigError: at least one setting is wrong; every mistake found is named.
+        ConfigError: at least one setting is wrong; the message lists all.
     """
     found = [line for name in SECTIONS for line in problems(getattr(config, name), name)]
     found += _general_problems(config)

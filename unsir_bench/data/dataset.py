@@ -1,4 +1,4 @@
-"""What a data set is: a config node that can name its classes cheaply and load its images as uint8 arrays."""
+"""The contract of a data set: a config node that names its classes cheaply and loads its images as uint8 arrays."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class ImageData:
 
 @dataclass(frozen=True)
 class RawData:
-    """What a source read, before the options that all data sets share are applied.
+    """Both splits as read from a source, before the options that all data sets share are applied.
 
-    ``fingerprint`` is a hash of the content where the source already knows it (a decoded cache), else None.
+    ``fingerprint`` is a hash of the content if the source knows it (a decoded cache does), else None.
     """
 
     train: LabelledImages
@@ -83,7 +83,7 @@ class DatasetConfig(ABC):
     validation_share: float = number(0.0, at_least=0, below=1)
     mean: list[float] = field(default_factory=lambda: [0.5])
     std: list[float] = field(default_factory=lambda: [0.5])
-    # What recipes and methods take from the data set (`${dataset.batch_size}`); it acts through them alone.
+    # Recipes and methods refer to these (`${dataset.batch_size}`), and enter hashes themselves.
     batch_size: int = not_hashed(number(256, at_least=1))
     retain_share: float | None = not_hashed(number(None, above=0, at_most=1))
     unsir_batch_size: int = not_hashed(number(256, at_least=1))
@@ -107,7 +107,7 @@ class DatasetConfig(ABC):
         """
 
     def content_identity(self) -> str:
-        """A cheap, path-free name of the content at ``root``, for run ids; the name alone where that fixes it."""
+        """A cheap, path-free name of the content at ``root``, for run ids; by default the data set's name."""
         return self.name
 
     def check(self, key: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a model is: a config node that builds a network for a data set and knows which module is its head."""
+"""The contract of a model: a config node that builds a network for a data set and knows its head."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def head(self, model: nn.Module) -> nn.Module:
-        """The module that makes the logits: the classifier, not the backbone."""
+        """The module that computes the logits: the classifier, not the backbone."""
 
     def linear_head(self, model: nn.Module) -> nn.Linear:
-        """The head, for methods that change single rows of it.
+        """The head as a linear layer, for methods that change single rows of it.
 
         Raises:
-            NotApplicable: it is no linear layer with a bias.
+            NotApplicable: the head is not a linear layer with a bias.
         """
         head = self.head(model)
         if not isinstance(head, nn.Linear) or head.bias is None:
@@ -59,7 +59,7 @@ class ModelConfig(ABC):
     def initial(self, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
         """The network with the initial weights of ``seed``, on the CPU.
 
-        The global generators are seeded for it; they are the run's own to reseed afterwards.
+        Side effect: seeds the global generators; reseed them afterwards.
         """
         seed_everything(seed, "initial weights")
         model = with_cpu_kernels(self.build(image_shape, num_classes))
@@ -96,11 +96,11 @@ class ModelConfig(ABC):
 
 
 def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
-    """Load a safetensors file into ``model``; only the head may have another shape, and it then stays as initialised.
+    """Load a safetensors file into ``model``; only the head may have another shape, and then keeps its initial weights.
 
     Raises:
-        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, mis-shaped or left over; it
-            is named.
+        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, of another shape or left over;
+            the message names it.
     """
     try:
         stored = load_file(path)
@@ -112,7 +112,7 @@ def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
     wrong = [
         _mismatch(name, stored.get(name), own[name]) for name in own if name not in fitting and name not in in_head
     ]
-    # A deeper network of the same family fits wherever this one has a tensor; only what is left over tells them apart.
+    # Weights of a deeper network of the same family fit every tensor of this one; only left-over tensors reveal them.
     parts = {name.split(".")[0] for name in own if name not in in_head}
     wrong += [f"{name} has no place here" for name in stored if name not in own and name.split(".")[0] in parts]
     if wrong:

@@ -16,7 +16,7 @@ from unsir_bench.models.model import ImageShape, ModelConfig
 
 def _timm() -> Any:
     """timm, which reports each model that it creates unless it is told not to."""
-    import timm  # a second's import that other models need not pay
+    import timm  # slow to import, and only needed here
 
     logging.getLogger("timm").setLevel(logging.WARNING)
     return timm

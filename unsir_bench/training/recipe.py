@@ -129,7 +129,7 @@ class Schedule:
 
 
 def triangle(step: int, total: int, rise: float) -> float:
-    """The share of the peak rate that a triangular schedule has at a step: up in a line, then down to nothing.
+    """The share of the peak rate at a step of a triangular schedule: linearly up, then linearly down to 0.
 
     Args:
         step: counts from 0; from ``total`` on the rate is 0.
