@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unsir_bench import RunContext, UnlearningData, UnlearningMethod
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 
 # Lowers a logit below any other, yet keeps logits and losses finite in half precision.
 MASK = 1e4
@@ -23,7 +23,7 @@ class LogitMask(UnlearningMethod):
     """Lower the head's bias of each forget class so far that the class is never predicted."""
 
     name: str = "logit_mask"
-    requires = frozenset()
+    requires = frozenset[Access]()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("mask"), torch.no_grad():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unsir_bench import RunContext, UnlearningData, UnlearningMethod
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Original(UnlearningMethod):
     """Do nothing."""
 
     name: str = "original"
-    requires = frozenset()
+    requires = frozenset[Access]()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         return model

@@ -111,7 +111,7 @@ class HardwareConfig:
         torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
 
     def keep_on_device(self, size_bytes: int, device: torch.device) -> bool:
-        """Whether to hold images of ``size_bytes`` on the device (``auto``: if they need under half the free memory)."""
+        """Whether to hold images of ``size_bytes`` on the device (``auto``: if they need under half of free memory)."""
         if self.data_on != "auto":
             return self.data_on == "device"
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
