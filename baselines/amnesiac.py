@@ -16,13 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.config_fields import choice
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, choice, fit
 from unsir_bench.data.batches import joined
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, random_labels
 
 

@@ -13,34 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
 from unsir_bench.data.batches import joined
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
+from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
 class BadTeacher(UnlearningMethod):
-    """Learn the forget samples from a network that knows nothing, the others from the original."""
+    """Distil forget samples from a random network and retain samples from the original."""
 
     name: str = "bad_teacher"
     train: Recipe = field(default_factory=lambda: Recipe(name="bad_teacher", lr=1e-4, epochs=1))
     retain_share: float = number(0.3, above=0, at_most=1)
     temperature: float = number(1.0, above=0)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+    requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
-        if self.train.label_smoothing:
-            given = self.train.label_smoothing
-            yield f"{key}.train.label_smoothing={given}: a teacher's distribution stands for labels; leave it at 0"
+        return no_label_smoothing(self.train, f"{key}.train", "a teacher's distribution stands for labels")
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         good = frozen_copy(model)

@@ -1,4 +1,4 @@
-"""Boundary Expand (M. Chen et al., "Boundary Unlearning", CVPR 2023): a shadow class takes the forget samples in.
+"""Boundary Expand (M. Chen et al., "Boundary Unlearning", CVPR 2023): a shadow class absorbs the forget samples.
 
 The head gets one more class; the network trains to give D_f that label; the class is then pruned, which some public
 code forgets. Published as for Boundary Shrink: SGD at 1e-5 with momentum 0.9, 10 epochs of D_f.
@@ -11,24 +11,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit, with_batchnorm
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
+from unsir_bench.training.fit import with_batchnorm
 
 
 @dataclass
 class BoundaryExpand(UnlearningMethod):
-    """Give the forget samples a class of their own, then take the class away."""
+    """Train the forget samples to an extra class, then remove that class."""
 
     name: str = "boundary_expand"
     train: Recipe = field(default_factory=lambda: Recipe(name="boundary_expand", optimizer="sgd", lr=1e-5, epochs=10))
     freeze_bn_stats: bool = False
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.FORGET_DATA})
+    requires = frozenset({Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         head = context.architecture.linear_head(model)

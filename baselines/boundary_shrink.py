@@ -1,4 +1,4 @@
-"""Boundary Shrink (M. Chen et al., "Boundary Unlearning", CVPR 2023): hand each forget sample to its neighbour class.
+"""Boundary Shrink (M. Chen et al., "Boundary Unlearning", CVPR 2023): move each forget sample to its nearest class.
 
 Each forget sample is perturbed by one step of the fast gradient sign method against the original; the nearest incorrect
 class, the likeliest one for the perturbed sample but for its own, becomes the label that the network is trained to give
@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
 from unsir_bench.data.batches import DataView
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit, with_batchnorm
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench.models.model import in_mode
+from unsir_bench.training.fit import with_batchnorm
 
 
 @dataclass
@@ -31,10 +29,7 @@ class BoundaryShrink(UnlearningMethod):
     train: Recipe = field(default_factory=lambda: Recipe(name="boundary_shrink", optimizer="sgd", lr=1e-5, epochs=10))
     epsilon: float = number(0.1, above=0, at_most=1)
     freeze_bn_stats: bool = False
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.FORGET_DATA})
+    requires = frozenset({Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("neighbours"):
@@ -53,16 +48,14 @@ def neighbour_labels(model: nn.Module, view: DataView, epsilon: float, batch_siz
     Returns:
         int64 of shape (len(view),), on the CPU, in the view's order.
     """
-    was_training = model.training
-    model.eval()
-    found = []
-    for images, labels in view.batches(batch_size):
-        perturbed = fast_gradient_sign(model, images, labels, epsilon, view, context)
-        with torch.no_grad():
-            logits = context.forward(model, perturbed).scatter(1, labels[:, None], -torch.inf)
-        found.append(logits.argmax(dim=1).cpu())
-    model.train(was_training)
-    return torch.cat(found)
+    nearest = []
+    with in_mode(model, training=False):
+        for images, labels in view.batches(batch_size):
+            perturbed = fast_gradient_sign(model, images, labels, epsilon, view, context)
+            with torch.no_grad():
+                logits = context.forward(model, perturbed).scatter(1, labels[:, None], -torch.inf)
+            nearest.append(logits.argmax(dim=1).cpu())
+    return torch.cat(nearest)
 
 
 def fast_gradient_sign(

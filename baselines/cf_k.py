@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
@@ -27,10 +23,7 @@ class CatastrophicForgettingK(UnlearningMethod):
     name: str = "cf_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="cf_k", optimizer="sgd", lr=0.01, epochs=10))
     k: int = number(2, at_least=1)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA})
+    requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         layers = last_layers(model, self.k)

@@ -13,31 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit, with_batchnorm
-from unsir_bench.training.recipe import Recipe
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
+from unsir_bench.training.fit import with_batchnorm
+from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
 class Delete(UnlearningMethod):
-    """Distil from the original what it would say of a forget sample if its class did not exist."""
+    """Distil the original's distribution over the other classes on forget samples."""
 
     name: str = "delete"
     train: Recipe = field(default_factory=lambda: Recipe(name="delete", optimizer="sgd", lr=1e-3, epochs=20))
     freeze_bn_stats: bool = False
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.FORGET_DATA})
+    requires = frozenset({Access.FORGET_DATA})
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
-        if self.train.label_smoothing:
-            given = self.train.label_smoothing
-            yield f"{key}.train.label_smoothing={given}: a teacher's distribution stands for labels; leave it at 0"
+        return no_label_smoothing(self.train, f"{key}.train", "a teacher's distribution stands for labels")
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         teacher = frozen_copy(model)

@@ -11,26 +11,19 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
 class ExactUnlearningK(UnlearningMethod):
-    """Retrain the last ``k`` weight layers on the retain samples, on top of what the others learned from all."""
+    """Retrain the last ``k`` weight layers on the retain samples; the others stay as trained on all samples."""
 
     name: str = "eu_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="eu_k", optimizer="sgd", lr=0.01, epochs=10))
     k: int = number(2, at_least=1)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
+    requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         layers = last_layers(model, self.k)

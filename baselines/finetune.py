@@ -6,11 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, fit
 
 
 @dataclass
@@ -22,10 +18,7 @@ class Finetune(UnlearningMethod):
 
     name: str = "finetune"
     train: Recipe = field(default_factory=lambda: Recipe(name="finetune", optimizer="sgd", lr=0.01, epochs=5))
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA})
+    requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("finetune"):

@@ -19,11 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.config_fields import choice, number
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod, choice, number
 from unsir_bench.data.batches import DataView
-from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.fisher.diagonal import fisher_diagonal
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 LARGEST, LARGEST_IN_HEAD = 1e3, 1e2
 FORGOTTEN_ROW_VARIANCE = 1e-4
@@ -32,7 +30,7 @@ FACTOR = 10.0
 
 @dataclass
 class Fisher(UnlearningMethod):
-    """Noise where the retain samples do not mind it; no training.
+    """Add noise to parameters that matter little for the retain samples; no training.
 
     ``labels=mc`` draws one label for each sample instead of summing over all: an unbiased estimate of F for a C-th of
     the time. ``fallback`` takes one backward pass per sample and class where a module cannot be treated faster.
@@ -45,10 +43,7 @@ class Fisher(UnlearningMethod):
     max_samples: int | None = number(None, at_least=1)
     batch_size: int = number(32, at_least=1)
     fallback: bool = False
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA})
+    requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         diagonal = self._diagonal(model, data.retain, context)

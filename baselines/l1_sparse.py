@@ -12,12 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
@@ -27,10 +23,7 @@ class L1Sparse(UnlearningMethod):
     name: str = "l1_sparse"
     train: Recipe = field(default_factory=lambda: Recipe(name="l1_sparse", optimizer="sgd", lr=0.01, epochs=10))
     penalty: float = number(5e-4, at_least=0)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA})
+    requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         weight, smoothing = self.penalty, self.train.label_smoothing

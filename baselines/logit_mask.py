@@ -1,8 +1,8 @@
-"""The control that forgets nothing: the logits of the forget classes are masked.
+"""A control that forgets nothing: it masks the logits of the forget classes.
 
-A_Df is 0 by construction, and A_Dr can only rise, while every weight but the head's bias, and with it every feature of
-the forgotten samples, is the original's. A table that ranks by accuracy alone ranks this first, which is why every
-table shows it.
+A_Df (accuracy on forget samples) is 0 by construction and A_Dr (on retain samples) can only rise, although all weights
+except the head's bias, and so all features of the forget samples, are the original's. We include it as a control: zero
+A_Df does not prove forgetting.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 
-# Lower than any logit, yet finite in half precision, and so are losses on masked samples.
+# Lowers a logit below any other, yet keeps logits and losses finite in half precision.
 MASK = 1e4
 
 
@@ -24,10 +23,7 @@ class LogitMask(UnlearningMethod):
     """Lower the head's bias of each forget class so far that the class is never predicted."""
 
     name: str = "logit_mask"
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset()
+    requires = frozenset[Access]()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("mask"), torch.no_grad():

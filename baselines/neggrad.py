@@ -14,35 +14,28 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit, with_batchnorm
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
+from unsir_bench.training.fit import with_batchnorm
+from unsir_bench.training.recipe import no_label_smoothing
 
 
 def ascent(model: Any, images: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy with its sign turned."""
+    """The negative cross-entropy."""
     return -F.cross_entropy(model(images), labels)
 
 
 @dataclass
 class NegGrad(UnlearningMethod):
-    """Climb the loss of the forget samples; the rest is not looked at, and so not protected."""
+    """Ascend the loss of the forget samples; nothing protects the retain samples."""
 
     name: str = "neggrad"
     train: Recipe = field(default_factory=lambda: Recipe(name="neggrad", optimizer="sgd", lr=1e-4, epochs=5))
     freeze_bn_stats: bool = False
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.FORGET_DATA})
+    requires = frozenset({Access.FORGET_DATA})
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
-        if self.train.label_smoothing:
-            given = self.train.label_smoothing
-            yield f"{key}.train.label_smoothing={given}: the ascent is on the labels as they are; leave it at 0"
+        return no_label_smoothing(self.train, f"{key}.train", "the ascent is on the labels as they are")
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         variation = Variation(objective=ascent, before_epoch=with_batchnorm(frozen=self.freeze_bn_stats))

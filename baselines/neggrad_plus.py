@@ -14,26 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
 from unsir_bench.data.batches import Batch, DataView
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
 class NegGradPlus(UnlearningMethod):
-    """NegGrad held back by the retain samples; an epoch is a pass over these."""
+    """NegGrad with descent on the retain samples; an epoch is one pass over these."""
 
     name: str = "neggrad_plus"
     train: Recipe = field(default_factory=lambda: Recipe(name="neggrad_plus", optimizer="sgd", lr=0.01, epochs=5))
     alpha: float = number(0.95, above=0, at_most=1)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 
 
 @dataclass
@@ -15,10 +14,7 @@ class Original(UnlearningMethod):
     """Do nothing."""
 
     name: str = "original"
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset()
+    requires = frozenset[Access]()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         return model

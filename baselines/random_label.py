@@ -11,25 +11,18 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from unsir_bench.config_fields import choice
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.fit import fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, Recipe, RunContext, UnlearningData, UnlearningMethod, choice, fit
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches
 
 
 @dataclass
 class RandomLabel(UnlearningMethod):
-    """Confuse the network about the forget samples, with other labels in each epoch."""
+    """Train on retain samples and on forget samples with new random labels in each epoch."""
 
     name: str = "random_label"
     train: Recipe = field(default_factory=lambda: Recipe(name="random_label", optimizer="sgd", lr=0.01, epochs=3))
     labels_from: str = choice("retained", LABEL_SOURCES)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("train"):

@@ -10,19 +10,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unsir_bench.training.context import RunContext
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 
 
 @dataclass
 class Retrain(UnlearningMethod):
-    """Train anew without the forget classes. The training is kept in the store; its measured time is booked."""
+    """Train from scratch without the forget classes; the store keeps the model, and its training time counts."""
 
     name: str = "retrain"
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
+    requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         return data.train_from_scratch(context)

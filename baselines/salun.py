@@ -1,6 +1,6 @@
 """SalUn (C. Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency", ICLR 2024).
 
-Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest are
+Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest is
 trained on D_r and on D_f with random wrong labels, the others stay. Published: the top 50 %, learning rate 0.013, 10
 epochs. Masking gradients alone, as public code does, lets momentum and weight decay move the other weights; here they
 are put back after each step.
@@ -15,12 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.config_fields import choice, number
+from unsir_bench import Access, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, choice, fit, number
 from unsir_bench.data.batches import DataView
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench.models.model import in_mode
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches
 
 
@@ -32,10 +29,7 @@ class SalUn(UnlearningMethod):
     train: Recipe = field(default_factory=lambda: Recipe(name="salun", optimizer="sgd", lr=0.013, epochs=10))
     share: float = number(0.5, above=0, at_most=1)
     labels_from: str = choice("retained", LABEL_SOURCES)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("saliency"):
@@ -50,14 +44,12 @@ def salient_weights(
     model: nn.Module, view: DataView, share: float, batch_size: int, context: RunContext
 ) -> list[Tensor]:
     """Boolean masks by parameter: the ``share`` of all weights with the largest |Σ gradient of CE| over a view."""
-    was_training = model.training
-    model.eval()
     parameters = list(model.parameters())
     sums = [torch.zeros_like(parameter) for parameter in parameters]
-    for images, labels in view.batches(batch_size):
-        loss = F.cross_entropy(context.forward(model, images, mixed=False), labels, reduction="sum")
-        torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
-    model.train(was_training)
+    with in_mode(model, training=False):
+        for images, labels in view.batches(batch_size):
+            loss = F.cross_entropy(context.forward(model, images, mixed=False), labels, reduction="sum")
+            torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
     magnitudes = torch.cat([total.abs().flatten() for total in sums])
     kept = torch.zeros_like(magnitudes, dtype=torch.bool)
     kept[magnitudes.topk(max(1, round(share * len(magnitudes)))).indices] = True
@@ -66,7 +58,7 @@ def salient_weights(
 
 
 def restoring(model: nn.Module, masks: list[Tensor]) -> Callable[[nn.Module, Tensor], None]:
-    """A step's end that puts every weight outside its mask back to what it is now."""
+    """A ``Variation.after_step`` that restores every weight outside its mask to its value now."""
     before = [parameter.detach().clone() for parameter in model.parameters()]
 
     @torch.no_grad()

@@ -16,14 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
 from unsir_bench.data.batches import Batch
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
-from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 
 @dataclass
@@ -36,10 +32,7 @@ class Scrub(UnlearningMethod):
     temperature: float = number(2.0, above=0)
     ce_weight: float = number(1.0, at_least=0)
     kl_weight: float = number(0.5, at_least=0)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         teacher, smoothing = frozen_copy(model), self.train.label_smoothing

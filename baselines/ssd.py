@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.config_fields import number
+from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod, number
 from unsir_bench.data.batches import DataView, joined
-from unsir_bench.training.context import RunContext
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench.models.model import in_mode
 
 
 @dataclass
@@ -31,10 +30,7 @@ class SelectiveSynapticDampening(UnlearningMethod):
     selection: float = number(10.0, above=0)
     dampening: float = number(1.0, above=0)
     batch_size: int = number(256, at_least=1)
-
-    @property
-    def requires(self) -> frozenset[Access]:
-        return frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         everything = joined(data.retain, data.forget)
@@ -50,17 +46,16 @@ class SelectiveSynapticDampening(UnlearningMethod):
 
 def importance(model: nn.Module, view: DataView, batch_size: int, context: RunContext) -> dict[str, Tensor]:
     """Mean over batches of the squared gradient of the mean cross-entropy, by parameter name."""
-    was_training = model.training
-    model.eval()
     parameters = dict(model.named_parameters())
     totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     batches = 0
-    for images, labels in view.batches(batch_size, order=context.generator("importance", "order")):
-        loss = F.cross_entropy(context.forward(model, images, mixed=False), labels)
-        for total, gradient in zip(totals.values(), torch.autograd.grad(loss, list(parameters.values())), strict=True):
-            total.addcmul_(gradient, gradient)
-        batches += 1
-    model.train(was_training)
+    with in_mode(model, training=False):
+        for images, labels in view.batches(batch_size, order=context.generator("importance", "order")):
+            loss = F.cross_entropy(context.forward(model, images, mixed=False), labels)
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            for total, gradient in zip(totals.values(), gradients, strict=True):
+                total.addcmul_(gradient, gradient)
+            batches += 1
     return {name: total / batches for name, total in totals.items()}
 
 

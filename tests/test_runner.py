@@ -134,14 +134,14 @@ def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same
 ) -> None:
     cold = run(tiny)
     warmed: list[tuple[int, float]] = []
-    original = RunContext.warm_up
+    original = runner.warm_up
 
-    def watched(context: RunContext, model: nn.Module, batch_size: int) -> None:
+    def watched(model: nn.Module, batch_size: int, context: RunContext) -> None:
         warmed.append((batch_size, context.clock.total))
-        original(context, model, batch_size)
+        original(model, batch_size, context)
 
-    monkeypatch.setattr(RunContext, "warm_up", watched)
-    monkeypatch.setattr("unsir_bench.training.context.SLOW_AT_FIRST", ("cpu",))
+    monkeypatch.setattr(runner, "warm_up", watched)
+    monkeypatch.setattr("unsir_bench.training.warm_up.SLOW_AT_FIRST", ("cpu",))
     warm = run(dataclasses.replace(tiny, outputs=str(tmp_path / "warm")))
     assert warmed == [(tiny.dataset.batch_size, 0.0)]
     assert warm.fingerprints == cold.fingerprints
@@ -161,10 +161,10 @@ def test_a_failure_is_recorded_with_its_traceback_and_tried_again(tiny: Config) 
     record = run(broken)
     assert (record.status, record.reason) == ("failed", "RuntimeError: it broke")
     assert "in unlearn" in (record.error or "")
-    mended = with_method(tiny, Breaks())
-    mended.method.unlearn = lambda model, data, context: model  # type: ignore[method-assign]
-    assert mended.run_id == record.run_id
-    assert run(mended).status == "done"
+    fixed = with_method(tiny, Breaks())
+    fixed.method.unlearn = lambda model, data, context: model  # type: ignore[method-assign]
+    assert fixed.run_id == record.run_id
+    assert run(fixed).status == "done"
 
 
 def test_touching_undeclared_data_fails_the_run_by_name(tiny: Config) -> None:

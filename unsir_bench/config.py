@@ -109,18 +109,18 @@ class Config:
 
     @property
     def channels_last(self) -> bool:
-        """The memory layout: the hardware's wish, or what suits the model."""
+        """Whether to use the channels-last memory layout: as the hardware config says, else as suits the model."""
         wish = self.hardware.channels_last
         return self.model.channels_last if wish is None else wish
 
     @property
     def numerics(self) -> dict[str, object]:
-        """What of the hardware changes numbers."""
+        """The hardware settings that change numbers."""
         return self.hardware.numerics(self.channels_last)
 
     @property
     def run_id(self) -> str:
-        """A readable name with a hash of everything that affects the result (not paths, tracker or thread counts)."""
+        """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
         sections = ("dataset", "model", "method", "train", "forget", "metrics")
         parts = {name: identity(getattr(self, name)) for name in sections}
         if not self.retrain_reference:
@@ -145,7 +145,7 @@ def validate(config: Config) -> tuple[str, ...]:
     """Check everything that can be checked before any work, and return the class names.
 
     Raises:
-        ConfigError: at least one setting is wrong; every mistake found is named.
+        ConfigError: at least one setting is wrong; the message lists all.
     """
     found = [line for name in SECTIONS for line in problems(getattr(config, name), name)]
     found += _general_problems(config)

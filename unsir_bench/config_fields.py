@@ -1,8 +1,9 @@
 """Constraints declared beside a dataclass field, and the walk that reports every violation at once.
 
 Each configurable object is a dataclass whose fields are its YAML keys. ``number`` and ``choice`` state what a field
-accepts; ``not_hashed`` marks a field that cannot change a result (a path, a thread count), so that it stays out of
-hashes; ``hashed_if_not_default`` one that was added to a class with records, so that those stay what they are.
+accepts. ``not_hashed`` marks a field that cannot change a result (a path, a thread count) and stays out of hashes;
+``hashed_if_not_default`` marks a field added after records existed: at its default it stays out of hashes, so that run
+ids and store keys from before remain valid.
 """
 
 from __future__ import annotations
@@ -57,16 +58,14 @@ class Choice:
         return None if value in self.options else f"must be one of {', '.join(self.options)}"
 
 
-def number(
-    default: float | None,
-    *,
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-) -> Any:
-    """A dataclass field holding a number within a range (None is let through where the type allows it)."""
-    return dataclasses.field(default=default, metadata={CHECK: Range(above, at_least, below, at_most)})
+def number(default: float | None, **bounds: float) -> Any:
+    """A dataclass field holding a number, or None where its type allows that.
+
+    Args:
+        default: of the field.
+        bounds: ``above`` or ``at_least``, ``below`` or ``at_most``.
+    """
+    return dataclasses.field(default=default, metadata={CHECK: Range(**bounds)})
 
 
 def choice(default: str, options: Sequence[str]) -> Any:
@@ -75,7 +74,7 @@ def choice(default: str, options: Sequence[str]) -> Any:
 
 
 def not_hashed(field: Any) -> Any:
-    """Mark a field as unable to change any result: it takes no part in run ids and store keys."""
+    """Mark a field that cannot change a result: it stays out of run ids and store keys."""
     if not isinstance(field, dataclasses.Field):
         field = dataclasses.field(default=field)
     return dataclasses.field(
@@ -84,8 +83,9 @@ def not_hashed(field: Any) -> Any:
 
 
 def hashed_if_not_default(field: Any) -> Any:
-    """Mark a field that was added when results existed: at its default, under which nothing changes, it takes no part
-    in run ids and store keys, so that those from before stay valid.
+    """Mark a field added after results existed: at its default it stays out of run ids and store keys.
+
+    Run ids and store keys from before it existed so remain valid.
     """
     if not isinstance(field, dataclasses.Field):
         field = dataclasses.field(default=field)
@@ -110,9 +110,9 @@ def problems(node: Any, key: str) -> Iterator[str]:
 
 
 def identity(node: Any) -> Any:
-    """Everything in ``node`` that can change a result, as plain dictionaries, with the class named.
+    """Everything in ``node`` that can change a result, as plain dictionaries with the class name.
 
-    A dataclass whose fields name outside content (a folder, a file) describes that by a method ``content_identity()``.
+    A dataclass whose fields name content elsewhere (a folder, a file) describes it in a method ``content_identity()``.
     """
     if not dataclasses.is_dataclass(node):
         return node
@@ -130,6 +130,6 @@ def _takes_part(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 def nearest(word: str, known: Sequence[str], count: int = 3) -> str:
-    """The few entries of ``known`` most like ``word``, as words for an error message."""
+    """The ``count`` entries of ``known`` most like ``word``, separated by commas, for an error message."""
     close = difflib.get_close_matches(word, known, n=count, cutoff=0.3) or list(known)[:count]
     return ", ".join(close)

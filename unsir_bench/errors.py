@@ -1,4 +1,4 @@
-"""The errors that a user can cause and mend; each message names the key, the value and what would be right."""
+"""The errors that a user can cause and fix; each message names the key, the value and the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a run: one flat, versioned JSON file, written whole; `docs/records.md` documents every field."""
+"""The record of a run: one flat, versioned JSON file; `docs/records.md` documents every field."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from unsir_bench.runtime.files import write_atomic
 from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
 
-# Fields that were added to configurations since the first records, with the defaults that those runs had: of an
-# augmentation, and of a recipe.
+# Configuration fields added since the first records, with the values those runs had.
 ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
 ADDED_TO_RECIPES: dict[str, Any] = {"plateau_watch": "train", "held_out_share": 0.02}
 LOG = logging.getLogger("unsir_bench")
 RECORD_FILE = "record.json"
-GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, where the run made maps
-NOISE_FILE = "noise.safetensors"  # likewise, where the run kept noise images
+GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
+NOISE_FILE = "noise.safetensors"  # likewise, if the run kept noise images
 FINISHED = ("done", "skipped", "diverged")
 
 
 def utc_now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
+    """The current time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -43,14 +42,14 @@ class RunRecord:
         reason: why a run is not ``done``.
         error: the traceback of a failed run.
         method, dataset, model: names of the config nodes.
-        forget_classes: indices; ``forget_names`` are the class names, ``forget_steps`` the groups forgotten in turn.
+        forget_classes: indices; ``forget_names`` are class names, ``forget_steps`` the groups forgotten in sequence.
         metrics: flat; accuracies are fractions, times seconds, memory bytes.
         metric_notes: why a metric is null, by its name.
-        details: what is no single number: curves, distributions, layers, accuracies by class.
+        details: results that are not single numbers: curves, distributions, layers, accuracies by class.
         access: the declared access, and the training samples of each kind that the method touched.
         fingerprints: of the data, the split, the original, the retrained and the unlearned model.
         config: the whole configuration.
-        command: the command line that does this run alone.
+        command: the command line that repeats this run alone.
         environment: commit, packages, hardware, threads, flags.
     """
 
@@ -81,11 +80,11 @@ class RunRecord:
 
     @property
     def timed_on(self) -> str:
-        """What its seconds depend on, in words: compare them with those of records that say the same."""
+        """The conditions its seconds depend on, in words; only records with equal words are comparable."""
         return timing_words(timing_conditions(self.environment))
 
     def write(self, folder: Path) -> Path:
-        """Write ``record.json`` into ``folder`` by a temporary file and a rename; returns its path."""
+        """The path of the record, written into ``folder`` in one step; sets ``finished``."""
         self.finished = utc_now()
         path = folder / RECORD_FILE
         for name, value in self.metrics.items():
@@ -99,7 +98,7 @@ class RunRecord:
         """Read a record.
 
         Raises:
-            ValueError: it cannot be read, is no record, or is of a schema version this code does not know.
+            ValueError: the file cannot be read, holds no record, or has another schema version.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
@@ -121,7 +120,7 @@ class RunRecord:
 
 
 def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with the fields that were added since: runs before and after are of one setting."""
+    """A configuration with fields added since filled in, so that older and newer runs group together."""
     filled = {key: _with_added_fields(value) if isinstance(value, dict) else value for key, value in section.items()}
     if isinstance(filled.get("augment"), dict):
         filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
@@ -135,7 +134,7 @@ def _kinds() -> dict[str, Any]:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value out of JSON is of a field's type."""
+    """Whether a value from JSON has a field's type."""
     parts, origin = get_args(kind), get_origin(kind)
     if origin is UnionType:
         return any(_fits(value, part) for part in parts)
@@ -147,7 +146,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 def _in_words(content: Any) -> Any:
-    """Plain values with NaN and infinities as words: a record of what was asked for must be written whatever it was."""
+    """Plain values with NaN and infinities as strings, which strict JSON cannot hold."""
     if isinstance(content, dict):
         return {key: _in_words(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -156,12 +155,12 @@ def _in_words(content: Any) -> Any:
 
 
 def _no_number(word: str) -> NoReturn:
-    # Python's JSON knows NaN and infinities; records hold none, since means and intervals would swallow them.
+    # Python's JSON parser accepts NaN and infinities; in a record they would spoil means and intervals.
     raise ValueError(f"{word} is no number that a record may hold")
 
 
 def finished_record(folder: Path) -> RunRecord | None:
-    """The record of a run that need not be done again: one that ended in any way but failure."""
+    """The record of a finished run (done, skipped or diverged), or None."""
     path = folder / RECORD_FILE
     if not path.exists():
         return None
@@ -173,7 +172,7 @@ def finished_record(folder: Path) -> RunRecord | None:
 
 
 def records_below(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
-    """Every readable record in the run folders of a sweep, in order of run id; the others are warned of."""
+    """Every readable record of a sweep with its path, in order of run id; warns of unreadable ones."""
     for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
         try:
             yield path, RunRecord.read(path)

@@ -1,25 +1,25 @@
-"""One run, from configuration to record: data, original, forgetting under the clock, retrain, evaluation."""
+"""One run, from configuration to record: load data, get the original, forget under the clock, evaluate, record."""
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 from torch import nn
 
 from unsir_bench.config import Config, validate
-from unsir_bench.config_fields import identity
-from unsir_bench.data.dataset import DatasetConfig, ImageData
+from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
+from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
@@ -30,23 +30,24 @@ from unsir_bench.runtime.environment import environment
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.several_processes import result_of_first
 from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
 from unsir_bench.training.context import RunContext
+from unsir_bench.training.warm_up import warm_up
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
-HANDED_OVER_FILE = "handed_over.json"  # from the first of several processes to the one that started them
-# Null, not absent, where there is no retrained model: tables read them of every run.
+# Null rather than absent where there is no retrained model: tables read these metrics of every run.
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
 
 def run(config: Config, command: str = "") -> RunRecord:
-    """Do a run and write its record, or return the record of the same run done before.
+    """The record of a run: done now and written to the run's folder, or read from there if the run is finished.
 
-    Whatever goes wrong is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep goes on; only an
+    An error is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep continues. Only an
     interruption by the user leaves no record.
 
     Args:
@@ -63,7 +64,7 @@ def run(config: Config, command: str = "") -> RunRecord:
         note_forget_set(record, config)
         with _tracked(config, record) as tracker:
             _launched(config, tracker, record)
-    except Exception as error:  # a failed run is a result too: it is recorded and shown
+    except Exception as error:  # a failed run is a result too
         record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
         record.error = traceback.format_exc()
         log_failure(error, record.run_id)
@@ -73,7 +74,7 @@ def run(config: Config, command: str = "") -> RunRecord:
 
 @contextmanager
 def _tracked(config: Config, record: RunRecord) -> Iterator[Tracker]:
-    """A tracker that ends with all that the run has found, whatever ends the run."""
+    """A tracker that reports the record when the run ends, even after an error."""
     tracker = start_tracker(config.tracker, record, config.folder)
     try:
         yield tracker
@@ -86,37 +87,28 @@ def _tracked(config: Config, record: RunRecord) -> Iterator[Tracker]:
 
 
 def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
-    """Do the experiment here on one device, or in one new process for each of several."""
+    """Do the experiment in this process on one device, or in one new process per device."""
     fabric = config.hardware.start(config.model.cpu_threads)
     if config.hardware.devices == 1:
         _experiment(fabric, config, tracker, record)
         return
-    handed_over = config.folder / HANDED_OVER_FILE
-    fabric.launch(_experiment_of_rank, config, record)  # type: ignore[arg-type]
-    content = json.loads(handed_over.read_text(encoding="utf-8"))
-    handed_over.unlink()
-    vars(record).update(content["record"])
-    for point in content["points"]:
+    first = result_of_first(fabric, partial(_experiment_of_rank, config, record), config.folder)
+    vars(record).update(first["record"])
+    for point in first["points"]:
         tracker.log(*point)
 
 
-def _experiment_of_rank(fabric: Fabric, config: Config, record: RunRecord) -> None:
-    """The experiment in one of several processes.
-
-    The first one leaves a file with what was found: through the launcher's pipe, which is read only when all processes
-    have ended, nothing larger than the pipe may be returned.
-    """
+def _experiment_of_rank(config: Config, record: RunRecord, fabric: Fabric) -> dict[str, Any]:
+    """The experiment in one of several processes; returns the record and the points of all curves."""
     config.hardware.set_flags(config.model.cpu_threads)
     logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
     tracker = RememberingTracker()
     _experiment(fabric, config, tracker, record)
-    if fabric.is_global_zero:
-        content = {"record": asdict(record), "points": tracker.points}
-        write_atomic(config.folder / HANDED_OVER_FILE, json.dumps(content))
+    return {"record": asdict(record), "points": tracker.points}
 
 
 def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> None:
-    """The experiment, its divergence caught: several processes agree on a loss, and so diverge together."""
+    """Do the experiment and note how it ended; several processes share each loss, so they diverge together."""
     record.environment = environment(fabric.device)
     try:
         _forget_and_evaluate(_prepared(fabric, config, tracker, record))
@@ -129,11 +121,11 @@ def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRec
 
 @dataclass(frozen=True)
 class _Step:
-    """One request to forget: a run has one, or several in sequence.
+    """One forgetting request; a run has one, or several in sequence.
 
     Attributes:
-        split: of what is to be forgotten now; earlier steps' samples are gone.
-        so_far: of all that has been forgotten when it is done: what is evaluated.
+        split: what to forget in this step; samples forgotten by earlier steps are in no index set.
+        so_far: what all steps up to this one forget; the evaluation uses it.
         allowed: the data as the method may see it.
     """
 
@@ -144,7 +136,7 @@ class _Step:
 
 @dataclass
 class _Experiment:
-    """All that the steps of one experiment share; ``measured`` names the metrics of the last one."""
+    """What the steps of one experiment share; ``measured`` names the metrics of the last step."""
 
     config: Config
     data: DeviceData
@@ -157,9 +149,9 @@ class _Experiment:
 
 
 def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Experiment:
-    """Load the data and set the scene."""
+    """Load the data and build what the experiment needs."""
     progress = Progress()
-    images = _loaded(config.dataset, progress)
+    images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     steps = _steps(config, data, record.forget_steps)
     store = Store(Path(config.store.root))
@@ -182,7 +174,7 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
 
 
 def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
-    """The requests in turn; what the method reads is counted over all of them."""
+    """One `_Step` per forgetting request; reads are counted across all."""
     steps: list[_Step] = []
     for now, so_far in splits_in_turn(data.labels("train"), data.labels("test"), groups, data.num_classes):
         usage = steps[0].allowed.usage if steps else None
@@ -192,11 +184,11 @@ def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_S
 
 
 def _forget_and_evaluate(scene: _Experiment) -> None:
-    """The experiment itself; fills the record as it goes."""
+    """Get the original, then forget and evaluate step by step, filling the record."""
     config, references, record = scene.config, scene.references, scene.record
     original = references.original(scene.context)
     model = references.network(original, scene.context)
-    scene.context.warm_up(model, config.dataset.batch_size)
+    warm_up(model, config.dataset.batch_size, scene.context)
     for step in scene.steps:
         if Access.TRAIN_HISTORY in config.method.requires:
             step.allowed.training_log = references.training_log(original, step.split, scene.context)
@@ -215,7 +207,7 @@ def _forget_and_evaluate(scene: _Experiment) -> None:
 
 
 def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment) -> nn.Module:
-    """Apply the method to the run's own copy of the model; books peak memory and access on the record."""
+    """The model after the method; peak memory and access counts go into the record, even after an error."""
     method, context, record = scene.config.method, scene.context, scene.record
     context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
     memory = PeakMemory(context.device)
@@ -235,14 +227,14 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
 
 
 def _write_kept(scene: _Experiment) -> None:
-    """Write what the method handed over until now, also where it ended in an error."""
+    """Save the tensors passed to `context.keep`, even after an error."""
     if scene.context.fabric.is_global_zero:
         for name, tensors in scene.context.kept.items():
             write_atomic(scene.config.folder / f"{name}.safetensors", save(tensors))
 
 
 def _retrained(step: _Step, scene: _Experiment) -> TrainedModel | None:
-    """The gold standard; None where it is not wanted and not there, or there is nothing to train it on."""
+    """The retrained model; None if no retain sample is left, or if it is neither wanted nor in the store."""
     if len(step.so_far.retain_train) == 0:
         return None
     references = scene.references
@@ -253,18 +245,19 @@ def _retrained(step: _Step, scene: _Experiment) -> TrainedModel | None:
 def _evaluate(
     model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, step: _Step, scene: _Experiment
 ) -> None:
-    """Measure everything that the preset asks for; the record holds the last step's metrics, and those of each."""
+    """Measure what the preset asks for; the record keeps the last step's metrics at the top, all steps' in details."""
     config, record = scene.config, scene.record
     evaluation = Evaluation(
         config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
     )
     measured = evaluation.of(model)
-    for name in scene.measured:  # an earlier step may have measured more: with a retrained model, say
+    for name in scene.measured:  # an earlier step may have measured more, for example with a retrained model
         record.metrics.pop(name, None)
     scene.measured = set(measured.values)
     missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
-    not_timed = _not_timed_here(retrained, scene.context)
-    record.metrics |= missing | measured.values | _costs(step, retrained, scene) | dict.fromkeys(not_timed)
+    spent = costs(scene.context, step.so_far, record.access, retrained)
+    not_timed = not_comparable(scene.context, retrained)
+    record.metrics |= missing | measured.values | spent | dict.fromkeys(not_timed)
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
     earlier = record.details.get("steps", [])
     record.details = {**measured.details, "metric_seconds": measured.seconds}
@@ -279,7 +272,7 @@ def _evaluate(
 
 
 def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment) -> None:
-    """Write the maps beside the record; a model that has none costs the run nothing else."""
+    """Write the Grad-CAM maps beside the record; if the model allows none, note why and go on."""
     try:
         maps = evaluation.grad_cam_maps(model)
     except MetricUnavailable as reason:
@@ -290,34 +283,8 @@ def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment)
         write_atomic(scene.config.folder / GRAD_CAM_FILE, save(maps))
 
 
-def _costs(step: _Step, retrained: TrainedModel | None, scene: _Experiment) -> dict[str, float | int | None]:
-    """What the method has cost so far; passes are over the samples that are retained and forgotten by now."""
-    context, access = scene.context, scene.record.access
-    seconds = context.clock.total
-    sizes = {"retain": len(step.so_far.retain_train), "forget": len(step.so_far.forget_train)}
-    return {
-        "unlearn_seconds": seconds,
-        "retrain_seconds": retrained.seconds if retrained else None,
-        "speedup_vs_retrain": retrained.seconds / seconds if retrained and context.clock.phases else None,
-        **{f"{kind}_samples_touched": access[kind]["samples"] for kind in sizes},
-        **{f"{kind}_passes": access[kind]["reads"] / size if size else None for kind, size in sizes.items()},
-        **{f"{phase}_seconds": value for phase, value in context.clock.phases.items()},
-        **{f"{phase}_steps": count for phase, count in context.steps.items()},
-    }
-
-
-def _not_timed_here(retrained: TrainedModel | None, context: RunContext) -> dict[str, str]:
-    """By name the costs that are null, since the store has seconds of another machine or number of threads, and why."""
-    why = {f"{phase}_seconds": reason for phase, reason in context.timed_elsewhere.items()}
-    if why:
-        why["unlearn_seconds"] = next(iter(why.values()))
-    if retrained is not None and (reason := context.why_not_timed_here(retrained.manifest)) is not None:
-        why["retrain_seconds"] = reason
-    return why | ({"speedup_vs_retrain": next(iter(why.values()))} if why else {})
-
-
 def blank_record(config: Config, command: str = "") -> RunRecord:
-    """The record of a run of which nothing is known but what it was to be."""
+    """An empty record: only the configuration is filled in."""
     return RunRecord(
         run_id=config.run_id,
         sweep=config.sweep,
@@ -333,7 +300,7 @@ def blank_record(config: Config, command: str = "") -> RunRecord:
 
 
 def note_forget_set(record: RunRecord, config: Config) -> None:
-    """Check the configuration, and write the classes to forget on the record.
+    """Check the configuration and fill in the record's forget classes.
 
     Raises:
         ConfigError: at least one setting is wrong.
@@ -345,20 +312,8 @@ def note_forget_set(record: RunRecord, config: Config) -> None:
 
 
 def log_failure(error: Exception, title: str) -> None:
-    """Show a mistake of the user as one message, anything else with its traceback."""
+    """Log an error: a user's mistake as one message, anything else with its traceback."""
     if isinstance(error, UnsirBenchError):
         LOG.error("%s: %s", title, error)
     else:
         LOG.error("%s: %s: %s", title, type(error).__name__, error, exc_info=error)
-
-
-_LAST_LOADED: dict[str, ImageData] = {}
-
-
-def _loaded(dataset: DatasetConfig, progress: Progress) -> ImageData:
-    """The loaded set, kept for the next run of a sweep in this process, which most often uses the same."""
-    key = repr((identity(dataset), dataset.root))
-    if key not in _LAST_LOADED:
-        _LAST_LOADED.clear()
-        _LAST_LOADED[key] = dataset.load(progress)
-    return _LAST_LOADED[key]

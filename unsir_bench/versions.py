@@ -1,25 +1,16 @@
-"""Version constants. Raise one when a change of the code alters what it names; CHANGELOG.md says which change did."""
+"""Version constants. Raise one when a change of the code changes what it names; CHANGELOG.md names the one raised."""
 
 from __future__ import annotations
 
+# The fields of a record. Raising it makes older records unreadable.
 SCHEMA_VERSION = 1
-
-
-# Raise when a change of the code changes what the same configuration gives: older records are then not taken for it.
+# What a configuration gives. Raising it changes every run id, so that all runs are done again.
 RESULTS_VERSION = 2
-
-
-# Raise when a change of the code changes what the same configuration trains, or by much how long that takes: older
-# entries are then left unused.
+# What a configuration trains, or by much how long that takes. Raising it retrains every original and retrained model.
 TRAINING_VERSION = 2
-
-
-# Raise when a change of the code changes what the same settings compute: older entries are then left unused.
+# What a method precomputes (a Fisher diagonal, an importance). Raising it computes each again.
 PRECOMPUTATION_VERSION = 3
-
-
-# Raise when a change of the code changes what the same metrics give: stored scores of references are then left unused.
+# What the metrics give. Raising it scores the reference models again.
 EVALUATION_VERSION = 1
-
-
+# The files of the decoded image cache. Raising it decodes every image folder again.
 CACHE_FORMAT = 1

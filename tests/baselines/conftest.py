@@ -26,11 +26,17 @@ def split(digits: DeviceData) -> ForgetSplit:
 
 
 @pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network whose answers differ from image to image, in eval mode too."""
+def settled(context: RunContext, digits: DeviceData) -> nn.Module:
+    """A network in train mode whose stored statistics have settled, so that gradients reach the first layer."""
     network = context.initial_network().train()
     for images, _ in [*digits.view("train").batches(50)] * 8:
         network(images)
-    with torch.no_grad():
-        network.get_submodule("head").weight.mul_(5)
     return network
+
+
+@pytest.fixture
+def model(settled: nn.Module) -> nn.Module:
+    """A network whose answers differ from image to image, in eval mode too."""
+    with torch.no_grad():
+        settled.get_submodule("head").weight.mul_(5)
+    return settled

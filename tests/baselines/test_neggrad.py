@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,22 +19,8 @@ WHOLE = Recipe(batch_size=64, optimizer="sgd", lr=RATE, momentum=0)
 
 
 @pytest.fixture
-def context(make_context: Callable[..., RunContext]) -> RunContext:
-    return make_context(forget_classes=(1, 2))
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), (1, 2), digits.num_classes)
-
-
-@pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network whose stored statistics have settled, so that train and eval mode both reach the first layer."""
-    network = context.initial_network().train()
-    for images, _ in [*digits.view("train").batches(50)] * 8:
-        network(images)
-    return network
+def model(settled: nn.Module) -> nn.Module:
+    return settled
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

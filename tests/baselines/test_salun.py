@@ -16,12 +16,8 @@ from unsir_bench.unlearning.method import UnlearningData, UnlearningMethod
 
 
 @pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network in train mode whose stored statistics have settled, so that gradients reach the first layer."""
-    network = context.initial_network().train()
-    for images, _ in [*digits.view("train").batches(50)] * 8:
-        network(images)
-    return network
+def model(settled: nn.Module) -> nn.Module:
+    return settled
 
 
 @pytest.mark.parametrize("share", [0.5, 0.03, 1.0])

@@ -20,17 +20,8 @@ FORGET = (1, 2)
 
 
 @pytest.fixture
-def context(make_context: MakeContext) -> RunContext:
-    return make_context(forget_classes=FORGET)
-
-
-@pytest.fixture
-def model(context: RunContext, digits: DeviceData) -> nn.Module:
-    """A network in train mode whose stored statistics have settled, so that gradients reach the first layer."""
-    network = context.initial_network().train()
-    for images, _ in [*digits.view("train").batches(50)] * 8:
-        network(images)
-    return network
+def model(settled: nn.Module) -> nn.Module:
+    return settled
 
 
 def split_of(digits: DeviceData, classes: tuple[int, ...] = FORGET) -> ForgetSplit:

@@ -18,10 +18,9 @@ from torch.nn import functional as F
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
 from unsir_bench.models.allcnn import AllCNNConfig
-from unsir_bench.models.model import ModelConfig
+from unsir_bench.models.model import ModelConfig, frozen
 from unsir_bench.models.torchvision_models import ResNet18
 from unsir_bench.runtime.hardware import HardwareConfig, synchronise
-from unsir_bench.unlearning.unsir import frozen
 
 BATCH = 128
 REPETITIONS = 7

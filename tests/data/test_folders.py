@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unsir_bench.data import folders
+from unsir_bench.data import decoded_cache, folder_listing
 from unsir_bench.data.dataset import LabelledImages, content_hash
-from unsir_bench.data.folders import CACHE_FOLDER, ImageFolder, VggFace100
+from unsir_bench.data.decoded_cache import CACHE_FOLDER, DecodedCache
+from unsir_bench.data.folders import ImageFolder, VggFace100
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -42,8 +43,8 @@ def colours(split: LabelledImages) -> list[Colour]:
 
 def forget_listings() -> None:
     """A listing is kept for the life of the process; a new process would look again."""
-    folders._listed.cache_clear()
-    folders._listed_tree.cache_clear()
+    folder_listing.listed.cache_clear()
+    folder_listing.listed_tree.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -319,9 +320,9 @@ def test_an_interruption_leaves_no_half_written_cache(split_root: Path, monkeypa
 
     with monkeypatch.context() as patch:
         if moment == "while decoding":
-            patch.setattr(ImageFolder, "_pixels", interrupt_at(4))
+            patch.setattr(DecodedCache, "_pixels", interrupt_at(4))
         elif moment == "while hashing":
-            patch.setattr(folders, "content_hash", interrupted)
+            patch.setattr(decoded_cache, "content_hash", interrupted)
         else:
             patch.setattr(Path, "write_text", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -330,11 +331,11 @@ def test_an_interruption_leaves_no_half_written_cache(split_root: Path, monkeypa
     assert len(load(split_root)[0]) == 6
 
 
-def interrupt_at(call: int) -> Callable[[ImageFolder, Path], np.ndarray]:
+def interrupt_at(call: int) -> Callable[[DecodedCache, Path], np.ndarray]:
     calls: list[Path] = []
-    pixels = ImageFolder._pixels
+    pixels = DecodedCache._pixels
 
-    def decode(self: ImageFolder, path: Path) -> np.ndarray:
+    def decode(self: DecodedCache, path: Path) -> np.ndarray:
         calls.append(path)
         if len(calls) == call:
             raise KeyboardInterrupt
@@ -347,7 +348,7 @@ def interrupt_at(call: int) -> Callable[[ImageFolder, Path], np.ndarray]:
 def test_a_read_only_root_caches_in_the_users_folder(
     split_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str], obstacle: str
 ):
-    monkeypatch.setattr(folders, "user_cache_path", lambda name: tmp_path / "user" / name)
+    monkeypatch.setattr(decoded_cache, "user_cache_path", lambda name: tmp_path / "user" / name)
     if obstacle == "not writable":
         really_access = os.access
         monkeypatch.setattr(
@@ -367,7 +368,7 @@ def test_a_read_only_root_caches_in_the_users_folder(
 # Bad images
 
 
-def test_mixed_sizes_are_named_with_the_option_that_mends_them(split_root: Path):
+def test_mixed_sizes_are_named_with_the_option_that_fixes_them(split_root: Path):
     save(split_root / "train" / "dog" / "wide.png", size=(6, 4))
     with pytest.raises(DataError) as caught:
         load(split_root)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.models import cpu_kernels as whole_map_convolution
-from unsir_bench.models.cpu_kernels import Axis, WholeMapConv2d, with_whole_map_products
+from unsir_bench.models import cpu_kernels
+from unsir_bench.models.cpu_kernels import Axis, WholeMapConv2d, with_cpu_kernels
 from unsir_bench.models.torchvision_models import ResNet18
 
 LAYOUTS = {"first": torch.contiguous_format, "last": torch.channels_last}
@@ -36,7 +36,7 @@ PART: list[tuple[dict[str, Any], tuple[int, int]]] = [
 
 @pytest.fixture(autouse=True)
 def any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole_map_convolution, "LEAST_BATCH", 0)
+    monkeypatch.setattr(cpu_kernels, "LEAST_BATCH", 0)
 
 
 def convolution(settings: dict[str, Any], layout: torch.memory_format = torch.contiguous_format) -> WholeMapConv2d:
@@ -100,7 +100,7 @@ def test_a_map_that_is_seen_in_part_is_left_to_the_library(
 def test_a_small_batch_is_left_to_the_library(
     count: int, left: bool, library: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_map_convolution, "LEAST_BATCH", 32)
+    monkeypatch.setattr(cpu_kernels, "LEAST_BATCH", 32)
     convolution({"kernel_size": 3, "padding": 1})(torch.randn(count, 4, 1, 1, dtype=torch.float64))
     assert bool(library) is left
 
@@ -190,7 +190,7 @@ def test_wide_plain_convolutions_are_taken_and_others_left() -> None:
     }
     model = nn.ModuleDict(layers)
     before = {name: (id(value), value.clone()) for name, value in model.named_parameters()}
-    assert with_whole_map_products(model) is model
+    assert with_cpu_kernels(model) is model
     assert [name for name, layer in model.items() if type(layer) is WholeMapConv2d] == ["wide"]
     after = dict(model.named_parameters())
     assert list(after) == list(before)

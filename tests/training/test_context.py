@@ -11,6 +11,7 @@ from torch import nn
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.models.torchvision_models import ResNet18
+from unsir_bench.training import warm_up
 from unsir_bench.training.context import RunContext
 
 MakeContext = Callable[..., RunContext]
@@ -70,10 +71,10 @@ def test_warming_up_works_both_ways_and_leaves_network_and_generators_as_they_we
 ) -> None:
     context, model = make_context(image_shape=(3, 1, 1), num_classes=4), Watched().eval()
     before, drawn = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    context.warm_up(model, 6)
+    warm_up.warm_up(model, 6, context)
     assert model.seen == [], "a CPU needs none"
-    monkeypatch.setattr("unsir_bench.training.context.SLOW_AT_FIRST", ("cpu",))
-    context.warm_up(model, 6)
+    monkeypatch.setattr("unsir_bench.training.warm_up.SLOW_AT_FIRST", ("cpu",))
+    warm_up.warm_up(model, 6, context)
     assert model.seen == [("training", (6, 3, 1, 1)), ("backward", (6, 4))]
     assert torch.equal(torch.get_rng_state(), drawn)
     assert not model.training and all(weight.grad is None for weight in model.parameters())

@@ -8,9 +8,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unsir_bench.data.device_data import DeviceData
+from unsir_bench.training import inference
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import fit, inference
+from unsir_bench.training.fit import fit
 from unsir_bench.training.inference import predict, predict_splits
 from unsir_bench.training.recipe import Recipe
 

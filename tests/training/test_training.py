@@ -21,6 +21,7 @@ from unsir_bench.errors import Diverged
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.torchvision_models import MobileNetV2
 from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.training import warm_up
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import Variation, fit
@@ -255,13 +256,13 @@ def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
     graphs = torch._dynamo.utils.counters["stats"]
     compiled_when: list[int] = []
     left_out: list[float] = []
-    try_out = RunContext._try_out
+    try_out = warm_up.try_out
 
     def slowly(*arguments: Any, **options: Any) -> None:
         try_out(*arguments, **options)
         time.sleep(1)
 
-    monkeypatch.setattr(RunContext, "_try_out", slowly)
+    monkeypatch.setattr(warm_up, "try_out", slowly)
 
     def trained(**changes: bool) -> nn.Module:
         torch._dynamo.reset()

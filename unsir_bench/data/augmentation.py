@@ -12,18 +12,18 @@ from torch.nn import functional as F
 
 from unsir_bench.config_fields import hashed_if_not_default, number
 
-# Changes images given (images, source of random choices, which sample of the split each image is).
+# Called with (images, random generator, position of each image in its split).
 Augment = Callable[[Tensor, torch.Generator, Tensor], Tensor]
 GOLDEN = 40503  # 2^16 over the golden ratio: a multiplier that scatters consecutive numbers (Knuth, TAOCP 3, 6.4)
 
 
 @dataclass
 class Augmentation:
-    """Random changes to training images, drawn for each image on the CPU so that every device sees the same ones.
+    """Random changes to training images, drawn for each image on the CPU, so that they are the same on every device.
 
-    With ``alternate``, an image is mirrored in every second epoch, half of them in the first, rather than by chance:
-    each pair of epochs sees both sides of every image (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU",
-    arXiv 2404.00498).
+    With ``alternate``, each image is mirrored in every second epoch instead of at random, half of them in the first
+    epoch, so that two epochs show both sides of every image (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single
+    GPU", arXiv 2404.00498).
     """
 
     flip: bool = False
@@ -47,8 +47,8 @@ class Augmentation:
         Args:
             images: uint8 of shape (batch, channels, height, width).
             draws: source of the random choices.
-            samples: which sample of the split each image is; ``alternate`` needs it.
-            epoch: counts from 0; likewise.
+            samples: position of each image in its split; ``alternate`` needs it.
+            epoch: counts from 0; ``alternate`` needs it.
         """
         if self.crop_padding:
             images = _random_crop(images, self.crop_padding, draws)
@@ -61,12 +61,12 @@ class Augmentation:
         if not self.alternate:
             return torch.rand(count, generator=draws).lt(0.5)
         if samples is None:
-            raise ValueError("augment.alternate=true goes by the sample's place in its split: give `samples`")
+            raise ValueError("augment.alternate=true needs the images' positions in their split: give `samples`")
         return ((samples * GOLDEN >> 16) + epoch) % 2 == 1
 
 
 def _random_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor:
-    """Shift each image by up to ``padding`` pixels either way; what comes in is black (Krizhevsky's usual crop)."""
+    """Each image shifted by up to ``padding`` pixels in both directions, padded with black (the usual CIFAR crop)."""
     count, _, height, width = images.shape
     padded = F.pad(images, [padding] * 4)
     top, left = torch.randint(0, 2 * padding + 1, (2, count), generator=draws).to(images.device)

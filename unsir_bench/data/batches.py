@@ -1,4 +1,4 @@
-"""Batches of normalised images on the device, from a resident uint8 tensor or streamed from disk, augmented in bulk."""
+"""Batches of normalised images on the device, from a uint8 tensor there or streamed from disk; reads are counted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageStore(Protocol):
         ...
 
     def prefetched(self, pieces: Sequence[Tensor]) -> Iterator[Tensor]:
-        """``fetch`` of each piece in turn, reading ahead where that helps."""
+        """``fetch`` of each piece, one after another, reading ahead where that helps."""
         ...
 
 
@@ -48,7 +48,7 @@ class ResidentImages:
 
     def __init__(self, images: Images, device: torch.device):
         self.device = device
-        # The memory-mapped cache is read-only; copying is what makes it resident.
+        # Copied, since the memory-mapped cache is read-only.
         self._images = torch.from_numpy(np.array(images)).to(device)
 
     def fetch(self, indices: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Normalisation:
 
 
 class Usage:
-    """Counts which samples of a training split were handed out, and how often."""
+    """Counts which samples of a training split were read, and how often."""
 
     def __init__(self, split_size: int):
         self._touched = torch.zeros(split_size, dtype=torch.bool)
@@ -115,7 +115,7 @@ class Usage:
 
 
 class DividedUsage:
-    """Books the reads of a view that mixes kinds of samples, each sample with its own kind."""
+    """Counts the reads of a view that mixes kinds of samples, each sample with its own kind."""
 
     def __init__(self, kinds: Sequence[tuple[Tensor, Usage | DividedUsage]]):
         """Divide by ``kinds``: the indices of each kind within the split, and where they are counted."""
@@ -165,7 +165,7 @@ class DataView:
         return self._store.device
 
     def narrowed(self, positions: Tensor) -> DataView:
-        """The view of some of this view's samples; reads are counted in the same place."""
+        """The view of this view's samples at ``positions``; reads are counted in the same place."""
         return DataView(self._store, self._labels, self.indices[positions], self.normalise, self.usage)
 
     def relabelled(self, targets: Tensor) -> DataView:
@@ -176,7 +176,7 @@ class DataView:
                 objective reads in their place (probabilities, for example).
 
         Raises:
-            ValueError: there is another number of targets than of samples.
+            ValueError: the numbers of targets and samples differ.
         """
         if len(targets) != len(self):
             raise ValueError(f"{len(targets)} targets for {len(self)} samples")
@@ -185,7 +185,7 @@ class DataView:
         return DataView(self._store, whole, self.indices, self.normalise, self.usage)
 
     def uncounted(self) -> DataView:
-        """The same samples; reads are not counted (work that is booked in another way)."""
+        """The same samples without counting reads (for work counted in another way)."""
         return DataView(self._store, self._labels, self.indices, self.normalise)
 
     def fetch(
@@ -204,7 +204,7 @@ class DataView:
     ) -> Iterator[Batch]:
         """Every sample once: in the view's order, or shuffled (and augmented) by the generator ``order``."""
         if len(self) == 0:
-            return  # torch splits nothing into one empty piece
+            return  # torch would split nothing into one empty piece
         positions = torch.arange(len(self)) if order is None else torch.randperm(len(self), generator=order)
         pieces = [self.indices[piece] for piece in positions.split(batch_sizes(len(self), batch_size))]
         for piece, images in zip(pieces, self._store.prefetched(pieces), strict=True):
@@ -222,7 +222,7 @@ class DataView:
 
 
 def joined(*views: DataView) -> DataView:
-    """One view of disjoint views of the same split, in the split's order; each view's reads are still counted with it.
+    """One view of several disjoint ones of a split, in the split's order; reads count in the view they come from.
 
     Raises:
         ValueError: the views overlap, are of different splits, or have targets of different kinds.

@@ -1,4 +1,4 @@
-"""What a data set is: a config node that can name its classes cheaply and load its images as uint8 arrays."""
+"""The contract of a data set: a config node that names its classes cheaply and loads its images as uint8 arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.config_fields import choice, identity, not_hashed, number
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -59,9 +59,9 @@ class ImageData:
 
 @dataclass(frozen=True)
 class RawData:
-    """What a source read, before the options that all data sets share are applied.
+    """Both splits as read from a source, before the options that all data sets share are applied.
 
-    ``fingerprint`` is a hash of the content where the source already knows it (a decoded cache), else None.
+    ``fingerprint`` is a hash of the content if the source knows it (a decoded cache does), else None.
     """
 
     train: LabelledImages
@@ -83,7 +83,7 @@ class DatasetConfig(ABC):
     validation_share: float = number(0.0, at_least=0, below=1)
     mean: list[float] = field(default_factory=lambda: [0.5])
     std: list[float] = field(default_factory=lambda: [0.5])
-    # What recipes and methods take from the data set (`${dataset.batch_size}`); it acts through them alone.
+    # Recipes and methods refer to these (`${dataset.batch_size}`), and enter hashes themselves.
     batch_size: int = not_hashed(number(256, at_least=1))
     flip: bool = not_hashed(False)
     crop_padding: int = not_hashed(number(0, at_least=0))
@@ -105,7 +105,7 @@ class DatasetConfig(ABC):
         """
 
     def content_identity(self) -> str:
-        """A cheap, path-free name of the content at ``root``, for run ids; the name alone where that fixes it."""
+        """A cheap, path-free name of the content at ``root``, for run ids; by default the data set's name."""
         return self.name
 
     def check(self, key: str) -> Iterator[str]:
@@ -150,6 +150,18 @@ class DatasetConfig(ABC):
                 f"dataset.validation_share={self.validation_share} cannot be held out of {len(train)} images: {error}"
             ) from error
         return train.take(kept), train.take(held)
+
+
+_LAST_LOADED: dict[str, ImageData] = {}
+
+
+def load_cached(dataset: DatasetConfig, progress: Progress) -> ImageData:
+    """The loaded set; the last one is kept for the next run of this process, which usually needs the same."""
+    key = repr((identity(dataset), dataset.root))
+    if key not in _LAST_LOADED:
+        _LAST_LOADED.clear()
+        _LAST_LOADED[key] = dataset.load(progress)
+    return _LAST_LOADED[key]
 
 
 def stratified_split(

@@ -1,4 +1,4 @@
-"""A loaded data set placed for one run: both splits' images where the hardware wants them, and views of them."""
+"""A loaded data set of one run: both splits' images on the device or on disk, and views of them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ INDEX_SETS = ("retain_train", "forget_train", "retain_test", "forget_test")
 class ForgetConfig:
     """The classes to forget: listed by index or by name, or ``random_k`` of them drawn with the run's seed.
 
-    ``sequence`` lists groups of classes that are forgotten one group after another; it then stands for the others.
+    ``sequence`` lists groups of classes to forget one group after another; it replaces the other two.
     """
 
     name: str = not_hashed("custom")
@@ -30,7 +30,7 @@ class ForgetConfig:
 
     @property
     def title(self) -> str:
-        """What records and tables call the choice."""
+        """The name of the forget set in records and tables."""
         return "sequence" if self.sequence else self.name
 
     def problems(self, class_names: Sequence[str]) -> Iterator[str]:
@@ -188,7 +188,7 @@ class ForgetSplit:
 def splits_in_turn(
     train_labels: Tensor, test_labels: Tensor, groups: Sequence[Sequence[int]], num_classes: int
 ) -> Iterator[tuple[ForgetSplit, ForgetSplit]]:
-    """For each group of classes, forgotten in turn: what is forgotten now, and all that is when it is done."""
+    """For each group of classes, forgotten one after another: its own split, and that of all groups so far."""
     before: list[int] = []
     for group in groups:
         now = ForgetSplit.of(train_labels, test_labels, group, num_classes, gone=before)

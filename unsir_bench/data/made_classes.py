@@ -1,4 +1,4 @@
-"""Made images: any number of classes, each a smooth random pattern with variations. No photograph, no download."""
+"""Synthetic images: any number of classes, each a smooth random pattern with variations. No download."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SMOOTHNESS, SHIFT, BRIGHTNESS, NOISE = 0.12, 0.1, 0.25, 0.08
 
 @dataclass
 class MadeClasses(DatasetConfig):
-    """Images that stand in for a set of many classes where none can be had, in tests and trials.
+    """Synthetic images that stand in for a data set of many classes, in tests and smoke tests.
 
     Each class has a prototype: Gaussian noise, smoothed and stretched to the whole range of a pixel. A sample is its
     class's prototype, shifted cyclically by up to a tenth of its size, made lighter or darker by up to a quarter, with
     noise added. Everything derives from ``seed``, and the prototypes are the same at any number of samples. Images are
-    of ``image_size`` pixels, 32 where that is None. A number measured on them says nothing of real ones.
+    of ``image_size`` pixels, 32 where that is None. Results on them say nothing about real images.
     """
 
     name: str = not_hashed("made_classes")

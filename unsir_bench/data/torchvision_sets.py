@@ -34,7 +34,7 @@ class TorchvisionSet(DatasetConfig):
     def _split(self, train: bool) -> LabelledImages: ...
 
     def _alone(self) -> AbstractContextManager[object]:
-        """Keeps other processes waiting while one downloads: torchvision writes under the files' own names."""
+        """A lock for the download: torchvision writes under the files' final names."""
         root = Path(self.root or ".")
         if not self.download:
             return nullcontext()

@@ -1,10 +1,11 @@
-"""What a model is: a config node that builds a network for a data set and knows which module is its head."""
+"""The contract of a model: a config node that builds a network for a data set and knows its head."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from torch import Tensor, nn
 
 from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.errors import NotApplicable, PretrainedWeightsError
-from unsir_bench.models.cpu_kernels import with_whole_map_products
-from unsir_bench.models.narrow_point_convolution import with_narrow_point_convolutions
+from unsir_bench.models.cpu_kernels import with_cpu_kernels
 from unsir_bench.runtime.seeding import seed_everything
 
 ImageShape = tuple[int, int, int]
@@ -43,13 +43,13 @@ class ModelConfig(ABC):
 
     @abstractmethod
     def head(self, model: nn.Module) -> nn.Module:
-        """The module that makes the logits: the classifier, not the backbone."""
+        """The module that computes the logits: the classifier, not the backbone."""
 
     def linear_head(self, model: nn.Module) -> nn.Linear:
-        """The head, for methods that change single rows of it.
+        """The head as a linear layer, for methods that change single rows of it.
 
         Raises:
-            NotApplicable: it is no linear layer with a bias.
+            NotApplicable: the head is not a linear layer with a bias.
         """
         head = self.head(model)
         if not isinstance(head, nn.Linear) or head.bias is None:
@@ -59,10 +59,10 @@ class ModelConfig(ABC):
     def initial(self, image_shape: ImageShape, num_classes: int, seed: int) -> nn.Module:
         """The network with the initial weights of ``seed``, on the CPU.
 
-        The global generators are seeded for it; they are the run's own to reseed afterwards.
+        Side effect: seeds the global generators; reseed them afterwards.
         """
         seed_everything(seed, "initial weights")
-        model = with_narrow_point_convolutions(with_whole_map_products(self.build(image_shape, num_classes)))
+        model = with_cpu_kernels(self.build(image_shape, num_classes))
         if self.weights is not None:
             load_backbone(model, self.head(model), Path(self.weights))
         return model
@@ -96,11 +96,11 @@ class ModelConfig(ABC):
 
 
 def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
-    """Load a safetensors file into ``model``; only the head may have another shape, and it then stays as initialised.
+    """Load a safetensors file into ``model``; only the head may have another shape, and then keeps its initial weights.
 
     Raises:
-        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, mis-shaped or left over; it
-            is named.
+        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, of another shape or left over;
+            the message names it.
     """
     try:
         stored = load_file(path)
@@ -112,7 +112,7 @@ def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
     wrong = [
         _mismatch(name, stored.get(name), own[name]) for name in own if name not in fitting and name not in in_head
     ]
-    # A deeper network of the same family fits wherever this one has a tensor; only what is left over tells them apart.
+    # Weights of a deeper network of the same family fit every tensor of this one; only left-over tensors reveal them.
     parts = {name.split(".")[0] for name in own if name not in in_head}
     wrong += [f"{name} has no place here" for name in stored if name not in own and name.split(".")[0] in parts]
     if wrong:
@@ -129,6 +129,30 @@ def _state_names_within(model: nn.Module, head: nn.Module) -> set[str]:
 def _mismatch(name: str, stored: Tensor | None, own: Tensor) -> str:
     found = "absent" if stored is None else f"has shape {tuple(stored.shape)}"
     return f"{name} {found}, needs {tuple(own.shape)}"
+
+
+@contextmanager
+def frozen(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Parameters without gradients, the model in train or eval mode; both are restored afterwards."""
+    wanted = [parameter.requires_grad for parameter in model.parameters()]
+    model.requires_grad_(False)
+    try:
+        with in_mode(model, training=training):
+            yield
+    finally:
+        for parameter, grad in zip(model.parameters(), wanted, strict=True):
+            parameter.requires_grad_(grad)
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The model in train or eval mode; its mode is restored afterwards."""
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
 
 
 def trainable_count(model: nn.Module) -> int:

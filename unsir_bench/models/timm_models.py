@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ from unsir_bench.models.model import ImageShape, ModelConfig
 
 
 def _timm() -> Any:
-    """timm, which reports each model that it creates unless it is told not to."""
-    import timm  # a second's import that other models need not pay
+    """The timm module, told not to log each model it creates."""
+    import timm  # slow to import, and only needed here
 
     logging.getLogger("timm").setLevel(logging.WARNING)
     return timm
@@ -50,7 +50,7 @@ class TimmModel(ModelConfig):
             ) from error
 
     def _create(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
-        timm = _timm()
+        create: Callable[..., nn.Module] = _timm().create_model
         arguments = {
             "in_chans": image_shape[0],
             "num_classes": num_classes,
@@ -58,12 +58,12 @@ class TimmModel(ModelConfig):
             **self.options,
         }
         try:
-            return timm.create_model(self.arch, **{"img_size": image_shape[1:], **arguments})  # type: ignore[no-any-return]
+            return create(self.arch, **{"img_size": image_shape[1:], **arguments})
         except TypeError as error:
-            # Transformers must be told the size; convolutional networks take any and know no such argument.
+            # Transformers need the size; convolutional networks take any size and lack the argument.
             if "img_size" not in str(error):
                 raise
-            return timm.create_model(self.arch, **arguments)  # type: ignore[no-any-return]
+            return create(self.arch, **arguments)
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_classifier()  # type: ignore[operator,no-any-return]

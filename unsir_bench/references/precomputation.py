@@ -1,4 +1,4 @@
-"""What methods compute before they forget (a Fisher diagonal, an importance), kept in the store for all runs."""
+"""Tensors that methods compute before they forget (Fisher diagonal, importance), kept in the store for all runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TENSORS = "tensors"
 
 @dataclass(frozen=True)
 class StoredPrecomputation:
-    """Computes once and keeps the result; see ``unsir_bench.training.context.Precomputation``.
+    """Computes once and keeps the result; see ``unsir_bench.training.services.Precomputation``.
 
     Attributes:
         store: where results are kept.
         data_fingerprint: of the data set that views belong to.
-        numerics: what of the hardware changes numbers.
+        numerics: the hardware settings that change numbers.
     """
 
     store: Store
@@ -47,7 +47,7 @@ class StoredPrecomputation:
         compute: Callable[[DataView], dict[str, Tensor]],
         context: RunContext,
     ) -> dict[str, Tensor]:
-        """Compute or find; the seconds that it took are booked either way, as is its peak memory."""
+        """The tensors, computed or found; their seconds and peak memory count for the run either way."""
         with context.clock.paused():
             description = {
                 "version": PRECOMPUTATION_VERSION,

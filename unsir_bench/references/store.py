@@ -1,8 +1,8 @@
-"""Trained models and other costly tensors, addressed by the hash of everything that affects them.
+"""Trained models and other costly tensors, addressed by a hash of everything that affects them.
 
-An entry is a folder of safetensors files and a manifest; it is built under another name and renamed, so that a reader
-finds it whole or not at all. One process builds an entry while others wait for its lock. A training in progress keeps a
-checkpoint beside it and goes on from there after an interruption.
+An entry is a folder of safetensors files and a manifest. It is built under another name and renamed, so that a reader
+finds a whole entry or none. One process builds an entry while others wait for its lock. A training in progress keeps a
+checkpoint in the store and continues from it after an interruption.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What was described and measured when the entry was made."""
+        """Description and measurements from when the entry was made."""
         return json.loads((self.folder / MANIFEST).read_text())  # type: ignore[no-any-return]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ class TrainingCheckpoint:
 
 
 def _named(holder: Path) -> str:
-    """Who holds a lock, as it said itself."""
+    """The holder of a lock, as written in its file."""
     try:
         return holder.read_text() or "another process"
     except OSError:  # it has only just taken the lock, or released it
@@ -125,7 +125,7 @@ class Store:
 
     @contextmanager
     def lock(self, key: str, what: str) -> Iterator[None]:
-        """Hold the entry for building; waits for another process, saying so. A dead process's lock is free."""
+        """Hold the lock of an entry; logs and waits if another process has it. A dead process holds no lock."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{key}.lock")
@@ -143,13 +143,13 @@ class Store:
             lock.release()
 
     def get_or_create(self, key: str, what: str, fabric: Fabric, make: Callable[[], None]) -> Entry:
-        """The entry, made by ``make`` where it is absent: by one process while others wait.
+        """The entry, made by ``make`` if it is absent, in one process while others wait.
 
-        Of several processes of one run the first holds the lock for all, and all make it together.
+        With several processes per run, the first holds the lock and all make the entry together.
 
         Args:
-            key: its address.
-            what: names it in messages.
+            key: the entry's address.
+            what: names the entry in messages.
             fabric: the processes of the run.
             make: writes the entry in the first process.
         """
@@ -168,19 +168,19 @@ class Store:
         return bool(fabric.broadcast(self.find(key) is not None))
 
     def write(self, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> Entry:
-        """Write an entry whole; call with its lock held."""
+        """Write an entry in one step; call with its lock held."""
         models = self.root / "models"
         models.mkdir(parents=True, exist_ok=True)
         for abandoned in models.glob(f".{key}-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         building = models / f".{key}-{uuid4().hex}"
-        building.mkdir()  # with the user's own permissions, which a temporary folder has not
+        building.mkdir()  # not tempfile: the folder gets the user's own permissions
         try:
             for name, tensors in files.items():
                 save_file(tensors, building / f"{name}.safetensors")
             (building / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str))
             if self.find(key) is None:
-                # A folder without a manifest is no entry, yet a rename onto it would fail.
+                # A folder without a manifest is no entry, but would make the rename fail.
                 shutil.rmtree(models / key, ignore_errors=True)
             building.rename(models / key)
         except BaseException:

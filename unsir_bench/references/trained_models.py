@@ -1,4 +1,4 @@
-"""The original and the retrained model of a run: found in the store, or trained once for all runs that need them."""
+"""The original and the retrained model of a run: found in the store, or trained once for all runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_c
 from unsir_bench.references.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.runtime.peak_memory import PeakMemory
+from unsir_bench.runtime.timing import timed_on
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import FitState, Variation, WatchedLoss, fit
@@ -62,13 +63,13 @@ class TrainedModel:
 
 @dataclass
 class ReferenceModels:
-    """Makes and finds the models that a run compares with.
+    """Finds or trains the models that a run compares with.
 
     Attributes:
         store: where they are kept.
         recipe: how they are trained.
         data: the whole data set.
-        numerics: what of the hardware changes numbers.
+        numerics: the hardware settings that change numbers.
     """
 
     store: Store
@@ -105,7 +106,7 @@ class ReferenceModels:
         return TrainedModel.of(entry) if entry is not None else None
 
     def __call__(self, view: DataView, context: RunContext) -> nn.Module:
-        """Serve a method that trains from scratch: the time it took is booked, wherever the model came from."""
+        """A network trained from scratch for a method; its training time counts, also if the store had the model."""
         with context.clock.paused():
             # A training resets the peak: what the method reached so far is kept.
             context.stored_peak_bytes = max(context.stored_peak_bytes, PeakMemory(context.device).read())
@@ -118,7 +119,7 @@ class ReferenceModels:
         return model
 
     def second_retrain(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
-        """The model retrained with the next training seed: how far two retrained models lie apart is the floor of gaps.
+        """The model retrained with the next training seed; the distance of two retrained models is the floor of gaps.
 
         A sweep over consecutive seeds trains it anyway, as the next seed's gold standard.
         """
@@ -143,7 +144,7 @@ class ReferenceModels:
     def remembered(
         self, kind: str, description: Mapping[str, Any], compute: Callable[[], dict[str, Any]], context: RunContext
     ) -> dict[str, Any]:
-        """Plain values that ``compute`` gives, kept in the store under ``kind`` and ``description``."""
+        """Plain values that ``compute`` returns, kept in the store under ``kind`` and ``description``."""
 
         def make() -> None:
             result = compute()
@@ -201,7 +202,7 @@ class ReferenceModels:
         manifest = {
             "role": role,
             "seconds": done.seconds,
-            "timed_on": context.timed_on(done.timed_on),
+            "timed_on": timed_on(done.timed_on),
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),
@@ -233,7 +234,7 @@ class ReferenceModels:
         manifest = {
             "original": original.key,
             "seconds": recorder.seconds,
-            "timed_on": context.timed_on(done.timed_on),
+            "timed_on": timed_on(done.timed_on),
             "batches": recorder.batches,
             "batches_with_forget_samples": recorder.recorded,
         }

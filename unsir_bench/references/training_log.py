@@ -19,7 +19,7 @@ from unsir_bench.runtime.clock import Instant
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """What was recorded.
+    """The recorded updates of a training.
 
     Attributes:
         updates: summed change of each parameter over the steps whose batch held a forget sample, by name.
@@ -66,12 +66,12 @@ class UpdateRecorder:
         return {name: value.cpu().contiguous() for name, value in zip(self._names, self._sums, strict=True)}
 
     def state(self) -> dict[str, Any]:
-        """What an interrupted recording goes on from."""
+        """State to resume an interrupted recording from."""
         counts = {"seconds": self.seconds, "batches": self.batches, "recorded": self.recorded}
         return {"sums": self._sums, "previous": self._previous, **counts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Resume from ``state``."""
         torch._foreach_copy_(self._sums, [value.to(self._device) for value in state["sums"]])
         torch._foreach_copy_(self._previous, [value.to(self._device) for value in state["previous"]])
         self.seconds, self.batches, self.recorded = state["seconds"], state["batches"], state["recorded"]
@@ -83,7 +83,7 @@ def _copies(model: nn.Module) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class RecordingCheckpoint:
-    """A training's checkpoint that keeps what was recorded so far beside the training's own state."""
+    """A training checkpoint that also keeps the recorder's state."""
 
     inner: TrainingCheckpoint
     recorder: UpdateRecorder

@@ -1,11 +1,11 @@
-"""The clock of all timings, and the stopwatch of a method: seconds by phase, with logging and set-up outside."""
+"""The clock of all timings, and the stopwatch of a method: seconds by phase, without logging and set-up."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -13,9 +13,9 @@ from unsir_bench.runtime.hardware import synchronise
 
 
 class Instant:
-    """A point in the work of a device: on CUDA an event of the current stream, else the time once the work is done.
+    """A point in a device's work: on CUDA an event of the current stream, elsewhere the time when all work is done.
 
-    An event is passed when all that was queued before it is done; nothing waits for that until seconds are asked for.
+    An event is reached once all work queued before it is done; nothing waits for that until seconds are asked for.
     """
 
     def __init__(self, device: torch.device):
@@ -29,7 +29,7 @@ class Instant:
             self._time = time.perf_counter()
 
     def seconds_since(self, earlier: Instant) -> float:
-        """Seconds from an earlier instant of the same device to this one, which is waited for."""
+        """Seconds from an earlier instant of the same device to this one; waits for this one."""
         if self._event is None or earlier._event is None:
             return self._time - earlier._time
         self._event.synchronize()
@@ -46,36 +46,28 @@ class Stopwatch:
         self.phases: dict[str, float] = defaultdict(float)
 
     @contextmanager
-    def _timed(self, book: Callable[[float], None]) -> Iterator[None]:
+    def _timed(self, phase: str | None) -> Iterator[None]:
         started, excluded = Instant(self._device), self._excluded
         try:
             yield
         finally:
-            book(Instant(self._device).seconds_since(started) - (self._excluded - excluded))
+            seconds = Instant(self._device).seconds_since(started) - (self._excluded - excluded)
+            if phase is None:
+                self.total += seconds
+            else:
+                self.phases[phase] += seconds
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Time the method; an exception still books what had passed."""
+    def running(self) -> AbstractContextManager[None]:
+        """Time the method; after an exception the time until then counts."""
+        return self._timed(None)
 
-        def book(seconds: float) -> None:
-            self.total += seconds
-
-        with self._timed(book):
-            yield
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the method."""
-
-        def book(seconds: float) -> None:
-            self.phases[name] += seconds
-
-        with self._timed(book):
-            yield
+        return self._timed(name)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what happens here out of every clock."""
+        """Leave the time spent here out of the total and of every phase."""
         started, excluded = Instant(self._device), self._excluded
         try:
             yield
@@ -84,6 +76,6 @@ class Stopwatch:
             self._excluded = excluded + Instant(self._device).seconds_since(started)
 
     def add_stored_cost(self, name: str, seconds: float) -> None:
-        """Book seconds that were spent and measured elsewhere (a stored training)."""
+        """Add seconds measured elsewhere (a stored training, for example) to a phase and the total."""
         self.phases[name] += seconds
         self.total += seconds

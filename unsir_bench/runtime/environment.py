@@ -1,4 +1,4 @@
-"""What a result was computed with: commit, packages, hardware, threads, flags; no names or paths."""
+"""The environment of a result: commit, packages, hardware, threads, flags; no user names or paths."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PACKAGES = (
     "torch", "torchvision", "timm", "lightning-fabric", "hydra-core", "omegaconf", "wandb", "pandas",
     "numpy", "scikit-learn", "safetensors", "pillow",
 )  # fmt: skip
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """The surroundings of a run on ``device``."""
+    """The environment of a run on ``device``, as plain values."""
     return {
         **_fixed(),
         "device": _device_name(device),

@@ -1,4 +1,4 @@
-"""The machine a run uses: device, precision, memory layout, threads and determinism, through Lightning Fabric."""
+"""The hardware config: device, precision, memory layout, threads and determinism, through Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 SHARE_FOR_DATA = 0.5
-LONGEST_WAIT = timedelta(days=7)  # of a run's processes for the first, which may wait for another run's training
-# torch's own choice, before any run of this process has changed it.
+LONGEST_WAIT = timedelta(days=7)  # for the first process, which may wait for another run's training
+# torch's own choice, before a run of this process changes it.
 USUAL_THREADS = torch.get_num_threads()
 
 
@@ -41,7 +41,7 @@ class HardwareConfig:
     data_on: str = not_hashed(choice("auto", ("auto", "device", "stream")))
 
     def check(self, key: str) -> Iterator[str]:
-        """Yield what this machine cannot give."""
+        """Yield what this machine does not have."""
         available = {
             "cpu": psutil.cpu_count() or 1,
             "cuda": torch.cuda.device_count(),
@@ -57,7 +57,7 @@ class HardwareConfig:
             yield f"{key}.devices={self.devices}: this machine has {available[chosen]} of kind {chosen}"
 
     def resolved_accelerator(self) -> str:
-        """``auto`` as what it means here: CUDA where there is a GPU, else Apple's MPS, else the CPU."""
+        """The accelerator that ``auto`` means here: CUDA if there is a GPU, else Apple's MPS, else the CPU."""
         if self.accelerator != "auto":
             return self.accelerator
         if torch.cuda.is_available():
@@ -65,7 +65,7 @@ class HardwareConfig:
         return "mps" if torch.backends.mps.is_available() else "cpu"
 
     def numerics(self, channels_last: bool) -> dict[str, object]:
-        """What of the hardware changes numbers, for run ids and store keys."""
+        """The settings that change numbers, for run ids and store keys."""
         return {
             "accelerator": self.resolved_accelerator(),
             "devices": self.devices,
@@ -77,7 +77,7 @@ class HardwareConfig:
         }
 
     def start(self, model_threads: int | None = None) -> Fabric:
-        """Set this process's flags and return the Fabric; called at each run, since runs of a sweep share a process.
+        """Fabric for one run; also sets this process's flags, which an earlier run of a sweep may have changed.
 
         Args:
             model_threads: CPU threads that suit the model, used where ``threads`` is null.
@@ -96,10 +96,10 @@ class HardwareConfig:
             )
 
     def set_flags(self, model_threads: int | None = None) -> None:
-        """Set the flags of this process; each of several processes of a run has its own, and must be told too.
+        """Set the flags of this process; with several processes per run, each must call it.
 
         Args:
-            model_threads: see ``start``. Where neither says a number, several processes share the cores.
+            model_threads: see ``start``. If both are null, several processes share the cores.
         """
         keep_freed_memory()
         if threads := self.threads or model_threads or (USUAL_THREADS if self.devices == 1 else None):
@@ -111,7 +111,7 @@ class HardwareConfig:
         torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
 
     def keep_on_device(self, size_bytes: int, device: torch.device) -> bool:
-        """Whether images of ``size_bytes`` are held on the device (``auto``: if they take under half of the rest)."""
+        """Whether to hold images of ``size_bytes`` on the device (``auto``: if they need under half of free memory)."""
         if self.data_on != "auto":
             return self.data_on == "device"
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
@@ -119,7 +119,7 @@ class HardwareConfig:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was given, so that a clock read now is honest."""
+    """Wait until the device has finished all queued work, so that a clock read now is correct."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -17,19 +17,19 @@ class PeakMemory:
         self._device = device
 
     def reset(self) -> None:
-        """Start counting anew."""
+        """Start a new measurement."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
             if (libc := _glibc()) is not None:
-                libc.malloc_trim(0)  # what was freed and kept is of earlier work
+                libc.malloc_trim(0)  # memory kept from earlier work
             reset = Path("/proc/self/clear_refs")
             if reset.exists():
                 # Linux lowers the process's high-water mark to what is resident now.
                 reset.write_text("5")
 
     def read(self) -> int:
-        """Peak bytes since the last reset (since the process began where the system cannot reset)."""
+        """Peak bytes since the last reset (since the start of the process if the system cannot reset)."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         status = Path("/proc/self/status")

@@ -19,7 +19,7 @@ LOG_EVERY_SECONDS = 30.0
 
 @dataclass
 class Task:
-    """One running piece of work; ``advance`` is called as it proceeds."""
+    """One task in progress; call ``advance`` as it proceeds."""
 
     name: str
     total: int
@@ -51,14 +51,14 @@ class Task:
 
 
 class Progress:
-    """Makes tasks; silent for work shorter than two seconds."""
+    """Shows tasks; silent if one takes less than two seconds."""
 
     def __init__(self, *, interactive: bool | None = None):
         self.interactive = sys.stderr.isatty() if interactive is None else interactive
 
     @contextmanager
     def task(self, name: str, total: int, unit: str = "batches") -> Iterator[Task]:
-        """Show one piece of work of ``total`` units."""
+        """Show one task of ``total`` units while the block runs."""
         bar: Any = None
         if self.interactive:
             bar = tqdm(total=total, desc=name, unit=f" {unit}", delay=QUIET_SECONDS, leave=False, dynamic_ncols=True)

@@ -1,6 +1,6 @@
-"""Seeds derived by hashing (base seed, role), so that one role's draws never shift another's.
+"""Seeds derived by hashing (base seed, role), so that draws for one role never shift those for another.
 
-No seed of the split, the initial weights or the data order depends on the method's name: methods are compared in pairs.
+The seeds of split, initial weights and data order do not depend on the method, so that methods are compared in pairs.
 """
 
 from __future__ import annotations

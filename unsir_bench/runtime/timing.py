@@ -1,4 +1,4 @@
-"""What seconds depend on: those taken under other conditions are not compared."""
+"""The conditions that seconds depend on: seconds taken under different conditions are never compared."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def timing_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how long a computation takes: seconds taken under other conditions are not compared.
+    """What decides how long a computation takes.
 
     Args:
         environment: as a record has it.
 
     Returns:
-        Of a CUDA GPU its name; elsewhere also the processor, its vector instructions (None in older records) and the
+        For a CUDA GPU its name; otherwise also the processor, its vector instructions (None in older records) and the
         number of threads.
     """
     unnamed = environment.get("device") in ("cpu", "mps")
@@ -22,12 +22,27 @@ def timing_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def timed_on(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What seconds were taken on; of work that was resumed under other conditions what no run's conditions equal."""
+    """Conditions to store beside seconds; for work resumed under others, a value that equals no run's conditions."""
     if len(conditions) == 1:
         return dict(conditions[0])
     return {"one after another": "; ".join(timing_words(each) for each in conditions)}
 
 
 def timing_words(conditions: Mapping[str, Any]) -> str:
-    """What ``timing_conditions`` gives, on one line."""
+    """Timing conditions on one line."""
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in conditions.items() if value is not None)
+
+
+def why_not_comparable(there: Mapping[str, Any] | None, here: Mapping[str, Any]) -> str | None:
+    """Why stored seconds cannot be compared with this run's; None if they can, or if an old entry does not say.
+
+    Args:
+        there: the conditions stored beside the seconds.
+        here: this run's conditions.
+    """
+    if there is None or there == here:
+        return None
+    return (
+        f"the store's seconds were taken on {timing_words(there)}; this run is on {timing_words(here)}; "
+        "an empty store.root takes them here"
+    )

@@ -12,7 +12,7 @@ from unsir_bench.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class EpochBatches:
-    """The batches of each epoch, drawn from (seed, role, epoch): an interrupted training goes on with the same ones."""
+    """The batches of each epoch, drawn from (seed, role, epoch), so that a resumed training sees the same ones."""
 
     batches: Callable[[int], Iterable[Batch]]
     samples: int
@@ -28,7 +28,7 @@ class EpochBatches:
     def from_views(
         cls, view_of: Callable[[int], DataView], samples: int, recipe: Recipe, context: RunContext, role: str
     ) -> EpochBatches:
-        """The same of a view that changes from epoch to epoch, always of ``samples`` samples."""
+        """As ``from_view``, of a view that changes from epoch to epoch and always has ``samples`` samples."""
 
         def of_epoch(epoch: int) -> Iterable[Batch]:
             context.seed_everything(role, "dropout", epoch)
@@ -39,14 +39,14 @@ class EpochBatches:
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes that batches have, each once, in the order in which they come."""
+        """The distinct batch sizes of an epoch, in order of appearance."""
         return list(dict.fromkeys(batch_sizes(self.samples, self.batch_size)))
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch, where all epochs have as many."""
+        """Batches per epoch, if all epochs have the same number."""
         return len(batch_sizes(self.samples, self.batch_size))
 
     def steps_in(self, epochs: int) -> int:
-        """Batches in the first ``epochs`` epochs; ``count_steps`` tells it where they differ."""
+        """Batches in the first ``epochs`` epochs; ``count_steps`` gives it if epochs differ."""
         return self.steps * epochs if self.count_steps is None else self.count_steps(epochs)

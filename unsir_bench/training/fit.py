@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,7 @@ from unsir_bench.runtime.progress import Task
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.recipe import Recipe, Schedule, optimizer_for
-
-if TYPE_CHECKING:
-    from lightning_fabric.plugins import Precision
+from unsir_bench.training.warm_up import compile_for
 
 LOSSES_PER_FLUSH = 20
 Objective = Callable[[Any, Tensor, Tensor], Tensor]
@@ -27,12 +25,12 @@ WatchedLoss = Callable[[nn.Module], float]
 
 
 def _nothing(*_: Any) -> None:
-    """The usual training does nothing here."""
+    """No-op hook."""
 
 
 @dataclass(frozen=True)
 class Variation:
-    """How a training differs from the usual one, supervised by cross-entropy.
+    """How a training differs from plain supervised training by cross-entropy.
 
     Attributes:
         objective: called with (network, images, targets); returns the mean over these samples of a loss of each. None:
@@ -48,28 +46,28 @@ class Variation:
 
 
 def freeze_batchnorm(model: nn.Module, epoch: int = 0) -> None:
-    """Put batch normalisation alone in eval mode: stored statistics are used and not changed."""
+    """Put only batch normalisation in eval mode: stored statistics are used and not changed."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
 
 def with_batchnorm(*, frozen: bool) -> Callable[[nn.Module, int], None]:
-    """``Variation.before_epoch`` for methods that let their user choose whether statistics may drift."""
+    """A ``Variation.before_epoch`` that freezes batch-normalisation statistics, or a no-op hook."""
     return freeze_batchnorm if frozen else _nothing
 
 
 @dataclass
 class FitState:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
         epoch: epochs finished.
         steps: optimiser steps taken.
         samples: samples read.
         seconds: spent in training alone, device synchronised.
-        timed_on: what they were taken on (``records.timing_conditions``), each once: several where it was resumed
-            elsewhere.
+        timed_on: the timing conditions of these seconds (``unsir_bench.runtime.timing``), each once; several if the
+            training was resumed elsewhere.
     """
 
     epoch: int = 0
@@ -80,7 +78,7 @@ class FitState:
 
 
 class Checkpoint(Protocol):
-    """Where a training saves itself at the end of each epoch."""
+    """Saves the state of a training at the end of each epoch."""
 
     def load(self) -> dict[str, Any] | None:
         """The state last saved, or None."""
@@ -91,18 +89,8 @@ class Checkpoint(Protocol):
         ...
 
 
-class NoCheckpoint:
-    """For trainings too short to be worth resuming."""
-
-    def load(self) -> None:
-        """Nothing was saved."""
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Save nothing."""
-
-
 class LossLog:
-    """Collects losses on the device and reads them in groups, so that a GPU is not stopped at each step."""
+    """Collects losses on the device and reads them in groups, so that a GPU need not wait at each step."""
 
     def __init__(self, phase: str, first_step: int, context: RunContext):
         self._phase, self._context = phase, context
@@ -165,18 +153,18 @@ def fit(
     Raises:
         Diverged: a loss became NaN or infinite.
     """
-    keeper = checkpoint or NoCheckpoint()
     precision = context.fabric.strategy.precision
     precision.convert_module(model)  # before a saved state is read, which is of the converted weights
     context.reset_gradient_scaler()
     plain = optimizer_for(model, recipe, context)
     total_steps = batches.steps_in(recipe.epochs)
     schedule = Schedule(plain, recipe, total_steps)
-    state = _resumed(keeper.load(), model, plain, schedule, precision)
+    parts = {"model": model, "optimizer": plain, "schedule": schedule, "precision": precision}
+    state = _resumed(checkpoint.load() if checkpoint is not None else None, parts)
     if (here := context.timing_conditions()) not in state.timed_on:
         state.timed_on.append(here)
     if context.compiled:
-        context.compile(model, batches.sizes)
+        compile_for(model, batches.sizes, context)
     trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
     session = _Session(
         trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
@@ -185,15 +173,15 @@ def fit(
         task.advance(state.steps)
         while state.epoch < recipe.epochs:
             session.epoch(batches, task)
-            if context.fabric.is_global_zero:
-                keeper.save(_snapshot(state, model, plain, schedule, precision))
+            if checkpoint is not None and context.fabric.is_global_zero:
+                checkpoint.save(_snapshot(state, parts))
     _share_buffers(model, context)
     context.steps[phase] += state.steps
     return state
 
 
 def _share_buffers(model: nn.Module, context: RunContext) -> None:
-    """Give all processes the first one's buffers: batch statistics of the last step are of each one's own samples."""
+    """Copy the first process's buffers to all: batch statistics come from each process's own samples."""
     if context.fabric.world_size > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
@@ -201,7 +189,7 @@ def _share_buffers(model: nn.Module, context: RunContext) -> None:
 
 @dataclass
 class _Session:
-    """What the steps of one fit share; on several devices each process has its own."""
+    """What the steps of one ``fit`` share; on several devices each process has its own."""
 
     model: Any
     bare_model: nn.Module
@@ -215,7 +203,7 @@ class _Session:
     watched_loss: WatchedLoss | None
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
-        """Train one epoch; its seconds go to the state."""
+        """Train one epoch and add its seconds to the state."""
         started = Instant(self.context.device)
         losses = LossLog(self.phase, self.context.steps[self.phase] + self.state.steps, self.context)
         self.model.train()
@@ -232,7 +220,7 @@ class _Session:
         self.state.seconds += Instant(self.context.device).seconds_since(started)
 
     def _read_watched_loss(self) -> float:
-        """The watched loss, one for all processes: batch statistics are each process's own."""
+        """The first process's watched loss, for all: batch statistics differ between processes."""
         assert self.watched_loss is not None  # noqa: S101 - asked for only where it is given
         return float(self.context.fabric.broadcast(self.watched_loss(self.bare_model)))
 
@@ -256,7 +244,7 @@ class _Session:
         return F.cross_entropy(self.model(images), targets, label_smoothing=self.recipe.label_smoothing)
 
     def _own_share(self, batch: int) -> slice:
-        """This process's part of a batch; one too small to give each at least 2 samples is computed by all alike."""
+        """This process's part of a batch; the whole batch if it has fewer than 2 samples per process."""
         fabric = self.context.fabric
         if fabric.world_size == 1 or batch < 2 * fabric.world_size:
             return slice(None)
@@ -271,29 +259,15 @@ class _Session:
             fabric.clip_gradients(self.model, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
 
 
-def _snapshot(
-    state: FitState, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Schedule, precision: Precision
-) -> dict[str, Any]:
-    return {
-        "progress": asdict(state),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "precision": precision.state_dict(),
-    }
+def _snapshot(state: FitState, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint holds: the progress, and the state of each part of the training."""
+    return {"progress": asdict(state), **{name: part.state_dict() for name, part in parts.items()}}
 
 
-def _resumed(
-    saved: dict[str, Any] | None,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    precision: Precision,
-) -> FitState:
+def _resumed(saved: Mapping[str, Any] | None, parts: Mapping[str, Any]) -> FitState:
+    """The progress to go on from, the state of each part restored; a new training without a saved state."""
     if saved is None:
         return FitState()
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    schedule.load_state_dict(saved["schedule"])
-    precision.load_state_dict(saved["precision"])
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
     return FitState(**saved["progress"])

@@ -1,4 +1,4 @@
-"""One pass of inference over a view; every metric reads the logits it returns."""
+"""Inference: one pass over a view gives the logits and features that all metrics read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import SPLITS, DeviceData
+from unsir_bench.models.model import in_mode
 from unsir_bench.training.context import RunContext
 
 EVALUATION_BATCH = 512
@@ -17,11 +18,11 @@ EVALUATION_BATCH = 512
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of some samples, on the CPU.
+    """Outputs of a network for some samples, on the CPU.
 
     Attributes:
         logits: float32 of shape (samples, classes).
-        features: float32 of shape (samples, dimensions), what the head receives; None where the head was not found.
+        features: float32 of shape (samples, dimensions), the input of the head; None if the head was not found.
     """
 
     logits: Tensor
@@ -46,16 +47,13 @@ def outputs(model: nn.Module, view: DataView, context: RunContext, title: str) -
     Returns:
         Of len(view) samples.
     """
-    was_training = model.training
-    model.eval()
     features: list[Tensor] = []
     handle = _listening_at_the_head(model, context, features)
     logits = []
-    with context.progress.task(title, len(view), "images") as task:
+    with in_mode(model, training=False), context.progress.task(title, len(view), "images") as task:
         for images, labels in view.batches(EVALUATION_BATCH):
             logits.append(context.forward(model, images))
             task.advance(len(labels))
-    model.train(was_training)
     if handle is not None:
         handle.remove()
     return Outputs(torch.cat(logits).cpu(), torch.cat(features).cpu() if features else None)

@@ -63,6 +63,12 @@ class Recipe:
         return self.plateau_watch if self.schedule == "plateau" else "nothing"
 
 
+def no_label_smoothing(recipe: Recipe, key: str, why: str) -> Iterator[str]:
+    """Yield a complaint if a recipe smooths labels, for methods whose objective reads none."""
+    if recipe.label_smoothing:
+        yield f"{key}.label_smoothing={recipe.label_smoothing}: {why}; leave it at 0"
+
+
 def optimizer_for(model: nn.Module, recipe: Recipe, context: RunContext) -> torch.optim.Optimizer:
     """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says.
 
@@ -123,7 +129,7 @@ class Schedule:
 
 
 def triangle(step: int, total: int, rise: float) -> float:
-    """The share of the peak rate that a triangular schedule has at a step: up in a line, then down to nothing.
+    """The share of the peak rate at a step of a triangular schedule: linearly up, then linearly down to 0.
 
     Args:
         step: counts from 0; from ``total`` on the rate is 0.

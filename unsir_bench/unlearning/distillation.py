@@ -1,4 +1,4 @@
-"""Teachers and divergences that several methods distil with."""
+"""Teachers and divergences for methods that distil."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an unlearning method is, what it may touch, and the data object that holds it to that."""
+"""The contract of an unlearning method, what data it may read, and the object that enforces it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class UnlearningMethod(ABC):
     scores itself.
 
     Attributes:
-        precomputes: the kinds of what it asks of ``context.precomputed``, so that a plan can name them.
+        precomputes: the kinds of tensors it requests from ``context.precomputed``, so that a plan can name them.
     """
 
     precomputes: ClassVar[tuple[str, ...]] = ()
@@ -71,9 +71,9 @@ class UnlearningMethod(ABC):
 
 
 class UnlearningData:
-    """The training data as one method may see it; every sample handed out is counted.
+    """The training data as one method may see it; every sample read is counted.
 
-    A view that the method did not declare does not exist here: asking for it raises ``AccessDenied``.
+    A view that the method did not declare raises ``AccessDenied``.
     """
 
     def __init__(
@@ -85,15 +85,15 @@ class UnlearningData:
         withheld: Sequence[str] = (),
         usage: Mapping[str, Usage] | None = None,
     ):
-        """Give ``method`` what it declares, and nothing else.
+        """Give ``method`` the views it declares, and nothing else.
 
         Args:
             data: the data set.
             split: whose training samples are retained and forgotten.
             method: declares what it needs.
             seed: of the retain subset's draw.
-            withheld: kinds of access that nobody gets.
-            usage: where reads of ``retain`` and ``forget`` samples are counted; None: anew.
+            withheld: kinds of access that this run denies to every method.
+            usage: counters for reads of ``retain`` and ``forget`` samples; None: new ones.
 
         Raises:
             NotApplicable: the method declares a kind that is withheld, or of which the split has no sample.
@@ -167,7 +167,7 @@ class UnlearningData:
         sizes = labels.bincount()[labels]
         counts = torch.full_like(sizes, per_class) if share is None else (sizes.double() * share).round().clamp(min=1)
         chosen = []
-        # Classes that give one number share the draw which that number has for every method.
+        # One draw per number of samples, the same for every method that asks for that number.
         for count in counts.unique().tolist():
             draws = generator(self._seed, "retain subset")
             drawn = first_or_random_per_class(labels, int(count), selection, draws)

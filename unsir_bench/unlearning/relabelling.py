@@ -37,7 +37,7 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
 def mislabelled_batches(
     retain: DataView, forget: DataView, source: str, recipe: Recipe, context: RunContext
 ) -> EpochBatches:
-    """Shuffled batches of retain samples and of forget samples with random labels, drawn anew for each epoch."""
+    """Shuffled batches of retain samples and of forget samples with random labels, drawn again for each epoch."""
     truth = forget.labels
 
     def view_of(epoch: int) -> DataView:

@@ -13,7 +13,6 @@ No sample of a forget class is touched (zero-glance): the method declares a reta
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 
 from unsir_bench.config_fields import choice, not_hashed, number
 from unsir_bench.data.batches import Batch, DataView, batch_sizes
+from unsir_bench.models.model import frozen
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import LossLog, fit
@@ -201,20 +201,6 @@ def keep_noise(noise: Tensor, config: NoiseConfig, context: RunContext) -> None:
                 "images": torch.arange(images).repeat(classes),
             },
         )
-
-
-@contextmanager
-def frozen(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Parameters without gradients, the model in train or eval mode; both are put back afterwards."""
-    wanted = [parameter.requires_grad for parameter in model.parameters()]
-    was_training = model.training
-    model.requires_grad_(False).train(training)
-    try:
-        yield
-    finally:
-        model.train(was_training)
-        for parameter, grad in zip(model.parameters(), wanted, strict=True):
-            parameter.requires_grad_(grad)
 
 
 def noise_samples(noise: Tensor, config: NoiseConfig, context: RunContext) -> Batch:

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from unsir_bench.data.batches import DataView
 from unsir_bench.errors import NotApplicable
+from unsir_bench.models.model import frozen, in_mode
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.fisher.layer_contractions import contractions_for, untreatable
-from unsir_bench.unlearning.unsir import frozen
 
 CHECKED_SAMPLES = 2
 CHECK_TOLERANCE = 1e-3
@@ -87,7 +87,7 @@ class _PerSampleEngine:
     def add(self, images: Tensor, labels: str, draws: torch.Generator, totals: dict[str, Tensor]) -> None:
         """Add Σ_x Σ_y p(y|x) (∂CE(x, y)/∂θ)² of a batch, or with drawn labels Σ_x (∂CE(x, y_x)/∂θ)², to ``totals``."""
         parameters = list(self.model.parameters())
-        with _evaluating(self.model):
+        with in_mode(self.model, training=False):
             for image in images.split(1):
                 log_p = torch.log_softmax(self.context.forward(self.model, image, mixed=False), dim=1)[0]
                 targets = range(len(log_p)) if labels == "exact" else _drawn(log_p[None], draws).tolist()
@@ -97,16 +97,6 @@ class _PerSampleEngine:
                     for total, gradient in zip(totals.values(), gradients, strict=True):
                         if gradient is not None:
                             total.add_(weight * gradient.square())
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 class _BatchedEngine:
@@ -147,7 +137,7 @@ class _BatchedEngine:
         with self._watched(len(images), fast) as root:
             losses = F.cross_entropy(self.context.forward(self.model, images, mixed=False), labels, reduction="sum")
             self._backward([losses], root)
-        with _evaluating(self.model):
+        with in_mode(self.model, training=False):
             for image, label in zip(images.split(1), labels.split(1), strict=True):
                 loss = F.cross_entropy(self.context.forward(self.model, image, mixed=False), label)
                 gradients = torch.autograd.grad(loss, list(self.model.parameters()), allow_unused=True)

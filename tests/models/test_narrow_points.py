@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.models.narrow_point_convolution import NarrowPointConv2d, with_narrow_point_convolutions
+from unsir_bench.models.cpu_kernels import NarrowPointConv2d, with_cpu_kernels
 from unsir_bench.models.torchvision_models import ResNet18
 
 # What the library's own convolutions die of on CPUs with AVX2.
@@ -65,7 +65,7 @@ def test_strided_points_of_few_channels_are_taken_and_others_left() -> None:
     }
     model = nn.ModuleDict(layers)
     before = [id(parameter) for parameter in model.parameters()]
-    assert with_narrow_point_convolutions(model) is model
+    assert with_cpu_kernels(model) is model
     assert [name for name, layer in model.items() if type(layer) is NarrowPointConv2d] == ["narrow"]
     assert [id(parameter) for parameter in model.parameters()] == before
 
