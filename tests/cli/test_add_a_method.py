@@ -17,7 +17,8 @@ from tests.cli.page import ROOT, VARIABLE, Page, done, environment, shrunk
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.report import command as report
 from unsir_bench.report.method_style import FAMILIES, method_style
-from unsir_bench.tracking.run import TrackerConfig, dashboard, start_tracker
+from unsir_bench.tracking import dashboard
+from unsir_bench.tracking.run import TrackerConfig, start_tracker
 
 pytestmark = pytest.mark.slow
 
