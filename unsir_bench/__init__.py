@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.config_fields import choice, number
     from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
-    from unsir_bench.errors import MetricUnavailable, NotApplicable
+    from unsir_bench.errors import DataError, MetricUnavailable, NotApplicable
     from unsir_bench.evaluation.metric_inputs import MetricInputs
-    from unsir_bench.evaluation.registry import metric
+    from unsir_bench.evaluation.registry import MetricCard, metric
     from unsir_bench.models.model import ModelConfig
     from unsir_bench.report.tables.table import load_records
     from unsir_bench.runner import run
@@ -27,9 +27,9 @@ _HOMES = {
     "cli.bootstrap": ("compose",),
     "config_fields": ("choice", "number"),
     "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),
-    "errors": ("MetricUnavailable", "NotApplicable"),
+    "errors": ("DataError", "MetricUnavailable", "NotApplicable"),
     "evaluation.metric_inputs": ("MetricInputs",),
-    "evaluation.registry": ("metric",),
+    "evaluation.registry": ("MetricCard", "metric"),
     "models.model": ("ModelConfig",),
     "report.tables.table": ("load_records",),
     "runner": ("run",),
@@ -43,8 +43,8 @@ _HOMES = {
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Access", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricInputs", "MetricUnavailable", "ModelConfig",
-    "NotApplicable", "Progress", "RawData", "Recipe", "RunContext", "UnlearningData", "UnlearningMethod", "Variation",
+    "Access", "DataError", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricCard", "MetricInputs",
+    "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext", "UnlearningData", "UnlearningMethod", "Variation",
     "choice", "compose", "fit", "load_records", "metric", "number", "run",
 ]  # fmt: skip
 

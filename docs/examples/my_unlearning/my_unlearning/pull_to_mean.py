@@ -1,12 +1,8 @@
 """Pull the classifier's rows of the forget classes to the mean of the other rows, then fine-tune on few retain samples.
 
-This is the example of docs/add_a_method.md and no published method. It joins two common steps, an edit of single rows
-of the last layer and fine-tuning on retain data. After a full pull the logit of a forget class is the mean of the
-others' logits, which is never above their largest: the class is not predicted, whatever the features still hold of it.
-By accuracy alone the pull is thus as good as ``logit_mask``, which forgets nothing.
+An example, not a published method. After a full pull the logit of a forget class is the mean of the others' logits, so
+the class is never predicted, whatever the features still hold of it: A_Df is zero, as for ``logit_mask``.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,12 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from unsir_bench.config_fields import number
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import fit
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, fit, number
 
 
 @dataclass
@@ -47,14 +38,7 @@ class PullToMean(UnlearningMethod):
 
 @torch.no_grad()
 def pull_rows(head: nn.Linear, classes: Sequence[int], gone: Sequence[int], strength: float) -> None:
-    """Move each of ``classes``' weights and bias by ``strength`` of the way to the mean over all classes not ``gone``.
-
-    Args:
-        head: its rows are classes; changed in place.
-        classes: indices of the rows to pull.
-        gone: indices of the rows that take no part in the mean.
-        strength: 0 changes nothing, 1 makes each of the rows the mean.
-    """
+    """Move rows ``classes`` of ``head``, in place, by ``strength`` in [0, 1] to the mean of the rows not ``gone``."""
     others = [row for row in range(head.out_features) if row not in gone]
     for parameter in (head.weight, head.bias):
         parameter[list(classes)] = parameter[list(classes)].lerp(parameter[others].mean(dim=0), strength)

@@ -1,1 +1,1 @@
-"""YAML files of the methods; Hydra finds them in a package only."""
+"""YAML files of the method; Hydra reads YAML from packages only."""
