@@ -30,7 +30,7 @@ from unsir_bench.errors import ConfigError
 from unsir_bench.models import MODELS
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.report.tables.sweep import write_sweep_table
-from unsir_bench.report.tables.table import job_rows, print_rows, step_rows
+from unsir_bench.report.tables.text import job_rows, print_rows, step_rows
 from unsir_bench.runner import log_failure, run
 from unsir_bench.sweeps.isolation import run_in_own_process
 from unsir_bench.sweeps.outcome import LAUNCH, command_of, troubles
