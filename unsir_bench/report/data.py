@@ -129,15 +129,16 @@ def model_table(
     parts = [part for record in records for part in (_after_steps(record) if steps else [(record, "")])]
     models = [record for record, _ in parts]
     shared, hardware = conditions(models), surroundings(models, ("hardware",))
-    runs = run_table(models).assign(
-        record=models,
-        details=[record.details for record in models],
-        prefix="",
-        shared=shared,
-        key=[each.key for each in shared],
-        hardware=hardware,
-        setting_under=[_joined(*words) for words in zip(settings(models), hardware, strict=True)],
-    )
+    columns: dict[str, Any] = {
+        "record": models,
+        "details": [record.details for record in models],
+        "prefix": "",
+        "shared": shared,
+        "key": [each.key for each in shared],
+        "hardware": hardware,
+        "setting_under": [_joined(*words) for words in zip(settings(models), hardware, strict=True)],
+    }
+    runs = run_table(models).assign(**columns)
     runs["forget"] += [suffix for _, suffix in parts]
     table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True)
     table["label"] = list(map(series_label, table["method"], table["setting"]))
@@ -318,7 +319,7 @@ def retrain_gaps(runs: pd.DataFrame) -> dict[tuple[str, ...], str]:
     swept = (done["method"] == "retrain").groupby([done[column] for column in (*PLACE, "seed")]).transform("any")
     known = swept | done[name].notna() if name in done else swept
     return {
-        place: f"no retrained model was measured for {(~found).sum()} of {len(found)} runs"
+        tuple(map(str, place)): f"no retrained model was measured for {(~found).sum()} of {len(found)} runs"
         for place, found in known.groupby([done[column] for column in PLACE], sort=False)
         if not found.all()
     }

@@ -218,7 +218,8 @@ def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement
 
 def _slope(points: Sequence[tuple[int, float]]) -> float:
     """Least-squares slope."""
-    centre, mean = (sum(values) / len(values) for values in zip(*points, strict=True))
+    centre = sum(count for count, _ in points) / len(points)
+    mean = sum(value for _, value in points) / len(points)
     spread = sum((count - centre) ** 2 for count, _ in points)
     return sum((count - centre) * (value - mean) for count, value in points) / spread
 

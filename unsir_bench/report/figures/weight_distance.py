@@ -42,14 +42,14 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     for panel, entry in zip(panels, panels_of, strict=True):
         color = method_style(entry.method).color
         for label in retrained:
-            panel.add_line(_marks(means[label]["place"], means[label]["mean"], "retrain"))
-        panel.add_line(_marks(means[entry.label]["place"], means[entry.label]["mean"], entry.method))
+            panel.add_line(_marks(means[label], "retrain"))
+        panel.add_line(_marks(means[entry.label], entry.method))
         _dress(panel, shown(entry.label, 24), color)
         _mark_what_is_beyond(panel, means[entry.label], cap, color)
     panels[0].set_ylim(top=cap)
     figure.supylabel("distance to the original, Euclidean")
     if retrained:
-        legend_below(figure, [_marks([], [], "retrain")], ["retrain, in every panel"])
+        legend_below(figure, [_marks(table.iloc[:0], "retrain")], ["retrain, in every panel"])
     yield Drawing("weight_distance", figure, table.drop(columns="mean"))
 
 
@@ -61,13 +61,20 @@ def _dress(panel: Axes, title: str, color: str) -> None:
     panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _marks(x: Sequence[float], y: Sequence[float], method: str) -> Line2D:
+def _marks(means: pd.DataFrame, method: str) -> Line2D:
     """Marks without a line: weights and biases take turns, and lines between them would be all that is seen."""
     style = method_style(method)
     look: dict[str, Any] = (
         {"marker": "_", "markersize": 3.5} if method == "retrain" else {"marker": "o", "markersize": 2}
     )
-    return Line2D(x, y, color=style.color, linestyle="none", markeredgewidth=0.7, **look)
+    return Line2D(
+        means["place"].tolist(),
+        means["mean"].tolist(),
+        color=style.color,
+        linestyle="none",
+        markeredgewidth=0.7,
+        **look,
+    )
 
 
 def _cap(means: Mapping[str, pd.DataFrame], retrained: Sequence[str]) -> float:

@@ -7,7 +7,7 @@ forget set. Text from records is escaped, since Plotly reads a subset of HTML in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -314,7 +314,8 @@ def _relearn_trace(place: Place, entry: Entry, model: Model, *, first: bool) -> 
 
 def _predictions(by_place: Places) -> Plot:
     """Which retained class forgotten test samples are taken for: a row per model, mean share over seeds."""
-    maps = {place: share_map(table) for place, table in _share_tables(by_place)}
+    found = {place: entries(rows, "forget_predictions") for place, rows in by_place.items()}
+    maps = {place: share_map(shares(models)) for place, models in found.items() if models}
     layout = page_layout(
         xaxis={"type": "category", "title": {"text": "retained class, by index"}, "showgrid": False},
         yaxis={"type": "category", "autorange": "reversed", "automargin": True, "showgrid": False},
@@ -326,16 +327,9 @@ def _predictions(by_place: Places) -> Plot:
         "Share of each retained class among predictions for forgotten test samples, with forget classes ruled out; "
         "mean over seeds. The row to match is that of retraining.",
         f"No run here has the predictions for forgotten samples: {FAST}",
-        [_prediction_map(place, found) for place, found in maps.items()],
+        [_prediction_map(place, means) for place, means in maps.items()],
         layout,
     )
-
-
-def _share_tables(by_place: Places) -> Iterator[tuple[Place, pd.DataFrame]]:
-    for place, rows in by_place.items():
-        found = entries(rows, "forget_predictions")
-        if found:
-            yield place, shares(found)
 
 
 def _prediction_map(place: Place, means: pd.DataFrame) -> go.Heatmap:

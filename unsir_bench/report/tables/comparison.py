@@ -198,7 +198,7 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
 
 def _row(key: tuple[str, ...], models: pd.DataFrame) -> Row:
     done = models["status"] == "done"
-    return Row(*key[2:], models[done], models.loc[~done, "status"].tolist())
+    return Row(key[2], key[3], key[4], models[done], models.loc[~done, "status"].tolist())
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:
