@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unsir_bench.evaluation.metric_inputs import MetricInputs
     from unsir_bench.evaluation.registry import MetricCard, metric
     from unsir_bench.models.model import ModelConfig
-    from unsir_bench.report.tables.table import load_records
+    from unsir_bench.report.folders import load_records
     from unsir_bench.runner import run
     from unsir_bench.runtime.progress import Progress
     from unsir_bench.training.context import RunContext
@@ -31,7 +31,7 @@ _HOMES = {
     "evaluation.metric_inputs": ("MetricInputs",),
     "evaluation.registry": ("MetricCard", "metric"),
     "models.model": ("ModelConfig",),
-    "report.tables.table": ("load_records",),
+    "report.folders": ("load_records",),
     "runner": ("run",),
     "runtime.progress": ("Progress",),
     "training.context": ("RunContext",),
@@ -44,8 +44,9 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 __all__ = [
     "Access", "DataError", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricCard", "MetricInputs",
-    "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext", "UnlearningData", "UnlearningMethod", "Variation",
-    "choice", "compose", "fit", "load_records", "metric", "number", "run",
+    "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext",
+    "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "fit", "load_records", "metric",
+    "number", "run",
 ]  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from unsir_bench.data.digits import Digits
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import Store
+from unsir_bench.report.data import model_table
 from unsir_bench.report.tables.table import summary
 from unsir_bench.runner import run
 from unsir_bench.runtime.progress import Progress
@@ -154,7 +155,7 @@ def test_a_method_that_needs_forget_samples_alone_runs_where_no_retain_sample_is
     assert len(trained_models(config)) == 1
 
     # A network that has met a single class names it every time: the rows are the method and the original, no retrain.
-    rows = {row["method"]: row for row in summary([record])}
+    rows = {row["method"]: row for row in summary(model_table([record]))}
     assert rows.keys() == {"original", "neggrad"}
     assert rows["original"]["A_Df %"] == f"{100 * metrics['original_acc_forget_test']:.2f}"
 

@@ -109,7 +109,7 @@ def _record_of(config: Config) -> RunRecord:
 
 
 def _print(record: RunRecord) -> None:
-    from unsir_bench.report.tables.table import job_rows, print_rows, step_rows
+    from unsir_bench.report.tables.text import job_rows, print_rows, step_rows
 
     print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
     if record.details.get("steps"):

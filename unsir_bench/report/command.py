@@ -8,11 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.claims.document import write_claims
-from unsir_bench.report.html.page import Sweep, read_sweep, sweep_folders, write_page
-from unsir_bench.report.tables.metrics import metric_tables
-from unsir_bench.report.tables.paper import write_tables
+from unsir_bench.report.folders import Sweep, read_sweep, sweep_folders
 
+# Each command imports what it needs: pandas, matplotlib and Plotly are slow to import, and `--help` does without them.
 OUTPUTS = Path("multirun_outputs")
 PUBLISHED = Path("docs") / "results"
 REPORT = OUTPUTS / "report"
@@ -66,6 +64,8 @@ def _writes(command: Any, metavar: str, default: Path, words: str) -> None:
 
 
 def _metrics(chosen: argparse.Namespace) -> int:
+    from unsir_bench.report.tables.metrics import metric_tables
+
     sweeps, status = _chosen_sweeps(chosen)
     print("\n".join(metric_tables(sweep.records) for sweep in sweeps), end="")
     return status
@@ -99,6 +99,8 @@ def _into_folder(*writers: Callable[[list[Sweep], Path], None]) -> Callable[[arg
 
 
 def _write_page(sweeps: list[Sweep], output: Path) -> None:
+    from unsir_bench.report.html.page import write_page
+
     page = write_page(sweeps, output)
     size = page.path.stat().st_size / MEGABYTE
     counts = f"{_counted(page.runs, 'run')} in {_counted(len(sweeps), 'sweep')}"
@@ -114,6 +116,8 @@ def _page_below(sweeps: list[Sweep], output: Path) -> None:
 
 
 def _claims(sweeps: list[Sweep], output: Path) -> None:
+    from unsir_bench.report.claims.document import write_claims
+
     records = [record for sweep in sweeps for record in sweep.records]
     written = write_claims(records, [path for sweep in sweeps for path, _ in sweep.unreadable], output)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in written.verdicts.items())
@@ -121,6 +125,8 @@ def _claims(sweeps: list[Sweep], output: Path) -> None:
 
 
 def _tables(sweeps: list[Sweep], output: Path) -> None:
+    from unsir_bench.report.tables.paper import write_tables
+
     names = [sweep.folder.resolve().name for sweep in sweeps]
     by_name = {
         name if names.count(name) == 1 else sweep.folder.as_posix(): sweep.records
@@ -130,7 +136,6 @@ def _tables(sweeps: list[Sweep], output: Path) -> None:
 
 
 def _figures(sweeps: list[Sweep], output: Path) -> None:
-    # Drawing for print is slow to import, and the other commands do without it.
     from unsir_bench.report.figures.draw import write_figures
 
     for line in write_figures(sweeps, output):

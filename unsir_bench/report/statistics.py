@@ -98,6 +98,21 @@ def mean_and_half_width(values: Sequence[float], confidence: float = 0.95) -> tu
     return mean, float(stats.sem(values) * stats.t.ppf((1 + confidence) / 2, count - 1))
 
 
+def mean_in_words(values: Sequence[float], form: str = "", half_form: str = "") -> str:
+    """``mean ± half-width`` of the 95 % interval; the mean alone for one value, a dash for none.
+
+    Args:
+        values: one per seed, in the unit shown.
+        form: of the mean; by default two decimals, and none from 1000 on.
+        half_form: of the half-width; by default that of the mean.
+    """
+    if not values:
+        return "–"
+    mean, half = mean_and_half_width(values)
+    form = form or (".2f" if abs(mean) < 1000 else ".0f")
+    return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{half_form or form}}")
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInterval:
     """Mean of one value per seed with its two-sided Student-t interval, ``mean ± t · s / √n`` (``n - 1`` in ``s``).
 

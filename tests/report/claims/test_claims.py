@@ -13,7 +13,8 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.check import ClaimVerdict, Finding, evaluate
 from unsir_bench.report.claims.definitions import parse_claims, read_claims
 from unsir_bench.report.command import main
-from unsir_bench.report.published_numbers import EXPERIMENTS, SPEEDUPS, conditions
+from unsir_bench.report.conditions import conditions
+from unsir_bench.report.published_numbers import EXPERIMENTS, SPEEDUPS
 
 CLAIMS = {claim.id: claim for claim in read_claims()}
 # As the project's reference states them: the only verified numbers of the paper.
@@ -236,7 +237,7 @@ def test_fisher_is_paired_by_data_forget_set_and_seed() -> None:
     )
     others: list[dict[str, Any]] = [
         {"classes": [1]}, {"dataset": "digits"}, {"config": {"train": {"epochs": 3}}}, {"status": "failed"},
-        {"environment": {"device": "cpu", "cpu_capability": "another"}},
+        {"environment": {"device": "cpu", "cpu_capability": "another"}}, {"config": {"method": {"labels": "mc"}}},
     ]  # fmt: skip
     for change in others:
         elsewhere = [record(seed, {"unlearn_seconds": 100.0}, method="fisher", **change) for seed in (0, 1)]
@@ -263,6 +264,18 @@ def test_both_families_must_have_been_run_and_one_failure_is_a_failure() -> None
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "vit: no run" in alone.reason
     broken = both_fine("resnet18") + both_fine("vit_slim") + both_fine("allcnn", loss=0.5)
     assert finding("works_on_cnn_and_vit", broken).verdict is ClaimVerdict.FAILS
+
+
+def test_networks_of_different_conditions_do_not_make_a_claim_hold_together() -> None:
+    """A CNN that was trained for 3 epochs and a ViT for 4 are two experiments: neither has both families."""
+
+    def trained(model: str, epochs: int) -> list[RunRecord]:
+        return [replace(run, config={**run.config, "train": {"epochs": epochs}}) for run in both_fine(model)]
+
+    together = findings("works_on_cnn_and_vit", trained("resnet18", 3) + trained("vit_slim", 3))
+    assert [found.verdict for found in together] == [ClaimVerdict.HOLDS]
+    apart = findings("works_on_cnn_and_vit", trained("resnet18", 3) + trained("vit_slim", 4))
+    assert [found.verdict for found in apart] == [ClaimVerdict.NOT_TESTED] * 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from unsir_bench.report.figures.data import scenes
 from unsir_bench.report.figures.draw import write_figures
 from unsir_bench.report.figures.noise import NOISE, shades
 from unsir_bench.report.figures.style import style
-from unsir_bench.report.html.page import Sweep
+from unsir_bench.report.folders import Sweep
 from unsir_bench.runner import run
 
 TINY = [
@@ -145,7 +145,7 @@ def test_runs_that_differ_only_in_what_they_kept_are_of_one_setting(tmp_path: Pa
         noise_record(run_id=f"s{seed}", seed=seed, config={"method": {"lr": 0.1, "noise": noise}})
         for seed, noise in enumerate([{}, {"kept": 0}, {"kept": 4}])
     ]
-    assert {run.label for run in scenes("s", runs)[0].runs} == {"unsir"}
+    assert {run.label for run in scenes("s", runs)[0].runs()} == {"unsir"}
 
 
 def test_more_images_and_classes_than_fit_are_in_the_table(tmp_path: Path) -> None:

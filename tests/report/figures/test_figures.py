@@ -26,8 +26,8 @@ from unsir_bench.report.figures.ablation import ABLATION
 from unsir_bench.report.figures.data import scenes
 from unsir_bench.report.figures.draw import KINDS, write_figures
 from unsir_bench.report.figures.style import WIDTH, style
-from unsir_bench.report.figures.trade_off import pareto_front
-from unsir_bench.report.html.page import Sweep
+from unsir_bench.report.folders import Sweep
+from unsir_bench.report.plots.trade_off import pareto_front
 
 STUDENT_T = 12.706204736432095  # two-sided 95 % for two values, from a printed table
 HOSTILE = "$x_{1$ %\\frac{^& _"

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.html.page import Page, Sweep, read_sweep, sweep_folders, write_page
+from unsir_bench.report.folders import Sweep, read_sweep, sweep_folders
+from unsir_bench.report.html.page import Page, write_page
 from unsir_bench.report.html.tables import leading_number
 from unsir_bench.report.method_style import FAMILIES, method_style
 

@@ -10,7 +10,7 @@ import pytest
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.command import main
-from unsir_bench.report.fast_retrain import fast_retrain_seconds
+from unsir_bench.report.data import fast_retrain_seconds
 from unsir_bench.report.tables.comparison import ComparisonTable, comparison_tables
 from unsir_bench.report.tables.paper import (
     all_runs,
@@ -108,6 +108,8 @@ def test_fisher_is_paired_within_seed_and_forget_set() -> None:
     here, there = ({"device": "cpu", "threads": threads} for threads in (1, 2))
     mixed = [record(environment=here), record("fisher", metrics={"unlearn_seconds": 100.0}, environment=there)]
     assert column(only(mixed), "× Fisher")["unsir"] == "–"
+    drawn = record("fisher", metrics={"unlearn_seconds": 4.0}, config={"method": {"labels": "mc"}}, run_id="drawn")
+    assert column(only([record(), fisher, drawn]), "× Fisher")["unsir"] == "50.00"
 
 
 def test_seconds_of_several_machines_are_said_to_be_so_and_none_is_the_best() -> None:
@@ -215,7 +217,7 @@ def test_forgetting_in_sequence_has_a_row_after_each_step() -> None:
     rows = {row.forget: row for row in table.rows if row.method == "unsir"}
     first, second = rows
     assert first.endswith("after 1: {3}") and second.endswith("after 2: {1, 3}")
-    assert rows[first].values["acc_forget_test"] == [0.1, 0.2] and rows[second].values["acc_forget_test"] == [0.3, 0.5]
+    assert rows[first].values("acc_forget_test") == [0.1, 0.2] and rows[second].values("acc_forget_test") == [0.3, 0.5]
     assert not rows[second].published
 
 

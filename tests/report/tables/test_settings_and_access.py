@@ -1,4 +1,4 @@
-"""The table's words for access and settings, the gaps to retraining, the pairing with Fisher forgetting."""
+"""The table's words for access and settings, and the gaps to retraining."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from typing import Any
 import pytest
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import access_words
+from unsir_bench.report.data import model_table
 from unsir_bench.report.tables.sweep import write_sweep_table
-from unsir_bench.report.tables.table import (
-    access_words,
-    frame,
-    markdown,
-    summary,
-    with_fisher_speedup,
-    with_references,
-)
+from unsir_bench.report.tables.table import summary as summary_of
+from unsir_bench.report.tables.text import markdown
 
 METRICS = {
     "acc_forget_test": 0.25,
@@ -50,6 +46,10 @@ def record(method: str = "unsir", seed: int = 0, status: str = "done", **changes
         "metrics": metrics,
     }
     return RunRecord(**{**fields, **changes})
+
+
+def summary(records: list[RunRecord]) -> list[dict[str, str]]:
+    return summary_of(model_table(records))
 
 
 def tuned(seed: int = 0, *, rate: float = 0.1, score: float = 0.75, **changes: Any) -> RunRecord:
@@ -229,20 +229,6 @@ def timed(method: str, seconds: float, seed: int = 0, **changes: Any) -> RunReco
     return record(method, seed, metrics={"unlearn_seconds": seconds}, **changes)
 
 
-def test_the_speed_up_over_fisher_pairs_runs_of_the_same_seed_and_forget_set() -> None:
-    """Fisher took 60 s and 30 s, and 100 s on two classes; UNSIR 2 s, 3 s and 4 s: 30, 10 and 25 times."""
-    pair: dict[str, Any] = {"forget_set": "pair", "forget_classes": [1, 2]}
-    runs = with_fisher_speedup(
-        frame(
-            [
-                timed("unsir", 2, 0), timed("unsir", 3, 1), timed("unsir", 4, 0, **pair),
-                timed("fisher", 60, 0), timed("fisher", 30, 1), timed("fisher", 100, 0, **pair),
-            ]
-        )
-    )  # fmt: skip
-    assert runs["speedup_vs_fisher"].tolist() == pytest.approx([30, 10, 25, 1, 1, 1])
-
-
 def test_the_table_shows_the_speed_up_over_fisher_and_none_for_the_original() -> None:
     rows = summary([timed("unsir", 2), timed("fisher", 60)])
     shown = {row["method"]: row["vs Fisher"] for row in rows}
@@ -253,37 +239,6 @@ def test_a_retrained_model_that_was_timed_elsewhere_has_no_speed_up() -> None:
     elsewhere = record(metrics={"unlearn_seconds": 2.0, "retrain_seconds": None, "speedup_vs_retrain": None})
     shown = {row["method"]: (row["seconds"], row["speed-up"]) for row in summary([elsewhere])}
     assert shown["retrain"] == ("–", "–")
-
-
-def test_an_original_swept_as_a_method_has_no_speed_up_over_fisher() -> None:
-    runs = with_fisher_speedup(with_references(frame([timed("original", 1e-6), timed("fisher", 60)])))
-    shown = dict(zip(runs["method"], runs["speedup_vs_fisher"].isna(), strict=True))
-    assert shown == {"original": True, "fisher": False, "retrain": False}
-
-
-def test_a_run_that_no_fisher_run_matches_has_no_such_speed_up() -> None:
-    others: list[dict[str, Any]] = [
-        {"seed": 1}, {"dataset": "cifar10"}, {"model": "resnet"}, {"forget_classes": [3]},
-        {"environment": {"device": "cpu", "threads": 9}},
-    ]  # fmt: skip
-    for other in others:
-        runs = with_fisher_speedup(frame([timed("unsir", 2), timed("fisher", 60, **other)]))
-        assert runs["speedup_vs_fisher"].isna().tolist() == [True, False], other
-
-
-@pytest.mark.parametrize("status", ["failed", "skipped", "diverged", None])
-def test_without_a_finished_fisher_run_there_is_no_such_column(status: str | None) -> None:
-    fisher = [record("fisher", status=status)] if status else []
-    records = [timed("unsir", 2), *fisher]
-    assert "speedup_vs_fisher" not in with_fisher_speedup(frame(records))
-    assert all("vs Fisher" not in row for row in summary(records))
-
-
-def test_two_settings_of_fisher_are_compared_with_by_their_mean_time() -> None:
-    """(20 + 60) / 2 = 40 s over 2 s."""
-    fishers = [timed("fisher", 20, method_config={"alpha": 1}), timed("fisher", 60, method_config={"alpha": 2})]
-    (row,) = rows_of(summary([timed("unsir", 2), *fishers]), "unsir")
-    assert row["vs Fisher"] == "20.00"
 
 
 # Runs that were skipped

@@ -10,15 +10,11 @@ import pytest
 from scipy import stats
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.data import model_table, run_table
+from unsir_bench.report.statistics import mean_and_half_width
 from unsir_bench.report.tables.sweep import write_sweep_table
-from unsir_bench.report.tables.table import (
-    frame,
-    job_rows,
-    markdown,
-    mean_and_half_width,
-    print_rows,
-    summary,
-)
+from unsir_bench.report.tables.table import summary as summary_of
+from unsir_bench.report.tables.text import job_rows, markdown, print_rows
 
 METRICS = {
     "acc_forget_test": 0.0,
@@ -45,6 +41,10 @@ def record(method: str = "unsir", seed: int = 0, status: str = "done", **changes
         "metrics": dict(METRICS) if status == "done" else {},
     }
     return RunRecord(**{**fields, **changes})
+
+
+def summary(records: list[RunRecord]) -> list[dict[str, str]]:
+    return summary_of(model_table(records))
 
 
 def with_accuracy(seed: int, value: float | None, **changes: Any) -> RunRecord:
@@ -201,19 +201,12 @@ def test_no_record_makes_no_row():
     assert summary([]) == []
 
 
-def test_the_frame_has_one_row_per_run_with_all_metrics():
-    table = frame([record(), record("fisher", status="failed", access={"forget": {"samples": 7, "reads": 9}})])
-    assert table["status"].tolist() == ["done", "failed"]
-    assert table["acc_retain_test"].isna().tolist() == [False, True]
-    assert table["forget_samples_touched"].tolist()[1] == 7
-
-
 # Markdown and terminal
 
 
 def test_runs_that_failed_before_their_own_accuracies_still_have_a_table():
     half_done = {"retrain_acc_retain_test": 0.93, "retrain_acc_forget_test": 0.0}
-    runs = frame([record(status="failed", metrics=half_done)])
+    runs = run_table([record(status="failed", metrics=half_done)])
     assert "gap_retain_test" not in runs and len(runs) == 1
     assert summary([record(status="failed", metrics=half_done)])[0]["not done"] == "1 failed"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.tables.table import frame
+from unsir_bench.report.data import run_table
 from unsir_bench.report.tables.tuning import main, tuning_rows
 
 
@@ -44,7 +44,7 @@ def both(method: str, rate: float, first: tuple[float, float], second: tuple[flo
 
 
 def rows_of(records: list[RunRecord]) -> dict[tuple[str, str], dict[str, str]]:
-    return {(row["method"], row["setting"]): row for row in tuning_rows(frame(records))}
+    return {(row["method"], row["setting"]): row for row in tuning_rows(run_table(records))}
 
 
 # Scores by hand, (1 − |A_Df − 0|)(1 − |A_Dr − 0.8|): 1 · 1 = 1 and 0.5 · 0.9 = 0.45, mean 0.725;
@@ -140,7 +140,7 @@ def test_the_command_prints_the_table_and_writes_it(
     ]
     titles, _, *body = lines
     found: list[dict[str, Any]] = [dict(zip(titles, cells, strict=True)) for cells in body]
-    assert found == tuning_rows(frame(RECORDS))
+    assert found == tuning_rows(run_table(RECORDS))
     assert len(found) == 4
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("lr=0.2", "0.7350", "best", tmp_path.name))
@@ -156,4 +156,4 @@ def test_nothing_finished_marks_nothing_best() -> None:
 
 
 def test_a_sweep_without_gaps_has_no_tuning_table() -> None:
-    assert tuning_rows(frame([])) == []
+    assert tuning_rows(run_table([])) == []

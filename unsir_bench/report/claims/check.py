@@ -1,6 +1,6 @@
 """The paper's claims, checked on records: what holds, what fails, and what these runs cannot tell.
 
-`conf/claims.yaml` says what each claim is and what settles it. A verdict is given for each data set, network, preset of
+`claims.yaml` says what each claim is and what settles it. A verdict is given for each data set, network, preset of
 UNSIR and scale by itself; runs of different data, training or device never share a mean.
 """
 
@@ -18,16 +18,9 @@ from typing import Any
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
-from unsir_bench.report.claims.measurements import ClaimRun, Measurement, measure
-from unsir_bench.report.published_numbers import (
-    PRESETS,
-    SPEEDUPS,
-    conditions,
-    experiment_of,
-    is_jpeg,
-    is_the_papers,
-    labels,
-)
+from unsir_bench.report.claims.measurements import ClaimRun, Measurement, claim_runs, measure
+from unsir_bench.report.conditions import is_jpeg
+from unsir_bench.report.published_numbers import PRESETS, SPEEDUPS, experiment_of, is_the_papers
 from unsir_bench.report.statistics import EquivalenceVerdict, MeanInterval, default_margin, equivalence, mean_interval
 
 FAMILIES = {
@@ -89,18 +82,15 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
         records: of any sweeps; a run that lies in several folders counts once.
         claims: ``read_claims``.
     """
-    everything = _claim_runs(records)
-    findings: list[Finding] = []
+    everything = claim_runs(once_each(records))
+    findings: list[tuple[Finding, str]] = []  # each with what networks under the same conditions share
     for claim in claims:
         if claim.comparison == "all_hold":
-            found = list(_combined(claim, findings, everything))
+            found = [(finding, "") for finding in _combined(claim, findings, everything)]
         else:
-            found = [
-                _finding(claim, runs_of_claim, everything)
-                for runs_of_claim in _groups(claim, everything)
-            ]  # fmt: skip
-        findings += found or [_nowhere(claim)]
-    return findings
+            found = [(_finding(claim, runs), runs[0].conditions.across_networks) for runs in _groups(claim, everything)]
+        findings += found or [(_nowhere(claim), "")]
+    return [finding for finding, _ in findings]
 
 
 def once_each(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -109,16 +99,6 @@ def once_each(records: Sequence[RunRecord]) -> list[RunRecord]:
     for record in sorted(records, key=lambda record: (record.status == "done", record.finished)):
         best[record.run_id] = record
     return sorted(best.values(), key=lambda record: record.run_id)
-
-
-def _claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
-    runs = once_each(records)
-    if not runs:
-        return []
-    return [
-        ClaimRun(record, shared, forget, setting)
-        for record, shared, (forget, setting) in zip(runs, conditions(runs), labels(runs), strict=True)
-    ]
 
 
 def family(record: RunRecord) -> str:
@@ -141,7 +121,7 @@ def _concerns(claim: Claim, claim_run: ClaimRun) -> bool:
 
 
 def _one_per_seed(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Readings of the same seed, from sweeps that share a run, as one: their mean."""
+    """Measurements of the same seed, from sweeps that share a run, as one: their mean."""
     seeds: dict[int, list[Measurement]] = defaultdict(list)
     for measurement in measurements:
         seeds[measurement.seed].append(measurement)
@@ -155,9 +135,9 @@ def _one_per_seed(measurements: Sequence[Measurement]) -> list[Measurement]:
     ]
 
 
-def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun], everything: Sequence[ClaimRun]) -> Finding:
+def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
     done = [claim_run for claim_run in runs_of_claim if claim_run.record.status == "done"]
-    measurements = measure(claim, done, everything)
+    measurements = measure(claim, done)
     known = [measurement for measurement in measurements if measurement.value is not None]
     if claim.settled_by == "seeds":
         known = _one_per_seed(known)
@@ -307,13 +287,15 @@ def _place(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> dict[str, Any]:
     }
 
 
-def _combined(claim: Claim, findings: Sequence[Finding], everything: Sequence[ClaimRun]) -> Iterator[Finding]:
-    """Whether other claims hold for every network of every family that this one is about."""
+def _combined(
+    claim: Claim, findings: Sequence[tuple[Finding, str]], everything: Sequence[ClaimRun]
+) -> Iterator[Finding]:
+    """Whether other claims hold for every network of every family that this one is about, under the same conditions."""
     families = {claim_run.record.model: family(claim_run.record) for claim_run in everything}
     groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding in findings:
+    for finding, shared in findings:
         if finding.claim in claim.quantity and families.get(finding.model) in claim.families:
-            groups[finding.dataset, finding.scale, finding.preset, finding.setting].append(finding)
+            groups[finding.dataset, finding.scale, finding.preset, finding.setting, shared].append(finding)
     for key in sorted(groups):
         members = groups[key]
         words, verdicts = [], []

@@ -1,4 +1,4 @@
-"""The paper's claims as `conf/claims.yaml` states them: what each says, and what would settle it."""
+"""The paper's claims as `claims.yaml` states them: what each says, and what would settle it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMPARISONS = ("below", "above", "within", *RETRAIN_COMPARISONS, "all_hold")
 
 @dataclass(frozen=True)
 class Claim:
-    """One entry of ``conf/claims.yaml``, whose head and comments say what each key means."""
+    """One entry of ``claims.yaml``, whose head and comments say what each key means."""
 
     id: str
     claim: str
@@ -37,7 +37,7 @@ def read_claims() -> list[Claim]:
     Raises:
         ValueError: an entry lacks a key or names a comparison or quantity that is not known.
     """
-    return parse_claims(files("unsir_bench.conf").joinpath("claims.yaml").read_text(encoding="utf-8"))
+    return parse_claims(files(__package__).joinpath("claims.yaml").read_text(encoding="utf-8"))
 
 
 def parse_claims(text: str) -> list[Claim]:

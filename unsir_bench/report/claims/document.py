@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,8 +11,9 @@ from pathlib import Path
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.check import ClaimVerdict, Finding, evaluate, once_each
 from unsir_bench.report.claims.definitions import Claim, read_claims
+from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.published_numbers import SPEEDUPS
-from unsir_bench.report.tables.table import NOTHING, markdown
+from unsir_bench.report.tables.text import markdown, plain
 from unsir_bench.runtime.files import write_atomic
 
 
@@ -81,11 +81,11 @@ def _document(
         settled = "seeds, by a 95 % interval" if claim.settled_by == "seeds" else "any run"
         parts += [
             f"## {claim.id}\n",
-            f"*{_text(claim.claim)}* ({claim.source}). Quantity: `{claim.quantity}`; holds where it is {_text(limit)}; "
-            f"settled by {settled}. {_text(claim.note)}\n",
+            f"*{plain(claim.claim)}* ({claim.source}). Quantity: `{claim.quantity}`; holds where it is {plain(limit)}; "
+            f"settled by {settled}. {plain(claim.note)}\n",
             _table([_row(finding, short) for finding in own]),
         ]
-    parts += ["## Runs\n", _table([{"": label, "run": _text(run)} for run, label in short.items()])]
+    parts += ["## Runs\n", _table([{"": label, "run": plain(run)} for run, label in short.items()])]
     return "\n".join(parts)
 
 
@@ -99,13 +99,13 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
         if f.at_paper_scale and "," not in f.model
     }
     lines = [
-        "Verdicts on the runs below, by `conf/claims.yaml`: *holds*, *fails*, or *not tested* with the reason. Numbers "
-        "are means over seeds (geometric for ratios of seconds) with their 95 % interval (Student's t); accuracies are "
-        "fractions of test samples.",
+        "Verdicts on the runs below, by `unsir_bench/report/claims/claims.yaml`: *holds*, *fails*, or *not tested* "
+        "with the reason. Numbers are means over seeds (geometric for ratios of seconds) with their 95 % interval "
+        "(Student's t); accuracies are fractions of test samples.",
         "",
         f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
         f"were run at the paper's scale on images that are no JPEG copies. The others (scales here: "
-        f"{_text(', '.join(scales)) or 'none'}) are smaller experiments of the same kind: whether a claim holds or "
+        f"{plain(', '.join(scales)) or 'none'}) are smaller experiments of the same kind: whether a claim holds or "
         "fails there says how it fares at that scale and on those data, and is no result of the paper's experiments. "
         "Published numbers that are of other data, scale or an experiment that is not verified are marked so.",
         "",
@@ -113,9 +113,9 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
     counts = Counter(run.status for run in runs)
     lines.append(f"**Runs.** {', '.join(f'{count} {status}' for status, count in counts.most_common())}.")
     for entry in _not_done(runs):
-        lines.append(f"- {_text(entry['run'])}: {entry['status']}, {_text(entry['reason'])}")
+        lines.append(f"- {plain(entry['run'])}: {entry['status']}, {plain(entry['reason'])}")
     if unreadable:
-        listed = ", ".join(_text(str(path)) for path in unreadable)
+        listed = ", ".join(plain(str(path)) for path in unreadable)
         lines.append(f"- {len(unreadable)} records cannot be read and take no part: {listed}")
     return "\n".join(lines) + "\n"
 
@@ -124,7 +124,7 @@ def _overview(claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
     rows = []
     for claim in claims:
         counts = Counter(finding.verdict for finding in findings if finding.claim == claim.id)
-        rows.append({"claim": _text(claim.claim), **{word.value: str(counts[word]) for word in ClaimVerdict}})
+        rows.append({"claim": plain(claim.claim), **{word.value: str(counts[word]) for word in ClaimVerdict}})
     return _table(rows)
 
 
@@ -151,14 +151,8 @@ def _row(finding: Finding, short: Mapping[str, str]) -> dict[str, str]:
         "not done": ", ".join(finding.not_done),
         "runs": ", ".join(short[run] for run in finding.runs),
     }
-    return {title: cell if title == "verdict" else _text(cell) or NOTHING for title, cell in cells.items()}
+    return {title: cell if title == "verdict" else plain(cell) or NOTHING for title, cell in cells.items()}
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
     return markdown(rows) if rows else "None.\n"
-
-
-def _text(words: str) -> str:
-    """A name or sentence that Markdown shows as it is, on one line; `markdown` takes care of its bars."""
-    plain = re.sub(r"\s+", " ", words).strip().replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*\[\]])", r"\\\1", plain)

@@ -8,21 +8,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+import pandas as pd
+
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import Claim
-from unsir_bench.report.published_numbers import Conditions
+from unsir_bench.report.conditions import Conditions
+from unsir_bench.report.data import FISHER_PAIR, fisher_runs, model_table
 
 STEPS = ("noise_steps", "impair_steps", "repair_steps")
 
 
 @dataclass(frozen=True)
 class ClaimRun:
-    """A run as the claims see it: its record, and what it may be grouped with."""
+    """A run as the claims see it: its record, what it may be grouped with, and its Fisher runs.
+
+    Attributes:
+        over_fisher: seconds of Fisher forgetting over the run's own; None where either is not known.
+        fisher_runs: ids of the Fisher runs of its pair.
+    """
 
     record: RunRecord
     conditions: Conditions
     forget: str
     setting: str
+    over_fisher: float | None
+    fisher_runs: list[str]
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -42,20 +52,30 @@ class Measurement:
     floor: float | None = None
 
 
-def measure(claim: Claim, done: Sequence[ClaimRun], everything: Sequence[ClaimRun]) -> list[Measurement]:
-    """What finished runs give for a claim's quantity.
+def claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
+    """The runs with their pairing, in the order of the records."""
+    table = model_table(records)
+    partners = fisher_runs(table)
+    runs = table[table["prefix"] == ""]
+    known = runs.get("speedup_vs_fisher", pd.Series(math.nan, index=runs.index))
+    return [
+        ClaimRun(
+            row["record"], row["shared"], row["forget"], row["setting_under"],
+            None if math.isnan(ratio) else float(ratio), partners.get(tuple(row[name] for name in FISHER_PAIR), []),
+        )
+        for row, ratio in zip(runs.to_dict("records"), known, strict=True)
+    ]  # fmt: skip
 
-    Args:
-        done: of one group.
-        everything: all runs, among which the group's partners are sought.
-    """
+
+def measure(claim: Claim, done: Sequence[ClaimRun]) -> list[Measurement]:
+    """What the finished runs of one group give for a claim's quantity."""
     quantity = str(claim.quantity)
     if quantity == "retain_gap_per_class":
         return _slopes(done, claim) if done else []
     if quantity == "steps_ratio":
         return _step_ratios(done, claim) if done else []
     if quantity == "speedup_vs_fisher":
-        return [_fisher_measurement(claim_run, everything) for claim_run in done]
+        return [_fisher_measurement(claim_run) for claim_run in done]
     return [_measurement(claim_run, claim, quantity) for claim_run in done]
 
 
@@ -157,26 +177,16 @@ def _measurement(claim_run: ClaimRun, claim: Claim, quantity: str) -> Measuremen
     return Measurement(empty.seed, empty.runs, float(found), floor=None if isinstance(floor, str) else floor)
 
 
-def _fisher_measurement(claim_run: ClaimRun, everything: Sequence[ClaimRun]) -> Measurement:
-    """Seconds of Fisher forgetting under the same conditions over the run's own."""
+def _fisher_measurement(claim_run: ClaimRun) -> Measurement:
+    """Seconds of Fisher forgetting of the same experiment and seed over the run's own."""
     own = claim_run.record
-    partners = [
-        other.record
-        for other in everything
-        if other.record.method == "fisher" and other.record.status == "done"
-        and other.conditions.key == claim_run.conditions.key
-        and (other.forget, other.record.seed, other.record.timed_on) == (claim_run.forget, own.seed, own.timed_on)
-    ]  # fmt: skip
-    seconds = [value for record in partners if (value := record.metrics.get("unlearn_seconds")) is not None]
-    mine = own.metrics.get("unlearn_seconds")
-    if not seconds:
-        return Measurement(
-            own.seed, (own.run_id,), why="no Fisher run of the same data, model, forget set, seed and machine"
-        )
-    if not mine:
-        return Measurement(own.seed, (own.run_id,), why="its seconds were not recorded")
-    runs = (own.run_id, *(record.run_id for record in partners))
-    return Measurement(own.seed, runs, sum(seconds) / len(seconds) / mine)
+    if not claim_run.fisher_runs:
+        why = "no Fisher run of the same data, model, forget set, seed and machine"
+    elif claim_run.over_fisher is None:
+        why = "its seconds were not recorded"
+    else:
+        return Measurement(own.seed, (own.run_id, *claim_run.fisher_runs), claim_run.over_fisher)
+    return Measurement(own.seed, (own.run_id,), why=why)
 
 
 def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:
@@ -189,20 +199,29 @@ def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement
             whys.append(measurement.why)
             if measurement.value is not None:
                 by_seed[measurement.seed].append((len(claim_run.record.forget_classes), measurement))
-    slopes = []
-    for seed, points in sorted(by_seed.items()):
-        counts, values = [count for count, _ in points], [measurement.value or 0.0 for _, measurement in points]
-        if len(set(counts)) > 1:
-            centre, mean = sum(counts) / len(counts), sum(values) / len(values)
-            spread = sum((count - centre) ** 2 for count in counts)
-            slope = sum((c - centre) * (v - mean) for c, v in zip(counts, values, strict=True)) / spread
-            slopes.append(Measurement(seed, tuple(run for _, measurement in points for run in measurement.runs), slope))
+    slopes = [
+        Measurement(
+            seed,
+            tuple(run for _, measurement in points for run in measurement.runs),
+            _slope([(count, measurement.value or 0.0) for count, measurement in points]),
+        )
+        for seed, points in sorted(by_seed.items())
+        if len({count for count, _ in points}) > 1
+    ]
     if slopes:
         return slopes
     runs = tuple(claim_run.record.run_id for claim_run in runs_of_claim)
     return [
         Measurement(0, runs, why=next(filter(None, whys), "") or "no seed forgot sets of different numbers of classes")
     ]
+
+
+def _slope(points: Sequence[tuple[int, float]]) -> float:
+    """Least-squares slope."""
+    centre = sum(count for count, _ in points) / len(points)
+    mean = sum(value for _, value in points) / len(points)
+    spread = sum((count - centre) ** 2 for count, _ in points)
+    return sum((count - centre) * (value - mean) for count, value in points) / spread
 
 
 def _step_ratios(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:

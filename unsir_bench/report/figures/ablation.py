@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from unsir_bench.report.figures.data import PERCENT, Drawing, Kind, Scene, over_seeds, values_of
+from unsir_bench.report.data import Series
+from unsir_bench.report.figures.data import Drawing, Kind, Scene, over_seeds, values_of
 from unsir_bench.report.figures.style import legend_below, new_figure, plain_numbers, shown
 from unsir_bench.report.method_style import BLUE, GREY, VERMILION
-from unsir_bench.report.run_series import Series
+from unsir_bench.report.plots.parts import PERCENT
 from unsir_bench.report.statistics import mean_interval
 
 CURVES = {"forget": ("a_df_percent", VERMILION, "s", "A_Df"), "retain": ("a_dr_percent", BLUE, "o", "A_Dr")}

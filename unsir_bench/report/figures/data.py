@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.run_series import REFERENCE_PREFIX, Place, Run, Series, series_label, series_of
+from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of
+from unsir_bench.report.plots.parts import places
 from unsir_bench.report.statistics import MeanInterval
-from unsir_bench.report.tables.table import GROUP, frame, position, retrain_gaps, with_references
-
-PERCENT = 100.0
-EVERY_PRESET = "every metrics preset (metrics=fast, standard and full) records it for runs that finish"
-NOT_FAST = "metrics=standard (the default) and metrics=full record it, metrics=fast does not"
 
 Arrays = Mapping[str, NDArray[Any]]
 Parsed = TypeVar("Parsed")
+
+
+class Run(NamedTuple):
+    """A run, and how figures name it: the method, with the setting that sets it apart from other runs of it, if any."""
+
+    record: RunRecord
+    label: str
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,41 @@ class Scene:
     """The runs of a sweep that may stand in one figure.
 
     Attributes:
-        records: all of them, unfinished ones too.
-        series: the finished ones with their references, in the order of the tables.
-        runs: the finished ones, in the same order.
-        unfinished: the others, likewise.
+        models: their rows of the sweep's ``model_table``, in the order of the tables.
         folders: by run id, where the files beside each record lie.
         complaints: what is wrong with files beside records, in words; figures add to it as they read them.
     """
 
     sweep: str
     place: Place
-    records: list[RunRecord]
-    series: list[Series]
-    runs: list[Run]
-    unfinished: list[Run] = field(default_factory=list)
+    models: pd.DataFrame
     folders: Mapping[str, Path] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
+
+    @cached_property
+    def series(self) -> list[Series]:
+        """The finished models, references among them, in the order of the tables."""
+        return series_of(self.models)
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """All runs, unfinished ones too."""
+        return self.models.loc[self.models["prefix"] == "", "record"].tolist()
+
+    def runs(self, *, done: bool = True) -> list[Run]:
+        """The finished runs in the order of the tables, or the others."""
+        chosen = self.models[(self.models["prefix"] == "") & ((self.models["status"] == "done") == done)]
+        found = [Run(record, label) for record, label in zip(chosen["record"], chosen["label"], strict=True)]
+        order = list(dict.fromkeys(run.label for run in found))
+        return sorted(found, key=lambda run: (order.index(run.label), run.record.seed, run.record.run_id))
 
     @property
     def gaps(self) -> list[str]:
         """What the figures do not show for want of a result: runs that are not done, and a retrained model."""
-        statuses = sorted(Counter(run.record.status for run in self.unfinished).items())
+        statuses = sorted(Counter(run.record.status for run in self.runs(done=False)).items())
         absent = [f"{count} {status}" for status, count in statuses]
         gaps = [f"not shown: {', '.join(absent)}"] if absent else []
-        return [*gaps, *retrain_gaps(self.records).values()]
+        return [*gaps, *retrain_gaps(self.models[self.models["prefix"] == ""]).values()]
 
     def beside(self, file: str, parse: Callable[[Run, Arrays], Parsed]) -> list[tuple[Run, Parsed]]:
         """What finished runs keep in a safetensors file beside their record; one that cannot be read is complained of.
@@ -67,7 +82,7 @@ class Scene:
             parse: makes of a run and its arrays what is wanted; a ``ValueError`` says what is wrong with them.
         """
         found = []
-        for run in self.runs:
+        for run in self.runs():
             path = self.folders.get(run.record.run_id, Path()) / file
             if run.record.run_id in self.folders and path.exists():
                 try:
@@ -114,17 +129,6 @@ class Kind:
     absent: str
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What one run holds of one model: ``prefix`` is that of the model's fields in the record."""
-
-    method: str
-    seed: int
-    value: Any
-    record: RunRecord
-    prefix: str
-
-
 def scenes(sweep: str, records: Sequence[RunRecord], folders: Mapping[str, Path] | None = None) -> list[Scene]:
     """The records of a sweep by data set, model and forget set, in the order of the tables.
 
@@ -133,43 +137,8 @@ def scenes(sweep: str, records: Sequence[RunRecord], folders: Mapping[str, Path]
         records: in order of run id.
         folders: see ``Scene``.
     """
-    if not records:
-        return []
-    values = frame(records)
-    rows = sorted(
-        zip(values[GROUP].itertuples(index=False, name=None), records, strict=True),
-        key=lambda row: (*position(row[0]), row[1].seed, row[1].run_id),
-    )
-    series = series_of(with_references(values))
-    groups: dict[Place, list[Run]] = defaultdict(list)
-    for (dataset, model, forget, method, setting), record in rows:
-        place = Place(dataset, model, forget)
-        groups[place].append(Run(record, place, series_label(method, setting), link=""))
-    return [
-        Scene(
-            sweep,
-            place,
-            [run.record for run in runs],
-            [one for one in series if one.place == place],
-            [run for run in runs if run.record.status == "done"],
-            [run for run in runs if run.record.status != "done"],
-            folders or {},
-        )
-        for place, runs in groups.items()
-    ]
-
-
-def entries(scene: Scene, key: str) -> dict[str, list[Entry]]:
-    """``details[key]`` of every model by its label, references first and once per seed, whichever run measured them."""
-    found: dict[str, dict[object, Entry]] = {label: {} for label in REFERENCE_PREFIX}
-    for run in scene.runs:
-        for label, prefix in ((run.label, ""), *REFERENCE_PREFIX.items()):
-            value = run.record.details.get(prefix + key)
-            if value:
-                once = run.record.seed if label in REFERENCE_PREFIX else run.record.run_id
-                method = label if prefix else run.record.method
-                found.setdefault(label, {}).setdefault(once, Entry(method, run.record.seed, value, run.record, prefix))
-    return {label: list(models.values()) for label, models in found.items() if models}
+    table = model_table(records)
+    return [Scene(sweep, place, rows, folders or {}) for place, rows in places(table).items()] if records else []
 
 
 def require(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]]) -> int:

@@ -22,7 +22,7 @@ from unsir_bench.report.figures.relearn_curves import RELEARN_CURVES
 from unsir_bench.report.figures.style import rendered, style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
 from unsir_bench.report.figures.weight_distance import WEIGHT_DISTANCE
-from unsir_bench.report.html.page import Sweep
+from unsir_bench.report.folders import Sweep
 from unsir_bench.runtime.files import write_atomic
 
 KINDS = (TRADE_OFF, WEIGHT_DISTANCE, PREDICTIONS, RELEARN_CURVES, EFFICIENCY, ABLATION, PLANE, NOISE, GRAD_CAM)
@@ -50,7 +50,7 @@ def write_figures(sweeps: Sequence[Sweep], output: Path) -> Iterator[str]:
     )
     for (scene, folder, names), (sheets, said) in zip(places, drawn, strict=True):
         for sheet in sheets:
-            _write(sheet, folder / _unique(f"{sheet.name}-{'-'.join(_place_words(scene))}", names))
+            _write(sheet, folder / _unique(f"{sheet.name}-{'-'.join(scene.place)}", names))
         yield from said
         yield f"{_title(scene)}: {len(sheets)} figures in {folder} from {_run_words(scene)}"
     yield from (f"{name}: {path} cannot be read and takes no part: {why}" for name, path, why in unreadable)
@@ -84,10 +84,6 @@ def _sheet(drawing: Drawing) -> Sheet:
 
 def _title(scene: Scene) -> str:
     return f"{scene.sweep}, {scene.place}"
-
-
-def _place_words(scene: Scene) -> tuple[str, str, str]:
-    return scene.place.dataset, scene.place.model, scene.place.forget
 
 
 def _run_words(scene: Scene) -> str:

@@ -17,11 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unsir_bench.records import GRAD_CAM_FILE
-from unsir_bench.report.figures.data import Arrays, Drawing, Kind, Scene, require
+from unsir_bench.report.figures.data import Arrays, Drawing, Kind, Run, Scene, require
 from unsir_bench.report.figures.noise import DECIMALS, class_words
 from unsir_bench.report.figures.style import HEAT, narrow, new_figure, picture, shown
 from unsir_bench.report.method_style import REFERENCES, method_style
-from unsir_bench.report.run_series import REFERENCE_PREFIX, Run
 
 METHODS_SHOWN = 3  # in one figure, beside the image and the references
 IMAGES_SHOWN = 8  # the table has all
@@ -127,7 +126,7 @@ def _columns(found: Sequence[tuple[Run, Views]]) -> tuple[list[Column], list[Col
     methods = {
         run.label: Column(run.label, run.record.method, views.maps["unlearned"])
         for run, views in reversed(found)
-        if run.label not in REFERENCE_PREFIX
+        if run.record.method not in REFERENCES
     }
     return references, list(reversed(methods.values()))
 

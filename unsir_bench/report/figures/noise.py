@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unsir_bench.records import NOISE_FILE
-from unsir_bench.report.figures.data import Arrays, Drawing, Kind, Scene, require
+from unsir_bench.report.figures.data import Arrays, Drawing, Kind, Run, Scene, require
 from unsir_bench.report.figures.style import new_figure, picture, shown
-from unsir_bench.report.run_series import Run
 
 RANGE = 3.0  # normalised value that is white; its negative is black, 0 (the data's mean pixel) mid-grey
 IMAGES_SHOWN = 4  # of each class; the table has all

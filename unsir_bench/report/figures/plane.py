@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from unsir_bench.report.figures.data import PERCENT, Drawing, Kind, Scene, values_of
+from unsir_bench.report.data import Series
+from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
 from unsir_bench.report.figures.style import (
     FORGET_LABEL,
     HEAT,
@@ -30,7 +31,7 @@ from unsir_bench.report.figures.style import (
     shown,
 )
 from unsir_bench.report.method_style import method_style
-from unsir_bench.report.run_series import Series
+from unsir_bench.report.plots.parts import PERCENT
 from unsir_bench.report.statistics import mean_interval
 
 MAPS = {"forget": ("a_df_percent", r"$A_{\mathrm{Df}}$"), "retain": ("a_dr_percent", r"$A_{\mathrm{Dr}}$")}
@@ -90,7 +91,7 @@ def _planes(scene: Scene) -> Iterator[Plane]:
         if len(settings) != 2 or any(names != settings for names, _ in parsed) or not tried:
             continue
         unfinished: dict[Pair, list[str]] = defaultdict(list)
-        for run in scene.unfinished:
+        for run in scene.runs(done=False):
             if run.record.method == method:
                 names, pair = _pair(run.label.removeprefix(f"{method} (").removesuffix(")"))
                 if names == settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from unsir_bench.report.figures.data import NOT_FAST, PERCENT, Drawing, Entry, Kind, Scene, entries
+from unsir_bench.report.figures.data import Drawing, Kind, Scene
 from unsir_bench.report.figures.style import legend_below, shown, small_multiples
 from unsir_bench.report.method_style import BLACK, GREY, REFERENCES, method_style
+from unsir_bench.report.plots.parts import NOT_FAST, PERCENT, Entry, Model, entries
 
 DASHES: dict[str, tuple[int, tuple[float, ...]]] = {"original": (0, (1, 1)), "retrain": (0, (3, 1))}
 
@@ -24,42 +25,36 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     not back at the cap (censored: the relearn time is above it). The original, which has nothing to relearn, is a
     horizontal line at its accuracy.
     """
-    found = entries(scene, "relearn_curve")
+    found = entries(scene.models, "relearn_curve")
     if not found:
         return
-    panels_of = [label for label in found if label not in REFERENCES] or list(found)
-    title = scene.title([len(models) for models in found.values()], "a curve per seed")
-    figure, panels = small_multiples(len(panels_of), title, 0.95, "mini-batches")
-    for panel, label in zip(panels, panels_of, strict=True):
-        for name in dict.fromkeys((*REFERENCES, label)):
-            for one in found.get(name, []):
-                _draw_curve(panel, name, one)
-        panel.set_title(shown(label, 24), loc="left", color=method_style(found[label][0].method).color)
+    references = [entry for entry in found if entry.method in REFERENCES]
+    own = [entry for entry in found if entry.method not in REFERENCES] or found
+    title = scene.title([len(entry.models) for entry in found], "a curve per seed")
+    figure, panels = small_multiples(len(own), title, 0.95, "mini-batches")
+    for panel, entry in zip(panels, own, strict=True):
+        for shown_entry in references if entry in references else [*references, entry]:
+            for model in shown_entry.models:
+                _draw_curve(panel, shown_entry.method, model)
+        panel.set_title(shown(entry.label, 24), loc="left", color=method_style(entry.method).color)
         panel.set_ylim(-5, 105)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supylabel(r"$A_{\mathrm{Df}}$ on test data, %", parse_math=True)
-    legend_below(figure, *_legend([name for name in REFERENCES if name in found], _any_censored(found)))
+    censored = any(model.censored for entry in found for model in entry.models)
+    legend_below(figure, *_legend(list(dict.fromkeys(entry.method for entry in references)), censored))
     yield Drawing("relearn_curves", figure, _table(found))
 
 
-def _censored(one: Entry) -> bool:
-    return bool(one.record.metrics.get(f"{one.prefix}relearn_censored"))
-
-
-def _any_censored(found: Mapping[str, Sequence[Entry]]) -> bool:
-    return any(_censored(one) for models in found.values() for one in models)
-
-
-def _draw_curve(panel: Axes, name: str, one: Entry) -> None:
-    color = method_style(one.method).color
-    batches = [float(point[0]) for point in one.value]
-    percent = [PERCENT * float(point[1]) for point in one.value]
-    if name == "original" and len(batches) == 1:
+def _draw_curve(panel: Axes, method: str, model: Model) -> None:
+    color = method_style(method).color
+    batches = [float(point[0]) for point in model.value]
+    percent = [PERCENT * float(point[1]) for point in model.value]
+    if method == "original" and len(batches) == 1:
         panel.axhline(percent[0], color=color, linestyle=DASHES["original"])
         return
-    width = 0.8 if name in REFERENCES else 1.1
-    panel.plot(batches, percent, color=color, linestyle=DASHES.get(name, "-"), linewidth=width)
-    panel.plot(batches[-1], percent[-1], color=color, clip_on=False, zorder=4, **_end(censored=_censored(one)))
+    width = 0.8 if method in REFERENCES else 1.1
+    panel.plot(batches, percent, color=color, linestyle=DASHES.get(method, "-"), linewidth=width)
+    panel.plot(batches[-1], percent[-1], color=color, clip_on=False, zorder=4, **_end(censored=model.censored))
 
 
 def _end(*, censored: bool) -> dict[str, Any]:
@@ -74,18 +69,18 @@ def _legend(references: Sequence[str], censored: bool) -> tuple[list[Line2D], li
     return [*handles, *marks], [*references, *(words for words, _ in ends)]
 
 
-def _table(found: Mapping[str, Sequence[Entry]]) -> pd.DataFrame:
+def _table(found: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "method": label,
-            "seed": one.seed,
+            "method": entry.label,
+            "seed": model.seed,
             "batches": batches,
             "a_df_percent": PERCENT * float(accuracy),
-            "censored": _censored(one),
+            "censored": model.censored,
         }
-        for label, models in found.items()
-        for one in models
-        for batches, accuracy in one.value
+        for entry in found
+        for model in entry.models
+        for batches, accuracy in model.value
     )
 
 

@@ -6,6 +6,7 @@ they are: mathematics is parsed only in labels that ask for it.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from unsir_bench.report.method_style import GREY
+from unsir_bench.report.plots.parts import FORGET_AXIS, RETAIN_AXIS
 from unsir_bench.runtime.files import write_atomic
 
 WIDTH = 3.4  # inches: one column of a two-column paper
@@ -29,8 +31,7 @@ FONT_SIZE = 7  # points, the smallest anywhere in a figure
 TITLE_LETTERS = 62  # that fit into one column
 DOTS_PER_INCH = 300
 GRID = "#e3e6ea"
-FORGET_LABEL = r"$A_{\mathrm{Df}}$, test accuracy on forgotten classes, %"
-RETAIN_LABEL = r"$A_{\mathrm{Dr}}$, test accuracy on retained classes, %"
+FORGET_LABEL, RETAIN_LABEL = (re.sub("A_(D[fr])", r"$A_{\\mathrm{\1}}$", label) for label in (FORGET_AXIS, RETAIN_AXIS))
 RETAIN_LABEL_SHORT = r"$A_{\mathrm{Dr}}$, retained, %"
 # What a PDF says of when it was made is left out: it would differ between two makes.
 METADATA: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None, "ModDate": None}, "png": {}}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from unsir_bench.report.figures.data import EVERY_PRESET, PERCENT, Drawing, Kind, Scene, half_width, over_seeds
+from unsir_bench.report.figures.data import Drawing, Kind, Scene, half_width, over_seeds
 from unsir_bench.report.figures.style import (
     FORGET_LABEL,
     RETAIN_LABEL,
@@ -22,42 +20,12 @@ from unsir_bench.report.figures.style import (
     shade,
     shown,
 )
-from unsir_bench.report.method_style import NO_COMPETITORS, method_style
-from unsir_bench.report.run_series import REFERENCE_PREFIX, Series
-from unsir_bench.report.statistics import MeanInterval, mean_interval
+from unsir_bench.report.method_style import method_style
+from unsir_bench.report.plots.parts import EVERY_PRESET
+from unsir_bench.report.plots.trade_off import Point, trade_off
+from unsir_bench.report.statistics import MeanInterval
 
 FRONT = "#444444"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A method's accuracies in per cent; ``rank`` of ``peers``: its place among the settings tried of the method."""
-
-    label: str
-    method: str
-    forget: MeanInterval
-    retain: MeanInterval
-    rank: int
-    peers: int
-    front: bool = False
-
-    @property
-    def reference(self) -> bool:
-        """Whether it is a model that methods are compared with."""
-        return self.label in REFERENCE_PREFIX
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """For each (A_Df, A_Dr), whether it is on the front: the highest A_Dr for the lowest A_Df.
-
-    A point is off the front where another has an A_Df at most as high and an A_Dr at least as high, and one of the two
-    strictly better; equal points are on it together. Accuracies alone say nothing of what a model still holds: a front
-    passes no verdict on forgetting, and the aim is the retrained model's point, not a corner of the plane.
-    """
-    return [
-        not any(forget <= x and retain >= y and (forget < x or retain > y) for forget, retain in points)
-        for x, y in points
-    ]
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
@@ -66,45 +34,18 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     Many points stack at an A_Df of 0: a second panel gives each method a row of its own, ordered by A_Dr, and so is
     the legend too.
     """
-    points = _points(scene.series)
+    points = trade_off(scene.series)
     if not points:
         return
     counts = [point.forget.n for point in points]
-    ranked = sorted(points, key=lambda point: (-point.retain.mean, point.forget.mean, point.label))
-    labels = [shown(point.label, 28) for point in ranked]
+    ranked = sorted(points, key=lambda point: (-point.retain.mean, point.forget.mean, point.series.label))
+    labels = [shown(point.series.label, 28) for point in ranked]
     rows = row_height(labels) * len(labels)
     figure = new_figure(2.9 + rows, scene.title(counts, over_seeds(counts)))
     plane, key = figure.subplots(2, 1, height_ratios=[1.7, rows])
     _draw_plane(plane, points)
     _draw_key(key, ranked, labels)
     yield Drawing("trade_off", figure, _table(points))
-
-
-def _points(series: Sequence[Series]) -> list[Point]:
-    known = [(one, one.values.dropna(subset=["acc_forget_test", "acc_retain_test"])) for one in series if _knows(one)]
-    known = [(one, rows) for one, rows in known if not rows.empty]
-    peers = Counter(one.method for one, _ in known)
-    ranks: Counter[str] = Counter()
-    points = []
-    for one, rows in known:
-        forget, retain = (
-            mean_interval([PERCENT * float(value) for value in rows[f"acc_{kind}_test"]])
-            for kind in ("forget", "retain")
-        )
-        points.append(Point(one.label, one.method, forget, retain, ranks[one.method], peers[one.method]))
-        ranks[one.method] += 1
-    return _with_front(points)
-
-
-def _knows(one: Series) -> bool:
-    return {"acc_forget_test", "acc_retain_test"} <= set(one.values)
-
-
-def _with_front(points: Sequence[Point]) -> list[Point]:
-    methods = [point for point in points if point.method not in NO_COMPETITORS and not point.reference]
-    front = pareto_front([(point.forget.mean, point.retain.mean) for point in methods])
-    on_front = {point.label for point, best in zip(methods, front, strict=True) if best}
-    return [Point(**{**vars(point), "front": point.label in on_front}) for point in points]
 
 
 def _draw_plane(panel: Axes, points: Sequence[Point]) -> None:
@@ -143,15 +84,20 @@ def _draw_point(panel: Axes, x: float, y: float, point: Point, zorder: float, **
 
 
 def _look(point: Point) -> dict[str, Any]:
-    style = method_style(point.method)
+    style = method_style(point.series.method)
     look = {"color": shade(style.color, point.rank, point.peers), "marker": style.marker, "linestyle": "none"}
-    return {**look, "markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 6 if point.reference else 5}
+    return {
+        **look,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+        "markersize": 6 if point.series.reference else 5,
+    }
 
 
 def _table(points: Sequence[Point]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "method": point.label,
+            "method": point.series.label,
             "n": point.forget.n,
             **_columns("a_df_percent", point.forget),
             **_columns("a_dr_percent", point.retain),

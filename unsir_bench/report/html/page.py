@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,42 +23,14 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.records import RunRecord
+from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, retrain_gaps, timed_apart
+from unsir_bench.report.folders import Sweep
 from unsir_bench.report.html.plot_parts import Plot
 from unsir_bench.report.html.plots import plots
-from unsir_bench.report.html.tables import (
-    Table,
-    note_table,
-    run_table,
-    step_table,
-    summary_table,
-    verdict_table,
-)
-from unsir_bench.report.run_series import Place, Run, series_label, series_of
-from unsir_bench.report.tables.table import GROUP, frame, position, retrain_gaps, timed_apart, with_references
+from unsir_bench.report.html.tables import Table, note_table, runs_table, step_table, summary_table, verdict_table
 from unsir_bench.report.tables.verdicts import LEGEND
 from unsir_bench.runtime.files import write_atomic
-
-NO_SWEEPS = ("store", "report")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The records in a folder.
-
-    Attributes:
-        found: path and record of every run, in order of run id.
-        unreadable: path of each record that cannot be read, and why.
-    """
-
-    folder: Path
-    found: list[tuple[Path, RunRecord]]
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)
-
-    @property
-    def records(self) -> list[RunRecord]:
-        """Every record that can be read."""
-        return [record for _, record in self.found]
 
 
 @dataclass(frozen=True)
@@ -89,28 +61,6 @@ class SweepView:
     plots: list[Plot]
     environments: list[dict[str, Any]]
     unreadable: list[tuple[str, str]]
-
-
-def sweep_folders(folder: Path) -> list[Path]:
-    """The folder itself or those below it, at any depth, that hold run folders with records; store and report apart."""
-    sweeps = {path.parent.parent for path in folder.rglob(f"*/{RECORD_FILE}")}
-    return sorted(sweep for sweep in sweeps if not set(sweep.relative_to(folder).parts) & set(NO_SWEEPS))
-
-
-def read_sweep(folder: Path) -> Sweep:
-    """Every record in the run folders of a sweep; those that cannot be read are named with the reason."""
-    found = list(records_below(folder))
-    read = {path for path, _ in found}
-    missing = [path for path in sorted(folder.glob(f"*/{RECORD_FILE}")) if path not in read]
-    return Sweep(folder, found, [(path, _why_unreadable(path)) for path in missing])
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        RunRecord.read(path)
-    except ValueError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return "it changed while the page was made"
 
 
 def write_page(sweeps: Sequence[Sweep], output: Path) -> Page:
@@ -156,43 +106,41 @@ def _rendered(views: Sequence[SweepView], sweeps: Sequence[Sweep]) -> str:
 
 
 def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
-    runs, values = _runs(sweep, root)
-    done = [run for run in runs if run.record.status == "done"]
-    table = with_references(values) if runs else values
+    table = _table(sweep, root)
+    runs = table[table["prefix"] == ""]
+    done = not runs.empty and bool((runs["status"] == "done").any())
+    warnings = (_mixed(sweep.records), *((_retrain_gaps(runs), timed_apart(runs)) if done else ()))
     return SweepView(
         key=key,
         name=sweep.folder.resolve().name,
         folder=_shown(sweep.folder, root),
         link=_link(sweep.folder, root) + "/",
         facts=_facts(sweep.records),
-        mixed=" ".join(filter(None, (words(sweep.records) for words in (_mixed, _retrain_gaps, timed_apart)))),
-        places=list(dict.fromkeys(str(run.place) for run in runs)),
-        summary=summary_table(f"{key}-summary", runs, values["setting"].tolist() if runs else []),
-        runs=run_table(f"{key}-runs", runs, values) if runs else Table(f"{key}-runs", [], []),
-        verdicts=verdict_table(f"{key}-verdicts", values) if runs else None,
+        mixed=" ".join(filter(None, warnings)),
+        places=list(dict.fromkeys(str(Place(*place)) for place in runs[PLACE].itertuples(index=False))),
+        summary=summary_table(f"{key}-summary", table),
+        runs=runs_table(f"{key}-runs", runs),
+        verdicts=None if runs.empty else verdict_table(f"{key}-verdicts", runs),
         steps=step_table(f"{key}-steps", runs),
         notes=note_table(f"{key}-notes", sweep.records),
-        plots=plots(series_of(table), done) if runs else [],
+        plots=[] if runs.empty else plots(table),
         environments=list(_environments(sweep.records)),
         unreadable=[(_shown(path, root), why) for path, why in sweep.unreadable],
     )
 
 
-def _runs(sweep: Sweep, root: Path) -> tuple[list[Run], pd.DataFrame]:
-    """The runs of a sweep in the order of the tables, and the frame of them, row by row the same runs."""
-    values = frame(sweep.records)
-    if values.empty:
-        return [], values.assign(status=[])
-    values["link"] = [_link(path, root) for path, _ in sweep.found]
-    order = sorted(range(len(values)), key=lambda row: (*position([values[name].iloc[row] for name in GROUP]), row))
-    values = values.iloc[order].reset_index(drop=True)
-    runs = [
-        Run(sweep.found[row][1], Place(dataset, model, forget), series_label(method, setting), link)
-        for row, (dataset, model, forget, method, setting, link) in zip(
-            order, values[[*GROUP, "link"]].itertuples(index=False), strict=True
-        )
-    ]
-    return runs, values
+def _table(sweep: Sweep, root: Path) -> pd.DataFrame:
+    """``model_table`` of a sweep in the order of the tables.
+
+    With it ``link``, to the record of each run, and ``measured_in``, also to that of the run that measured a reference.
+    """
+    table = model_table(sweep.records)
+    links = {record.run_id: _link(path, root) for path, record in sweep.found}
+    table["measured_in"] = [links[record.run_id] for record in table.get("record", [])]
+    table["link"] = table["measured_in"].where(table["prefix"] == "", "")
+    keys = table[GROUP].itertuples(index=False, name=None)
+    order = sorted(range(len(table)), key=dict(enumerate(map(position, keys))).__getitem__)
+    return table.iloc[order].reset_index(drop=True)
 
 
 def _link(path: Path, root: Path) -> str:
@@ -269,9 +217,9 @@ def _mixed(records: Sequence[RunRecord]) -> str:
     )
 
 
-def _retrain_gaps(records: Sequence[RunRecord]) -> str:
+def _retrain_gaps(runs: pd.DataFrame) -> str:
     """A warning where finished runs have no retrained model to be compared with."""
-    found = [f"{', '.join(place)}: {words}" for place, words in retrain_gaps(records).items()]
+    found = [f"{', '.join(place)}: {words}" for place, words in retrain_gaps(runs).items()]
     return f"{'; '.join(found)}. What compares with it is missing there." if found else ""
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from unsir_bench.report.data import SECOND_RETRAIN, Place, Series
 from unsir_bench.report.method_style import MethodStyle, method_style
-from unsir_bench.report.run_series import REFERENCE_PREFIX, SECOND_RETRAIN, Place, Run, Series
-from unsir_bench.report.statistics import MeanInterval
+from unsir_bench.report.plots.parts import Entry
+from unsir_bench.report.statistics import mean_in_words
 
 DASHES = {"original": "dot", "retrain": "dash", SECOND_RETRAIN: "dashdot"}
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -82,28 +83,21 @@ def page_layout(**changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-def with_values(one: Series, *names: str) -> pd.DataFrame:
-    """The rows of a series that have all of these values."""
-    if not set(names) <= set(one.values):
-        return one.values.iloc[:0]
-    return one.values.dropna(subset=list(names))
-
-
 def run_points(one: Series, values: pd.DataFrame) -> list[list[str]]:
     """For each run: what the hover box says, the link, and the method for the table of runs."""
     return [
         [
             escaped(one.label if pd.isna(run) else str(run)) + f", seed {seed}",
-            "" if pd.isna(link) else str(link),
+            str(link),
             one.label,
         ]
-        for run, link, seed in values[["run_id", "link", "seed"]].itertuples(index=False)
+        for run, link, seed in zip(values["run_id"], values["link"], values["seed"], strict=True)
     ]
 
 
 def only_link(values: pd.DataFrame) -> str:
     """Where a click on a mean leads: to the one run it is of; none for several, which the table of runs shows."""
-    links = values["link"].dropna().tolist()
+    links = list(filter(None, values["link"]))
     return str(links[0]) if len(links) == 1 else ""
 
 
@@ -128,36 +122,15 @@ def set_ranges(traces: Sequence[Any], axis: str, span: Callable[[Sequence[float]
         trace.meta = trace.meta | {"range": {f"{axis}axis": span(values[trace.meta["show"]["place"]])}}
 
 
-def by_series(runs: Sequence[Run], key: str) -> Iterator[tuple[Place, str, str, list[tuple[Any, Run]]]]:
-    """Each series' entries of ``details[key]`` with the run that holds each; references once per seed."""
-    found: dict[tuple[Place, str, str], dict[object, tuple[Any, Run]]] = defaultdict(dict)
-    for run in runs:
-        own = run.record.details.get(key)
-        if own:
-            once: object = run.record.seed if run.label in REFERENCE_PREFIX else run.record.run_id
-            found[run.place, run.label, run.record.method].setdefault(once, (own, run))
-        for reference, prefix in REFERENCE_PREFIX.items():
-            value = run.record.details.get(prefix + key)
-            if value:
-                found[run.place, reference, reference].setdefault(run.record.seed, (value, run))
-    for (place_of, label, method), entries in found.items():
-        yield place_of, label, method, list(entries.values())
-
-
-def chosen_labels(runs: Sequence[Run]) -> tuple[str, ...]:
-    """The labels that a reader chooses among: all but those of references."""
-    return tuple(dict.fromkeys(run.label for run in runs if run.label not in REFERENCE_PREFIX))
-
-
 def method_choice(labels: tuple[str, ...]) -> Choice:
     """The list of methods beside a plot; UNSIR is chosen at first, where it is there."""
     preferred = next((label for label in labels if label == "unsir"), labels[0] if labels else "")
     return Choice("method", "method", labels, preferred)
 
 
-def shown_with(label: str) -> dict[str, str]:
+def shown_with(entry: Entry) -> dict[str, str]:
     """References are shown whatever method is chosen."""
-    return {} if label in REFERENCE_PREFIX else {"method": label}
+    return {} if entry.reference else {"method": entry.label}
 
 
 def shown_for(place: Place, **show: str) -> dict[str, Any]:
@@ -171,12 +144,12 @@ def marker_style(style: MethodStyle, size: int) -> dict[str, Any]:
     return {"color": style.color, "symbol": style.symbol, "size": size, "line": {"color": "white", "width": 1}}
 
 
-def line_style(label: str, method: str) -> dict[str, Any]:
-    """A method's line and its markers; references are dashed."""
-    style = method_style(method)
+def line_style(entry: Entry, size: int) -> dict[str, Any]:
+    """A method's line and its markers of so many pixels; references are dashed."""
+    style = method_style(entry.method)
     return {
-        "line": {"color": style.color, "width": 2, "dash": DASHES.get(label, "solid")},
-        "marker": marker_style(style, 7),
+        "line": {"color": style.color, "width": 2, "dash": DASHES.get(entry.method, "solid")},
+        "marker": marker_style(style, size),
     }
 
 
@@ -190,10 +163,14 @@ def in_template(words: str) -> str:
     return escaped(words).replace("%{", "%&#123;")
 
 
-def interval_words(interval: MeanInterval, unit: str) -> str:
+def mean_words(values: Sequence[float], unit: str) -> str:
     """Mean, half the width of its 95 % interval, and n, in words."""
-    width = f" ± {interval.half_width:.2f}" if math.isfinite(interval.half_width) else ""
-    return f"{interval.mean:.2f}{width} {unit} (n = {interval.n})"
+    return f"{mean_in_words(values)} {unit} (n = {len(values)})"
+
+
+def axis_words(label: str) -> str:
+    """An axis label with its indices lowered."""
+    return re.sub(r"A_(D[fr])", r"A<sub>\1</sub>", label)
 
 
 def significant(value: float) -> float:

@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.data import GROUP
 from unsir_bench.report.metric_cards import verdict_cards
-from unsir_bench.report.run_series import Run
-from unsir_bench.report.tables.table import GROUP, NOTHING, SHOWN, step_rows, summary
+from unsir_bench.report.tables.table import SHOWN, summary
+from unsir_bench.report.tables.text import step_rows
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 # The number that a cell of words starts with; a verdict's mark may stand before it.
@@ -106,24 +108,22 @@ def _keys(row: Mapping[str, str]) -> dict[str, str]:
     return {name: row[name] for name in FILTERS if name in row}
 
 
-def summary_table(key: str, runs: Sequence[Run], settings: Sequence[str]) -> Table:
-    """The comparison table of a sweep, as ``table.summary`` gives it, with links to the runs behind each row.
-
-    Args:
-        settings: of each run, as in the frame of all of them.
-    """
-    rows = summary([run.record for run in runs])
-    if not rows:
+def summary_table(key: str, table: pd.DataFrame) -> Table:
+    """The comparison table of a sweep, as ``table.summary`` gives it, with links to the runs behind each row."""
+    if table.empty:
         return Table(key, [], [])
-    behind: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-    for run, setting in zip(runs, settings, strict=True):
-        place = (run.place.dataset, run.place.model, run.place.forget, run.record.method, setting)
-        behind.setdefault(place, []).append((f"seed {run.record.seed}", run.link))
+    rows = summary(table)
+    behind = {
+        tuple(map(str, group)): sorted(
+            {(f"seed {seed}", link) for seed, link in zip(runs["seed"], runs["link"], strict=True)}
+        )
+        for group, runs in table[table["prefix"] == ""].groupby(GROUP)
+    }
     shown = _differing(rows)
     found = []
     for row in rows:
         links = behind.get(tuple(row.get(name, "") for name in GROUP), [])
-        runs_cell = Cell("" if links else "measured beside every run", links=tuple(sorted(links)))
+        runs_cell = Cell("" if links else "measured beside every run", links=tuple(links))
         found.append(Row([*_cells(row, shown), runs_cell], _keys(row)))
     return Table(key, [*shown, "runs"], found)
 
@@ -137,32 +137,29 @@ def verdict_table(key: str, runs: pd.DataFrame) -> Table | None:
     return Table(key, shown, [Row(_cells(row, shown), _keys(row)) for row in rows])
 
 
-def run_table(key: str, runs: Sequence[Run], values: pd.DataFrame) -> Table:
-    """Every run with its status, its main metrics and the reason why it is not done.
-
-    Args:
-        runs: one per row of ``values``, the frame with a default index.
-    """
-    several = [name for name in ("dataset", "model", "setting") if values[name].nunique() > 1]
+def runs_table(key: str, runs: pd.DataFrame) -> Table:
+    """Every run of a ``model_table`` with its status, its main metrics and the reason why it is not done."""
+    if runs.empty:
+        return Table(key, [], [])
+    several = [name for name in ("dataset", "model", "setting") if runs[name].nunique() > 1]
     judged = {card.field: (card.title, card.scale) for card in verdict_cards() if card.field not in SHOWN}
-    known = SHOWN | judged | FURTHER
-    metrics = {name: shown for name, shown in known.items() if name in values and values[name].notna().any()}
-    why = ["why"] if any(run.record.reason or run.record.error for run in runs) else []
+    known = {field: shown for field, shown in SHOWN.items() if field != "speedup_vs_fisher"} | judged | FURTHER
+    metrics = {name: shown for name, shown in known.items() if name in runs and runs[name].notna().any()}
+    why = ["why"] if any(record.reason or record.error for record in runs["record"]) else []
     titles = ["status", *why, "run", *several, "method", "forget", "seed", *(title for title, _ in metrics.values())]
     rows = []
-    for run, row in zip(runs, values.to_dict("records"), strict=True):
-        record = run.record
-        folder = run.link.rpartition("/")[0] + "/"
+    for row in runs.to_dict("records"):
+        record: RunRecord = row["record"]
+        folder = row["link"].rpartition("/")[0] + "/"
         cells = [
             Cell(record.status, badge=record.status),
             *(Cell(record.reason or "", more=record.error or "", long=True) for _ in why),
-            Cell("", links=((record.run_id, folder), ("record", run.link))),
+            Cell("", links=((record.run_id, folder), ("record", row["link"]))),
             *(Cell(str(row[name])) for name in (*several, "method", "forget")),
             Cell(str(record.seed), float(record.seed)),
             *(_metric_cell(row.get(name), scale) for name, (_, scale) in metrics.items()),
         ]
-        keys = {name: str(row[name]) for name in FILTERS} | {"status": record.status}
-        rows.append(Row(cells, keys))
+        rows.append(Row(cells, {name: str(row[name]) for name in FILTERS}))
     return Table(key, titles, rows, page=25)
 
 
@@ -173,21 +170,22 @@ def _metric_cell(value: Any, scale: float) -> Cell:
     return Cell(f"{shown:.2f}" if abs(shown) < 1000 else f"{shown:.0f}", shown)
 
 
-def step_table(key: str, runs: Sequence[Run]) -> Table | None:
+def step_table(key: str, runs: pd.DataFrame) -> Table | None:
     """What each run that forgets in sequence measured after each step; None where none does."""
     rows = []
     titles: list[str] = []
-    for run in runs:
-        for row in step_rows(run.record):
+    for run in runs.to_dict("records"):
+        for row in step_rows(run["record"]):
             titles = ["method", "forget", "seed", "run", *row]
             own = [
-                Cell(run.label),
-                Cell(run.place.forget),
-                Cell(str(run.record.seed), float(run.record.seed)),
-                Cell("", links=(("record", run.link),)),
+                Cell(run["label"]),
+                Cell(run["forget"]),
+                Cell(str(run["seed"]), float(run["seed"])),
+                Cell("", links=(("record", run["link"]),)),
             ]
-            keys = {"method": run.record.method, "forget": run.place.forget, "model": run.place.model}
-            rows.append(Row([*own, *_cells(row, list(row))], keys))
+            rows.append(
+                Row([*own, *_cells(row, list(row))], {name: run[name] for name in ("method", "forget", "model")})
+            )
     return Table(key, titles, rows, page=25) if rows else None
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import pandas as pd
+
 from unsir_bench.records import RunRecord
-from unsir_bench.report.fast_retrain import task_of
-from unsir_bench.report.method_style import NO_COMPETITORS, REFERENCES
-from unsir_bench.report.published_numbers import (
-    PRESETS,
-    Conditions,
-    conditions,
-    experiment_of,
-    is_jpeg,
-    is_the_papers,
-    labels,
+from unsir_bench.report.conditions import Conditions, is_jpeg
+from unsir_bench.report.data import (
+    PLACE,
+    TIMED_APART,
+    compared,
+    groups,
+    model_table,
+    retrain_gaps,
+    run_table,
+    timed_on,
 )
-from unsir_bench.report.tables.table import TIMED_APART, position, retrain_gaps
+from unsir_bench.report.method_style import NO_COMPETITORS
+from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
 
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
@@ -46,34 +47,60 @@ COLUMNS = (
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """A method on one forget set: per field the values over seeds.
+    """A method on one forget set: ``models`` holds a row of ``model_table`` per finished run or reference.
 
     Attributes:
-        values: by field, one number per seed, in the record's unit.
-        censored: per seed that did not relearn, the cap in mini-batches.
-        published: by field, the paper's number.
         not_done: statuses of the runs that gave no values.
     """
 
     forget: str
     method: str
-    setting: str = ""
-    n: int = 0
-    values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    censored: list[int] = field(default_factory=list)
-    published: dict[str, float] = field(default_factory=dict)
-    not_done: list[str] = field(default_factory=list)
+    setting: str
+    models: pd.DataFrame
+    not_done: list[str]
+
+    @property
+    def n(self) -> int:
+        """How many values a full column has."""
+        return len(self.models)
 
     @property
     def competes(self) -> bool:
         """Whether it may be the best."""
         return self.method not in NO_COMPETITORS
 
+    def values(self, name: str) -> list[float]:
+        """A field's finite values, one per seed, in the record's unit; the original has no seconds."""
+        if name not in self.models or (self.method == "original" and name not in (*ACCURACIES, "relearn_batches")):
+            return []
+        models = self.models[~self._capped] if name == "relearn_batches" else self.models
+        return [float(value) for value in models[name].dropna() if math.isfinite(value)]
+
+    @property
+    def censored(self) -> list[int]:
+        """Per seed that did not relearn, the cap in mini-batches."""
+        configs = [record.config.get("metrics", {}) for record in self.models.loc[self._capped, "record"]]
+        return [int(metrics.get("relearn", {}).get("cap", 0)) for metrics in configs]
+
+    @property
+    def _capped(self) -> pd.Series:
+        if "relearn_censored" not in self.models:
+            return pd.Series(False, index=self.models.index)
+        return self.models["relearn_censored"].fillna(0).astype(bool)
+
+    @property
+    def published(self) -> Mapping[str, float]:
+        """By field, the paper's number."""
+        experiment = experiment_of(self.models["record"].iloc[0]) if self.n else None
+        if experiment and self.method == "original":
+            return experiment.original
+        return experiment.unlearned if experiment and self.method in PRESETS else {}
+
     def mean(self, name: str) -> float | None:
         """Mean over seeds; None where there is none, and for relearn times of which one was censored."""
-        found = self.values.get(name)
+        found = self.values(name)
         if not found or (name == "relearn_batches" and self.censored):
             return None
         return sum(found) / len(found)
@@ -135,13 +162,6 @@ class ComparisonTable:
         return "; ".join(filter(None, words))
 
 
-class Rivals(NamedTuple):
-    """Seconds of what a run is compared with: Fisher forgetting of its task, and retraining by the fast recipe."""
-
-    fisher: Sequence[float]
-    fast_retrain: float | None
-
-
 def comparison_tables(
     sweep: str, records: Sequence[RunRecord], fast: Mapping[str, float] | None = None
 ) -> list[ComparisonTable]:
@@ -150,117 +170,35 @@ def comparison_tables(
     Args:
         sweep: its name.
         records: its runs.
-        fast: seconds of retraining by the fast recipe, by task, of whatever sweep.
+        fast: ``fast_retrain_seconds`` of whatever sweeps.
     """
-    groups: dict[tuple[str, str, str], list[tuple[RunRecord, Conditions, str, str]]] = defaultdict(list)
     if not records:
         return []
-    for record, shared, (forget, setting) in zip(records, conditions(records), labels(records), strict=True):
-        groups[record.dataset, record.model, shared.key].append((record, shared, forget, setting))
-    tables = []
-    for (dataset, model, _), members in sorted(groups.items(), key=lambda item: item[0]):
-        runs, shared = [record for record, *_ in members], members[0][1]
-        compared = [record for record in runs if experiment_of(record)]
-        exact = bool(compared) and all(is_the_papers(record, shared.scale) for record in compared)
-        failed = [f"{record.run_id} ({record.status})" for record in runs if record.status != "done"]
-        rows = _rows(
-            [(part, words, setting) for one, _, forget, setting in members for part, words in after_steps(one, forget)],
-            fast or {},
-        )
-        gaps = [f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()]
-        timed_on = sorted({record.timed_on for record in runs if record.status == "done"})
-        tables.append(
-            ComparisonTable(sweep, dataset, model, shared, is_jpeg(runs[0]), exact, rows, failed, gaps, timed_on)
-        )
-    return tables
-
-
-def after_steps(record: RunRecord, forget: str) -> list[tuple[RunRecord, str]]:
-    """The record, named ``forget``; of a run that forgets in sequence one after each step, named by what is gone then.
-
-    Seconds are those of all steps so far; the retrained model's are of retraining once, without all that is gone.
-    """
-    steps = record.details.get("steps") or []
-    if record.status != "done" or not steps:
-        return [(record, forget)]
-    gone = [sorted(label for step in steps[:place] for label in step["classes"]) for place in range(1, len(steps) + 1)]
+    table = compared(model_table(records, fast, steps=True))
     return [
-        (
-            replace(record, metrics=step["metrics"], details={}),
-            f"{forget}, after {place}: {{{', '.join(map(str, so_far))}}}",
-        )
-        for place, (step, so_far) in enumerate(zip(steps, gone, strict=True), start=1)
+        _table(sweep, str(dataset), str(model), rows, records)
+        for (dataset, model, _), rows in table.groupby(["dataset", "model", "key"])
     ]
 
 
-def _rows(members: Sequence[tuple[RunRecord, str, str]], fast: Mapping[str, float]) -> list[Row]:
-    rows: dict[tuple[str, str, str], Row] = {}
-    fisher: dict[tuple[str, int, str], list[float]] = defaultdict(list)
-    for record, forget, _ in members:
-        seconds = record.metrics.get("unlearn_seconds")
-        if record.method == "fisher" and record.status == "done" and seconds is not None:
-            fisher[forget, record.seed, record.timed_on].append(seconds)
-
-    def rivals(record: RunRecord, forget: str) -> Rivals:
-        return Rivals(fisher.get((forget, record.seed, record.timed_on), []), fast.get(task_of(record)))
-
-    for record, forget, setting in members:
-        row = rows.setdefault((forget, record.method, setting), Row(forget, record.method, setting))
-        if record.status == "done":
-            _take(row, record, "", rivals(record, forget))
-        else:
-            row.not_done.append(record.status)
-    _add_references(rows, members, rivals)
-    order = [((members[0][0].dataset, members[0][0].model, *key), row) for key, row in rows.items()]
-    return [row for _, row in sorted(order, key=lambda item: position(item[0]))]
+def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Sequence[RunRecord]) -> ComparisonTable:
+    ids, shared = set(rows["run_id"]), rows["shared"].iloc[0]
+    members = [record for record in records if record.run_id in ids]
+    runs = run_table(members)
+    papers = [record for record in members if experiment_of(record)]
+    return ComparisonTable(
+        sweep, dataset, model, shared, is_jpeg(members[0]),
+        exact=bool(papers) and all(is_the_papers(record, shared.scale) for record in papers),
+        rows=[_row(key, models) for key, models in groups(rows, [*PLACE, "method", "setting_under"])],
+        failed=[f"{record.run_id} ({record.status})" for record in members if record.status != "done"],
+        gaps=[f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()],
+        timed_on=timed_on(runs),
+    )  # fmt: skip
 
 
-def _add_references(
-    rows: dict[tuple[str, str, str], Row],
-    members: Sequence[tuple[RunRecord, str, str]],
-    rivals: Callable[[RunRecord, str], Rivals],
-) -> None:
-    """Original and retrained model, once per seed, where they were not swept as methods: every run measured both."""
-    swept = {(forget, record.method, record.seed) for record, forget, _ in members if record.status == "done"}
-    taken: set[tuple[str, str, int]] = set()
-    for record, forget, _ in members:
-        for method in REFERENCES:
-            known = record.status == "done" and record.metrics.get(f"{method}_acc_retain_test") is not None
-            if known and (forget, method, record.seed) not in swept | taken:
-                taken.add((forget, method, record.seed))
-                row = rows.setdefault((forget, method, ""), Row(forget, method))
-                _take(row, record, f"{method}_", rivals(record, forget))
-
-
-def _take(row: Row, record: RunRecord, prefix: str, rivals: Rivals) -> None:
-    """Add one seed's numbers of the model that the prefix names."""
-    row.n += 1
-    metrics = record.metrics
-    seconds = metrics.get("retrain_seconds" if prefix == "retrain_" else "unlearn_seconds")
-    if row.method == "original":
-        seconds = None
-    slower = {
-        "speedup_vs_retrain": metrics.get("retrain_seconds"),
-        "speedup_vs_fast_retrain": rivals.fast_retrain,
-        "speedup_vs_fisher": fmean(rivals.fisher) if rivals.fisher else None,
-    }
-    found = {
-        **{name: metrics.get(prefix + name) for name in ACCURACIES},
-        "unlearn_seconds": seconds,
-        **{name: theirs / seconds if theirs and seconds else None for name, theirs in slower.items()},
-    }
-    if metrics.get(f"{prefix}relearn_censored"):
-        row.censored.append(int(record.config.get("metrics", {}).get("relearn", {}).get("cap", 0)))
-    else:
-        found["relearn_batches"] = metrics.get(f"{prefix}relearn_batches")
-    for name, value in found.items():
-        if value is not None and math.isfinite(value):
-            row.values[name].append(float(value))
-    experiment = experiment_of(record)
-    if experiment and row.method == "original":
-        row.published = experiment.original
-    elif experiment and row.method in PRESETS:
-        row.published = experiment.unlearned
+def _row(key: tuple[str, ...], models: pd.DataFrame) -> Row:
+    done = models["status"] == "done"
+    return Row(key[2], key[3], key[4], models[done], models.loc[~done, "status"].tolist())
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:

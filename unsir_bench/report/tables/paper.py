@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.fast_retrain import fast_retrain_seconds
-from unsir_bench.report.published_numbers import conditions
-from unsir_bench.report.statistics import mean_and_half_width
+from unsir_bench.report.conditions import NOTHING, conditions
+from unsir_bench.report.data import fast_retrain_seconds, run_table
+from unsir_bench.report.statistics import mean_and_half_width, mean_in_words
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,
     COLUMNS,
@@ -25,7 +24,7 @@ from unsir_bench.report.tables.comparison import (
     Row,
     comparison_tables,
 )
-from unsir_bench.report.tables.table import NOTHING, frame, markdown
+from unsir_bench.report.tables.text import markdown, plain
 from unsir_bench.runtime.files import write_atomic
 
 LEGEND = (
@@ -67,16 +66,12 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
 
 
 def _measured(row: Row, column: Column) -> str:
-    values = [value * column.scale for value in row.values.get(column.field, [])]
+    values = [value * column.scale for value in row.values(column.field)]
     if column.field == "relearn_batches" and row.censored:
         counts = Counter(row.censored)
         capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
         return ", ".join([*(f"{value:g}" for value in sorted(values)), *capped])
-    if not values:
-        return NOTHING
-    mean, half = mean_and_half_width(values)
-    digits = 2 if abs(mean) < 1000 else 0
-    return f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+    return mean_in_words(values)
 
 
 def _published(row: Row, title: str) -> dict[str, Cell]:
@@ -94,19 +89,13 @@ def as_markdown(table: ComparisonTable) -> str:
     """Caption and table for GitHub."""
     rows = [
         {
-            title: f"**{_plain(cell.words)}**" if cell.bold else _plain(cell.words) or NOTHING
+            title: f"**{plain(cell.words)}**" if cell.bold else plain(cell.words) or NOTHING
             for title, cell in line.items()
         }
         for line in cells(table)
     ]
-    remarks = "".join(f"\n{_plain(remark)}\n" for remark in table.remarks)
-    return f"**{_plain(table.caption)}**\n\n{markdown(rows)}{remarks}"
-
-
-def _plain(words: str) -> str:
-    """Text that Markdown shows as it is, on one line; `markdown` takes care of its bars."""
-    plain = re.sub(r"\s+", " ", words).strip().replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*\[\]])", r"\\\1", plain)
+    remarks = "".join(f"\n{plain(remark)}\n" for remark in table.remarks)
+    return f"**{plain(table.caption)}**\n\n{markdown(rows)}{remarks}"
 
 
 LATEX = {
@@ -187,7 +176,7 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
                 "forget": row.forget, "method": row.method, "setting": row.setting, "n": row.n,
             }  # fmt: skip
             for column in COLUMNS:
-                values = row.values.get(column.field, [])
+                values = row.values(column.field)
                 mean = row.mean(column.field)
                 line[column.field] = mean
                 line[f"{column.field}_half_width"] = mean_and_half_width(values)[1] if mean is not None else None
@@ -203,7 +192,7 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
 def all_runs(sweeps: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
     """One row per run of every sweep, with the scale it was made at."""
     frames = [
-        frame(records).assign(sweep=name, scale=[shared.scale for shared in conditions(records)])
+        run_table(records).assign(sweep=name, scale=[shared.scale for shared in conditions(records)])
         for name, records in sweeps.items()
         if records
     ]

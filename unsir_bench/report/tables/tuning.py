@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from unsir_bench.records import records_below
-from unsir_bench.report.tables.table import frame, markdown, print_rows
+from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.data import run_table
+from unsir_bench.report.tables.text import markdown, print_rows
 from unsir_bench.runtime.files import write_atomic
 
 
@@ -22,7 +24,7 @@ def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     Runs that failed or diverged score 0.
 
     Args:
-        runs: ``frame`` of the records of a tuning sweep.
+        runs: ``run_table`` of the records of a tuning sweep.
     """
     gap_names = ["gap_forget_test", "gap_retain_test"]
     if not set(gap_names) <= set(runs):
@@ -40,7 +42,7 @@ def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
             "setting": str(row["setting"]),
             "A_Df %": _percent(row["acc_forget_test"]),
             "A_Dr %": _percent(row["acc_retain_test"]),
-            "score": "–" if pd.isna(row["score"]) else f"{row['score']:.4f}",
+            "score": NOTHING if pd.isna(row["score"]) else f"{row['score']:.4f}",
             "n": str(row["n"]),
             "best": "best" if best[index] else "",
         }
@@ -49,13 +51,13 @@ def tuning_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
 
 
 def _percent(fraction: float) -> str:
-    return "–" if pd.isna(fraction) else f"{100 * fraction:.2f}"
+    return NOTHING if pd.isna(fraction) else f"{100 * fraction:.2f}"
 
 
 def main() -> None:
     """Print the tuning table of a sweep's folder and write it there as ``tuning.md``."""
     folder = Path(sys.argv[1])
-    runs = frame([record for _, record in records_below(folder)])
+    runs = run_table([record for _, record in records_below(folder)])
     rows = tuning_rows(runs)
     print_rows(rows, f"{folder.name}: held-out training images, mean over forget sets and seeds")
     write_atomic(folder / "tuning.md", markdown(rows))

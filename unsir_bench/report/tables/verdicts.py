@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
+from unsir_bench.report.data import GROUP, groups
 from unsir_bench.report.metric_cards import verdict_cards
 from unsir_bench.report.statistics import EquivalenceVerdict, default_margin, equivalence
-from unsir_bench.report.tables.table import GROUP, position
+from unsir_bench.report.tables.table import without_empty
 
 if TYPE_CHECKING:
     from unsir_bench.evaluation.registry import MetricCard
@@ -31,7 +32,7 @@ def verdict_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     """One row of words per data set, model, forget set, method and setting, one column per metric that runs hold.
 
     Args:
-        runs: ``frame`` of a sweep's records.
+        runs: ``run_table`` of a sweep's records.
     """
     done = runs[runs["status"] == "done"]
     cards = [
@@ -40,15 +41,14 @@ def verdict_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     if not cards:
         return rows
-    for key, group in sorted(done.groupby(GROUP, sort=False), key=lambda item: position(item[0])):
-        cells = dict(zip(GROUP, map(str, key), strict=True))
+    for key, group in groups(done):
+        cells = dict(zip(GROUP, key, strict=True))
         cells["n"] = str(len(group))
         for card in cards:
             cells[card.title] = _cell(card, _by_seed(group, f"gap_{card.field}"), _by_seed(group, _floor(card)))
         cells["beware"] = "; ".join(filter(None, (_warning(card, group) for card in cards)))
         rows.append(cells)
-    unused = [name for name in ("setting", "beware") if not any(row[name] for row in rows)]
-    return [{name: cell for name, cell in row.items() if name not in unused} for row in rows]
+    return without_empty(rows, ("setting", "beware"))
 
 
 def _floor(card: MetricCard) -> str:

@@ -1,0 +1,205 @@
+"""What a run is of, in words and as keys: its forget set, its setting, the conditions around its method, its access."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unsir_bench.records import RunRecord
+
+NOTHING = "–"
+PAPER = "paper"
+NO_SETTINGS = ("noise.kept",)  # files kept beside the record change no result
+# What of a data set changes no pixel of a test image: training recipes say what they use of it themselves.
+NOT_DATA = {"name", "root", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
+NOT_MODEL = {"name", "cpu_threads", "channels_last"}
+NUMERICS = ("devices", "precision", "channels_last", "compile", "tf32", "deterministic")  # of the hardware
+SURROUNDINGS = ("dataset", "model", "train", "hardware")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What runs must share to be averaged or compared: data, network, training of the original, and device.
+
+    Attributes:
+        key: equal for runs that share all of it, whatever their method, forget set and seed.
+        across_networks: the same without the network.
+        scale: the scale that the runs were composed at; ``not named`` for those of no scaled preset.
+        words: what sets the data, the training and the device apart, for captions.
+    """
+
+    key: str
+    across_networks: str
+    scale: str
+    words: str
+
+    @property
+    def at_paper_scale(self) -> bool:
+        """Whether the runs were composed at the paper's scale."""
+        return self.scale == PAPER
+
+
+def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
+    """The conditions of each record.
+
+    A run that was composed without a scale has the scale of those that share all else: a sweep that is repeated under a
+    scale's name keeps the runs that it finds.
+    """
+    shared = [_shared(record) for record in records]
+    keys = [_as_key(each) for each in shared]
+    scales = [record.config.get("at_scale") for record in records]
+    named: dict[str, set[str]] = defaultdict(set)
+    for key, scale in zip(keys, scales, strict=True):
+        named[key] |= {str(scale)} if scale else set()
+    found = []
+    for record, each, key, scale in zip(records, shared, keys, scales, strict=True):
+        own = str(scale or (next(iter(named[key])) if len(named[key]) == 1 else "not named"))
+        across = _as_key({name: value for name, value in each.items() if name != "model"})
+        found.append(Conditions(f"{own} {key}", f"{own} {across}", own, _words(record)))
+    return found
+
+
+def _shared(record: RunRecord) -> dict[str, Any]:
+    return {
+        "dataset": _data(record),
+        "model": _model(record),
+        "train": _without(record.config.get("train"), {"name"}),
+        "precision": _hardware(record).get("precision"),
+        "device": record.environment.get("device"),
+    }
+
+
+def _as_key(shared: Mapping[str, Any]) -> str:
+    return json.dumps(shared, sort_keys=True, default=str)
+
+
+def task_of(record: RunRecord) -> str:
+    """Equal for runs on the same data, forget set, network, precision, machine and seed, whatever their recipe."""
+    return _as_key({
+        "data": _data(record),
+        "model": _model(record),
+        "forget": record.forget_steps or [record.forget_classes],
+        "split": record.fingerprints.get("split"),
+        "precision": _hardware(record).get("precision"),
+        "timed_on": record.timed_on,
+        "seed": record.seed,
+    })  # fmt: skip
+
+
+def _data(record: RunRecord) -> tuple[Any, ...]:
+    """The data set, what decides its pixels, and its fingerprint."""
+    return record.dataset, _without(record.config.get("dataset"), NOT_DATA), record.fingerprints.get("data")
+
+
+def _model(record: RunRecord) -> tuple[Any, ...]:
+    """The network and what decides its architecture and initial weights."""
+    return record.model, _without(record.config.get("model"), NOT_MODEL)
+
+
+def _hardware(record: RunRecord) -> Mapping[str, Any]:
+    return record.config.get("hardware") or {}
+
+
+def _without(section: Any, names: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in (section or {}).items() if key not in names}
+
+
+def _words(record: RunRecord) -> str:
+    data, train = record.config.get("dataset") or {}, record.config.get("train") or {}
+    share = data.get("validation_share")
+    words = [
+        "JPEG copies of the images" if is_jpeg(record) else "",
+        f"{data['subset']} images a class at most" if data.get("subset") else "",
+        f"{100 * share:g} % of the training images stand for the test data" if share else "",
+        f"original trained {train['epochs']} epochs" if train.get("epochs") else "",
+        f"device {record.environment['device']}" if record.environment.get("device") else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
+def is_jpeg(record: RunRecord) -> bool:
+    """Whether the data set's images are JPEG copies of the paper's."""
+    return "jpeg" in record.dataset.lower()
+
+
+def settings(records: Sequence[RunRecord]) -> list[str]:
+    """For each record, in words, in what its method differs from other runs of it on the same data and model."""
+    flat = [
+        {key: value for key, value in _flattened(record.config.get("method", {})) if key not in NO_SETTINGS}
+        for record in records
+    ]
+    words = _differences([(record.dataset, record.model, record.method) for record in records], flat)
+    return [", ".join(part.removeprefix("train.") for part in parts) for parts in words]
+
+
+def surroundings(records: Sequence[RunRecord], sections: Sequence[str] = SURROUNDINGS) -> list[str]:
+    """For each record, in words, what sets its data, network, training or hardware apart under the same names.
+
+    What only one of two records knows, since the other is older, sets nothing apart.
+
+    Args:
+        records: among which they are compared.
+        sections: of the configuration, that are looked at.
+    """
+    places = [(record.dataset, record.model) for record in records]
+    flat = [dict(_flattened(_around(record, sections))) for record in records]
+    known: dict[tuple[str, str], set[str]] = {}
+    for place, values in zip(places, flat, strict=True):
+        known[place] = known.get(place, set(values)) & set(values)
+    shared = [
+        {key: value for key, value in values.items() if key in known[place]}
+        for place, values in zip(places, flat, strict=True)
+    ]
+    return [", ".join(parts) for parts in _differences(places, shared)]
+
+
+def _around(record: RunRecord, sections: Sequence[str]) -> dict[str, Any]:
+    around = {
+        "dataset": _without(record.config.get("dataset"), NOT_DATA),
+        "model": _without(record.config.get("model"), NOT_MODEL),
+        "train": _without(record.config.get("train"), {"name"}),
+        "hardware": {key: value for key in NUMERICS if (value := _hardware(record).get(key, ...)) is not ...},
+    }
+    return {name: around[name] for name in sections}
+
+
+def _differences(places: Sequence[tuple[str, ...]], flat: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """For each of some settings ``key=value`` of the keys in which another one of the same place differs."""
+    pairs = list(zip(places, flat, strict=True))
+    alike = Counter((place, key, repr(value)) for place, values in pairs for key, value in values.items())
+    everyone = Counter(places)
+    return [
+        [f"{key}={value}" for key, value in values.items() if alike[place, key, repr(value)] < everyone[place]]
+        for place, values in pairs
+    ]
+
+
+def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def forget_label(record: RunRecord) -> str:
+    """The forget set in words; classes drawn anew for each seed are one set of their number.
+
+    A sequence is named by the classes of each step, since their order matters.
+    """
+    drawn = record.config.get("forget", {}).get("random_k")
+    if drawn:
+        return f"{record.forget_set} ({drawn})"
+    groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
+    return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, group)) + '}' for group in groups)}"
+
+
+def access_words(declared: Sequence[str]) -> str:
+    """The declared access in three words: forget data, retain data, stored state."""
+    retain = "all" if "retain_data" in declared else "subset" if "retain_subset" in declared else NOTHING
+    stored = {"train_history": "training log", "initial_weights": "initial weights"}
+    kept = [words for name, words in stored.items() if name in declared]
+    return " / ".join(["all" if "forget_data" in declared else NOTHING, retain, ", ".join(kept) or NOTHING])

@@ -1,0 +1,337 @@
+"""The one table behind every report: a row per model and seed, the pairing of runs, and what follows from it.
+
+What counts as the same experiment, as a seed of it, as its retraining and as its Fisher run is decided here alone;
+tables, figures, claims and the page draw what these frames hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import (
+    access_words,
+    conditions,
+    forget_label,
+    settings,
+    surroundings,
+    task_of,
+)
+
+PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
+GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, within one sweep
+# Runs that share these have the same original and, by seed, the same retrained model.
+EXPERIMENT = [*PLACE, "key", "conditions", "seed"]
+FISHER_PAIR = [*PLACE, "key", "seed", "timed_on"]
+ACCESS = "forget / retain / stored"
+METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
+SECOND_RETRAIN = "retrain (second)"
+FAST_RECIPE = "fast"
+TIMED_APART = (
+    "Seconds were not all taken alike ({}): compare their order of magnitude. Each ratio is of runs timed alike."
+)
+
+
+class Reference(NamedTuple):
+    """A model that every run measured beside its own: the prefix of its fields, and the access it had."""
+
+    prefix: str
+    access: tuple[str, ...]
+
+
+RETRAIN_ACCESS = ("retain_data", "initial_weights")
+REFERENCES = {
+    "original": Reference("original_", ()),
+    "retrain": Reference("retrain_", RETRAIN_ACCESS),
+    SECOND_RETRAIN: Reference("floor_", RETRAIN_ACCESS),
+}
+
+
+class Place(NamedTuple):
+    """A data set, a model and a forget set, within which runs may be compared."""
+
+    dataset: str
+    model: str
+    forget: str
+
+    def __str__(self) -> str:
+        return ", ".join(self)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Models that differ by seed alone; ``values`` holds a row of ``model_table`` for each."""
+
+    place: Place
+    label: str
+    method: str
+    values: pd.DataFrame
+
+    @property
+    def reference(self) -> bool:
+        """Whether it is a model that methods are compared with."""
+        return self.label in REFERENCES
+
+
+def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run: what it is of, its status, every metric, and the gaps of its test accuracies to retraining."""
+    around = surroundings(records)
+    rows = [
+        {
+            "run_id": record.run_id,
+            "dataset": record.dataset,
+            "model": record.model,
+            "forget": forget_label(record),
+            "method": record.method,
+            "setting": _joined(setting, outside),
+            "conditions": outside,
+            "seed": record.seed,
+            "status": record.status,
+            ACCESS: access_words(record.access.get("declared", [])),
+            "forget_samples_touched": record.access.get("forget", {}).get("samples"),
+            "retain_samples_touched": record.access.get("retain", {}).get("samples"),
+            "timed_on": record.timed_on,
+            **record.metrics,
+        }
+        for record, setting, outside in zip(records, settings(records), around, strict=True)
+    ]
+    runs = pd.DataFrame(rows)
+    for kind in ("forget", "retain"):
+        if {f"acc_{kind}_test", f"retrain_acc_{kind}_test"} <= set(runs.columns):
+            runs[f"gap_{kind}_test"] = runs[f"acc_{kind}_test"] - runs[f"retrain_acc_{kind}_test"]
+    return runs
+
+
+def model_table(
+    records: Sequence[RunRecord], fast: Mapping[str, float] | None = None, *, steps: bool = False
+) -> pd.DataFrame:
+    """One row per run and per reference of a seed, with speed-ups over retraining, fast retraining and Fisher.
+
+    Original, retrained and second retrained model are rows once per experiment and seed, where they were not swept as
+    methods, with the metrics and details that any run measured of them.
+
+    Args:
+        records: of one sweep, or of several.
+        fast: ``fast_retrain_seconds`` of all sweeps; None: no such speed-up.
+        steps: a run that forgets in sequence has one row after each step, instead of one at its end.
+
+    Returns:
+        ``run_table``'s columns and, for each row: ``record``, ``details``, ``prefix`` (of the model's fields in the
+        record; empty for the run's own), ``label`` (method and setting), ``key``, ``shared`` (its ``Conditions``) and
+        ``setting_under`` (the setting without what the conditions tell).
+    """
+    if not records:
+        return pd.DataFrame(columns=[*GROUP, "status", "seed", "prefix"])
+    parts = [part for record in records for part in (_after_steps(record) if steps else [(record, "")])]
+    models = [record for record, _ in parts]
+    shared, hardware = conditions(models), surroundings(models, ("hardware",))
+    columns: dict[str, Any] = {
+        "record": models,
+        "details": [record.details for record in models],
+        "prefix": "",
+        "shared": shared,
+        "key": [each.key for each in shared],
+        "hardware": hardware,
+        "setting_under": [_joined(*words) for words in zip(settings(models), hardware, strict=True)],
+    }
+    runs = run_table(models).assign(**columns)
+    runs["forget"] += [suffix for _, suffix in parts]
+    table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True)
+    table["label"] = list(map(series_label, table["method"], table["setting"]))
+    return _with_speedups(table, fast or {})
+
+
+def _joined(*words: str) -> str:
+    return ", ".join(filter(None, words))
+
+
+def _after_steps(record: RunRecord) -> Iterator[tuple[RunRecord, str]]:
+    """The record; of a run that forgets in sequence one after each step, and in words what is gone then.
+
+    Seconds are those of all steps so far; the retrained model's are of retraining once, without all that is gone.
+    """
+    steps = record.details.get("steps") or []
+    if record.status != "done" or not steps:
+        yield record, ""
+        return
+    gone: list[int] = []
+    for place, step in enumerate(steps, start=1):
+        gone = sorted([*gone, *step["classes"]])
+        so_far = f", after {place}: {{{', '.join(map(str, gone))}}}"
+        yield replace(record, metrics=step["metrics"], details={}), so_far
+
+
+def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """A row for each reference that finished runs of an experiment measured, unless that seed of it was swept."""
+    done = runs[runs["status"] == "done"]
+    plain = done[done["setting"] == done["conditions"]]
+    swept = set(plain[[*EXPERIMENT, "method"]].itertuples(index=False, name=None))
+    for experiment, members in done.groupby(EXPERIMENT, sort=False):
+        for method, reference in REFERENCES.items():
+            measured = _fields_of(reference.prefix, (record.metrics for record in members["record"]))
+            details = _fields_of(reference.prefix, (record.details for record in members["record"]))
+            if (*experiment, method) in swept or not (details or "acc_retain_test" in measured):
+                continue
+            first = members.iloc[0]
+            yield {
+                **dict(zip(EXPERIMENT, experiment, strict=True)),
+                **{name: first[name] for name in ("record", "shared", "hardware", "timed_on")},
+                "method": method,
+                "setting": first["conditions"],
+                "setting_under": first["hardware"],
+                "status": "done",
+                "prefix": reference.prefix,
+                "details": details,
+                ACCESS: access_words(reference.access),
+                **measured,
+                **_gaps(measured, _fields_of("retrain_", (record.metrics for record in members["record"]))),
+                **(_retraining_costs(members) if method == "retrain" else {}),
+            }
+
+
+def _fields_of(prefix: str, holders: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The fields of one model without their prefix, each from the first holder that has it."""
+    found: dict[str, Any] = {}
+    for holder in holders:
+        for name, value in holder.items():
+            if name.startswith(prefix) and value is not None:
+                found.setdefault(name.removeprefix(prefix), value)
+    return found
+
+
+def _gaps(own: Mapping[str, float], retrained: Mapping[str, float]) -> dict[str, float]:
+    names = [f"acc_{kind}_test" for kind in ("forget", "retain")]
+    return {
+        name.replace("acc", "gap"): own[name] - retrained[name] for name in names if name in own and name in retrained
+    }
+
+
+def _retraining_costs(members: pd.DataFrame) -> dict[str, Any]:
+    """Seconds of retraining, and the machine of the run that knows them."""
+    if "retrain_seconds" not in members or members["retrain_seconds"].isna().all():
+        return {}
+    timed = members[members["retrain_seconds"].notna()].iloc[0]
+    return {
+        "unlearn_seconds": timed["retrain_seconds"],
+        "retrain_seconds": timed["retrain_seconds"],
+        "timed_on": timed["timed_on"],
+    }
+
+
+def _with_speedups(table: pd.DataFrame, fast: Mapping[str, float]) -> pd.DataFrame:
+    """Add the seconds of retraining, of fast retraining and of Fisher forgetting over each model's own."""
+    if "unlearn_seconds" not in table:
+        return table
+    worked = table["unlearn_seconds"].where(table["method"] != "original").where(table["unlearn_seconds"] != 0)
+    if "retrain_seconds" in table:
+        measured = (table["retrain_seconds"] / worked).astype(float)
+        recorded = table.get("speedup_vs_retrain", measured)
+        table = table.assign(speedup_vs_retrain=recorded.astype(float).fillna(measured))
+    rivals = table["record"].map(lambda record: fast.get(task_of(record)) if fast else None).astype(float)
+    if rivals.notna().any():
+        table = table.assign(speedup_vs_fast_retrain=rivals / worked)
+    fisher = table[_exact_fisher(table)]
+    if not fisher.empty:
+        seconds = fisher.groupby(FISHER_PAIR)["unlearn_seconds"].mean().rename("fisher_seconds")
+        table = table.join(seconds, on=FISHER_PAIR)
+        table["speedup_vs_fisher"] = table["fisher_seconds"] / worked
+    return table
+
+
+def _exact_fisher(table: pd.DataFrame) -> pd.Series:
+    """Which rows are finished Fisher runs of the exact diagonal, which ``labels=mc`` only estimates."""
+    exact = table["record"].map(lambda record: record.config.get("method", {}).get("labels", "exact") == "exact")
+    return exact & (table["method"] == "fisher") & (table["status"] == "done") & table["unlearn_seconds"].notna()
+
+
+def fisher_runs(table: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:
+    """Ids of the Fisher runs that a model is compared with, by its ``FISHER_PAIR``."""
+    if "unlearn_seconds" not in table:
+        return {}
+    pairs = table[_exact_fisher(table)].groupby(FISHER_PAIR)["run_id"]
+    return {pair: ids.tolist() for pair, ids in pairs}
+
+
+def fast_retrain_seconds(records: Iterable[RunRecord]) -> dict[str, float]:
+    """By task (``task_of``), mean seconds of finished runs of ``method=retrain`` by the recipe named ``fast``.
+
+    Those that forget in sequence are left out: their seconds are of all steps together.
+    """
+    found = [
+        (task_of(record), record.metrics["unlearn_seconds"])
+        for record in records
+        if record.method == "retrain"
+        and record.status == "done"
+        and (record.config.get("train") or {}).get("name") == FAST_RECIPE
+        and record.metrics.get("unlearn_seconds")
+        and len(record.forget_steps) <= 1
+    ]
+    by_task = pd.DataFrame(found, columns=["task", "seconds"]).groupby("task")["seconds"].mean()
+    return {str(task): float(seconds) for task, seconds in by_task.items()}
+
+
+def series_label(method: str, setting: str) -> str:
+    """A method's name, with its setting where a sweep tried several."""
+    return f"{method} ({setting})" if setting else method
+
+
+def position(key: Any) -> tuple[object, ...]:
+    """Where a ``GROUP`` stands: by data, model and forget set, then references first."""
+    dataset, model, forget, method, setting = key
+    rank = METHOD_ORDER.index(method) if method in METHOD_ORDER else len(METHOD_ORDER)
+    return (dataset, model, len(forget), forget, rank, method, setting)
+
+
+def groups(table: pd.DataFrame, by: Sequence[str] = GROUP) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """The rows by ``GROUP`` (or columns that stand for it), in the order of every table."""
+    found = [(tuple(map(str, key)), rows) for key, rows in table.groupby(list(by), sort=False)]
+    return sorted(found, key=lambda item: position(item[0]))
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that comparisons of accuracy show: no second retrained model, no reference without both accuracies."""
+    known = table.reindex(columns=["acc_forget_test", "acc_retain_test"]).notna().all(axis=1)
+    return table[((table["prefix"] == "") | known) & (table["method"] != SECOND_RETRAIN)]
+
+
+def series_of(table: pd.DataFrame) -> list[Series]:
+    """The finished models of a ``model_table`` by place, method and setting, in the order of the tables."""
+    shown = compared(table)
+    return [
+        Series(Place(*key[:3]), series_label(*key[3:]), key[3], rows)
+        for key, rows in groups(shown[shown["status"] == "done"])
+    ]
+
+
+def retrain_gaps(runs: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    """By place, in words, for how many finished runs no retrained model was measured; others are left out.
+
+    A retrained model that was swept as a method counts for the runs of its seed.
+    """
+    done = runs[runs["status"] == "done"]
+    if done.empty:
+        return {}
+    name = "retrain_acc_retain_test"
+    swept = (done["method"] == "retrain").groupby([done[column] for column in (*PLACE, "seed")]).transform("any")
+    known = swept | done[name].notna() if name in done else swept
+    return {
+        tuple(map(str, place)): f"no retrained model was measured for {(~found).sum()} of {len(found)} runs"
+        for place, found in known.groupby([done[column] for column in PLACE], sort=False)
+        if not found.all()
+    }
+
+
+def timed_on(runs: pd.DataFrame) -> list[str]:
+    """What the seconds of finished runs depend on, each once, in words."""
+    return sorted(set(runs.loc[runs["status"] == "done", "timed_on"]))
+
+
+def timed_apart(runs: pd.DataFrame) -> str:
+    """A warning where seconds of one data set and model were taken on several machines or numbers of threads."""
+    by_network = [timed_on(found) for _, found in runs.groupby(["dataset", "model"])]
+    apart = {words for found in by_network if len(found) > 1 for words in found}
+    return TIMED_APART.format("; ".join(sorted(apart))) if apart else ""

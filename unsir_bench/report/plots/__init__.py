@@ -1,0 +1,1 @@
+"""What plots show, prepared once: the page draws it with Plotly, the figures for print with matplotlib."""

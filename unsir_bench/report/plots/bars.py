@@ -1,0 +1,30 @@
+"""Seconds and speed-ups: a bar per method, the shortest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from unsir_bench.report.data import Series
+from unsir_bench.report.statistics import MeanInterval, mean_interval
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The mean over seeds of a positive quantity; ``values`` are the rows behind it."""
+
+    series: Series
+    interval: MeanInterval
+    values: pd.DataFrame
+
+
+def bars(series: Sequence[Series], field: str) -> list[Bar]:
+    """A bar per series of one place with positive values of a field, by their mean; the original does nothing."""
+    found = []
+    for one in series:
+        values = one.values[one.values[field] > 0] if field in one.values else one.values.iloc[:0]
+        if one.method != "original" and not values.empty:
+            found.append(Bar(one, mean_interval(values[field].tolist()), values))
+    return sorted(found, key=lambda bar: (bar.interval.mean, bar.series.label))
