@@ -219,3 +219,16 @@ def test_peak_memory_sees_a_freed_allocation_until_it_is_reset() -> None:
 def test_half_precision_with_a_scaler_is_refused_on_a_cpu() -> None:
     [line] = HardwareConfig(accelerator="cpu", precision="16-mixed").check("hardware")
     assert line.startswith("hardware.precision=16-mixed: needs a GPU")
+
+
+def test_denormal_numbers_are_flushed_where_asked_and_only_then_change_the_key() -> None:
+    tiny = torch.full((8,), 1e-40)
+    try:
+        HardwareConfig(accelerator="cpu", flush_denormal=True).set_flags()
+        assert (tiny * 0.5).count_nonzero() == 0
+        HardwareConfig(accelerator="cpu").set_flags()  # a run of the same process that does not ask for it
+        assert (tiny * 0.5).count_nonzero() == 8
+    finally:
+        torch.set_flush_denormal(False)
+    usual, flushed = (HardwareConfig(accelerator="cpu", flush_denormal=flag).numerics(False) for flag in (False, True))
+    assert "flush_denormal" not in usual and flushed == usual | {"flush_denormal": True}

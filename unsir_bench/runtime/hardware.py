@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.runtime.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class HardwareConfig:
     compile: bool = False
     tf32: bool = False
     deterministic: bool = True
+    flush_denormal: bool = hashed_if_not_default(False)
     threads: int | None = not_hashed(number(None, at_least=1))
     data_on: str = not_hashed(choice("auto", ("auto", "device", "stream")))
 
@@ -66,8 +67,10 @@ class HardwareConfig:
 
     def numerics(self, channels_last: bool) -> dict[str, object]:
         """The settings that change numbers, for run ids and store keys."""
-        return {
-            "accelerator": self.resolved_accelerator(),
+        accelerator = self.resolved_accelerator()
+        flushed = {"flush_denormal": True} if self.flush_denormal and accelerator == "cpu" else {}
+        return flushed | {
+            "accelerator": accelerator,
             "devices": self.devices,
             "precision": self.precision,
             "channels_last": channels_last,
@@ -104,6 +107,7 @@ class HardwareConfig:
         keep_freed_memory()
         if threads := self.threads or model_threads or (USUAL_THREADS if self.devices == 1 else None):
             torch.set_num_threads(threads)
+        torch.set_flush_denormal(self.flush_denormal)
         torch.backends.cudnn.benchmark = not self.deterministic
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         if self.deterministic:
