@@ -12,13 +12,16 @@ PAPER ?= cifar10_single cifar10_several cifar10_baselines cifar10_sequential cif
 VGGFACE := $(if $(filter smoke,$(SCALE))$(OVERRIDES_vggface100),vggface100)
 # Timings want a machine to themselves; smoke runs tell no times, and may share the cores.
 LAUNCHER ?= $(if $(filter smoke,$(SCALE)),joblib,basic)
+# Folders train/<class>/* and test/<class>/* of the images; without it torchvision downloads CIFAR-10.
+DATA ?=
+HEADLINE_DATA := $(if $(DATA),dataset=cifar10_png dataset.root=$(DATA))
 BENCH ?= multirun_outputs/bench
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep paper tuning figures report claims tables dashboard bench lock clean
+.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables dashboard bench lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,6 +62,11 @@ paper: setup ## all experiments of the paper, then tables, claims, figures and p
 	$(foreach experiment,$(PAPER),echo "$(experiment), scale $(SCALE)"; \
 		$(BIN)/unsir-bench -m experiment=$(experiment) scale=$(SCALE) hydra/launcher=$(LAUNCHER) $(OVERRIDES) $(OVERRIDES_$(experiment)) || status=1;) \
 	$(BIN)/unsir-report all $(PAPER:%=multirun_outputs/%_$(SCALE)) --output multirun_outputs/report_$(SCALE) || status=1; exit $$status
+
+headline: setup ## UNSIR in the paper's own setting from nothing, on two CPU cores, no GPU: make headline DATA=FOLDER_OF_CIFAR10_IMAGES
+	$(BIN)/unsir-bench train experiment=headline $(HEADLINE_DATA) $(OVERRIDES)
+	$(BIN)/unsir-bench -m experiment=headline $(HEADLINE_DATA) $(OVERRIDES)
+	$(BIN)/unsir-report all multirun_outputs/headline --output multirun_outputs/report_headline
 
 tuning: setup ## try four settings of every method on held-out digits and print which scored best
 	for file in $(filter-out %/setting.yaml,$(wildcard conf/experiment/tuning/*.yaml)); do \

@@ -173,6 +173,22 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
     return _Experiment(config, data, steps, context, references, tracker, record)
 
 
+def train_reference(config: Config, role: str) -> TrainedModel:
+    """The original or the retrained model of a run, trained if the store lacks it.
+
+    Args:
+        config: of the run; it must have no mistakes.
+        role: ``original`` or ``retrain``.
+    """
+    record = blank_record(config)
+    note_forget_set(record, config)
+    fabric = config.hardware.start(config.model.cpu_threads)
+    scene = _prepared(fabric, config, RememberingTracker(), record)
+    if role == "original":
+        return scene.references.original(scene.context)
+    return scene.references.retrained(scene.steps[-1].so_far, scene.context)
+
+
 def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
     """One `_Step` per forgetting request; reads are counted across all."""
     steps: list[_Step] = []

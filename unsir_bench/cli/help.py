@@ -28,6 +28,7 @@ Usage: unsir-bench [VERB] [-m] [GROUP=OPTION ...] [KEY=VALUE ...]
 Verbs
   (none)         do one run; with -m one run for each combination of comma-separated values
   plan ...       say what a sweep would train, reuse and skip, and about how long it takes; starts nothing
+  train ...      train the original and the retrained model of a run side by side, each on half of the CPU cores
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
 

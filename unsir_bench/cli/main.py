@@ -31,6 +31,10 @@ def _status(words: Sequence[str]) -> int:
 
             print(help_page())
             return 0
+        case ["train", *rest]:
+            from unsir_bench.cli.train import train_command
+
+            return train_command(rest)
         case ["plan", *rest]:
             from unsir_bench.cli.plan import plan_command
 

@@ -1,0 +1,47 @@
+"""`unsir-bench train`: both reference models of a run, side by side."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unsir_bench.cli.train import own_cores, shares
+from unsir_bench.records import RunRecord
+
+WORDS = ["dataset=digits", "dataset.subset=20", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu"]
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "unsir_bench", *words, f"outputs={folder}", f"store.root={folder}/store"]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("cores", "each"), [([], ([], [])), ([3], ([3], [3])), ([0, 2], ([0], [2])), ([0, 1, 2], ([0], [1, 2]))]
+)
+def test_each_training_has_cores_of_its_own(cores: list[int], each: tuple[list[int], list[int]]) -> None:
+    assert shares(cores) == each
+
+
+def test_the_cores_of_this_process_are_known() -> None:
+    assert own_cores()
+
+
+@pytest.mark.slow
+def test_both_models_are_trained_and_a_run_then_finds_them(tmp_path: Path) -> None:
+    trained = command(tmp_path, "train", *WORDS)
+    assert trained.returncode == 0, trained.stderr
+    assert "training the original model" in trained.stderr and "training the retrain model" in trained.stderr
+    ran = command(tmp_path, *WORDS)
+    assert ran.returncode == 0 and "training the" not in ran.stdout + ran.stderr
+    [record] = [RunRecord.read(path) for path in tmp_path.glob("runs/*/record.json")]
+    assert record.metrics["retrain_seconds"] is not None
+
+
+def test_a_mistake_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
+    done = command(tmp_path, "train", "train.lr=0", "forget.classes=[11]", *WORDS)
+    assert done.returncode == 1 and "train.lr=0" in done.stderr and "11 is no class" in done.stderr
+    assert not (tmp_path / "store").exists()
