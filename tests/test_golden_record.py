@@ -17,8 +17,8 @@ import torch
 from hydra import compose, initialize_config_module
 
 from unsir_bench import versions
-from unsir_bench.cli.main import main as cli  # noqa: F401 - registers the schemas
 from unsir_bench.config import typed
+from unsir_bench.evaluation import registry
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
 
@@ -38,6 +38,14 @@ CHANGED = (
     "results changed: raise RESULTS_VERSION (or TRAINING_VERSION, if trainings changed) in unsir_bench/versions.py, "
     f"write it into CHANGELOG.md, and write the golden record anew ({WRITE}=1, see this test's first lines)"
 )
+
+
+@pytest.fixture(autouse=True)
+def shipped_metrics_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of this process may have registered a user's metrics."""
+    registry.registered()
+    shipped = {key: each for key, each in registry._METRICS.items() if each.shipped}
+    monkeypatch.setattr(registry, "_METRICS", shipped)
 
 
 def constants() -> dict[str, int]:

@@ -20,7 +20,6 @@ from unsir_bench.report.statistics import (
     mean_interval,
     paired_difference,
 )
-from unsir_bench.report.tables import table
 
 # Student's t from printed tables, by (degrees of freedom, two-sided confidence).
 T = {(1, 0.95): 12.7062, (2, 0.90): 2.91999, (2, 0.95): 4.30265}
@@ -50,10 +49,6 @@ def verdict(gaps: dict[int, float], margin: float = 0.05) -> EquivalenceVerdict:
 
 
 # Mean and interval
-
-
-def test_the_table_uses_this_mean_and_half_width():
-    assert table.mean_and_half_width is mean_and_half_width
 
 
 def test_the_95_percent_interval_is_the_default():
