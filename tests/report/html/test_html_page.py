@@ -280,7 +280,7 @@ def test_the_steps_of_a_sequence_have_their_table(tmp_path: Path) -> None:
 
 
 def test_sweeps_are_found_at_any_depth_but_not_in_the_store_or_the_report(tmp_path: Path) -> None:
-    for place in ("a/run", "deep/er/b/run", "store/models/run", "report/old/run"):
+    for place in ("a/run", "deep/er/b/run", "store/entries/run", "report/old/run"):
         record().write(tmp_path / place)
     assert sweep_folders(tmp_path) == [tmp_path / "a", tmp_path / "deep" / "er" / "b"]
     assert sweep_folders(tmp_path / "a") == [tmp_path / "a"]
