@@ -32,7 +32,7 @@ class PretrainedWeightsError(UnsirBenchError):
 
 
 class DamagedEntryError(UnsirBenchError):
-    """An entry of the store is not what was written under its key."""
+    """An entry of the store or of the decoded cache is not what was written under its key."""
 
 
 class AccessDenied(UnsirBenchError):  # noqa: N818 - the contract's name for it

@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from tests.damage import flipped, replaced_by_link, structural
 from unsir_bench.references.store import Store, content_key
 
 DESCRIPTION = {"samples": "all", "seed": 3}
@@ -35,12 +36,6 @@ class Maker:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
-
-
-def flipped(content: bytes, bit: int) -> bytes:
-    changed = bytearray(content)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
 
 
 def assert_healed(store: Store, fabric: Fabric, make: Maker, what: str) -> None:
@@ -90,18 +85,6 @@ def other_entry(folder: Path) -> Path:
     return store.write("another", {"weights": {"w": torch.ones(64)}, "logits": {"test": torch.zeros(9, 3)}}, {}).folder
 
 
-def replaced_by_link(folder: Path) -> None:
-    target = folder.parent.parent / "elsewhere"
-    folder.rename(target)
-    folder.symlink_to(target)
-
-
-def file_replaced_by_link(folder: Path) -> None:
-    target = folder.parent.parent / "elsewhere.safetensors"
-    (folder / "weights.safetensors").rename(target)
-    (folder / "weights.safetensors").symlink_to(target)
-
-
 def swapped_files(folder: Path) -> None:
     shutil.copy(other_entry(folder) / "weights.safetensors", folder / "weights.safetensors")
 
@@ -112,16 +95,6 @@ def swapped_entry(folder: Path) -> None:
     other.rename(folder)
 
 
-def replaced_by_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def replaced_by_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
 def replaced_by_file(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.write_text("no folder")
@@ -129,19 +102,10 @@ def replaced_by_file(folder: Path) -> None:
 
 NAMES = ("weights.safetensors", "logits.safetensors", "manifest.json", "manifest.sha256")
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    **{
-        f"cut {name}": lambda folder, n=name: os.truncate(folder / n, (folder / n).stat().st_size // 2)
-        for name in NAMES
-    },
-    **{f"empty {name}": lambda folder, n=name: os.truncate(folder / n, 0) for name in NAMES},
-    **{f"no {name}": lambda folder, n=name: (folder / n).unlink() for name in NAMES},
-    **{f"longer {name}": lambda folder, n=name: (folder / n).open("ab").write(b"\0") for name in NAMES},
-    **{f"folder {name}": lambda folder, n=name: replaced_by_folder(folder / n) for name in NAMES},
-    **{f"pipe {name}": lambda folder, n=name: replaced_by_pipe(folder / n) for name in NAMES},
+    **structural(NAMES),
     "another's weights": swapped_files,
     "another's entry": swapped_entry,
     "a link": replaced_by_link,
-    "a linked file": file_replaced_by_link,
     "a file": replaced_by_file,
     "an empty folder": lambda folder: [path.unlink() for path in folder.iterdir()],
 }

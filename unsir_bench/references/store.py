@@ -2,8 +2,9 @@
 
 An entry is a folder of safetensors files and a manifest that holds their hashes. It is built under another name, put on
 the disk and renamed, so that a reader finds it whole or not at all. What cannot be verified when it is read (cut,
-flipped bits, another entry's files, a link) is set aside, and the entry is made again under its lock. One process builds
-an entry while others wait. A training in progress keeps a checkpoint, verified in the same way, and resumes from it.
+flipped bits, another entry's files, a link) is set aside, and the entry is made again under its lock. One process
+builds an entry while others wait. A training in progress keeps a checkpoint, verified in the same way, and resumes from
+it.
 """
 
 from __future__ import annotations
@@ -31,14 +32,23 @@ from torch import Tensor
 
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.errors import DamagedEntryError
-from unsir_bench.runtime.files import read_regular, sha256, sync_files, sync_folder, write_atomic
+from unsir_bench.runtime.files import (
+    DAMAGED,
+    read_manifest,
+    read_regular,
+    set_aside,
+    sha256,
+    sha256_of_file,
+    sync_folder,
+    write_atomic,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
-ENTRIES, IN_PROGRESS, DAMAGED = "entries", "in_progress", "damaged"
-MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+ENTRIES, IN_PROGRESS = "entries", "in_progress"
 WEIGHTS = "weights"  # the file whose numbers must be finite
 CHECKPOINT_HEAD = b"unsir-bench checkpoint 1 "
 
@@ -82,16 +92,11 @@ class Entry:
         Raises:
             DamagedEntryError: it is not what was written under its key.
         """
-        if folder.is_symlink():
-            raise DamagedEntryError("it is a link")
+        content = read_manifest(folder)
         try:
-            text = read_regular(folder / MANIFEST)
-            if sha256(text) != read_regular(folder / MANIFEST_HASH).decode("ascii", "replace"):
-                raise DamagedEntryError(f"{MANIFEST} does not match {MANIFEST_HASH}")
-            content = json.loads(text)
             entry = cls(folder, content["manifest"], content["files"])
             entry._check_key(content["key"])
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (LookupError, TypeError) as error:
             raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
         return entry
 
@@ -175,15 +180,6 @@ class TrainingCheckpoint:
     def discard(self) -> None:
         """Remove the state: the training is finished."""
         self._path.unlink(missing_ok=True)
-
-
-def set_aside(path: Path, into: Path, why: str) -> None:
-    """Move a damaged file or folder away, so that nothing reads it, and say so; a link is moved, not followed."""
-    into.mkdir(parents=True, exist_ok=True)
-    target = into / f"{path.name}-{uuid4().hex[:8]}"
-    with suppress(FileNotFoundError):  # another process was quicker
-        path.rename(target)
-        LOG.warning("%s is damaged (%s): set aside as %s, and made again", path, why, target)
 
 
 def _named(holder: Path) -> str:
@@ -311,8 +307,5 @@ def _fill(folder: Path, key: str, files: Mapping[str, dict[str, Tensor]], manife
     """Write an entry's files and manifest, and put them on the disk."""
     for name, tensors in files.items():
         save_file(tensors, folder / f"{name}.safetensors")
-    hashes = {name: sha256(read_regular(folder / f"{name}.safetensors")) for name in files}
-    text = json.dumps({"key": key, "files": hashes, "manifest": manifest}, indent=2, default=str).encode()
-    (folder / MANIFEST).write_bytes(text)
-    (folder / MANIFEST_HASH).write_text(sha256(text))
-    sync_files(folder)
+    hashes = {name: sha256_of_file(folder / f"{name}.safetensors") for name in files}
+    write_manifest(folder, {"key": key, "files": hashes, "manifest": manifest})

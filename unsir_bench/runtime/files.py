@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import stat
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
 
+from unsir_bench.errors import DamagedEntryError
+
+LOG = logging.getLogger("unsir_bench")
+MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+DAMAGED = "damaged"  # the folder of what was set aside
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither exists on Windows
 
 
@@ -48,18 +59,72 @@ def sync_files(folder: Path) -> None:
     sync_folder(folder)
 
 
-def read_regular(path: Path) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        OSError: it cannot be read, or is a link, a folder, a pipe or a device.
-    """
+@contextmanager
+def _regular(path: Path) -> Iterator[BinaryIO]:
     with os.fdopen(os.open(path, os.O_RDONLY | NO_FOLLOW), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(f"{path} is no regular file")
-        return file.read()
+        yield file
+
+
+def read_regular(path: Path, at_most: int = -1) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: of the file.
+        at_most: its greatest size in bytes; -1: any.
+
+    Raises:
+        OSError: it cannot be read, is larger, or is a link, a folder, a pipe or a device.
+    """
+    with _regular(path) as file:
+        content = file.read(at_most + 1 if at_most >= 0 else -1)
+    if 0 <= at_most < len(content):
+        raise OSError(f"{path} is larger than {at_most} bytes")
+    return content
 
 
 def sha256(content: bytes) -> str:
     """64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """The hash of a regular file of any size, read in pieces; raises as ``read_regular``."""
+    with _regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write a folder's manifest with its hash beside it, and put every file of the folder on the disk."""
+    text = json.dumps(content, indent=2, default=str).encode()
+    (folder / MANIFEST).write_bytes(text)
+    (folder / MANIFEST_HASH).write_text(sha256(text))
+    sync_files(folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, as it was written.
+
+    Raises:
+        DamagedEntryError: it is not, or the folder is a link.
+    """
+    if folder.is_symlink():
+        raise DamagedEntryError("it is a link")
+    try:
+        text = read_regular(folder / MANIFEST)
+        if sha256(text) != read_regular(folder / MANIFEST_HASH).decode("ascii", "replace"):
+            raise DamagedEntryError(f"{MANIFEST} does not match {MANIFEST_HASH}")
+        content: dict[str, Any] = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
+    return content
+
+
+def set_aside(path: Path, into: Path, why: str) -> None:
+    """Move a damaged file or folder away, so that nothing reads it, and say so; a link is moved, not followed."""
+    into.mkdir(parents=True, exist_ok=True)
+    target = into / f"{path.name}-{uuid4().hex[:8]}"
+    with suppress(FileNotFoundError):  # another process was quicker
+        path.rename(target)
+        LOG.warning("%s is damaged (%s): set aside as %s, and made again", path, why, target)
