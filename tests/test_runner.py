@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.stored import with_manifest
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
 from unsir_bench.records import RunRecord
@@ -208,11 +210,13 @@ def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
 def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Path) -> None:
     here = run(tiny)
     assert here.metrics["speedup_vs_retrain"] and "speedup_vs_retrain" not in here.metric_notes
-    for path in (Path(tiny.store.root) / "entries").glob("*/manifest.json"):
-        manifest = json.loads(path.read_text())
+
+    def timed_elsewhere(manifest: dict[str, Any]) -> None:
         assert manifest["timed_on"] == timing_conditions(here.environment)
         manifest["timed_on"]["threads"] += 7
-        path.write_text(json.dumps(manifest))
+
+    for folder in (Path(tiny.store.root) / "entries").glob("[!.]*"):
+        with_manifest(folder, timed_elsewhere)
     retrain = composed("method=retrain").method
     elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))

@@ -30,6 +30,8 @@ Verbs
   plan ...       say what a sweep would train, reuse and skip, and about how long it takes; starts nothing
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
+  reproduce ...  do runs again from their records, and say which metrics come out identical
+  store ls       say what the store of trained models holds; `store verify` checks every hash
 
 Groups
 {groups}

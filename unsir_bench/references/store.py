@@ -153,18 +153,26 @@ class TrainingCheckpoint:
         if not os.path.lexists(self._path):
             return None
         try:
-            state = self._verified()
-        except (OSError, ValueError, pickle.UnpicklingError) as error:
-            set_aside(self._path, self._path.parent.parent / DAMAGED, f"checkpoint: {error}")
+            state = self.verify()
+        except DamagedEntryError as reason:
+            set_aside(self._path, self._path.parent.parent / DAMAGED, f"checkpoint: {reason}")
             return None
         LOG.info("resuming an interrupted training from its last finished epoch")
         return state
 
-    def _verified(self) -> dict[str, Any]:
-        head, _, content = read_regular(self._path).partition(b"\n")
-        if head != self._head(content):
-            raise ValueError("its content does not match its hash")
-        return torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+    def verify(self) -> dict[str, Any]:
+        """The state last saved.
+
+        Raises:
+            DamagedEntryError: the file is not the one that was saved.
+        """
+        try:
+            head, _, content = read_regular(self._path).partition(b"\n")
+            if head != self._head(content):
+                raise DamagedEntryError("its content does not match its hash")
+            return torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        except (OSError, ValueError, pickle.UnpicklingError) as error:
+            raise DamagedEntryError(str(error)) from error
 
     def _head(self, content: bytes) -> bytes:
         # The name takes part: the state of another training is no state of this one.
@@ -203,9 +211,21 @@ class Store:
         except DamagedEntryError:
             return None
 
+    def folders(self) -> list[Path]:
+        """Where entries lie, whole or damaged."""
+        return sorted((self.root / ENTRIES).glob("[!.]*"))
+
+    def checkpoints(self) -> list[Path]:
+        """The states of trainings in progress, whole or damaged."""
+        return sorted((self.root / IN_PROGRESS).glob("*.pt"))
+
+    def damaged(self) -> list[Path]:
+        """What was set aside."""
+        return sorted((self.root / DAMAGED).glob("*"))
+
     def entries(self) -> Iterator[Entry]:
         """Every entry whose manifest is whole; files are verified when they are read."""
-        for folder in sorted((self.root / ENTRIES).glob("[!.]*")):
+        for folder in self.folders():
             with suppress(DamagedEntryError):
                 yield Entry.opened(folder)
 

@@ -19,6 +19,7 @@ from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.references.store import WEIGHTS, Entry, Store, TrainingCheckpoint, content_key, weights_hash
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
+from unsir_bench.runtime.environment import provenance
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.timing import timed_on
 from unsir_bench.training.context import RunContext
@@ -42,7 +43,7 @@ class TrainedModel:
         weights: its state dict, on the CPU.
         logits: float32 logits of the whole training and test splits, by split name.
         manifest: ``seconds``, ``steps``, ``samples``, ``peak_memory_bytes`` of its training, what it was ``timed_on``,
-            and its description.
+            what it was ``trained_in``, the hash of its ``weights``, and its description.
     """
 
     key: str
@@ -54,6 +55,11 @@ class TrainedModel:
     def of(cls, entry: Entry) -> TrainedModel:
         """Read a whole entry."""
         return cls(entry.folder.name, entry.tensors(WEIGHTS), entry.tensors(LOGITS), entry.manifest)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For the record: the hash of the weights, and commit and machine of their training (None if not known)."""
+        return {"weights": weights_hash(self.weights), "trained_in": self.manifest.get("trained_in")}
 
     @property
     def seconds(self) -> float:
@@ -203,6 +209,8 @@ class ReferenceModels:
             "role": role,
             "seconds": done.seconds,
             "timed_on": timed_on(done.timed_on),
+            "trained_in": provenance(context.device),
+            "weights": weights_hash(state_to_cpu(model)),
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),

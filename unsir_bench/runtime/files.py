@@ -10,8 +10,9 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import uuid4
 
 from unsir_bench.errors import DamagedEntryError
@@ -60,11 +61,15 @@ def sync_files(folder: Path) -> None:
 
 
 @contextmanager
-def _regular(path: Path) -> Iterator[BinaryIO]:
-    with os.fdopen(os.open(path, os.O_RDONLY | NO_FOLLOW), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+def _regular(path: Path) -> Iterator[BufferedReader]:
+    handle = os.open(path, os.O_RDONLY | NO_FOLLOW)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(f"{path} is no regular file")
-        yield file
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
 
 
 def read_regular(path: Path, at_most: int = -1) -> bytes:

@@ -245,7 +245,7 @@ def test_records_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> No
     found = read(written)
     assert len(written.unreadable) == 2
     assert "2 records cannot be read" in found.text
-    assert "s/cut/record.json" in found.text and "schema version 7 is not 1" in found.text
+    assert "s/cut/record.json" in found.text and "schema version 7 is not 2" in found.text
     assert not found.handlers
 
 
