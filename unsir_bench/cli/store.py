@@ -61,8 +61,8 @@ def _listed(store: Store) -> int:
         print(f"{len(waiting)} interrupted trainings, {sum(map(_size, waiting)) / MEGABYTE:.1f} MB: runs continue them")
     aside = store.damaged()
     if aside:
-        size = sum(map(_size, aside)) / MEGABYTE
-        print(f"{len(aside)} damaged and set aside, {size:.1f} MB: nothing reads them, and they may be removed")
+        amount = sum(map(_size, aside)) / MEGABYTE
+        print(f"{len(aside)} damaged and set aside, {amount:.1f} MB: nothing reads them, and they may be removed")
     return DAMAGED if damaged else 0
 
 
