@@ -28,6 +28,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from unsir_bench.cli.plugins import VARIABLE
+from unsir_bench.cli.reproduce import _parser as reproduce_parser
+from unsir_bench.cli.store import _parser as store_parser
 from unsir_bench.cli.sync import _parser as sync_parser
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
@@ -51,6 +53,7 @@ NOT_CHECKED = dict.fromkeys(
     ),
     "names the package of a page: tests/cli/test_add_your_own.py runs it",
 )
+PARSERS = {"reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
 LISTS = ("methods", "datasets", "models", "metrics", "experiments")
 MOST_NOT_CHECKED = 3
 # Files that stand for the reader's own.
@@ -164,8 +167,8 @@ def composed(words: Sequence[str]) -> Config:
 
 def check_run(words: Sequence[str]) -> None:
     """`unsir-bench`: a run composes and every setting of it is allowed, but for what only another machine has."""
-    if words[:1] == ["sync"]:
-        sync_parser().parse_args(words[1:])
+    if words and words[0] in PARSERS:
+        PARSERS[words[0]]().parse_args(words[1:])
         return
     if words[:1] == ["list"]:
         assert words[1:] in [[kind] for kind in LISTS], f"no list {words[1:]}"
@@ -330,6 +333,8 @@ WRONG = [
     "unsir-bench -m experiment=digits_demo method.impair.rate=1",
     "unsir-bench -m experiment=nothing",
     "unsir-bench sync --everything",
+    "unsir-bench reproduce",
+    "unsir-bench store remove",
     "unsir-bench list everything",
     "unsir-report pages",
     "unsir-report html --pages 2",

@@ -1,5 +1,6 @@
 """The record of a run: written whole, read with care, and told finished from not."""
 
+import hashlib
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from unsir_bench.records import (
     ADDED_TO_RECIPES,
     RECORD_FILE,
     RunRecord,
+    digest,
     finished_record,
     records_below,
 )
@@ -25,10 +27,12 @@ from unsir_bench.runtime.files import write_atomic
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.versions import SCHEMA_VERSION
 
+RUN = "digits-unsir-0-abc"
+
 
 def record(**changes: Any) -> RunRecord:
     fields: dict[str, Any] = {
-        "run_id": "digits-unsir-0-abc",
+        "run_id": RUN,
         "sweep": "runs",
         "method": "unsir",
         "dataset": "digits",
@@ -128,11 +132,12 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
 def rewritten(folder: Path, **changes: Any) -> Path:
     path = record().write(folder)
     content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
-    path.write_text(json.dumps({key: value for key, value in content.items() if value != "gone"}))
+    content = {key: value for key, value in content.items() if value != "gone"}
+    path.write_text(json.dumps({**content, "digest": digest(content)}))
     return path
 
 
-@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, None, "1", "gone"])
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, None, "1", True, "gone"])
 def test_another_schema_version_is_refused_by_name(tmp_path: Path, version: object):
     path = rewritten(tmp_path, schema_version=version)
     shown = None if version == "gone" else version
@@ -169,8 +174,8 @@ def test_a_field_of_a_later_release_is_passed_over(tmp_path: Path):
     ("status", "finished"), [("done", True), ("skipped", True), ("diverged", True), ("failed", False)]
 )
 def test_all_but_a_failed_run_is_finished(tmp_path: Path, status: str, finished: bool):
-    record(status=status).write(tmp_path)
-    found = finished_record(tmp_path)
+    record(status=status).write(tmp_path / RUN)
+    found = finished_record(tmp_path / RUN)
     assert (found is not None) == finished
     if found is not None:
         assert found.status == status
@@ -178,8 +183,87 @@ def test_all_but_a_failed_run_is_finished(tmp_path: Path, status: str, finished:
 
 @pytest.mark.parametrize("change", [{"schema_version": SCHEMA_VERSION + 1}, {"run_id": "gone"}, {"status": "running"}])
 def test_a_record_this_release_cannot_trust_is_not_finished(tmp_path: Path, change: dict[str, Any]):
-    rewritten(tmp_path, **change)
-    assert finished_record(tmp_path) is None
+    rewritten(tmp_path / RUN, **change)
+    assert finished_record(tmp_path / RUN) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("metrics", {"acc_forget_test": 0.3}), ("status", "skipped"), ("seed", 4), ("later", 1)]
+)
+def test_a_record_that_was_edited_is_neither_read_nor_finished(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, field: str, value: object
+):
+    path = record().write(tmp_path / RUN)
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(ValueError, match="does not match its digest"):
+        RunRecord.read(path)
+    assert finished_record(tmp_path / RUN) is None
+    assert str(path) in caplog.text and "digest" in caplog.text
+
+
+def test_another_layout_of_the_same_json_is_the_same_record(tmp_path: Path):
+    path = record(details={"by_class": {10: 0.5, 9: (1, 2)}}).write(tmp_path / RUN)
+    before = RunRecord.read(path)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(content.items())), ensure_ascii=False), encoding="utf-8")
+    assert RunRecord.read(path) == before
+    assert before.details == {"by_class": {"10": 0.5, "9": [1, 2]}}
+
+
+def test_the_digest_is_the_hash_of_the_canonical_json(tmp_path: Path):
+    content = json.loads(record().write(tmp_path).read_text(encoding="utf-8"))
+    told = content.pop("digest")
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert told == hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def test_a_record_of_version_1_is_read_without_a_digest_and_not_finished(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = rewritten(tmp_path / RUN, schema_version=1, references="gone")
+    path.write_text(json.dumps({key: v for key, v in json.loads(path.read_text()).items() if key != "digest"}))
+    assert RunRecord.read(path).metrics == record().metrics
+    assert finished_record(tmp_path / RUN) is None
+    assert "schema version 1 carries no digest" in caplog.text
+
+
+def test_a_record_in_another_runs_folder_is_not_finished(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    record().write(tmp_path / "another")
+    assert finished_record(tmp_path / "another") is None
+    assert f"it is of the run {RUN}" in caplog.text
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, 2, 1e300])
+def test_an_accuracy_that_is_no_fraction_is_named(tmp_path: Path, value: float):
+    for name in ("acc_forget_test", "original_acc_retain_train"):
+        path = rewritten(tmp_path, metrics={name: value, "unlearn_seconds": 7.5})
+        with pytest.raises(ValueError, match=f"{name}="):
+            RunRecord.read(path)
+    assert RunRecord.read(rewritten(tmp_path, metrics={"gap_acc_forget_test": -0.5, "acc_forget_test": 1}))
+
+
+def test_a_folder_in_the_records_place_is_set_aside_when_the_run_is_done_again(tmp_path: Path):
+    (tmp_path / RUN / RECORD_FILE / "inside").mkdir(parents=True)
+    assert finished_record(tmp_path / RUN) is None
+    record().write(tmp_path / RUN)
+    assert finished_record(tmp_path / RUN) is not None
+    assert [path.name.startswith(RECORD_FILE) for path in (tmp_path / RUN / "damaged").iterdir()] == [True]
+
+
+def test_a_link_in_the_records_place_is_replaced_and_not_written_through(tmp_path: Path):
+    (tmp_path / RUN).mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / RUN / RECORD_FILE).symlink_to(tmp_path / "mine")
+    assert finished_record(tmp_path / RUN) is None
+    record().write(tmp_path / RUN)
+    assert finished_record(tmp_path / RUN) is not None and (tmp_path / "mine").read_text() == "mine"
+
+
+def test_control_characters_of_a_record_come_out_as_words(tmp_path: Path):
+    title = "\x1b]0;owned\x07 \x9b31m \u202ered\ud800"
+    found = RunRecord.read(record(reason=title, metric_notes={title: "two\nlines\tand a tab"}).write(tmp_path))
+    assert found.reason == r"\x1b]0;owned\x07 \x9b31m \u202ered\ud800"
+    assert found.metric_notes == {found.reason: "two\nlines\tand a tab"}
 
 
 def test_a_folder_without_a_record_is_not_finished(tmp_path: Path):

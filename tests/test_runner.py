@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.stored import with_manifest
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
 from unsir_bench.records import RunRecord
@@ -190,7 +192,7 @@ def test_an_interruption_by_the_user_leaves_no_record_and_the_original_is_kept(t
     with pytest.raises(KeyboardInterrupt):
         run(with_method(tiny, Breaks(how="interrupt")))
     assert not list(Path(tiny.outputs).rglob("record.json"))
-    assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 1
+    assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 1
 
 
 def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
@@ -202,17 +204,19 @@ def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
     assert metrics["unlearn_seconds"] == pytest.approx(metrics["retrain_seconds"], abs=0.2)
     assert metrics["speedup_vs_retrain"] == pytest.approx(metrics["retrain_seconds"] / metrics["unlearn_seconds"])
     assert record.access["retain"] == {"samples": 15 * 9, "reads": 15 * 9 * 2}
-    assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 2
+    assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 2
 
 
 def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Path) -> None:
     here = run(tiny)
     assert here.metrics["speedup_vs_retrain"] and "speedup_vs_retrain" not in here.metric_notes
-    for path in (Path(tiny.store.root) / "models").glob("*/manifest.json"):
-        manifest = json.loads(path.read_text())
+
+    def timed_elsewhere(manifest: dict[str, Any]) -> None:
         assert manifest["timed_on"] == timing_conditions(here.environment)
         manifest["timed_on"]["threads"] += 7
-        path.write_text(json.dumps(manifest))
+
+    for folder in (Path(tiny.store.root) / "entries").glob("[!.]*"):
+        with_manifest(folder, timed_elsewhere)
     retrain = composed("method=retrain").method
     elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
@@ -251,7 +255,7 @@ def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_nu
     assert record.status == "done" and record.run_id != tiny.run_id
     assert record.metrics["retrain_acc_forget_test"] is record.metrics["speedup_vs_retrain"] is None
     assert record.metrics["acc_forget_test"] is not None
-    assert len(list((Path(tiny.store.root) / "models").glob("[!.]*"))) == 1
+    assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 1
 
 
 def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Config) -> None:

@@ -31,6 +31,10 @@ class PretrainedWeightsError(UnsirBenchError):
     """Pretrained weights cannot be reached or do not fit the model."""
 
 
+class DamagedEntryError(UnsirBenchError):
+    """An entry of the store or of the decoded cache is not what was written under its key."""
+
+
 class AccessDenied(UnsirBenchError):  # noqa: N818 - the contract's name for it
     """A method touched data or state that it did not declare in ``requires``."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from unsir_bench.runtime.files import write_atomic
+from unsir_bench.runtime.files import DAMAGED, read_regular, set_aside, sha256, write_atomic
 from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
 
@@ -25,6 +27,12 @@ RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
 NOISE_FILE = "noise.safetensors"  # likewise, if the run kept noise images
 FINISHED = ("done", "skipped", "diverged")
+READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
+LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth
+WHOLE_NUMBERS = 2**63
+ACCURACY = re.compile(r"(original_|retrain_|floor_)?acc_(forget|retain)_(train|test)")
+# What a terminal obeys (escapes, C0 and C1 controls), what turns text around, and what UTF-8 cannot hold.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def utc_now() -> str:
@@ -51,6 +59,8 @@ class RunRecord:
         config: the whole configuration.
         command: the command line that repeats this run alone.
         environment: commit, packages, hardware, threads, flags.
+        references: of the original and the retrained model the hash of the weights, and their training's environment.
+        digest: sha256 over the other fields; empty in version 1.
     """
 
     run_id: str
@@ -76,7 +86,9 @@ class RunRecord:
     environment: dict[str, Any] = field(default_factory=dict)
     started: str = field(default_factory=utc_now)
     finished: str = ""
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    digest: str = ""
 
     @property
     def timed_on(self) -> str:
@@ -84,39 +96,106 @@ class RunRecord:
         return timing_words(timing_conditions(self.environment))
 
     def write(self, folder: Path) -> Path:
-        """The path of the record, written into ``folder`` in one step; sets ``finished``."""
+        """The path of the record, written into ``folder`` in one step; sets ``finished`` and ``digest``."""
         self.finished = utc_now()
         path = folder / RECORD_FILE
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
                 self.metrics[name], self.metric_notes[name] = None, f"it came to {value}"
-        write_atomic(path, json.dumps(_in_words(asdict(self)), indent=2, allow_nan=False) + "\n")
+        content = json.loads(json.dumps(_in_words(asdict(self))))  # keys and lists as a reader finds them
+        self.digest = content["digest"] = digest(content)
+        if path.is_dir() and not path.is_symlink():  # anything else is replaced
+            set_aside(path, folder / DAMAGED, "it is a folder")
+        write_atomic(path, json.dumps(content, indent=2) + "\n")
         return path
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Read a record.
+        """Read a record; control characters in its texts are shown as escapes.
 
         Raises:
-            ValueError: the file cannot be read, holds no record, or has another schema version.
+            ValueError: the file cannot be read, holds no record, has another schema version or does not match its
+                digest, or an accuracy is outside [0, 1].
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+            return cls.of(_parsed(read_regular(path, LARGEST)))
         except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from error
+            raise ValueError(f"{printable(str(path))}: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{printable(str(path))}: {printable(str(error))}") from error
+
+    @classmethod
+    def of(cls, content: Any) -> RunRecord:
+        """The record that a file's JSON holds; raises as ``read``."""
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema version {version} is not {SCHEMA_VERSION}, the one this release reads")
-        known = {key: value for key, value in content.items() if key in _kinds()}
+        if version not in READABLE or isinstance(version, bool):
+            raise ValueError(f"schema version {version} is not {SCHEMA_VERSION}, the one this release writes")
+        if version != 1 and content.get("digest") != digest(content):
+            raise ValueError("it does not match its digest: it was changed or damaged after it was written")
+        known = {key: printable(value) for key, value in content.items() if key in _kinds()}
         wrong = [key for key, value in known.items() if not _fits(value, _kinds()[key])]
         if wrong:
-            raise ValueError(f"{path}: is no record: {wrong[0]} is no {_kinds()[wrong[0]]}")
+            raise ValueError(f"is no record: {wrong[0]} is no {_kinds()[wrong[0]]}")
         if "config" in known:
             known["config"] = _with_added_fields(known["config"])
         try:
-            return cls(**known)
+            record = cls(**known)
         except TypeError as error:
-            raise ValueError(f"{path}: is no whole record: {error}") from error
+            raise ValueError(f"is no whole record: {error}") from error
+        for complaint in _impossible(record):
+            raise ValueError(f"is no record of a run: {complaint}")
+        return record
+
+
+def digest(content: dict[str, Any]) -> str:
+    """sha256 over a record's canonical JSON, its ``digest`` left out."""
+    covered = {key: value for key, value in content.items() if key != "digest"}
+    return sha256(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode())
+
+
+def printable(content: Any) -> Any:
+    """Plain values whose texts neither a terminal nor a file of text takes for commands."""
+    if isinstance(content, dict):
+        return {printable(key): printable(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [printable(value) for value in content]
+    if isinstance(content, str):
+        return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], content)
+    return content
+
+
+def _parsed(text: bytes) -> Any:
+    return json.loads(
+        text.decode("utf-8"), parse_constant=_no_number, parse_float=_finite_number, parse_int=_whole_number
+    )
+
+
+def _impossible(record: RunRecord) -> Iterator[str]:
+    """What no run writes, though its type is right; reports rely on these."""
+    steps = record.details.get("steps", [])
+    if not isinstance(steps, list) or not all(_is_step(step) for step in steps):
+        yield "details.steps is no list of classes and metrics"
+        return
+    for metrics in (record.metrics, *(step["metrics"] for step in steps)):
+        for name, value in metrics.items():
+            if value is not None and ACCURACY.fullmatch(name) and not 0 <= value <= 1:
+                yield f"{name}={value} is not in [0, 1]"
+    if not _fits(record.access.get("declared", []), list[str]):
+        yield "access.declared is no list of words"
+    for name in ("forget", "retain"):
+        if not _fits(record.access.get(name, {}), dict[str, int]):
+            yield f"access.{name} holds no counts"
+    for name in ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"):
+        if not isinstance(record.config.get(name) or {}, dict):
+            yield f"config.{name} is no section"
+
+
+def _is_step(step: Any) -> bool:
+    return (
+        isinstance(step, dict)
+        and _fits(step.get("classes"), list[int])
+        and (_fits(step.get("metrics"), dict[str, float | int | None]))
+    )
 
 
 def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
@@ -159,22 +238,58 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number that a record may hold")
 
 
+def _finite_number(word: str) -> float:
+    value = float(word)
+    return value if math.isfinite(value) else _no_number(word[:20])
+
+
+def _whole_number(word: str) -> int:
+    # Longer ones end in errors of the libraries that draw and average them.
+    value = int(word) if len(word) <= 20 else WHOLE_NUMBERS
+    return value if abs(value) < WHOLE_NUMBERS else _no_number(word[:20])
+
+
 def finished_record(folder: Path) -> RunRecord | None:
-    """The record of a finished run (done, skipped or diverged), or None."""
+    """The record of a finished run (done, skipped or diverged), or None; warns of one that cannot be trusted."""
     path = folder / RECORD_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         record = RunRecord.read(path)
-    except ValueError:
+        if record.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"{path}: schema version {record.schema_version} carries no digest")
+        if record.run_id != folder.name:
+            raise ValueError(f"{path}: it is of the run {record.run_id}")
+    except ValueError as error:
+        LOG.warning("%s: the run is not taken as finished", printable(str(error)))
         return None
     return record if record.status in FINISHED else None
 
 
+def record_in_line(path: Path, line: int) -> RunRecord:
+    """The record on a line, counted from 1, of a file that holds one on each; raises as ``RunRecord.read``."""
+    shown = f"{printable(str(path))}:{line}"
+    try:
+        lines = read_regular(path).splitlines()
+        if not 1 <= line <= len(lines):
+            raise ValueError(f"the file has {len(lines)} lines")
+        return RunRecord.of(_parsed(lines[line - 1]))
+    except OSError as error:
+        raise ValueError(f"{shown}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{shown}: {printable(str(error))}") from error
+
+
+def record_paths(folder: Path) -> list[Path]:
+    """Where a sweep's runs have records, whatever lies there, in order of run id."""
+    found = (run / RECORD_FILE for run in folder.glob("*/"))
+    return sorted(path for path in found if os.path.lexists(path))
+
+
 def records_below(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
     """Every readable record of a sweep with its path, in order of run id; warns of unreadable ones."""
-    for path in sorted(folder.glob(f"*/{RECORD_FILE}")):
+    for path in record_paths(folder):
         try:
             yield path, RunRecord.read(path)
         except ValueError as error:
-            LOG.warning("%s cannot be read and is left out: %s", path, error)
+            LOG.warning("%s cannot be read and is left out: %s", printable(str(path)), error)

@@ -218,6 +218,8 @@ def _forget_and_evaluate(scene: _Experiment) -> None:
         "retrain": retrained.key if retrained else None,
         "weights": weights_hash(state_to_cpu(model)),
     }
+    models = {"original": original, "retrain": retrained}
+    record.references = {name: model.provenance for name, model in models.items() if model is not None}
     if config.save_model and scene.context.fabric.is_global_zero:
         write_atomic(config.folder / "unlearned.safetensors", save(state_to_cpu(model)))
 

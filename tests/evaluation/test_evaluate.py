@@ -99,9 +99,9 @@ def test_grad_cam_maps_are_kept_beside_the_record(done: Callable[..., RunRecord]
 
 def test_the_references_are_measured_once_for_all_methods(done: Callable[..., RunRecord], place: Path) -> None:
     first = done("unsir", "standard")
-    entries = set((place / "store" / "models").iterdir())
+    entries = set((place / "store" / "entries").iterdir())
     second = done("original", "standard")
-    assert set((place / "store" / "models").iterdir()) == entries
+    assert set((place / "store" / "entries").iterdir()) == entries
     for field, value in first.metrics.items():
         if field.startswith(("original_", "floor_acc", "retrain_acc", "retrain_probe")):
             assert second.metrics[field] == value, field

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -100,7 +98,7 @@ def test_a_failed_write_leaves_no_trace(store: Store, failing: str) -> None:
     with pytest.raises((RuntimeError, TypeError)):
         store.write(KEY, files, manifest)
     assert store.find(KEY) is None
-    assert list((store.root / "models").iterdir()) == []
+    assert list((store.root / "entries").iterdir()) == []
 
 
 def test_an_entry_has_the_permissions_of_what_its_user_makes(store: Store) -> None:
@@ -114,7 +112,7 @@ def test_an_entry_has_the_permissions_of_what_its_user_makes(store: Store) -> No
 
 
 def test_a_folder_without_a_manifest_is_no_entry_and_no_hindrance(store: Store) -> None:
-    partial = store.root / "models" / KEY
+    partial = store.root / "entries" / KEY
     partial.mkdir(parents=True)
     (partial / "weights.safetensors").write_bytes(b"half a file")
     assert store.find(KEY) is None
@@ -124,9 +122,10 @@ def test_a_folder_without_a_manifest_is_no_entry_and_no_hindrance(store: Store) 
 
 def test_a_finished_entry_is_never_replaced(store: Store) -> None:
     store.write(KEY, FILES, {"made": "first"})
-    with pytest.raises(OSError):
+    with pytest.raises(FileExistsError, match=KEY):
         store.write(KEY, FILES, {"made": "second"})
-    assert json.loads((store.root / "models" / KEY / "manifest.json").read_text()) == {"made": "first"}
+    entry = store.find(KEY)
+    assert entry is not None and entry.manifest == {"made": "first"}
 
 
 @pytest.fixture
@@ -174,14 +173,15 @@ def test_a_checkpoint_whose_saving_fails_midway_keeps_the_state_before(
     checkpoint = store.checkpoint(KEY)
     checkpoint.save({"epoch": 1})
 
-    def disk_full(_state: dict[str, Any], path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def disk_full(_handle: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="no space"):
-        checkpoint.save({"epoch": 2})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", disk_full)
+        with pytest.raises(OSError, match="no space"):
+            checkpoint.save({"epoch": 2})
     assert checkpoint.load() == {"epoch": 1}
+    assert [path.name for path in (store.root / "in_progress").iterdir()] == [f"{KEY}.pt"]
 
 
 class RunsCode:
@@ -194,12 +194,15 @@ class RunsCode:
         return Path.touch, (self.target,)
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_checkpoint_that_would_run_code_is_set_aside(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     target = tmp_path / "code has run"
     store.checkpoint(KEY).save({"model": RunsCode(target)})
-    with pytest.raises(pickle.UnpicklingError):
-        store.checkpoint(KEY).load()
+    assert store.checkpoint(KEY).load() is None
     assert not target.exists()
+    assert f"{KEY}.pt is damaged" in caplog.text
+    assert not list((store.root / "in_progress").iterdir()) and len(list((store.root / "damaged").iterdir())) == 1
 
 
 def test_a_key_does_not_depend_on_the_order_of_names() -> None:

@@ -200,7 +200,9 @@ def test_the_saved_state_holds_tensors_and_plain_values_alone(
     keeper = RecordingCheckpoint(TrainingCheckpoint(tmp_path / "state.pt"), recorder)
     variation = Variation(after_step=recorder.after_step)
     fit(model, drawn(digits, context), RECIPE, context, "log", keeper, variation)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)["recorder"]
+    saved = TrainingCheckpoint(tmp_path / "state.pt").load()  # which reads tensors and plain values alone
+    assert saved is not None
+    state = saved["recorder"]
     assert (state["batches"], state["recorded"]) == (recorder.batches, recorder.recorded)
     for value, expected in zip(state["sums"], recorder.updates_on_cpu().values(), strict=True):
         assert torch.equal(value, expected)
@@ -281,7 +283,7 @@ def test_a_second_training_that_ends_elsewhere_gives_no_log_and_leaves_nothing(
     nudged = {**original.weights, name: original.weights[name].nextafter(torch.tensor(math.inf))}
     with pytest.raises(NotApplicable, match=f"ended at other weights.*{original.key}"):
         references.training_log(dataclasses.replace(original, weights=nudged), split, context)
-    assert [folder.name for folder in (references.store.root / "models").iterdir()] == [original.key]
+    assert [folder.name for folder in (references.store.root / "entries").iterdir()] == [original.key]
     assert not list(references.store.root.rglob("*.pt"))
     assert context.steps == {}
     # The true original still gets its log.

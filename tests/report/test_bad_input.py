@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from unsir_bench.records import RunRecord
+from unsir_bench.records import RunRecord, digest
 from unsir_bench.report.command import main
 
 COMMANDS = ("tables", "figures", "claims", "html")
@@ -90,7 +90,7 @@ def test_a_folder_without_records_is_named_and_nothing_is_written(report: Report
 
 
 def later_version(path: Path) -> None:
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 3'))
 
 
 def without_version(path: Path) -> None:
@@ -101,7 +101,8 @@ def without_version(path: Path) -> None:
 
 def replaced(name: str, value: object) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+        content = {**json.loads(path.read_text()), name: value}
+        path.write_text(json.dumps({**content, "digest": digest(content)}))
 
     return damage
 
@@ -112,13 +113,13 @@ def a_folder(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "later": (later_version, "schema version 2 is not 1"),
-    "unversioned": (without_version, "schema version None is not 1"),
+    "later": (later_version, "schema version 3 is not 2"),
+    "unversioned": (without_version, "schema version None is not 2"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "Unterminated string"),
     "empty": (lambda path: path.write_bytes(b""), "Expecting value"),
     "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "utf-8"),
     "list": (lambda path: path.write_text("[1, 2]"), "schema version None"),
-    "folder": (a_folder, "directory"),
+    "folder": (a_folder, "no regular file"),
     "no_metrics": (replaced("metrics", None), "metrics is no dict"),
     "listed_metrics": (replaced("metrics", [1]), "metrics is no dict"),
     "words": (replaced("metrics", {"acc_forget_test": "none"}), "metrics is no dict"),

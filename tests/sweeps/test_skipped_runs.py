@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from safetensors.torch import load_file, save_file
 
+from tests.stored import with_weights
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import RawData
@@ -36,7 +36,7 @@ def composed(tmp_path: Path, *overrides: str) -> Config:
 
 
 def trained_models(config: Config) -> list[Path]:
-    return list((Path(config.store.root) / "models").glob("[!.]*"))
+    return list((Path(config.store.root) / "entries").glob("[!.]*"))
 
 
 def assert_skipped(record: RunRecord, config: Config, *words: str) -> None:
@@ -167,9 +167,10 @@ def test_an_original_that_cannot_be_trained_again_has_no_log_and_the_run_is_skip
     key = run(composed(tmp_path, "method=original")).fingerprints["original"]
     config = composed(tmp_path, "method=amnesiac_subtract", *SHORT)
     models = trained_models(config)
-    weights = Path(config.store.root) / "models" / str(key) / "weights.safetensors"
-    altered = {name: value + 1e-3 if value.is_floating_point() else value for name, value in load_file(weights).items()}
-    save_file(altered, weights)
+    with_weights(
+        Path(config.store.root) / "entries" / str(key),
+        lambda weights: {name: v + 1e-3 if v.is_floating_point() else v for name, v in weights.items()},
+    )
     assert_skipped(run(config), config, "no training log", "ended at other weights", "hardware.threads", str(key))
     assert trained_models(config) == models
 

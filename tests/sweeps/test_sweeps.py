@@ -86,7 +86,7 @@ def command(folder: Path, *given: str, status: int = 0, plugins: Path | None = N
 
 def trained(folder: Path) -> dict[str, int]:
     """When each entry of the store was finished, in nanoseconds."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("store/models/*/manifest.json")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("store/entries/*/manifest.json")}
 
 
 @pytest.fixture(scope="module")
@@ -270,8 +270,8 @@ def test_a_plan_starts_nothing_and_names_what_would_be_made(tmp_path: Path) -> N
     # Entries as earlier versions wrote them, which say less of what they were made from, must not stop it.
     earlier = [{"seconds": 9.0}, {"seconds": 9.0, "description": {"kind": "fisher_diagonal", "samples": "ab"}}]
     for name, manifest in enumerate(earlier):
-        (tmp_path / "store" / "models" / str(name)).mkdir(parents=True)
-        (tmp_path / "store" / "models" / str(name) / "manifest.json").write_text(json.dumps(manifest))
+        (tmp_path / "store" / "entries" / str(name)).mkdir(parents=True)
+        (tmp_path / "store" / "entries" / str(name) / "manifest.json").write_text(json.dumps(manifest))
     before = sorted(tmp_path.rglob("*"))
     methods = "method=unsir,retrain,amnesiac_subtract,fisher"
     printed = command(tmp_path, "plan", methods, "seed=0,1", "forget.classes=[0],[11]")

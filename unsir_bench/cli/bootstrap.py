@@ -28,7 +28,7 @@ def bootstrap() -> None:
     """
     import_all()
     bases = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
-    register({group: list(_installed(base)) for group, base in bases.items()})
+    register({group: list(installed(base)) for group, base in bases.items()})
     register_sweeper()
     Plugins.instance().register(PluginSearchPath)
     store = ConfigStore.instance()
@@ -45,7 +45,7 @@ class _Shared(dict[str, Any]):
         return self
 
 
-def _installed(base: type[Any]) -> Iterator[type[Any]]:
+def installed(base: type[Any]) -> Iterator[type[Any]]:
     """The concrete subclasses that this project and its plug-ins define, however deep.
 
     A subclass of a test or a notebook is left out: it may share its name with the class it extends.
@@ -54,7 +54,7 @@ def _installed(base: type[Any]) -> Iterator[type[Any]]:
     for cls in base.__subclasses__():
         if cls.__module__.partition(".")[0] in packages and not getattr(cls, "__abstractmethods__", None):
             yield cls
-        yield from _installed(cls)
+        yield from installed(cls)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

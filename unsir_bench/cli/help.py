@@ -31,6 +31,8 @@ Verbs
   train ...      train the original and the retrained model of a run side by side, each on half of the CPU cores
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
+  reproduce ...  do runs again from their records, and say which metrics come out identical
+  store ls       say what the store of trained models holds; `store verify` checks every hash
 
 Groups
 {groups}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 
 from unsir_bench.errors import UnsirBenchError
+
+VERBS = ("list", "reproduce", "store", "sync")  # each with options of its own, in the module of its name
 
 
 def main() -> None:
@@ -17,30 +20,19 @@ def main() -> None:
 
 
 def _status(words: Sequence[str]) -> int:
-    match words:
-        case ["sync", *rest]:
-            from unsir_bench.cli.sync import sync_command
+    if words and words[0] in VERBS:
+        module = importlib.import_module(f"unsir_bench.cli.{words[0]}")
+        return int(getattr(module, f"{words[0]}_command")(words[1:]))
+    if {"-h", "--help"} & set(words):
+        from unsir_bench.cli.help import help_page
 
-            return sync_command(rest)
-        case ["list", *rest]:
-            from unsir_bench.cli.list import list_command
+        print(help_page())
+        return 0
+    if words and words[0] == "plan":
+        from unsir_bench.cli.plan import plan_command
 
-            return list_command(rest)
-        case _ if {"-h", "--help"} & set(words):
-            from unsir_bench.cli.help import help_page
-
-            print(help_page())
-            return 0
-        case ["train", *rest]:
-            from unsir_bench.cli.train import train_command
-
-            return train_command(rest)
-        case ["plan", *rest]:
-            from unsir_bench.cli.plan import plan_command
-
-            return plan_command(rest)
-        case _:
-            return _run(words)
+        return plan_command(words[1:])
+    return _run(words)
 
 
 def _run(words: Sequence[str]) -> int:

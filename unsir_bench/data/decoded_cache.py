@@ -1,9 +1,8 @@
-"""The decoded cache of a folder data set: uint8 arrays on disk, memory-mapped when read."""
+"""The decoded cache of a folder data set: uint8 arrays on disk, verified and memory-mapped when read."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -21,12 +20,21 @@ from platformdirs import user_cache_path
 
 from unsir_bench.data.dataset import Images, LabelledImages, RawData, content_hash
 from unsir_bench.data.folder_listing import SHOWN_NAMES, ImageFile, Listing
-from unsir_bench.errors import DataError
+from unsir_bench.errors import DamagedEntryError, DataError
+from unsir_bench.runtime.files import (
+    DAMAGED,
+    read_manifest,
+    set_aside,
+    sha256_of_file,
+    sync_folder,
+    write_manifest,
+)
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.versions import CACHE_FORMAT
 
 LOG = logging.getLogger("unsir_bench")
 CACHE_FOLDER = ".unsir_bench_cache"
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
@@ -49,16 +57,18 @@ class DecodedCache:
     on_bad_image: str
 
     def read(self, listing: Listing, progress: Progress) -> RawData:
-        """Both splits, memory-mapped, decoded first if the cache does not hold them yet.
+        """Both splits, memory-mapped, decoded first if the cache does not hold them yet or is damaged.
 
         Raises:
             DataError: a file cannot be used (``on_bad_image=error``), or a class would lose all its images.
         """
         folder = self._cache_root() / self._cache_key(listing)
         with FileLock(f"{folder}.lock"):
-            if not (folder / "manifest.json").exists():
+            found = _read_or_set_aside(folder)
+            if found is None:
                 self._decode_into(folder, listing, progress)
-        return _read_cache(folder)
+                found = _read_cache(folder)
+        return found
 
     def _cache_root(self) -> Path:
         beside = Path(self.root) / CACHE_FOLDER
@@ -89,9 +99,12 @@ class DecodedCache:
                 "class_names": listing.class_names,
                 "fingerprint": content_hash(*splits.values()),
                 "options": {"image_size": self.image_size, "mode": self.mode},
+                "key": folder.name,
+                "files": {array: sha256_of_file(building / f"{array}.npy") for array in ARRAYS},
             }
-            (building / "manifest.json").write_text(json.dumps(manifest, indent=2))
+            write_manifest(building, manifest)
             building.rename(folder)
+            sync_folder(folder.parent)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
@@ -178,11 +191,35 @@ class DecodedCache:
         LOG.warning("%s\nThey are left out (dataset.on_bad_image=skip).", text)
 
 
+def _read_or_set_aside(folder: Path) -> RawData | None:
+    """The cache, verified; None where there is none, or where it was damaged and is now set aside."""
+    if not os.path.lexists(folder):
+        return None
+    try:
+        return _read_cache(folder)
+    except DamagedEntryError as reason:
+        set_aside(folder, folder.parent / DAMAGED, str(reason))
+        return None
+
+
 def _read_cache(folder: Path) -> RawData:
-    manifest = json.loads((folder / "manifest.json").read_text())
+    """Both splits.
+
+    Raises:
+        DamagedEntryError: a file is not the one that was written.
+    """
+    manifest = read_manifest(folder)
+    try:
+        if manifest["key"] != folder.name:
+            raise DamagedEntryError(f"it was written as {manifest['key']}")
+        for array in ARRAYS:
+            if sha256_of_file(folder / f"{array}.npy") != manifest["files"][array]:
+                raise DamagedEntryError(f"{array}.npy does not match its hash")
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
 
     def split(name: str) -> LabelledImages:
-        images = np.load(folder / f"{name}_images.npy", mmap_mode="r", allow_pickle=False)
-        return LabelledImages(images, np.load(folder / f"{name}_labels.npy", allow_pickle=False))
+        return LabelledImages(arrays[f"{name}_images"], np.array(arrays[f"{name}_labels"]))
 
     return RawData(split("train"), split("test"), tuple(manifest["class_names"]), manifest["fingerprint"])

@@ -1,38 +1,56 @@
 """Trained models and other costly tensors, addressed by a hash of everything that affects them.
 
-An entry is a folder of safetensors files and a manifest. It is built under another name and renamed, so that a reader
-finds a whole entry or none. One process builds an entry while others wait for its lock. A training in progress keeps a
-checkpoint in the store and continues from it after an interruption.
+An entry is a folder of safetensors files and a manifest that holds their hashes. It is built under another name, put on
+the disk and renamed, so that a reader finds it whole or not at all. What cannot be verified when it is read (cut,
+flipped bits, another entry's files, a link) is set aside, and the entry is made again under its lock. One process
+builds an entry while others wait. A training in progress keeps a checkpoint, verified in the same way, and resumes from
+it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
+import pickle
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from safetensors.torch import save as serialised
 from torch import Tensor
 
 from unsir_bench.config_fields import not_hashed
+from unsir_bench.errors import DamagedEntryError
+from unsir_bench.runtime.files import (
+    DAMAGED,
+    read_manifest,
+    read_regular,
+    set_aside,
+    sha256,
+    sha256_of_file,
+    sync_folder,
+    write_atomic,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
-MANIFEST = "manifest.json"
+ENTRIES, IN_PROGRESS = "entries", "in_progress"
+WEIGHTS = "weights"  # the file whose numbers must be finite
+CHECKPOINT_HEAD = b"unsir-bench checkpoint 1 "
 
 
 @dataclass
@@ -45,50 +63,127 @@ class StoreConfig:
 def content_key(description: Mapping[str, Any]) -> str:
     """A 16-digit hash of a description made of plain values; the order of its keys does not matter."""
     text = json.dumps(description, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256(text.encode())[:16]
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
     """A 16-digit hash of a state dict on the CPU: equal for bit-identical weights."""
-    return hashlib.sha256(serialised(dict(sorted(state.items())))).hexdigest()[:16]
+    return sha256(serialised(dict(sorted(state.items()))))[:16]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished entry of the store."""
+    """A finished entry of the store, verified when it was opened.
+
+    Attributes:
+        folder: of its files; its name is the entry's key.
+        manifest: what was described and measured when the entry was made.
+        hashes: sha256 of each safetensors file, by its name without the suffix.
+    """
 
     folder: Path
+    manifest: dict[str, Any] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """Description and measurements from when the entry was made."""
-        return json.loads((self.folder / MANIFEST).read_text())  # type: ignore[no-any-return]
+    @classmethod
+    def opened(cls, folder: Path) -> Entry:
+        """Open an entry and verify its manifest; ``verify`` does the rest.
+
+        Raises:
+            DamagedEntryError: it is not what was written under its key.
+        """
+        content = read_manifest(folder)
+        try:
+            entry = cls(folder, content["manifest"], content["files"])
+            entry._check_key(content["key"])
+        except (LookupError, TypeError) as error:
+            raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
+        return entry
+
+    def verify(self) -> Entry:
+        """Read every file; returns itself.
+
+        Raises:
+            DamagedEntryError: one of them is not the one that was written.
+        """
+        for name in self.hashes:
+            self.tensors(name)
+        return self
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one file, on the CPU."""
-        return load_file(self.folder / f"{name}.safetensors")
+        """The tensors of one file, on the CPU.
+
+        Raises:
+            DamagedEntryError: the file is not the one that was written.
+        """
+        path = self.folder / f"{name}.safetensors"
+        try:
+            content = read_regular(path)
+            if sha256(content) != self.hashes.get(name):
+                raise DamagedEntryError(f"{path.name} does not match its hash")
+            found: dict[str, Tensor] = load(content)
+        except (OSError, SafetensorError) as error:
+            raise DamagedEntryError(f"{path.name}: {error}") from error
+        if name == WEIGHTS and not all_finite(found):
+            raise DamagedEntryError(f"{path.name} holds NaN or infinity")
+        return found
+
+    def _check_key(self, key: str) -> None:
+        described = self.manifest.get("description")
+        if key != self.folder.name or (described is not None and content_key(described) != key):
+            raise DamagedEntryError(f"it was written as {key}")
+
+
+def all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether no floating-point tensor holds NaN or infinity."""
+    return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
 
 
 class TrainingCheckpoint:
-    """The state of a training in progress: one file, replaced whole at each save."""
+    """The state of a training in progress: one file, replaced whole at each save, its hash before its content."""
 
     def __init__(self, path: Path):
         self._path = path
 
     def load(self) -> dict[str, Any] | None:
-        """The state last saved, or None; only tensors and plain values are ever read."""
-        if not self._path.exists():
+        """The state last saved, or None; only tensors and plain values are ever read.
+
+        What cannot be verified is set aside, with a warning, and the training starts again.
+        """
+        if not os.path.lexists(self._path):
+            return None
+        try:
+            state = self.verify()
+        except DamagedEntryError as reason:
+            set_aside(self._path, self._path.parent.parent / DAMAGED, f"checkpoint: {reason}")
             return None
         LOG.info("resuming an interrupted training from its last finished epoch")
-        return torch.load(self._path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        return state
+
+    def verify(self) -> dict[str, Any]:
+        """The state last saved.
+
+        Raises:
+            DamagedEntryError: the file is not the one that was saved.
+        """
+        try:
+            head, _, content = read_regular(self._path).partition(b"\n")
+            if head != self._head(content):
+                raise DamagedEntryError("its content does not match its hash")
+            return torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        except (OSError, ValueError, pickle.UnpicklingError) as error:
+            raise DamagedEntryError(str(error)) from error
+
+    def _head(self, content: bytes) -> bytes:
+        # The name takes part: the state of another training is no state of this one.
+        return CHECKPOINT_HEAD + sha256(self._path.stem.encode() + content).encode()
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # Only the process that holds the entry's lock writes, so what a killed one left under this name is replaced.
-        partial = self._path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._path)
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        write_atomic(self._path, self._head(content) + b"\n" + content)
 
     def discard(self) -> None:
         """Remove the state: the training is finished."""
@@ -110,18 +205,33 @@ class Store:
         self.root = root
 
     def find(self, key: str) -> Entry | None:
-        """The finished entry, or None."""
-        folder = self.root / "models" / key
-        return Entry(folder) if (folder / MANIFEST).exists() else None
+        """The finished entry, verified; None where there is none, or a damaged one."""
+        try:
+            return Entry.opened(self.root / ENTRIES / key).verify()
+        except DamagedEntryError:
+            return None
+
+    def folders(self) -> list[Path]:
+        """Where entries lie, whole or damaged."""
+        return sorted((self.root / ENTRIES).glob("[!.]*"))
+
+    def checkpoints(self) -> list[Path]:
+        """The states of trainings in progress, whole or damaged."""
+        return sorted((self.root / IN_PROGRESS).glob("*.pt"))
+
+    def damaged(self) -> list[Path]:
+        """What was set aside."""
+        return sorted((self.root / DAMAGED).glob("*"))
 
     def entries(self) -> Iterator[Entry]:
-        """Every finished entry."""
-        for manifest in sorted((self.root / "models").glob(f"*/{MANIFEST}")):
-            yield Entry(manifest.parent)
+        """Every entry whose manifest is whole; files are verified when they are read."""
+        for folder in self.folders():
+            with suppress(DamagedEntryError):
+                yield Entry.opened(folder)
 
     def checkpoint(self, key: str) -> TrainingCheckpoint:
         """Where the training of ``key`` keeps its state."""
-        return TrainingCheckpoint(self.root / "in_progress" / f"{key}.pt")
+        return TrainingCheckpoint(self.root / IN_PROGRESS / f"{key}.pt")
 
     @contextmanager
     def lock(self, key: str, what: str) -> Iterator[None]:
@@ -136,7 +246,7 @@ class Store:
             LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
             lock.acquire()
         try:
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
             yield
         finally:
             holder.unlink(missing_ok=True)
@@ -156,6 +266,8 @@ class Store:
         if not self._present(key, fabric):
             with self.lock(key, what) if fabric.is_global_zero else nullcontext():
                 if not self._present(key, fabric):
+                    if fabric.is_global_zero:
+                        self._set_damaged_aside(key)
                     make()
                 fabric.barrier()
         entry = self.find(key)
@@ -163,27 +275,57 @@ class Store:
             raise RuntimeError(f"{what} ({key}) vanished from {self.root} while it was used")
         return entry
 
+    def _set_damaged_aside(self, key: str) -> None:
+        """Move what lies in an entry's place and is no entry; call with its lock held."""
+        folder = self.root / ENTRIES / key
+        if os.path.lexists(folder):
+            try:
+                Entry.opened(folder).verify()
+            except DamagedEntryError as reason:
+                set_aside(folder, self.root / DAMAGED, str(reason))
+
     def _present(self, key: str, fabric: Fabric) -> bool:
         """Whether the entry is there, as the run's first process sees it."""
         return bool(fabric.broadcast(self.find(key) is not None))
 
     def write(self, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> Entry:
-        """Write an entry in one step; call with its lock held."""
-        models = self.root / "models"
-        models.mkdir(parents=True, exist_ok=True)
-        for abandoned in models.glob(f".{key}-*"):
+        """Write an entry whole; call with its lock held.
+
+        Args:
+            key: its address.
+            files: tensors by file name and tensor name.
+            manifest: plain values. A ``description`` among them must be what ``key`` is the hash of.
+
+        Raises:
+            FileExistsError: the entry is there already.
+            ValueError: weights hold NaN or infinity, or the description is another key's.
+        """
+        if not all_finite(files.get(WEIGHTS, {})):
+            raise ValueError(f"weights of {key} hold NaN or infinity: they are not kept")
+        if "description" in manifest and content_key(manifest["description"]) != key:
+            raise ValueError(f"{key} is not the hash of its description")
+        entries = self.root / ENTRIES
+        if self.find(key) is not None:
+            raise FileExistsError(f"the store's entry {key} is finished: it is never replaced")
+        entries.mkdir(parents=True, exist_ok=True)
+        for abandoned in entries.glob(f".{key}-*"):
             shutil.rmtree(abandoned, ignore_errors=True)
-        building = models / f".{key}-{uuid4().hex}"
-        building.mkdir()  # not tempfile: the folder gets the user's own permissions
+        self._set_damaged_aside(key)
+        building = entries / f".{key}-{uuid4().hex}"
+        building.mkdir()  # with the user's own permissions, which a temporary folder has not
         try:
-            for name, tensors in files.items():
-                save_file(tensors, building / f"{name}.safetensors")
-            (building / MANIFEST).write_text(json.dumps(manifest, indent=2, default=str))
-            if self.find(key) is None:
-                # A folder without a manifest is no entry, but would make the rename fail.
-                shutil.rmtree(models / key, ignore_errors=True)
-            building.rename(models / key)
+            _fill(building, key, files, manifest)
+            building.rename(entries / key)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-        return Entry(models / key)
+        sync_folder(entries)
+        return Entry.opened(entries / key)
+
+
+def _fill(folder: Path, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> None:
+    """Write an entry's files and manifest, and put them on the disk."""
+    for name, tensors in files.items():
+        save_file(tensors, folder / f"{name}.safetensors")
+    hashes = {name: sha256_of_file(folder / f"{name}.safetensors") for name in files}
+    write_manifest(folder, {"key": key, "files": hashes, "manifest": manifest})

@@ -17,8 +17,9 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
-from unsir_bench.references.store import Entry, Store, TrainingCheckpoint, content_key, weights_hash
+from unsir_bench.references.store import WEIGHTS, Entry, Store, TrainingCheckpoint, content_key, weights_hash
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
+from unsir_bench.runtime.environment import provenance
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.timing import timed_on
 from unsir_bench.training.context import RunContext
@@ -30,7 +31,7 @@ from unsir_bench.versions import TRAINING_VERSION
 
 LOG = logging.getLogger("unsir_bench")
 
-WEIGHTS, LOGITS, FEATURES, UPDATES = "weights", "logits", "features", "updates"
+LOGITS, FEATURES, UPDATES = "logits", "features", "updates"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class TrainedModel:
         weights: its state dict, on the CPU.
         logits: float32 logits of the whole training and test splits, by split name.
         manifest: ``seconds``, ``steps``, ``samples``, ``peak_memory_bytes`` of its training, what it was ``timed_on``,
-            and its description.
+            what it was ``trained_in``, the hash of its ``weights``, and its description.
     """
 
     key: str
@@ -54,6 +55,11 @@ class TrainedModel:
     def of(cls, entry: Entry) -> TrainedModel:
         """Read a whole entry."""
         return cls(entry.folder.name, entry.tensors(WEIGHTS), entry.tensors(LOGITS), entry.manifest)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """For the record: the hash of the weights, and commit and machine of their training (None if not known)."""
+        return {"weights": weights_hash(self.weights), "trained_in": self.manifest.get("trained_in")}
 
     @property
     def seconds(self) -> float:
@@ -135,9 +141,10 @@ class ReferenceModels:
             found = outputs_of_splits(self.network(trained, context), self.data, context, "a reference")
             halves = {name: each.features.half() for name, each in found.items() if each.features is not None}
             if context.fabric.is_global_zero:
-                self.store.write(key, {FEATURES: halves}, {"features of": trained.key})
+                self.store.write(key, {FEATURES: halves}, {"description": about})
 
-        key = content_key({"features of": trained.key})
+        about = {"features of": trained.key}
+        key = content_key(about)
         entry = self.store.get_or_create(key, "features of a reference model", context.fabric, make)
         return {name: value.float() for name, value in entry.tensors(FEATURES).items()} or None
 
@@ -149,9 +156,10 @@ class ReferenceModels:
         def make() -> None:
             result = compute()
             if context.fabric.is_global_zero:
-                self.store.write(key, {}, {"kind": kind, "description": description, "result": result})
+                self.store.write(key, {}, {"description": about, "result": result})
 
-        key = content_key({"kind": kind, "description": description})
+        about = {"kind": kind, "description": description}
+        key = content_key(about)
         return self.store.get_or_create(key, kind, context.fabric, make).manifest["result"]  # type: ignore[no-any-return]
 
     def network(self, trained: TrainedModel, context: RunContext) -> nn.Module:
@@ -166,9 +174,7 @@ class ReferenceModels:
 
     def log_key(self, original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> str:
         """The store's address of the log of an original's training, for the forget classes of ``split``."""
-        gone = {"gone": split.gone} if split.gone else {}
-        about = {"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes}
-        return content_key(about | gone)
+        return content_key(_log_description(original_key, weights, split))
 
     def _description(self, view: DataView, architecture: ModelConfig, seed: int) -> dict[str, Any]:
         return {
@@ -203,6 +209,8 @@ class ReferenceModels:
             "role": role,
             "seconds": done.seconds,
             "timed_on": timed_on(done.timed_on),
+            "trained_in": provenance(context.device),
+            "weights": weights_hash(state_to_cpu(model)),
             "steps": done.steps,
             "samples": done.samples,
             "peak_memory_bytes": memory.read(),
@@ -232,6 +240,7 @@ class ReferenceModels:
                 "folder too, and run it again"
             )
         manifest = {
+            "description": _log_description(original.key, original.weights, split),
             "original": original.key,
             "seconds": recorder.seconds,
             "timed_on": timed_on(done.timed_on),
@@ -283,6 +292,11 @@ class ReferenceModels:
         order = place[view.indices].argsort()
         held_out, trained = (positions.sort().values for positions in (order[:count], order[count:]))
         return view.narrowed(trained), mean_loss_of(view.uncounted().narrowed(held_out), context)
+
+
+def _log_description(original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> dict[str, Any]:
+    gone = {"gone": split.gone} if split.gone else {}
+    return {"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes} | gone
 
 
 def mean_loss_of(view: DataView, context: RunContext) -> WatchedLoss:

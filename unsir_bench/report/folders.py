@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.records import RECORD_FILE, RunRecord, printable, record_paths, records_below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def read_sweep(folder: Path) -> Sweep:
     """Every record in the run folders of a sweep; those that cannot be read are named with the reason."""
     found = list(records_below(folder))
     read = {path for path, _ in found}
-    missing = [path for path in sorted(folder.glob(f"*/{RECORD_FILE}")) if path not in read]
+    missing = [path for path in record_paths(folder) if path not in read]
     return Sweep(folder, found, [(path, _why_unreadable(path)) for path in missing])
 
 
@@ -58,5 +58,5 @@ def _why_unreadable(path: Path) -> str:
     try:
         RunRecord.read(path)
     except ValueError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{printable(str(path))}: ")
     return "it changed while the page was made"

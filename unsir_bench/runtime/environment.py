@@ -14,9 +14,16 @@ from typing import Any
 import psutil
 import torch
 
+from unsir_bench import versions
+
 PACKAGES = (
     "torch", "torchvision", "timm", "lightning-fabric", "hydra-core", "omegaconf", "wandb", "pandas",
     "numpy", "scikit-learn", "safetensors", "pillow",
+)  # fmt: skip
+# What a training's weights depend on beside its configuration.
+DECISIVE = (
+    "commit", "dirty", "lock_hash", "platform", "cpu", "cpu_capability", "device", "threads", "deterministic",
+    "versions",
 )  # fmt: skip
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +40,12 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def provenance(device: torch.device) -> dict[str, Any]:
+    """The part of the environment that decides a training's weights, to be kept beside them."""
+    here = environment(device)
+    return {**{name: here[name] for name in DECISIVE}, "torch": here["packages"]["torch"]}
+
+
 @lru_cache(maxsize=1)
 def _fixed() -> dict[str, Any]:
     commit, dirty = _git_state()
@@ -47,6 +60,7 @@ def _fixed() -> dict[str, Any]:
         "cpu_cores": psutil.cpu_count(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # the vector instructions that torch uses
         "packages": {name: _version(name) for name in PACKAGES},
+        "versions": {name: value for name, value in vars(versions).items() if name.isupper()},
     }
 
 

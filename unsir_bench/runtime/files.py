@@ -1,14 +1,33 @@
-"""Atomic file writes."""
+"""Files that are written whole or not at all, and read as they are or not at all."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import os
+import stat
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from unsir_bench.errors import DamagedEntryError
+
+LOG = logging.getLogger("unsir_bench")
+MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+DAMAGED = "damaged"  # the folder of what was set aside
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither exists on Windows
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) so that a reader sees either the old or the new content, never a part."""
+    """Write a file, text as UTF-8, so that a reader sees the old content or the new, never a part.
+
+    Content and name are on the disk when this returns: a power cut afterwards loses neither.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
@@ -21,3 +40,96 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_files(folder: Path) -> None:
+    """Put the content of every file of a folder, and their names, on the disk."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+@contextmanager
+def _regular(path: Path) -> Iterator[BufferedReader]:
+    handle = os.open(path, os.O_RDONLY | NO_FOLLOW)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{path} is no regular file")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
+
+
+def read_regular(path: Path, at_most: int = -1) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: of the file.
+        at_most: its greatest size in bytes; -1: any.
+
+    Raises:
+        OSError: it cannot be read, is larger, or is a link, a folder, a pipe or a device.
+    """
+    with _regular(path) as file:
+        content = file.read(at_most + 1 if at_most >= 0 else -1)
+    if 0 <= at_most < len(content):
+        raise OSError(f"{path} is larger than {at_most} bytes")
+    return content
+
+
+def sha256(content: bytes) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """The hash of a regular file of any size, read in pieces; raises as ``read_regular``."""
+    with _regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write a folder's manifest with its hash beside it, and put every file of the folder on the disk."""
+    text = json.dumps(content, indent=2, default=str).encode()
+    (folder / MANIFEST).write_bytes(text)
+    (folder / MANIFEST_HASH).write_text(sha256(text))
+    sync_files(folder)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder, as it was written.
+
+    Raises:
+        DamagedEntryError: it is not, or the folder is a link.
+    """
+    if folder.is_symlink():
+        raise DamagedEntryError("it is a link")
+    try:
+        text = read_regular(folder / MANIFEST)
+        if sha256(text) != read_regular(folder / MANIFEST_HASH).decode("ascii", "replace"):
+            raise DamagedEntryError(f"{MANIFEST} does not match {MANIFEST_HASH}")
+        content: dict[str, Any] = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
+    return content
+
+
+def set_aside(path: Path, into: Path, why: str) -> None:
+    """Move a damaged file or folder away, so that nothing reads it, and say so; a link is moved, not followed."""
+    into.mkdir(parents=True, exist_ok=True)
+    target = into / f"{path.name}-{uuid4().hex[:8]}"
+    with suppress(FileNotFoundError):  # another process was quicker
+        path.rename(target)
+        LOG.warning("%s is damaged (%s): set aside as %s, and made again", path, why, target)

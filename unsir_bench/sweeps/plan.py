@@ -18,8 +18,8 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_in_turn
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RunRecord, records_below
-from unsir_bench.references.store import Entry, Store, weights_hash
-from unsir_bench.references.trained_models import WEIGHTS, ReferenceModels
+from unsir_bench.references.store import WEIGHTS, Entry, Store, weights_hash
+from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob

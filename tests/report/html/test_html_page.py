@@ -245,7 +245,7 @@ def test_records_that_cannot_be_read_are_counted_and_named(tmp_path: Path) -> No
     found = read(written)
     assert len(written.unreadable) == 2
     assert "2 records cannot be read" in found.text
-    assert "s/cut/record.json" in found.text and "schema version 7 is not 1" in found.text
+    assert "s/cut/record.json" in found.text and "schema version 7 is not 2" in found.text
     assert not found.handlers
 
 
@@ -280,7 +280,7 @@ def test_the_steps_of_a_sequence_have_their_table(tmp_path: Path) -> None:
 
 
 def test_sweeps_are_found_at_any_depth_but_not_in_the_store_or_the_report(tmp_path: Path) -> None:
-    for place in ("a/run", "deep/er/b/run", "store/models/run", "report/old/run"):
+    for place in ("a/run", "deep/er/b/run", "store/entries/run", "report/old/run"):
         record().write(tmp_path / place)
     assert sweep_folders(tmp_path) == [tmp_path / "a", tmp_path / "deep" / "er" / "b"]
     assert sweep_folders(tmp_path / "a") == [tmp_path / "a"]

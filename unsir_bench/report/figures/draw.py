@@ -23,6 +23,7 @@ from unsir_bench.report.figures.style import rendered, style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
 from unsir_bench.report.figures.weight_distance import WEIGHT_DISTANCE
 from unsir_bench.report.folders import Sweep
+from unsir_bench.report.tables.text import csv_text
 from unsir_bench.runtime.files import write_atomic
 
 KINDS = (TRADE_OFF, WEIGHT_DISTANCE, PREDICTIONS, RELEARN_CURVES, EFFICIENCY, ABLATION, PLANE, NOISE, GRAD_CAM)
@@ -77,9 +78,7 @@ def _drawn(scene: Scene) -> tuple[list[Sheet], list[str]]:
 
 
 def _sheet(drawing: Drawing) -> Sheet:
-    return Sheet(
-        drawing.name, {**rendered(drawing.figure), "csv": drawing.data.to_csv(index=False, lineterminator="\n")}
-    )
+    return Sheet(drawing.name, {**rendered(drawing.figure), "csv": csv_text(drawing.data)})
 
 
 def _title(scene: Scene) -> str:

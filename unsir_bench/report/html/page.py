@@ -149,7 +149,7 @@ def _link(path: Path, root: Path) -> str:
 
 
 def _shown(path: Path, root: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
+    return Path(os.path.relpath(path.parent.resolve() / path.name, root.resolve())).as_posix()
 
 
 def _facts(records: Sequence[RunRecord]) -> dict[str, str]:

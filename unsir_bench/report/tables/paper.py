@@ -24,7 +24,7 @@ from unsir_bench.report.tables.comparison import (
     Row,
     comparison_tables,
 )
-from unsir_bench.report.tables.text import markdown, plain
+from unsir_bench.report.tables.text import csv_text, markdown, plain
 from unsir_bench.runtime.files import write_atomic
 
 LEGEND = (
@@ -221,8 +221,8 @@ def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> lis
         "tables.md": f"{LEGEND}\n\n" + "\n".join(map(as_markdown, tables)),
         "tables.tex": "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
         + "\n".join(map(as_latex, tables)),
-        "tables.csv": numbers(tables).to_csv(index=False),
-        "results.csv": runs.to_csv(index=False),
+        "tables.csv": csv_text(numbers(tables)),
+        "results.csv": csv_text(runs),
     }
     for name, text in texts.items():
         write_atomic(folder / name, text)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from unsir_bench.records import RunRecord
+from unsir_bench.records import RunRecord, printable
 from unsir_bench.report.conditions import NOTHING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEFT = ("dataset", "model", "forget", "method", "setting")  # columns of names, which are never folded
 NO_LIMIT = 10_000
+FORMULAS = ("=", "+", "-", "@", "\t", "\n")  # what begins one, at the start of a cell
 
 
 def plain(words: str) -> str:
@@ -31,13 +36,22 @@ def markdown(rows: Sequence[dict[str, str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
+def csv_text(frame: pd.DataFrame) -> str:
+    """A frame as CSV; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+
+    def inert(cell: Any) -> Any:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) else cell
+
+    return str(frame.map(inert).rename(columns=inert).to_csv(index=False, lineterminator="\n"))
+
+
 def print_rows(rows: Sequence[dict[str, str]], title: str) -> None:
     """Show a table on the terminal."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(printable(title)), title_justify="left")
     for name in rows[0] if rows else []:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name in LEFT, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row.values()))
+        table.add_row(*(escape(printable(cell)) for cell in row.values()))
     console = Console()
     if not console.is_terminal:
         # A pipe or a log has no width of its own: a table squeezed into 80 columns would lose numbers.

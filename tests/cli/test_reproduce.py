@@ -1,0 +1,157 @@
+"""`unsir-bench reproduce`: the same run again, from its record alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unsir_bench.cli.bootstrap import compose
+from unsir_bench.cli.main import _status
+from unsir_bench.cli.reproduce import compared
+from unsir_bench.records import RunRecord, digest
+from unsir_bench.runner import run
+
+TINY = [
+    "dataset=digits", "dataset.subset=20", "model=allcnn_slim", "model.width=4", "train=small", "train.epochs=2",
+    "method=unsir_slim", "forget=single", "hardware=cpu", "hardware.threads=1", "tracker=none", "metrics=fast",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    place = tmp_path_factory.mktemp("done")
+    config = compose([*TINY, f"outputs={place}", f"store.root={place}/store"])
+    record = run(config)
+    assert record.status == "done", record.reason
+    return config.folder
+
+
+@pytest.fixture
+def reproduce(done: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    def call(*words: object) -> tuple[int, str]:
+        status = _status(["reproduce", *map(str, words), "--store", str(done.parents[1] / "store")])
+        return status, capsys.readouterr().out
+
+    return call
+
+
+def altered(done: Path, folder: Path, **changes: Any) -> Path:
+    """A copy of the record with other fields and a digest that is right."""
+    content = {**json.loads((done / "record.json").read_text()), **changes}
+    folder.mkdir(exist_ok=True)
+    path = folder / "record.json"
+    path.write_text(json.dumps({**content, "digest": digest(content)}))
+    return path
+
+
+def contents(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_fresh_run_comes_out_identical_and_its_folder_is_not_touched(
+    done: Path, reproduce: Callable[..., tuple[int, str]]
+) -> None:
+    before = contents(done.parents[0])
+    status, said = reproduce(done)
+    assert status == 0, said
+    assert f"{done.name}: identical bits" in said and "differs" not in said
+    assert "acc_forget_test" in said and "seconds │" not in said
+    assert contents(done.parents[0]) == before
+
+
+def test_the_models_trained_again_are_the_same_to_the_bit(
+    done: Path, reproduce: Callable[..., tuple[int, str]]
+) -> None:
+    status, said = reproduce(done / "record.json", "--fresh")
+    assert status == 0, said
+    assert "weights of" not in said
+
+
+def test_an_accuracy_changed_by_two_points_differs(
+    done: Path, tmp_path: Path, reproduce: Callable[..., tuple[int, str]]
+) -> None:
+    metrics = RunRecord.read(done / "record.json").metrics
+    value = metrics["acc_retain_test"]
+    assert value is not None
+    told = value - 0.02 if value >= 0.02 else value + 0.02
+    path = altered(done, tmp_path / "changed", metrics={**metrics, "acc_retain_test": told})
+    status, said = reproduce(path)
+    assert status == 1
+    line = next(line for line in said.splitlines() if " acc_retain_test " in line)
+    assert "differs" in line and str(told) in line and str(value) in line
+    assert "1 differs" in said
+
+
+def test_a_line_of_a_file_of_records_is_repeated(
+    done: Path, tmp_path: Path, reproduce: Callable[..., tuple[int, str]]
+) -> None:
+    content = json.loads((done / "record.json").read_text())
+    (tmp_path / "records.jsonl").write_text(f"{{}}\n{json.dumps(content)}\n")
+    status, said = reproduce(f"{tmp_path / 'records.jsonl'}:2")
+    assert status == 0, said
+    for line, reason in ((1, "schema version None"), (3, "the file has 2 lines")):
+        status, said = reproduce(f"{tmp_path / 'records.jsonl'}:{line}")
+        assert status == 2 and reason in said and f"records.jsonl:{line}" in said
+
+
+def folder_of_images(config: dict[str, Any]) -> dict[str, Any]:
+    dataset = {**config["dataset"], "name": "mine", "root": "/nowhere/images", "test_share": 0.2, "split_seed": 0}
+    return {**config, "dataset": {**dataset, "mode": "RGB", "on_bad_image": "error"}}
+
+
+CANNOT: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
+    "images": (lambda content: {"config": folder_of_images(content["config"])}, "/nowhere/images"),
+    "plug-in": (
+        lambda content: {"config": {**content["config"], "method": {"name": "theirs", "force": 3}}},
+        "method=theirs: nothing installed has its settings",
+    ),
+    "version": (
+        lambda content: {"environment": {**content["environment"], "versions": {"RESULTS_VERSION": 1}}},
+        "it is of RESULTS_VERSION 1",
+    ),
+    "another run": (lambda content: {"run_id": content["run_id"][:-1] + "x"}, "another RESULTS_VERSION"),
+    "failed": (lambda content: {"status": "failed"}, "only finished runs"),
+    "no digest": (lambda content: {"digest": ""}, "does not match its digest"),
+}
+
+
+@pytest.mark.parametrize("why", CANNOT)
+def test_what_cannot_be_repeated_is_refused_by_name(
+    done: Path, tmp_path: Path, reproduce: Callable[..., tuple[int, str]], why: str
+) -> None:
+    change, reason = CANNOT[why]
+    path = altered(done, tmp_path / "other", **change(json.loads((done / "record.json").read_text())))
+    if why == "no digest":
+        path.write_text(json.dumps({**json.loads(path.read_text()), "digest": ""}))
+    status, said = reproduce(path)
+    assert status == 2 and reason in said and str(path) in said
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path: Path, reproduce: Callable[..., tuple[int, str]]) -> None:
+    status, said = reproduce(tmp_path / "none.json")
+    assert status == 2 and "none.json" in said
+
+
+def test_a_difference_below_that_of_two_retrained_models_is_named(done: Path) -> None:
+    record = RunRecord.read(done / "record.json")
+    metrics = {"acc_retain_test": 0.50, "floor_gap_acc_retain_test": -0.02, "unlearn_seconds": 3.0}
+    then = dataclasses.replace(record, metrics=metrics)
+    for now, verdict in ((0.50, "identical bits"), (0.515, "within the floor"), (0.53, "differs"), (None, "differs")):
+        again = dataclasses.replace(record, metrics={**metrics, "acc_retain_test": now, "unlearn_seconds": 9.0})
+        assert [one.verdict for one in compared(then, again)] == [verdict, "identical bits"]
+
+
+def test_a_record_tells_of_the_trainings_of_its_references(done: Path) -> None:
+    record = RunRecord.read(done / "record.json")
+    assert record.references.keys() == {"original", "retrain"}
+    for told in record.references.values():
+        assert len(told["weights"]) == 16
+        for name in ("commit", "dirty", "cpu", "cpu_capability", "threads", "lock_hash", "versions"):
+            assert told["trained_in"][name] == record.environment[name]
+    assert record.references["original"]["weights"] != record.references["retrain"]["weights"]

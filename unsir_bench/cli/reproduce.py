@@ -1,0 +1,243 @@
+"""`unsir-bench reproduce RECORD...`: do finished runs again from their records, and compare the results bit by bit."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unsir_bench.cli.bootstrap import bootstrap, installed
+from unsir_bench.config import Config, ScaleConfig, validate
+from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.errors import UnsirBenchError
+from unsir_bench.evaluation.evaluate import MetricsConfig
+from unsir_bench.models.model import ModelConfig
+from unsir_bench.records import FINISHED, RECORD_FILE, RunRecord, printable, record_in_line
+from unsir_bench.references.store import StoreConfig
+from unsir_bench.report.tables.text import print_rows
+from unsir_bench.runner import run
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.tracking.run import TrackerConfig
+from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.method import UnlearningMethod
+from unsir_bench.versions import RESULTS_VERSION
+
+IDENTICAL, WITHIN_FLOOR, DIFFERS = "identical bits", "within the floor", "differs"
+SAME, DIFFERENT, NOT_REPEATED = 0, 1, 2
+FAMILIES: dict[str, type[Any]] = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
+SINGLE: dict[str, type[Any]] = {
+    "train": Recipe, "forget": ForgetConfig, "metrics": MetricsConfig, "hardware": HardwareConfig,
+}  # fmt: skip
+# What depends on the machine's speed and memory.
+MEASURED = ("seconds", "speedup", "bytes", "anamnesis")
+SURROUNDINGS = (
+    "commit", "dirty", "lock_hash", "versions", "packages", "python", "platform", "cpu", "cpu_capability", "device",
+    "threads", "deterministic",
+)  # fmt: skip
+
+
+class CannotRepeatError(UnsirBenchError):
+    """A run that cannot be done again here; the message says why."""
+
+
+def reproduce_command(argv: Sequence[str]) -> int:
+    """Do runs again in a temporary folder, and say for each metric whether it came out the same.
+
+    Args:
+        argv: the words after ``reproduce``.
+
+    Returns:
+        Exit status: 0 if all is identical, 1 if anything differs, 2 if a run cannot be repeated.
+    """
+    given = _parser().parse_args(argv)
+    bootstrap()
+    status = SAME
+    for name in given.records:
+        try:
+            status = max(status, _reproduced(read(name), given))
+        except (CannotRepeatError, ValueError) as reason:
+            print(f"{printable(name)}: cannot be repeated: {printable(str(reason))}")
+            status = NOT_REPEATED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unsir-bench reproduce",
+        description="Do runs again from their records and compare. Exit status: 0 identical, 1 different, "
+        "2 cannot be repeated.",
+    )
+    parser.add_argument("records", nargs="+", metavar="RECORD", help="a record.json, a run's folder or FILE.jsonl:LINE")
+    parser.add_argument(
+        "--store", default=StoreConfig().root, metavar="FOLDER",
+        help="take trained models from here, and train missing ones into it (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--fresh", action="store_true", help="train every model again, in a temporary store")
+    parser.add_argument("--root", metavar="FOLDER", help="where the images lie (default: where the record says)")
+    return parser
+
+
+def read(name: str) -> RunRecord:
+    """The record of a file, of a run's folder, or of a line (from 1) of a file with one record on each.
+
+    Raises:
+        ValueError: there is none, or it cannot be trusted.
+    """
+    file, colon, line = name.rpartition(":")
+    if colon and line.isdecimal():
+        return record_in_line(Path(file), int(line))
+    path = Path(name)
+    return RunRecord.read(path / RECORD_FILE if path.is_dir() else path)
+
+
+def _reproduced(record: RunRecord, given: argparse.Namespace) -> int:
+    if record.status not in FINISHED:
+        raise CannotRepeatError(f"{record.run_id} is {record.status}: only finished runs are repeated")
+    with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
+        store = str(Path(folder) / "store") if given.fresh else given.store
+        again = run(replace(config_of(record, given.root), outputs=folder, store=StoreConfig(root=store)))
+    if again.status == "failed":
+        raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
+    return _told(record, again)
+
+
+def config_of(record: RunRecord, root: str | None = None) -> Config:
+    """The configuration of a record, checked, without tracker; its number of threads is that of the recorded run.
+
+    A record names no classes; those are taken that have its fields and give its run id.
+
+    Raises:
+        CannotRepeatError: it cannot be composed here, or is another run here; says why.
+    """
+    then = (record.environment.get("versions") or {}).get("RESULTS_VERSION", RESULTS_VERSION)
+    if then != RESULTS_VERSION:
+        raise CannotRepeatError(f"it is of RESULTS_VERSION {then}; this code gives those of {RESULTS_VERSION}")
+    sections = dict(record.config)
+    if root is not None:
+        sections["dataset"] = {**sections.get("dataset", {}), "root": root}
+    threads = record.environment.get("threads")
+    sections["hardware"] = {**sections.get("hardware", {}), "threads": threads}
+    fixed = {name: _one_of(name, [cls], sections) for name, cls in SINGLE.items()}
+    plain = {name: sections[name] for name in ("seed", "retrain_reference", "withheld") if name in sections}
+    families = [_one_of_family(name, base, sections) for name, base in FAMILIES.items()]
+    ids = set()
+    for dataset, model, method in itertools.product(*families):
+        config = Config(
+            dataset=dataset, model=model, method=method, **{name: nodes[0] for name, nodes in fixed.items()}, **plain,
+            tracker=TrackerConfig(mode="none"), scale=ScaleConfig(), sweep="reproduce",
+        )  # fmt: skip
+        ids.add(config.run_id)
+        if config.run_id == record.run_id:
+            return _checked(config)
+    _checked(config)  # where the images are missing, this says it
+    raise CannotRepeatError(
+        f"its configuration is the run {' or '.join(sorted(ids))} here, not {record.run_id}: the images have other "
+        "names or sizes, this machine has another accelerator, a plug-in is missing, or the code is of another "
+        "RESULTS_VERSION"
+    )
+
+
+def _checked(config: Config) -> Config:
+    try:
+        validate(config)
+    except UnsirBenchError as error:
+        raise CannotRepeatError(str(error)) from error
+    return config
+
+
+def _one_of_family(name: str, base: type[Any], sections: Mapping[str, Any]) -> list[Any]:
+    return _one_of(name, list(dict.fromkeys(installed(base))), sections)
+
+
+def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]) -> list[Any]:
+    """The section as an object of each class that has its fields.
+
+    Raises:
+        CannotRepeatError: no class has.
+    """
+    values, nodes = sections.get(name), []
+    for cls in classes:
+        try:
+            nodes.append(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values)))
+        except (OmegaConfBaseException, ValueError, TypeError):
+            continue
+    if not nodes:
+        title = values.get("name") if isinstance(values, dict) else values
+        raise CannotRepeatError(
+            f"{name}={title}: nothing installed has its settings; name the plug-in that it came from in "
+            "UNSIR_BENCH_PLUGINS"
+        )
+    return nodes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of a record and of the run done again."""
+
+    metric: str
+    then: float | None
+    now: float | None
+    verdict: str
+
+
+def compared(record: RunRecord, again: RunRecord) -> list[Comparison]:
+    """Every metric but seconds and memory, in the record's order."""
+    names = dict.fromkeys([*record.metrics, *again.metrics])
+    kept = [name for name in names if not any(part in name for part in MEASURED)]
+    return [_comparison(name, record.metrics, again.metrics) for name in kept]
+
+
+def _comparison(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Comparison:
+    then, now, floor = before.get(name), after.get(name), before.get(f"floor_gap_{name}")
+    if (name in before, then) == (name in after, now):
+        verdict = IDENTICAL
+    elif None not in (then, now, floor) and abs(now - then) <= abs(floor):  # type: ignore[operator,arg-type]
+        verdict = WITHIN_FLOOR
+    else:
+        verdict = DIFFERS
+    return Comparison(name, then, now, verdict)
+
+
+def differences(record: RunRecord, again: RunRecord) -> Iterator[str]:
+    """What is different about outcome, data, models and surroundings, a line each."""
+    pairs: list[tuple[str, Any, Any]] = [("status", record.status, again.status)]
+    pairs += [(f"hash of {name}", record.fingerprints.get(name), again.fingerprints.get(name))
+              for name in ("data", "split", "original", "retrain", "weights")]  # fmt: skip
+    for role, told in record.references.items():
+        pairs.append((f"weights of {role}", told.get("weights"), again.references.get(role, {}).get("weights")))
+    for name in SURROUNDINGS:
+        then, now = record.environment.get(name), again.environment.get(name)
+        if isinstance(then, dict) and isinstance(now, dict):
+            pairs += [(f"{name}.{key}", then.get(key), now.get(key)) for key in dict.fromkeys([*then, *now])]
+        else:
+            pairs.append((name, then, now))
+    yield from (f"{name}: {_words(then)} then, {_words(now)} now" for name, then, now in pairs if then != now)
+
+
+def _words(value: Any) -> str:
+    return "not recorded" if value is None else str(value)
+
+
+def _told(record: RunRecord, again: RunRecord) -> int:
+    """Print the comparison; returns the exit status."""
+    found = compared(record, again)
+    rows = [{"metric": one.metric, "then": _words(one.then), "now": _words(one.now), "verdict": one.verdict}
+            for one in found]  # fmt: skip
+    print_rows(rows, f"{record.run_id}, then and now")
+    for line in differences(record, again):
+        print(f"different: {printable(line)}")
+    bits = ("weights", "data", "split")
+    other = [name for name in bits if record.fingerprints.get(name) != again.fingerprints.get(name)]
+    same = all(one.verdict == IDENTICAL for one in found) and record.status == again.status and not other
+    counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in (IDENTICAL, WITHIN_FLOOR, DIFFERS)}
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    print(f"{record.run_id}: {IDENTICAL if same else DIFFERS} ({summary or 'no metrics'}; seconds and memory aside)")
+    return SAME if same else DIFFERENT
