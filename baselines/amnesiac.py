@@ -11,6 +11,7 @@ initial weights; with 100 classes about half of the batches do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,6 +35,9 @@ class Amnesiac(UnlearningMethod):
     def requires(self) -> frozenset[Access]:
         other = Access.TRAIN_HISTORY if self.variant == "subtract" else Access.FORGET_DATA
         return frozenset({Access.RETAIN_DATA, other})
+
+    def overruled(self) -> Sequence[str]:
+        return ("labels_from",) if self.variant == "subtract" else ()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         if self.variant == "subtract":

@@ -234,3 +234,9 @@ def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
     found = RunRecord.read(record(config=older).write(tmp_path)).config
     assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02}
     assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
+
+
+def test_an_older_record_does_not_claim_the_number_of_images_that_a_share_overruled(tmp_path: Path) -> None:
+    older = {"method": {"retain_per_class": 500, "retain_share": 0.2}, "other": {"retain_per_class": 7}}
+    found = RunRecord.read(record(config=older).write(tmp_path)).config
+    assert found == {"method": {"retain_per_class": None, "retain_share": 0.2}, "other": {"retain_per_class": 7}}

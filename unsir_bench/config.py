@@ -139,8 +139,12 @@ class Config:
         return Path(self.outputs) / self.sweep / self.run_id
 
     def as_plain(self) -> dict[str, Any]:
-        """The configuration as plain values, for the record and the tracker; of the scale the name alone."""
-        return {**asdict(self), "scale": {"name": self.scale.name}}
+        """The configuration as plain values, for the record and the tracker.
+
+        Of the scale it holds the name alone, and null for the method's overruled fields.
+        """
+        method = asdict(self.method) | dict.fromkeys(self.method.overruled())
+        return {**asdict(self), "method": method, "scale": {"name": self.scale.name}}
 
 
 def validate(config: Config) -> tuple[str, ...]:

@@ -124,6 +124,8 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     filled = {key: _with_added_fields(value) if isinstance(value, dict) else value for key, value in section.items()}
     if isinstance(filled.get("augment"), dict):
         filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
+    if filled.get("retain_share") is not None and "retain_per_class" in filled:
+        filled["retain_per_class"] = None  # it had no effect; older records hold a number
     return {**ADDED_TO_RECIPES, **filled} if "plateau_patience" in filled else filled
 
 

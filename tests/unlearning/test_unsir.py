@@ -293,6 +293,7 @@ PRESETS = {
     "unsir": {0: 256 * 20, 2: 256 * 20},
     "unsir_gentle": {0: 256 * 20, 2: 256 * 20},
     "unsir_slim": {0: 256 * 20, 2: 256 * 20},
+    "unsir_later": {0: 240, 2: 240},
     "unsir_notebook": {0: 2 * 60},
 }
 
@@ -315,6 +316,7 @@ PUBLISHED = {
     "unsir": (40, 0.1, 0.1, "eval", True, "random", 1000, 0.02, 0.01),
     "unsir_notebook": (40, 0.1, 0.1, "train", False, "first", 1000, 0.02, 0.01),
     "unsir_gentle": (250, 0.1, 0.1, "eval", True, "random", 500, 1e-4, 1e-4),
+    "unsir_later": (250, 0.1, 0.1, "train", True, "first", 500, 1e-4, 1e-4),
 }
 
 
@@ -492,6 +494,27 @@ def test_share_and_batch_size_are_the_scales_only_where_a_preset_follows_it(name
     assert (plain.retain_share, scaled.retain_share) == (None, 0.2)
     for method, size in ((plain, 48), (scaled, 32)):
         assert method.noise.batch_size == method.impair.batch_size == method.repair.batch_size == size
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
+@pytest.mark.parametrize("data", ["plain", "cifar10", "cifar100", "vggface100"])
+def test_the_later_run_takes_500_images_at_every_scale(scale: str, data: str) -> None:
+    method = preset("unsir_later", f"scale={scale}", f"scale.data={data}", "dataset.batch_size=48")
+    assert (method.retain_per_class, method.retain_share) == (500, None)
+
+
+@pytest.mark.parametrize(("method", "key"), [("unsir_gentle", "retain_per_class"), ("unsir", "retain_per_class")])
+def test_a_record_says_null_for_what_the_share_overrules_and_the_run_id_stays(method: str, key: str) -> None:
+    def plain(*overrides: str) -> tuple[str, dict[str, object]]:
+        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+            config = typed(compose("config", ["dataset=digits", f"method={method}", *overrides]))
+        return config.run_id, config.as_plain()["method"]
+
+    (_, used), (name, overruled) = plain(), plain("method.retain_share=0.2")
+    assert used[key] == {"unsir_gentle": 500, "unsir": 1000}[method]
+    assert overruled == {**used, key: None, "retain_share": 0.2}
+    # Runs from before are found under this id: its hash still takes the number.
+    assert name != plain("method.retain_share=0.2", f"method.{key}=7")[0]
 
 
 @pytest.mark.parametrize("view", ["forget", "retain"])

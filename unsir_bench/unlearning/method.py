@@ -46,6 +46,10 @@ class UnlearningMethod(ABC):
     precomputes: ClassVar[tuple[str, ...]] = ()
     name: str = "???"
 
+    def overruled(self) -> Sequence[str]:
+        """Names of fields without effect, since another field overrules them; records hold null for these."""
+        return ()
+
     @property
     @abstractmethod
     def requires(self) -> frozenset[Access]:

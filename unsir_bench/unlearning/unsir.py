@@ -12,7 +12,7 @@ No sample of a forget class is touched (zero-glance): the method declares a reta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +83,9 @@ class Unsir(UnlearningMethod):
     @property
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.RETAIN_SUBSET})
+
+    def overruled(self) -> Sequence[str]:
+        return () if self.retain_share is None else ("retain_per_class",)
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         retain = data.retain_subset(self.retain_per_class, self.retain_selection, self.retain_share)
