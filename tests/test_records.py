@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unsir_bench.baselines.eu_k import ExactUnlearningK
 
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.records import (
     ADDED_TO_AUGMENT,
+    ADDED_TO_EU_K,
+    ADDED_TO_NOISE,
     ADDED_TO_RECIPES,
     RECORD_FILE,
     RunRecord,
@@ -23,6 +26,7 @@ from unsir_bench.records import (
 )
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.unsir import NoiseConfig
 from unsir_bench.versions import SCHEMA_VERSION
 
 
@@ -224,9 +228,23 @@ def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_defau
 
 
 def test_every_field_added_later_is_known_with_its_default() -> None:
-    for cls, added in ((Augmentation, ADDED_TO_AUGMENT), (Recipe, ADDED_TO_RECIPES)):
+    known = {
+        Augmentation: ADDED_TO_AUGMENT,
+        Recipe: ADDED_TO_RECIPES,
+        NoiseConfig: ADDED_TO_NOISE,
+        ExactUnlearningK: ADDED_TO_EU_K,
+    }
+    for cls, added in known.items():
         marked = {field.name: field.default for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
         assert marked == added
+
+
+def test_older_methods_are_of_the_settings_that_options_added_since_have_by_default(tmp_path: Path) -> None:
+    older = {"method": {"name": "eu_k", "k": 2}, "other": {"name": "cf_k", "k": 2}, "unsir": {"noise": {"steps": 4}}}
+    found = RunRecord.read(record(config=older).write(tmp_path)).config
+    assert found["method"] == {"name": "eu_k", "k": 2, "reset_norms": True}
+    assert found["other"] == older["other"]
+    assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
 
 
 def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from unsir_bench.versions import SCHEMA_VERSION
 # Configuration fields added since the first records, with the values those runs had.
 ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
 ADDED_TO_RECIPES: dict[str, Any] = {"plateau_watch": "train", "held_out_share": 0.02}
+ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
+ADDED_TO_EU_K: dict[str, Any] = {"reset_norms": True}
 LOG = logging.getLogger("unsir_bench")
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
@@ -126,6 +128,10 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
         filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
     if filled.get("retain_share") is not None and "retain_per_class" in filled:
         filled["retain_per_class"] = None  # it had no effect; older records hold a number
+    if isinstance(filled.get("noise"), dict):
+        filled["noise"] = {**ADDED_TO_NOISE, **filled["noise"]}
+    if "k" in filled and str(filled.get("name")).startswith("eu_k"):
+        filled = {**ADDED_TO_EU_K, **filled}
     return {**ADDED_TO_RECIPES, **filled} if "plateau_patience" in filled else filled
 
 

@@ -288,13 +288,14 @@ def preset(name: str, *overrides: str) -> Unsir:
     return method
 
 
-# Noise samples of one epoch of impair by their label, forgetting {0, 2}: images x 20 copies, or 3 channels x 20.
+# Noise samples of one epoch of impair by their label, forgetting {0, 2} of grey images: images x 20 copies; the
+# notebook's loop takes an image per channel.
 PRESETS = {
     "unsir": {0: 256 * 20, 2: 256 * 20},
     "unsir_gentle": {0: 256 * 20, 2: 256 * 20},
     "unsir_slim": {0: 256 * 20, 2: 256 * 20},
     "unsir_later": {0: 240, 2: 240},
-    "unsir_notebook": {0: 2 * 60},
+    "unsir_notebook": {0: 2 * 20},
 }
 
 
@@ -310,6 +311,13 @@ def test_a_presets_impair_epoch_has_the_published_noise_samples(
     counted = Counter(label for _, labels in batches.batches(0) for label in labels.tolist())
     assert counted == {**PRESETS[name], 5: len(retain)}
     assert batches.samples == counted.total()
+
+
+@pytest.mark.parametrize(("channels", "images"), [(3, 3), (1, 1)])
+def test_the_notebook_takes_a_noise_image_per_channel(channels: int, images: int, make_context: MakeContext) -> None:
+    config = preset("unsir_notebook").noise
+    noise = torch.zeros(1, 8, channels, 4, 4)
+    assert len(noise_samples(noise, config, make_context(forget_classes=(0,)))[1]) == images
 
 
 PUBLISHED = {
@@ -658,6 +666,10 @@ def test_the_forgotten_class_is_lost_and_most_of_the_others_kept(make_context: M
         (quick(noise=NoiseConfig(init="cauchy")), "method.noise.init=cauchy"),
         (quick(noise=NoiseConfig(weight_penalty=-1)), "method.noise.weight_penalty=-1"),
         (quick(rounds=0), "method.rounds=0"),
+        (
+            quick(noise=NoiseConfig(one_per_channel=True, distinct_images=2)),
+            "method.noise.distinct_images=2: overrules",
+        ),
         (quick(retain_per_class=0), "method.retain_per_class=0"),
         (quick(retain_share=0.0), "method.retain_share=0.0"),
         (quick(retain_share=1.5), "method.retain_share=1.5"),
