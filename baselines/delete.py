@@ -1,8 +1,9 @@
 """DELETE (Decoupled distillation to erase, CVPR 2025): distil the original without the true class.
 
-Objective: KL(softmax(original's logits with the forget classes masked out) ‖ student) over D_f, about 20 epochs of D_f.
-The mask removes the class; what the original knows of the others is kept by the distillation. The published rule masks
-the sample's own class alone (``mask=own_class``), which moves samples to other forget classes if there are several.
+Objective: KL(softmax(original's logits with the forget classes masked out) ‖ student) over D_f, about 20 epochs of D_f,
+published at a rate of 1e-4, or 5e-5 on CIFAR-100 and for vision transformers. The mask removes the class; what the
+original knows of the others is kept by the distillation. The published rule masks the sample's own class alone
+(``mask=own_class``), which moves samples to other forget classes if there are several.
 """
 
 from __future__ import annotations

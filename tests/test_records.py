@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from unsir_bench.baselines.eu_k import ExactUnlearningK
+from unsir_bench.baselines.scrub import Scrub
 
+from unsir_bench.config_fields import default_of
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.records import (
     ADDED_TO_AUGMENT,
-    ADDED_TO_EU_K,
+    ADDED_TO_METHODS,
     ADDED_TO_NOISE,
     ADDED_TO_RECIPES,
     RECORD_FILE,
@@ -232,17 +234,22 @@ def test_every_field_added_later_is_known_with_its_default() -> None:
         Augmentation: ADDED_TO_AUGMENT,
         Recipe: ADDED_TO_RECIPES,
         NoiseConfig: ADDED_TO_NOISE,
-        ExactUnlearningK: ADDED_TO_EU_K,
+        ExactUnlearningK: ADDED_TO_METHODS["eu_k"],
+        Scrub: ADDED_TO_METHODS["scrub"],
     }
     for cls, added in known.items():
-        marked = {field.name: field.default for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
+        marked = {field.name: default_of(field) for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
         assert marked == added
 
 
 def test_older_methods_are_of_the_settings_that_options_added_since_have_by_default(tmp_path: Path) -> None:
-    older = {"method": {"name": "eu_k", "k": 2}, "other": {"name": "cf_k", "k": 2}, "unsir": {"noise": {"steps": 4}}}
+    older = {
+        "method": {"name": "eu_k", "train": {}},
+        "other": {"name": "cf_k", "train": {}},
+        "unsir": {"noise": {"steps": 4}},
+    }
     found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found["method"] == {"name": "eu_k", "k": 2, "reset_norms": True}
+    assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True}
     assert found["other"] == older["other"]
     assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
 
@@ -250,7 +257,10 @@ def test_older_methods_are_of_the_settings_that_options_added_since_have_by_defa
 def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
     older = {"train": {"epochs": 3, "plateau_patience": 3}, "method": {"impair": {"plateau_patience": 1}}}
     found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02}
+    assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02} | {
+        "decay_epochs": [],
+        "decay_factor": 0.1,
+    }
     assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
 
 

@@ -19,9 +19,15 @@ from unsir_bench.versions import SCHEMA_VERSION
 
 # Configuration fields added since the first records, with the values those runs had.
 ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
-ADDED_TO_RECIPES: dict[str, Any] = {"plateau_watch": "train", "held_out_share": 0.02}
+ADDED_TO_RECIPES: dict[str, Any] = {
+    "plateau_watch": "train",
+    "held_out_share": 0.02,
+    "decay_epochs": [],
+    "decay_factor": 0.1,
+}
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
-ADDED_TO_EU_K: dict[str, Any] = {"reset_norms": True}
+# By the beginning of a method's name.
+ADDED_TO_METHODS: dict[str, dict[str, Any]] = {"eu_k": {"reset_norms": True}, "scrub": {"forget_batch_size": None}}
 LOG = logging.getLogger("unsir_bench")
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
@@ -130,8 +136,9 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
         filled["retain_per_class"] = None  # it had no effect; older records hold a number
     if isinstance(filled.get("noise"), dict):
         filled["noise"] = {**ADDED_TO_NOISE, **filled["noise"]}
-    if "k" in filled and str(filled.get("name")).startswith("eu_k"):
-        filled = {**ADDED_TO_EU_K, **filled}
+    for method, added in ADDED_TO_METHODS.items():
+        if "train" in filled and str(filled.get("name")).startswith(method):
+            filled = {**added, **filled}
     return {**ADDED_TO_RECIPES, **filled} if "plateau_patience" in filled else filled
 
 
