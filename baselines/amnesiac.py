@@ -1,7 +1,8 @@
 """Amnesiac unlearning (L. Graves, V. Nagisetty, V. Ganesh, "Amnesiac Machine Learning", AAAI 2021), both variants.
 
 ``relabel`` (what later papers call amnesiac): D_f gets random wrong labels, fixed once, and the network trains on them
-together with D_r; published as 3 epochs of Adam at 1e-4, batch 128.
+together with D_r. The authors' notebooks train 10 epochs of Adam at 1e-3, batch 64 (``method=amnesiac_published``); 3
+epochs at 1e-4, batch 128, are those of SSD's port.
 
 ``subtract`` (the paper's own): the updates of all batches that held a forget sample, recorded while the original
 trained, are subtracted once; the network is then repaired on D_r. Batch-normalisation statistics are not reverted. With
@@ -11,6 +12,7 @@ initial weights; with 100 classes about half of the batches do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,6 +36,9 @@ class Amnesiac(UnlearningMethod):
     def requires(self) -> frozenset[Access]:
         other = Access.TRAIN_HISTORY if self.variant == "subtract" else Access.FORGET_DATA
         return frozenset({Access.RETAIN_DATA, other})
+
+    def overruled(self) -> Sequence[str]:
+        return ("labels_from",) if self.variant == "subtract" else ()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         if self.variant == "subtract":

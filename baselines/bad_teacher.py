@@ -1,7 +1,9 @@
 """Bad teaching (V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, AAAI 2023): two teachers.
 
 Objective: KL(random network ‖ student) on D_f and KL(original ‖ student) on a random 30 % of D_r, mean over samples.
-Published: Adam at 1e-4, 1 epoch, batch 256.
+Published: Adam at 1e-4, 1 epoch, batch 256. The published code takes the mean over samples and classes (torch's
+default), which is ours divided by the number of classes: with Adam only its epsilon then differs, with SGD the rate is
+to be divided too.
 """
 
 from __future__ import annotations

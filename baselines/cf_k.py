@@ -2,7 +2,8 @@
 Unlearning", 2022).
 
 Objective: CE on D_r over the parameters of the last k weight layers; all else is frozen, batch-normalisation statistics
-included.
+included. Normalisations between the k layers are trained with them, also a vision transformer's ``norm`` before the
+head, which the published code freezes.
 """
 
 from __future__ import annotations

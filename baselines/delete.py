@@ -1,7 +1,9 @@
 """DELETE (Decoupled distillation to erase, CVPR 2025): distil the original without the true class.
 
-Objective: KL(softmax(original's logits with the sample's own class masked out) ‖ student) over D_f, about 20 epochs of
-D_f. The mask removes the class; what the original knows of the others is kept by the distillation.
+Objective: KL(softmax(original's logits with the forget classes masked out) ‖ student) over D_f, about 20 epochs of D_f,
+published at a rate of 1e-4, or 5e-5 on CIFAR-100 and for vision transformers. The mask removes the class; what the
+original knows of the others is kept by the distillation. The published rule masks the sample's own class alone
+(``mask=own_class``), which moves samples to other forget classes if there are several.
 """
 
 from __future__ import annotations
@@ -14,18 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
+from unsir_bench.config_fields import choice
 from unsir_bench.training.fit import with_batchnorm
 from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
+from unsir_bench.unlearning.masking import MASKS, without_forgotten
 
 
 @dataclass
 class Delete(UnlearningMethod):
-    """Distil the original's distribution over the other classes on forget samples."""
+    """Distil the original's distribution over the classes that ``mask`` leaves on forget samples."""
 
     name: str = "delete"
     train: Recipe = field(default_factory=lambda: Recipe(name="delete", optimizer="sgd", lr=1e-3, epochs=20))
     freeze_bn_stats: bool = False
+    mask: str = choice("forget_classes", MASKS)
     requires = frozenset({Access.FORGET_DATA})
 
     def check(self, key: str) -> Iterator[str]:
@@ -37,7 +42,7 @@ class Delete(UnlearningMethod):
 
         def objective(student: Any, images: Tensor, labels: Tensor) -> Tensor:
             with torch.no_grad():
-                wanted = context.forward(teacher, images).scatter(1, labels[:, None], -torch.inf)
+                wanted = without_forgotten(context.forward(teacher, images), labels, self.mask, context)
             return divergence_from(wanted, student(images)).mean()
 
         with context.clock.phase("train"):

@@ -2,7 +2,8 @@
 Unlearning", 2022).
 
 The last k weight layers return to the weights that the original's training started from and are trained anew by CE on
-D_r; all else is frozen, batch-normalisation statistics included.
+D_r; all else is frozen, batch-normalisation statistics included. The published code resets convolutions and linear
+layers alone (``reset_norms=false``): normalisations between them then start from what they learned with D_f.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
-from unsir_bench.config_fields import number
-from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
+from unsir_bench.config_fields import hashed_if_not_default, number
+from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, is_weight_layer, last_layers, trained_alone
 
 
 @dataclass
@@ -23,6 +24,7 @@ class ExactUnlearningK(UnlearningMethod):
     name: str = "eu_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="eu_k", optimizer="sgd", lr=0.01, epochs=10))
     k: int = number(2, at_least=1)
+    reset_norms: bool = hashed_if_not_default(True)
     requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
@@ -30,7 +32,8 @@ class ExactUnlearningK(UnlearningMethod):
         variation = Variation(before_epoch=lambda network, epoch: freeze_batchnorm_outside(network, layers))
         with context.clock.phase("train"), trained_alone(model, layers):
             for layer, start in zip(layers, last_layers(data.initial_network(context), self.k), strict=True):
-                layer.load_state_dict(start.state_dict())
+                if self.reset_norms or is_weight_layer(layer):
+                    layer.load_state_dict(start.state_dict())
             batches = EpochBatches.from_view(data.retain, self.train, context, "eu_k")
             fit(model, batches, self.train, context, "train", variation=variation)
         return model

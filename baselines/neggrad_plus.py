@@ -1,7 +1,9 @@
 """NegGrad+: descend on the retain samples while ascending on the forget samples (Kurmanji et al., NeurIPS 2023).
 
 Objective: α CE(D_r) - (1 - α) CE(D_f), each step on as many forget samples as retain samples. The literature uses α of
-0.95 to 0.9999 and 5 to 10 epochs of D_r.
+0.95 to 0.9999 and 5 to 10 epochs of D_r. The official ``train_negrad`` passes retain and forget samples through the
+network one after the other, so that batch normalisation sees each kind alone (``forwards=separate``); ``mixed`` passes
+both together. SCRUB's notebook keeps the network in eval mode, which is not offered here.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
-from unsir_bench.config_fields import number
+from unsir_bench.config_fields import choice, number
 from unsir_bench.data.batches import Batch, DataView
 
 
@@ -26,14 +28,19 @@ class NegGradPlus(UnlearningMethod):
     name: str = "neggrad_plus"
     train: Recipe = field(default_factory=lambda: Recipe(name="neggrad_plus", optimizer="sgd", lr=0.01, epochs=5))
     alpha: float = number(0.95, above=0, at_most=1)
+    forwards: str = choice("separate", ("separate", "mixed"))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
+            forgotten = context.is_forgotten(labels)
+            kinds = [~forgotten, forgotten] if self.forwards == "separate" else [torch.ones_like(forgotten)]
+            logits = torch.cat([network(images[kind]) for kind in kinds])
+            labels, forgotten = (torch.cat([values[kind] for kind in kinds]) for values in (labels, forgotten))
             smoothing = self.train.label_smoothing
-            losses = F.cross_entropy(network(images), labels, reduction="none", label_smoothing=smoothing)
+            losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
             # Half of a batch is of each kind: a mean over the whole weighs each half by a half.
-            return 2 * torch.where(context.is_forgotten(labels), self.alpha - 1, self.alpha).mul(losses).mean()
+            return 2 * torch.where(forgotten, self.alpha - 1, self.alpha).mul(losses).mean()
 
         with context.clock.phase("train"):
             batches = paired_batches(data.retain, data.forget, self.train, context)

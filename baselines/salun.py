@@ -1,9 +1,10 @@
 """SalUn (C. Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency", ICLR 2024).
 
 Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest is
-trained on D_r and on D_f with random wrong labels, the others stay. Published: the top 50 %, learning rate 0.013, 10
-epochs. Masking gradients alone, as public code does, lets momentum and weight decay move the other weights; here they
-are put back after each step.
+trained on D_r and on D_f with random labels, the others stay. Published: the top 50 %, 10 epochs, and a rate of 0.013
+in the example that forgets a random 10 % of the samples; labels are drawn over all classes
+(``method=salun_published``). Masking gradients alone lets momentum and weight decay move the other weights; here they
+are put back after each step, as the authors' repository now does.
 """
 
 from __future__ import annotations

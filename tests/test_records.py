@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unsir_bench.baselines.eu_k import ExactUnlearningK
+from unsir_bench.baselines.scrub import Scrub
 
+from unsir_bench.config_fields import default_of
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.records import (
     ADDED_TO_AUGMENT,
+    ADDED_TO_METHODS,
+    ADDED_TO_NOISE,
     ADDED_TO_RECIPES,
     RECORD_FILE,
     RunRecord,
@@ -25,6 +30,7 @@ from unsir_bench.records import (
 )
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.unsir import NoiseConfig
 from unsir_bench.versions import SCHEMA_VERSION
 
 RUN = "digits-unsir-0-abc"
@@ -308,13 +314,41 @@ def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_defau
 
 
 def test_every_field_added_later_is_known_with_its_default() -> None:
-    for cls, added in ((Augmentation, ADDED_TO_AUGMENT), (Recipe, ADDED_TO_RECIPES)):
-        marked = {field.name: field.default for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
+    known = {
+        Augmentation: ADDED_TO_AUGMENT,
+        Recipe: ADDED_TO_RECIPES,
+        NoiseConfig: ADDED_TO_NOISE,
+        ExactUnlearningK: ADDED_TO_METHODS["eu_k"],
+        Scrub: ADDED_TO_METHODS["scrub"],
+    }
+    for cls, added in known.items():
+        marked = {field.name: default_of(field) for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
         assert marked == added
+
+
+def test_older_methods_are_of_the_settings_that_options_added_since_have_by_default(tmp_path: Path) -> None:
+    older = {
+        "method": {"name": "eu_k", "train": {}},
+        "other": {"name": "cf_k", "train": {}},
+        "unsir": {"noise": {"steps": 4}},
+    }
+    found = RunRecord.read(record(config=older).write(tmp_path)).config
+    assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True}
+    assert found["other"] == older["other"]
+    assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
 
 
 def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
     older = {"train": {"epochs": 3, "plateau_patience": 3}, "method": {"impair": {"plateau_patience": 1}}}
     found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02}
+    assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02} | {
+        "decay_epochs": [],
+        "decay_factor": 0.1,
+    }
     assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
+
+
+def test_an_older_record_does_not_claim_the_number_of_images_that_a_share_overruled(tmp_path: Path) -> None:
+    older = {"method": {"retain_per_class": 500, "retain_share": 0.2}, "other": {"retain_per_class": 7}}
+    found = RunRecord.read(record(config=older).write(tmp_path)).config
+    assert found == {"method": {"retain_per_class": None, "retain_share": 0.2}, "other": {"retain_per_class": 7}}

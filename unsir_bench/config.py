@@ -24,7 +24,7 @@ from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.tracking.run import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
-from unsir_bench.versions import RESULTS_VERSION
+from unsir_bench.versions import RESULTS_VERSION, SEQUENCE_VERSION
 
 SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
 
@@ -125,6 +125,8 @@ class Config:
         parts = {name: identity(getattr(self, name)) for name in sections}
         if not self.retrain_reference:
             parts["retrain_reference"] = False
+        if self.forget.sequence is not None:
+            parts["sequence_version"] = SEQUENCE_VERSION
         if self.withheld:
             parts["withheld"] = sorted(self.withheld)
         digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
@@ -137,8 +139,12 @@ class Config:
         return Path(self.outputs) / self.sweep / self.run_id
 
     def as_plain(self) -> dict[str, Any]:
-        """The configuration as plain values, for the record and the tracker; of the scale the name alone."""
-        return {**asdict(self), "scale": {"name": self.scale.name}}
+        """The configuration as plain values, for the record and the tracker.
+
+        Of the scale it holds the name alone, and null for the method's overruled fields.
+        """
+        method = asdict(self.method) | dict.fromkeys(self.method.overruled())
+        return {**asdict(self), "method": method, "scale": {"name": self.scale.name}}
 
 
 def validate(config: Config) -> tuple[str, ...]:

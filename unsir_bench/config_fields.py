@@ -89,7 +89,11 @@ def hashed_if_not_default(field: Any) -> Any:
     """
     if not isinstance(field, dataclasses.Field):
         field = dataclasses.field(default=field)
-    return dataclasses.field(default=field.default, metadata={**field.metadata, _HASHED_IF_NOT_DEFAULT: True})
+    return dataclasses.field(
+        default=field.default,
+        default_factory=field.default_factory,
+        metadata={**field.metadata, _HASHED_IF_NOT_DEFAULT: True},
+    )
 
 
 def problems(node: Any, key: str) -> Iterator[str]:
@@ -124,9 +128,13 @@ def identity(node: Any) -> Any:
 
 
 def _takes_part(field: dataclasses.Field[Any], value: Any) -> bool:
-    return not (
-        field.metadata.get(_NOT_HASHED) or (field.metadata.get(_HASHED_IF_NOT_DEFAULT) and value == field.default)
-    )
+    at_default = field.metadata.get(_HASHED_IF_NOT_DEFAULT) and value == default_of(field)
+    return not (field.metadata.get(_NOT_HASHED) or at_default)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """A field's default, made by its factory if it has one; ``dataclasses.MISSING`` if it has neither."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def nearest(word: str, known: Sequence[str], count: int = 3) -> str:

@@ -21,7 +21,15 @@ from unsir_bench.versions import SCHEMA_VERSION
 
 # Configuration fields added since the first records, with the values those runs had.
 ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
-ADDED_TO_RECIPES: dict[str, Any] = {"plateau_watch": "train", "held_out_share": 0.02}
+ADDED_TO_RECIPES: dict[str, Any] = {
+    "plateau_watch": "train",
+    "held_out_share": 0.02,
+    "decay_epochs": [],
+    "decay_factor": 0.1,
+}
+ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
+# By the beginning of a method's name.
+ADDED_TO_METHODS: dict[str, dict[str, Any]] = {"eu_k": {"reset_norms": True}, "scrub": {"forget_batch_size": None}}
 LOG = logging.getLogger("unsir_bench")
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
@@ -203,6 +211,13 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     filled = {key: _with_added_fields(value) if isinstance(value, dict) else value for key, value in section.items()}
     if isinstance(filled.get("augment"), dict):
         filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
+    if filled.get("retain_share") is not None and "retain_per_class" in filled:
+        filled["retain_per_class"] = None  # it had no effect; older records hold a number
+    if isinstance(filled.get("noise"), dict):
+        filled["noise"] = {**ADDED_TO_NOISE, **filled["noise"]}
+    for method, added in ADDED_TO_METHODS.items():
+        if "train" in filled and str(filled.get("name")).startswith(method):
+            filled = {**added, **filled}
     return {**ADDED_TO_RECIPES, **filled} if "plateau_patience" in filled else filled
 
 

@@ -124,11 +124,13 @@ class _Step:
     """One forgetting request; a run has one, or several in sequence.
 
     Attributes:
+        number: from 0.
         split: what to forget in this step; samples forgotten by earlier steps are in no index set.
         so_far: what all steps up to this one forget; the evaluation uses it.
         allowed: the data as the method may see it.
     """
 
+    number: int
     split: ForgetSplit
     so_far: ForgetSplit
     allowed: UnlearningData
@@ -194,8 +196,8 @@ def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_S
     steps: list[_Step] = []
     for now, so_far in splits_in_turn(data.labels("train"), data.labels("test"), groups, data.num_classes):
         usage = steps[0].allowed.usage if steps else None
-        allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage)
-        steps.append(_Step(now, so_far, allowed))
+        allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage, len(steps))
+        steps.append(_Step(len(steps), now, so_far, allowed))
     return steps
 
 
@@ -232,7 +234,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     LOG.info("forgetting classes %s with %s", [scene.data.class_names[c] for c in step.split.classes], method.name)
     memory.reset()
     try:
-        with scene.tracker.holding(), context.clock.running():
+        with scene.tracker.holding(), context.clock.running(), context.in_step(step.number):
             model = method.unlearn(model, step.allowed, context)
     finally:
         earlier = record.metrics.get("peak_memory_bytes") or 0

@@ -6,6 +6,8 @@ from __future__ import annotations
 SCHEMA_VERSION = 2
 # What a configuration gives. Raising it changes every run id, so that all runs are done again.
 RESULTS_VERSION = 2
+# What a configuration with `forget.sequence` gives. Raising it changes the run ids of those alone.
+SEQUENCE_VERSION = 2
 # What a configuration trains, or by much how long that takes. Raising it retrains every original and retrained model.
 TRAINING_VERSION = 2
 # What a method precomputes (a Fisher diagonal, an importance). Raising it computes each again.

@@ -158,3 +158,8 @@ def test_the_variants_ask_for_what_they_use_alone(digits: DeviceData, split: For
     data = UnlearningData(digits, split, subtract(1), 0)
     with pytest.raises(NotApplicable, match="log of the original's training"):
         subtract(1).unlearn(context.initial_network(), data, context)
+
+
+def test_subtracting_takes_no_labels_and_its_record_says_so() -> None:
+    assert list(Amnesiac(variant="subtract").overruled()) == ["labels_from"]
+    assert not Amnesiac(variant="relabel").overruled()

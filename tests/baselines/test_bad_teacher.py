@@ -5,12 +5,14 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from unsir_bench.baselines.bad_teacher import BadTeacher
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.distillation import divergence_from
 from unsir_bench.unlearning.method import UnlearningData
 
 
@@ -63,3 +65,10 @@ def test_a_step_descends_the_divergence_from_a_random_network_and_from_the_origi
 def test_the_bad_teacher_is_not_what_the_original_began_as(context: RunContext) -> None:
     bad, first = context.random_network("bad teacher"), context.initial_network()
     assert not torch.equal(bad.get_submodule("head").weight, first.get_submodule("head").weight)
+
+
+def test_the_published_mean_is_ours_over_the_number_of_classes() -> None:
+    draws = torch.Generator().manual_seed(0)
+    teacher, student = torch.randn(2, 6, 10, generator=draws, dtype=torch.float64)
+    published = F.kl_div(student.log_softmax(dim=1), teacher.softmax(dim=1), reduction="none").mean()
+    torch.testing.assert_close(divergence_from(teacher, student).mean(), 10 * published)

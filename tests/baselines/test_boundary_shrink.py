@@ -33,6 +33,7 @@ def brute_force(network: nn.Module, image: Tensor, label: int, epsilon: float, n
     return (start + epsilon * gradient.sign()).clamp(0, 1).detach()
 
 
+FORGET = (1, 2)
 NORMALISATIONS = [Normalisation((0.2, 0.5, 0.7), (0.1, 0.2, 0.4)), Normalisation((0.4,), (0.25,))]
 
 
@@ -69,33 +70,50 @@ def test_the_step_is_of_epsilon_in_pixels_and_ends_within_their_range(
     assert not images.requires_grad
 
 
-def neighbours(model: nn.Module, view: DataView, epsilon: float) -> tuple[Tensor, Tensor]:
-    """By brute force, image by image in float64 and eval mode: each sample's nearest incorrect class after the step,
-    and the class that the model sees there."""
+def neighbours(
+    model: nn.Module, view: DataView, epsilon: float, gone: tuple[int, ...] = FORGET
+) -> tuple[Tensor, Tensor]:
+    """By brute force, image by image in float64 and eval mode: each sample's nearest class after the step that is
+    neither its own nor in ``gone``, and the class that the model sees there."""
     twin, normalise = copy.deepcopy(model).double().eval(), view.normalise
     mean, std = (torch.tensor(values).double()[:, None, None] for values in (normalise.mean, normalise.std))
     nearest, seen = [], []
     for [image], [label] in view.batches(1):
         perturbed = brute_force(twin, image, int(label), epsilon, normalise)
         scores = twin((perturbed - mean) / std)[0].tolist()
-        nearest.append(max((score, index) for index, score in enumerate(scores) if index != int(label))[1])
+        nearest.append(max((score, index) for index, score in enumerate(scores) if index not in (int(label), *gone))[1])
         seen.append(scores.index(max(scores)))
     return torch.tensor(nearest), torch.tensor(seen)
 
 
 @pytest.mark.parametrize("batch_size", [7, 64])
+@pytest.mark.parametrize(
+    ("mask", "earlier", "gone"),
+    [("own_class", (5,), ()), ("forget_classes", (), FORGET), ("forget_classes", (5, 8), (*FORGET, 5, 8))],
+)
 def test_neighbours_are_the_likeliest_incorrect_classes_after_the_step_in_the_views_order(
-    batch_size: int, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+    mask: str,
+    earlier: tuple[int, ...],
+    gone: tuple[int, ...],
+    batch_size: int,
+    model: nn.Module,
+    digits: DeviceData,
+    split: ForgetSplit,
+    context: RunContext,
 ) -> None:
+    context.forgotten_before = earlier
     view = digits.view("train", split.forget_train)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = neighbour_labels(model, view, 0.3, batch_size, context)
-    expected, seen = neighbours(model, view, 0.3)
+    found = neighbour_labels(model, view, 0.3, batch_size, context, mask)
+    expected, seen = neighbours(model, view, 0.3, gone)
     assert torch.equal(found, expected)
     assert not (found == view.labels).any()
+    assert not set(found.tolist()) & set(gone)
     # The step fails for some, which a prediction would leave in their own class.
     assert 0 < int((seen == view.labels).sum()) < len(view)
-    assert len(expected.unique()) > 2
+    own, _ = neighbours(model, view, 0.3, ())
+    assert len(own.unique()) > 2
+    assert bool((expected != own).any()) is bool(gone)
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

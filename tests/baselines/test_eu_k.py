@@ -78,3 +78,21 @@ def test_what_the_original_learned_in_the_last_layers_leaves_no_trace(
     for network in (model, other):
         method.unlearn(network, UnlearningData(digits, split, method, 0), context)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("reset_norms", [True, False])
+def test_normalisations_start_anew_or_as_goels_code_leaves_them(
+    reset_norms: bool, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.add_(1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    initial = context.initial_network().state_dict()
+    method = ExactUnlearningK(train=Recipe(epochs=0), k=3, reset_norms=reset_norms)
+    method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+    for name, value in model.state_dict().items():
+        norm = isinstance(model.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
+        starts_anew = of_last(name, 3) and (reset_norms or not norm)
+        assert torch.equal(value, (initial if starts_anew else before)[name]), name
+    assert ExactUnlearningK.reset_norms, "the default is as before"

@@ -73,26 +73,34 @@ def test_each_epoch_has_its_own_order_and_pairs(digits: DeviceData, make_context
     assert not torch.equal(others, others_later)
 
 
+@pytest.mark.parametrize("forwards", ["separate", "mixed"])
 @pytest.mark.parametrize("alpha", [0.95, 0.4, 1.0])
-def test_a_step_descends_the_papers_objective(alpha: float, digits: DeviceData, make_context: MakeContext) -> None:
+def test_a_step_descends_the_papers_objective(
+    alpha: float, forwards: str, digits: DeviceData, make_context: MakeContext
+) -> None:
     split, context, rate = split_of(digits, FEW), make_context(forget_classes=FEW), 0.5
     model = context.initial_network()
     twin = copy.deepcopy(model).double().train()
     # One batch takes the 160 retain samples, and with them each of the 40 forget samples four times.
     [(retain, retain_labels)] = digits.view("train", split.retain_train).batches(160)
     [(forget, forget_labels)] = digits.view("train", split.forget_train).batches(40)
-    logits = twin(torch.cat([retain, *[forget] * 4]).double())
-    kept = cross_entropy(logits[:160], retain_labels)
-    forgotten = cross_entropy(logits[160:], forget_labels.repeat(4))
+    pieces = [retain.double(), torch.cat([forget] * 4).double()]
+    # As the official train_negrad, or both kinds in one batch of the normalisation.
+    parts = [twin(piece) for piece in pieces] if forwards == "separate" else twin(torch.cat(pieces)).split(160)
+    kept = cross_entropy(parts[0], retain_labels)
+    forgotten = cross_entropy(parts[1], forget_labels.repeat(4))
     loss = alpha * kept - (1 - alpha) * forgotten
     gradients = torch.autograd.grad(loss, list(twin.parameters()))
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    method = NegGradPlus(train=Recipe(batch_size=160, optimizer="sgd", lr=rate, momentum=0), alpha=alpha)
+    recipe = Recipe(batch_size=160, optimizer="sgd", lr=rate, momentum=0)
+    method = NegGradPlus(train=recipe, alpha=alpha, forwards=forwards)
     method.unlearn(model, UnlearningData(digits, split, method, 0), context)
     [(_, _, values)] = context.log.points
     assert values["loss"] == pytest.approx(loss.item(), rel=1e-4)
     for parameter, before, gradient in zip(model.parameters(), start, gradients, strict=True):
         torch.testing.assert_close((parameter - before).double(), -rate * gradient, rtol=2e-3, atol=5e-6)
+    for (name, buffer), expected in zip(model.named_buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(buffer.double(), expected.double(), rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_every_read_of_a_sample_is_booked_with_its_kind(digits: DeviceData, make_context: MakeContext) -> None:

@@ -15,9 +15,17 @@ from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
 
 
-@pytest.mark.parametrize(("epochs", "max_epochs"), [(3, 2), (2, 0), (2, 5)])
+@pytest.mark.parametrize(
+    ("epochs", "max_epochs", "forget_batch_size"), [(3, 2, None), (2, 0, None), (2, 5, None), (3, 2, 16)]
+)
 def test_the_first_epochs_begin_with_the_forget_samples_and_no_batch_mixes_kinds(
-    epochs: int, max_epochs: int, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+    epochs: int,
+    max_epochs: int,
+    forget_batch_size: int | None,
+    model: nn.Module,
+    digits: DeviceData,
+    split: ForgetSplit,
+    context: RunContext,
 ) -> None:
     everything = next(digits.view("train").batches(200))[0]
     batches: list[list[int]] = []
@@ -28,13 +36,15 @@ def test_the_first_epochs_begin_with_the_forget_samples_and_no_batch_mixes_kinds
             batches.append(same.nonzero()[:, 1].tolist())
 
     model.register_forward_pre_hook(note)
-    method = Scrub(train=Recipe(epochs=epochs, batch_size=32, lr=1e-4), max_epochs=max_epochs)
+    recipe = Recipe(epochs=epochs, batch_size=32, lr=1e-4)
+    method = Scrub(train=recipe, max_epochs=max_epochs, forget_batch_size=forget_batch_size)
     data = UnlearningData(digits, split, method, 0)
     method.unlearn(model, data, context)
 
     retain, forget = split.retain_train.tolist(), split.forget_train.tolist()
+    of_forget = [16, 16, 8] if forget_batch_size else [32, 8]
     for epoch in range(epochs):
-        for wanted, sizes in ((forget, [32, 8]), (retain, [32] * 5)):
+        for wanted, sizes in ((forget, of_forget), (retain, [32] * 5)):
             if wanted is forget and epoch >= max_epochs:
                 continue
             taken = [batches.pop(0) for _ in sizes]

@@ -21,8 +21,9 @@ TUNING = CONF / "experiment" / "tuning"
 PRESETS = sorted(path.stem for path in TUNING.glob("*.yaml") if path.stem != "setting")
 WITHOUT_A_CHOICE = {"original", "retrain", "logit_mask"}
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
-# The other presets of UNSIR are fixed settings of it.
-TUNED = [name for name in METHODS if name not in WITHOUT_A_CHOICE and not name.startswith("unsir_")]
+# The other presets of UNSIR are fixed settings of it, and those of authors are theirs.
+FIXED = re.compile("unsir_.*|.*_published")
+TUNED = [name for name in METHODS if name not in WITHOUT_A_CHOICE and not FIXED.fullmatch(name)]
 
 
 def params_in(path: Path) -> dict[str, str]:

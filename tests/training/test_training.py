@@ -225,6 +225,24 @@ def test_a_plateau_lowers_the_rate_once_patience_is_spent(make_context: MakeCont
     assert recorder.rates == pytest.approx([0.1] * 4 + [0.02] * 4 + [0.004])
 
 
+def test_the_rate_falls_after_the_named_epochs(make_context: MakeContext) -> None:
+    model, recorder = nn.Linear(5, 3, bias=False), Recorder()
+    batch = [(torch.zeros(6, 5), torch.tensor([0, 1, 2, 0, 1, 2]))]
+    recipe = Recipe(optimizer="sgd", lr=0.1, epochs=10, schedule="steps", decay_epochs=[5, 8, 9], decay_factor=0.1)
+    fit(model, EpochBatches(lambda _epoch: batch, 6, 6), recipe, make_context(), "original", recorder)
+    # The rate of the next epoch, as saved after each: five epochs at the first rate, three at a tenth.
+    assert recorder.rates == pytest.approx([0.1] * 4 + [0.01] * 3 + [0.001] + [0.0001] * 2)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [Recipe(schedule="steps"), Recipe(schedule="steps", decay_epochs=[0, 3]), Recipe(decay_epochs=[3])],
+)
+def test_epochs_of_decay_go_with_their_schedule(recipe: Recipe) -> None:
+    [problem] = recipe.check("method.train")
+    assert problem.startswith("method.train.decay_epochs=")
+
+
 def test_the_backbone_takes_the_scaled_rate(make_context: MakeContext) -> None:
     moved = {}
     for scale in (1.0, 0.5):

@@ -35,12 +35,13 @@ def failing_in_epoch(batches: EpochBatches, epoch: int) -> EpochBatches:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("schedule", ["constant", "plateau", "onecycle", "triangular", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "plateau", "onecycle", "triangular", "cosine", "steps"])
 def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(
     optimizer: str, schedule: str, digits: DeviceData, make_context: MakeContext, tmp_path: Path
 ) -> None:
     recipe = Recipe(
         epochs=4, batch_size=48, lr=0.02, optimizer=optimizer, schedule=schedule, plateau_patience=0,
+        decay_epochs=[1, 3] if schedule == "steps" else [],
         augment=Augmentation(flip=True, crop_padding=1),
     )  # fmt: skip
 

@@ -288,12 +288,14 @@ def preset(name: str, *overrides: str) -> Unsir:
     return method
 
 
-# Noise samples of one epoch of impair by their label, forgetting {0, 2}: images x 20 copies, or 3 channels x 20.
+# Noise samples of one epoch of impair by their label, forgetting {0, 2} of grey images: images x 20 copies; the
+# notebook's loop takes an image per channel.
 PRESETS = {
     "unsir": {0: 256 * 20, 2: 256 * 20},
     "unsir_gentle": {0: 256 * 20, 2: 256 * 20},
     "unsir_slim": {0: 256 * 20, 2: 256 * 20},
-    "unsir_notebook": {0: 2 * 60},
+    "unsir_later": {0: 240, 2: 240},
+    "unsir_notebook": {0: 2 * 20},
 }
 
 
@@ -311,10 +313,18 @@ def test_a_presets_impair_epoch_has_the_published_noise_samples(
     assert batches.samples == counted.total()
 
 
+@pytest.mark.parametrize(("channels", "images"), [(3, 3), (1, 1)])
+def test_the_notebook_takes_a_noise_image_per_channel(channels: int, images: int, make_context: MakeContext) -> None:
+    config = preset("unsir_notebook").noise
+    noise = torch.zeros(1, 8, channels, 4, 4)
+    assert len(noise_samples(noise, config, make_context(forget_classes=(0,)))[1]) == images
+
+
 PUBLISHED = {
     "unsir": (40, 0.1, 0.1, "eval", True, "random", 1000, 0.02, 0.01),
     "unsir_notebook": (40, 0.1, 0.1, "train", False, "first", 1000, 0.02, 0.01),
     "unsir_gentle": (250, 0.1, 0.1, "eval", True, "random", 500, 1e-4, 1e-4),
+    "unsir_later": (250, 0.1, 0.1, "train", True, "first", 500, 1e-4, 1e-4),
 }
 
 
@@ -494,6 +504,27 @@ def test_share_and_batch_size_are_the_scales_only_where_a_preset_follows_it(name
         assert method.noise.batch_size == method.impair.batch_size == method.repair.batch_size == size
 
 
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
+@pytest.mark.parametrize("data", ["plain", "cifar10", "cifar100", "vggface100"])
+def test_the_later_run_takes_500_images_at_every_scale(scale: str, data: str) -> None:
+    method = preset("unsir_later", f"scale={scale}", f"scale.data={data}", "dataset.batch_size=48")
+    assert (method.retain_per_class, method.retain_share) == (500, None)
+
+
+@pytest.mark.parametrize(("method", "key"), [("unsir_gentle", "retain_per_class"), ("unsir", "retain_per_class")])
+def test_a_record_says_null_for_what_the_share_overrules_and_the_run_id_stays(method: str, key: str) -> None:
+    def plain(*overrides: str) -> tuple[str, dict[str, object]]:
+        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+            config = typed(compose("config", ["dataset=digits", f"method={method}", *overrides]))
+        return config.run_id, config.as_plain()["method"]
+
+    (_, used), (name, overruled) = plain(), plain("method.retain_share=0.2")
+    assert used[key] == {"unsir_gentle": 500, "unsir": 1000}[method]
+    assert overruled == {**used, key: None, "retain_share": 0.2}
+    # Runs from before are found under this id: its hash still takes the number.
+    assert name != plain("method.retain_share=0.2", f"method.{key}=7")[0]
+
+
 @pytest.mark.parametrize("view", ["forget", "retain"])
 def test_unsir_is_refused_what_it_did_not_declare(view: str, allowed: Callable[..., UnlearningData]) -> None:
     with pytest.raises(AccessDenied, match=f"'unsir' asked for {view}_data but declares retain_subset"):
@@ -635,6 +666,10 @@ def test_the_forgotten_class_is_lost_and_most_of_the_others_kept(make_context: M
         (quick(noise=NoiseConfig(init="cauchy")), "method.noise.init=cauchy"),
         (quick(noise=NoiseConfig(weight_penalty=-1)), "method.noise.weight_penalty=-1"),
         (quick(rounds=0), "method.rounds=0"),
+        (
+            quick(noise=NoiseConfig(one_per_channel=True, distinct_images=2)),
+            "method.noise.distinct_images=2: overrules",
+        ),
         (quick(retain_per_class=0), "method.retain_per_class=0"),
         (quick(retain_share=0.0), "method.retain_share=0.0"),
         (quick(retain_share=1.5), "method.retain_share=1.5"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from unsir_bench.errors import UnsirBenchError
 
-VERBS = ("list", "reproduce", "store", "sync")  # each with options of its own, in the module of its name
+VERBS = ("list", "reproduce", "store", "sync", "train")  # each with options of its own, in the module of its name
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ NO_COMPETITORS = (*REFERENCES, "logit_mask")
 FAMILIES = {
     BLACK: ("retrain", "retrain (second)"),
     GREY: ("original", "logit_mask"),
-    VERMILION: ("unsir", "unsir_notebook", "unsir_gentle", "unsir_slim"),
+    VERMILION: ("unsir", "unsir_notebook", "unsir_gentle", "unsir_slim", "unsir_later"),
     BLUE: ("finetune", "l1_sparse", "cf_k", "eu_k"),
     GREEN: ("amnesiac", "random_label", "salun", "bad_teacher"),
     ORANGE: ("neggrad", "neggrad_plus", "scrub"),

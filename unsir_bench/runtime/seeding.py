@@ -18,6 +18,11 @@ def derived_seed(base: int, *role: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def role_in_step(role: tuple[str | int, ...], step: int) -> tuple[str | int, ...]:
+    """``role`` in one step of a forgetting sequence; step 0 keeps the role of a single request."""
+    return (*role, "step", step) if step else role
+
+
 def generator(base: int, *role: str | int) -> torch.Generator:
     """A CPU generator for ``role``: the same draws on every device."""
     return torch.Generator().manual_seed(derived_seed(base, *role))

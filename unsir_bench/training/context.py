@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.runtime.clock import Stopwatch
 from unsir_bench.runtime.environment import environment
 from unsir_bench.runtime.progress import Progress
-from unsir_bench.runtime.seeding import derived_seed, generator, seed_everything
+from unsir_bench.runtime.seeding import derived_seed, generator, role_in_step, seed_everything
 from unsir_bench.runtime.timing import timing_conditions, why_not_comparable
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class RunContext:
         progress: shows progress to a person.
         log: called with (phase, step, values) for each point of a curve.
         forgotten_before: indices of the classes that earlier steps of a sequence forgot.
+        step: of a forgetting sequence, while a method works on it (see ``in_step``); else 0.
         scratch_trainer, precomputation: backed by the store; see ``unsir_bench.training.services``.
         compiled: whether training compiles the network.
         channels_last: whether networks and images use the channels-last memory layout.
@@ -60,6 +61,7 @@ class RunContext:
     progress: Progress
     log: CurveLog
     forgotten_before: tuple[int, ...] = ()
+    step: int = 0
     scratch_trainer: ScratchTrainer | None = None
     precomputation: Precomputation | None = None
     compiled: bool = False
@@ -86,19 +88,29 @@ class RunContext:
         """The memory layout of image batches and convolution weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
+    @contextmanager
+    def in_step(self, step: int) -> Iterator[None]:
+        """Make every draw depend on ``step`` of a sequence (from 0); step 0 draws as a single request does."""
+        before, self.step = self.step, step
+        try:
+            yield
+        finally:
+            self.step = before
+
     def generator(self, *role: str | int) -> torch.Generator:
-        """A CPU generator that depends on the run's seed and ``role`` only."""
-        return generator(self.seed, *role)
+        """A CPU generator that depends on the run's seed, ``role`` and the step of a sequence only."""
+        return generator(self.seed, *role_in_step(role, self.step))
 
     def seed_everything(self, *role: str | int) -> None:
-        """Seed the global generators (dropout draws from them) for ``role``."""
-        seed_everything(self.seed, *role)
+        """Seed the global generators (dropout draws from them) for ``role`` and the step of a sequence."""
+        seed_everything(self.seed, *role_in_step(role, self.step))
 
     def train_from_scratch(self, view: DataView) -> nn.Module:
         """The network trained on ``view`` alone by the run's recipe, from the original's initial weights."""
         if self.scratch_trainer is None:
             raise RuntimeError("this context has no trainer from scratch")
-        return self.scratch_trainer(view, self)
+        with self.in_step(0):  # a reference, which no step of a sequence changes
+            return self.scratch_trainer(view, self)
 
     def precomputed(
         self,
@@ -110,7 +122,8 @@ class RunContext:
     ) -> dict[str, Tensor]:
         """The tensors ``compute(view)`` returns, from the store if there is one; see ``Precomputation``."""
         if self.precomputation is not None:
-            return self.precomputation(kind, settings, model, view, compute, self)
+            drawn_in = {"step": self.step} if self.step else {}
+            return self.precomputation(kind, {**settings, **drawn_in}, model, view, compute, self)
         with self.clock.phase(kind):
             result = compute(view.uncounted())
         view.usage.note(view.indices)
@@ -155,7 +168,8 @@ class RunContext:
     def random_network(self, role: str) -> nn.Module:
         """A network of the same architecture with weights drawn for ``role``, never pretrained, on the device."""
         untrained = replace(self.architecture, pretrained=False, weights=None)
-        return self._placed(untrained.initial(self.image_shape, self.num_classes, derived_seed(self.seed, role)))
+        seed = derived_seed(self.seed, *role_in_step((role,), self.step))
+        return self._placed(untrained.initial(self.image_shape, self.num_classes, seed))
 
     def reset_gradient_scaler(self) -> None:
         """Reset the gradient scaler, so that no training depends on which others this process has done."""

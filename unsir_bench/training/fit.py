@@ -34,7 +34,8 @@ class Variation:
 
     Attributes:
         objective: called with (network, images, targets); returns the mean over these samples of a loss of each. None:
-            cross-entropy with the recipe's label smoothing. The network must be called once, and last.
+            cross-entropy with the recipe's label smoothing. The network must be called last; of two calls, batch
+            normalisation sees each alone.
         before_epoch: called with (network, epoch) when the network is in train mode (to freeze batch normalisation,
             for example).
         after_step: called with (network, targets of the whole batch) after each optimiser step.

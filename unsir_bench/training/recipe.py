@@ -26,7 +26,8 @@ class Recipe:
     Units: ``lr`` per step, ``weight_decay`` per step, ``batch_size`` in samples, ``epochs`` in passes over the view.
     ``plateau_watch`` names the loss that the plateau schedule reads after each epoch: of the training batches, of
     ``held_out_share`` of the training images (which are then not trained on), or of the test images (as the authors'
-    notebook does; the test data then steer the training).
+    notebook does; the test data then steer the training). The ``steps`` schedule multiplies the rate by
+    ``decay_factor`` after each of ``decay_epochs`` epochs, counted from 1.
     """
 
     name: str = not_hashed("custom")
@@ -37,11 +38,13 @@ class Recipe:
     momentum: float = number(0.9, at_least=0, below=1)
     nesterov: bool = False
     weight_decay: float = number(0.0, at_least=0)
-    schedule: str = choice("constant", ("constant", "plateau", "onecycle", "triangular", "cosine"))
+    schedule: str = choice("constant", ("constant", "plateau", "onecycle", "triangular", "cosine", "steps"))
     plateau_factor: float = number(0.5, above=0, below=1)
     plateau_patience: int = number(3, at_least=0)
     plateau_watch: str = hashed_if_not_default(choice("train", ("train", "held_out", "test")))
     held_out_share: float = hashed_if_not_default(number(0.02, above=0, below=1))
+    decay_epochs: list[int] = hashed_if_not_default(field(default_factory=list))  # noqa: RUF009 - a field
+    decay_factor: float = hashed_if_not_default(number(0.1, above=0, below=1))
     warmup_share: float = number(0.3, above=0, below=1)
     label_smoothing: float = number(0.0, at_least=0, below=1)
     clip_value: float | None = number(None, above=0)
@@ -54,6 +57,9 @@ class Recipe:
             yield f"{key}.nesterov=true: needs {key}.optimizer=sgd with {key}.momentum above 0"
         if self.clip_value is not None and self.clip_norm is not None:
             yield f"{key}.clip_norm={self.clip_norm}: not beside {key}.clip_value={self.clip_value}; set one to null"
+        if bool(self.decay_epochs) is not (self.schedule == "steps") or min(self.decay_epochs, default=1) < 1:
+            wanted = "epochs from 1 on" if self.schedule == "steps" else f"[] beside {key}.schedule={self.schedule}"
+            yield f"{key}.decay_epochs={self.decay_epochs}: must be {wanted}"
         if self.plateau_watch != "train" and key != "train":
             yield f"{key}.plateau_watch={self.plateau_watch}: only train.plateau_watch may be; set this one to train"
 
@@ -88,6 +94,7 @@ class Schedule:
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int):
         self._by_step: PerStepScheduler | None = None
+        self._by_epoch: lr_scheduler.MultiStepLR | None = None
         self._plateau: lr_scheduler.ReduceLROnPlateau | None = None
         if recipe.schedule == "onecycle":
             peaks = [group["lr"] for group in optimizer.param_groups]
@@ -101,6 +108,8 @@ class Schedule:
             self._by_step = lr_scheduler.LambdaLR(optimizer, partial(triangle, total=steps, rise=recipe.warmup_share))
         elif recipe.schedule == "cosine":
             self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
+        elif recipe.schedule == "steps":
+            self._by_epoch = lr_scheduler.MultiStepLR(optimizer, recipe.decay_epochs, recipe.decay_factor)
         elif recipe.schedule == "plateau":
             self._plateau = lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_patience
@@ -112,18 +121,20 @@ class Schedule:
             self._by_step.step()
 
     def after_epoch(self, watched_loss: float) -> None:
-        """Advance a schedule that watches a loss."""
+        """Advance a schedule that counts epochs or watches a loss."""
+        if self._by_epoch is not None:
+            self._by_epoch.step()
         if self._plateau is not None:
             self._plateau.step(watched_loss)
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from; empty for a constant rate."""
-        inner = self._by_step or self._plateau
+        inner = self._by_step or self._by_epoch or self._plateau
         return inner.state_dict() if inner is not None else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume."""
-        inner = self._by_step or self._plateau
+        inner = self._by_step or self._by_epoch or self._plateau
         if inner is not None:
             inner.load_state_dict(state)
 

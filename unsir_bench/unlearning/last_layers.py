@@ -15,13 +15,14 @@ def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
     """The modules from the ``count``-th last weight layer to the end, in the order in which the model declares them.
 
     Weight layers are modules with a weight of two or more dimensions (convolutions, linear layers); normalisations
-    between and after them are part of the result.
+    between and after them are part of the result. In a vision transformer that is, from the second layer on, the last
+    ``norm`` before the head, which the published code leaves frozen.
 
     Raises:
         NotApplicable: the model has fewer weight layers.
     """
     own = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
-    layers = [place for place, module in enumerate(own) if _is_weight_layer(module)]
+    layers = [place for place, module in enumerate(own) if is_weight_layer(module)]
     if count > len(layers):
         raise NotApplicable(
             f"the model has {len(layers)} weight layers, fewer than the last {count} that are asked for"
@@ -29,7 +30,8 @@ def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
     return own[layers[-count] :]
 
 
-def _is_weight_layer(module: nn.Module) -> bool:
+def is_weight_layer(module: nn.Module) -> bool:
+    """Whether a module has a weight of two or more dimensions of its own."""
     own = module.named_parameters(recurse=False)
     # Attention calls its matrix `in_proj_weight`; tokens and positions have dimensions too, but are no layer.
     return any(name.endswith("weight") and parameter.ndim >= 2 for name, parameter in own)

@@ -13,7 +13,7 @@ from torch import nn
 
 from unsir_bench.data.batches import DataView, Usage, first_or_random_per_class
 from unsir_bench.errors import AccessDenied, NotApplicable
-from unsir_bench.runtime.seeding import generator
+from unsir_bench.runtime.seeding import generator, role_in_step
 
 if TYPE_CHECKING:
     from unsir_bench.data.device_data import DeviceData
@@ -45,6 +45,10 @@ class UnlearningMethod(ABC):
 
     precomputes: ClassVar[tuple[str, ...]] = ()
     name: str = "???"
+
+    def overruled(self) -> Sequence[str]:
+        """Names of fields without effect, since another field overrules them; records hold null for these."""
+        return ()
 
     @property
     @abstractmethod
@@ -84,6 +88,7 @@ class UnlearningData:
         seed: int,
         withheld: Sequence[str] = (),
         usage: Mapping[str, Usage] | None = None,
+        step: int = 0,
     ):
         """Give ``method`` the views it declares, and nothing else.
 
@@ -94,11 +99,12 @@ class UnlearningData:
             seed: of the retain subset's draw.
             withheld: kinds of access that this run denies to every method.
             usage: counters for reads of ``retain`` and ``forget`` samples; None: new ones.
+            step: of a forgetting sequence, from 0; each draws its retain subset for itself.
 
         Raises:
             NotApplicable: the method declares a kind that is withheld, or of which the split has no sample.
         """
-        self._method, self._seed = method, seed
+        self._method, self._seed, self._step = method, seed, step
         self._training_log: TrainingLog | None = None
         denied = sorted(access.value for access in method.requires if access.value in withheld)
         if denied:
@@ -121,6 +127,9 @@ class UnlearningData:
                 f"method '{self._method.name}' asked for {access.value} but declares {declared}; "
                 "a method that needs it must name it in `requires`"
             )
+
+    def _draws(self, role: str) -> torch.Generator:
+        return generator(self._seed, *role_in_step((role,), self._step))
 
     @property
     def retain(self) -> DataView:
@@ -154,7 +163,7 @@ class UnlearningData:
     def retain_subset(self, per_class: int, selection: str = "random", share: float | None = None) -> DataView:
         """Some retain samples of each class, ``first`` in the data's order or drawn at ``random``.
 
-        The draw depends on the run's seed alone, so methods that ask for the same number share the same samples.
+        The draw depends on the seed and the step alone, so methods that ask for the same number share the same samples.
 
         Args:
             per_class: how many of each class; a class with fewer gives all it has.
@@ -169,16 +178,16 @@ class UnlearningData:
         chosen = []
         # One draw per number of samples, the same for every method that asks for that number.
         for count in counts.unique().tolist():
-            draws = generator(self._seed, "retain subset")
+            draws = self._draws("retain subset")
             drawn = first_or_random_per_class(labels, int(count), selection, draws)
             chosen.append(drawn[counts[drawn] == count])
         return everything.narrowed(torch.cat(chosen).sort().values)
 
     def retain_share(self, share: float) -> DataView:
-        """A random ``share`` of the retain samples, at least one; the draw depends on the run's seed alone."""
+        """A random ``share`` of the retain samples, at least one; the draw depends on the run's seed and step alone."""
         self._require(Access.RETAIN_SUBSET)
         everything = self._views["retain"]
-        draws = generator(self._seed, "retain share")
+        draws = self._draws("retain share")
         count = max(1, round(share * len(everything)))
         return everything.narrowed(torch.randperm(len(everything), generator=draws)[:count].sort().values)
 

@@ -12,7 +12,7 @@ No sample of a forget class is touched (zero-glance): the method declares a reta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.data.batches import Batch, DataView, batch_sizes
 from unsir_bench.models.model import frozen
 from unsir_bench.training.context import RunContext
@@ -37,8 +37,8 @@ class NoiseConfig:
     """How the error-maximising noise is learned, and how it enters the impair step.
 
     ``weight_penalty`` is the paper's λ. ``distinct_images`` of the ``batch_size`` learned ones (null: all) are each
-    used ``copies`` times per class and epoch of impair. The first ``kept`` learned images of each class go to the run's
-    folder.
+    used ``copies`` times per class and epoch of impair; with ``one_per_channel``, as many as images have channels. The
+    first ``kept`` learned images of each class go to the run's folder.
     """
 
     batch_size: int = number(256, at_least=1)
@@ -47,6 +47,7 @@ class NoiseConfig:
     weight_penalty: float = number(0.1, at_least=0)
     init: str = choice("normal", ("normal", "uniform", "zeros"))
     distinct_images: int | None = number(None, at_least=1)
+    one_per_channel: bool = hashed_if_not_default(False)
     copies: int = number(20, at_least=1)
     labels: str = choice("own_class", ("own_class", "class_zero"))
     batchnorm: str = choice("eval", ("eval", "train"))
@@ -57,6 +58,8 @@ class NoiseConfig:
         """Yield what is wrong across fields."""
         if self.distinct_images is not None and self.distinct_images > self.batch_size:
             yield f"{key}.distinct_images={self.distinct_images}: only {key}.batch_size={self.batch_size} are learned"
+        if self.one_per_channel and self.distinct_images is not None:
+            yield f"{key}.distinct_images={self.distinct_images}: overrules {key}.one_per_channel=true; set it to null"
         if self.kept > self.batch_size:
             yield f"{key}.kept={self.kept}: only {key}.batch_size={self.batch_size} are learned"
         if self.batchnorm == "train" and self.batch_size == 1:
@@ -83,6 +86,9 @@ class Unsir(UnlearningMethod):
     @property
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.RETAIN_SUBSET})
+
+    def overruled(self) -> Sequence[str]:
+        return () if self.retain_share is None else ("retain_per_class",)
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         retain = data.retain_subset(self.retain_per_class, self.retain_selection, self.retain_share)
@@ -210,7 +216,7 @@ def noise_samples(noise: Tensor, config: NoiseConfig, context: RunContext) -> Ba
         Images (samples, channels, height, width) and labels (samples,): the class each was learned for, or, as the
         published notebook has it, 0 for all (``config.labels=class_zero``).
     """
-    used = noise[:, : config.distinct_images]
+    used = noise[:, : noise.shape[2] if config.one_per_channel else config.distinct_images]
     labels = torch.tensor(context.forget_classes, device=noise.device).repeat_interleave(used.shape[1])
     return used.flatten(0, 1), torch.zeros_like(labels) if config.labels == "class_zero" else labels
 

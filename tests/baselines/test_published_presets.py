@@ -1,0 +1,41 @@
+"""Presets with the authors' values hold them, and nothing of the tuning."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from unsir_bench.config import typed, validate
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "scrub": {
+        "train.optimizer": "adam", "train.lr": 5e-4, "train.weight_decay": 0.1, "train.epochs": 10,
+        "train.schedule": "steps", "train.decay_epochs": [5, 8, 9], "train.decay_factor": 0.1,
+        "train.batch_size": 64, "forget_batch_size": 32,
+    },
+    "delete": {"train.lr": 1e-4, "train.epochs": 20, "mask": "own_class"},
+    "amnesiac": {"train.optimizer": "adam", "train.lr": 1e-3, "train.batch_size": 64, "train.epochs": 10},
+    "boundary_shrink": {
+        "train.optimizer": "sgd", "train.lr": 1e-5, "train.momentum": 0.9, "train.epochs": 10, "train.batch_size": 64,
+        "epsilon": 0.1, "mask": "own_class",
+    },
+    "boundary_expand": {
+        "train.optimizer": "sgd", "train.lr": 1e-5, "train.momentum": 0.9, "train.epochs": 10, "train.batch_size": 64,
+    },
+    "salun": {"train.lr": 0.013, "train.epochs": 10, "share": 0.5, "labels_from": "all"},
+    "fisher": {"alpha": 1e-6},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_preset_has_the_authors_values(name: str) -> None:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        # A data set with another batch size must not change the authors'.
+        config = typed(compose("config", [f"method={name}_published", "dataset.batch_size=48"]))
+    validate(config)
+    method = config.method
+    assert method.name == f"{name}_published"
+    assert {key: reduce(getattr, key.split("."), method) for key in PUBLISHED[name]} == PUBLISHED[name]

@@ -1,0 +1,28 @@
+"""Logits without the classes that a forget sample must not be moved to."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unsir_bench.training.context import RunContext
+
+MASKS = ("forget_classes", "own_class")
+
+
+def without_forgotten(logits: Tensor, labels: Tensor, mask: str, context: RunContext) -> Tensor:
+    """``logits`` with -inf at classes that the samples must leave.
+
+    Args:
+        logits: of forget samples, (samples, classes).
+        labels: their own classes, int64 of shape (samples,), on the same device.
+        mask: ``forget_classes``: all that are forgotten now or were in earlier steps of a sequence; ``own_class``: each
+            sample's own alone, as papers on a single class have it.
+        context: forget classes.
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    masked = logits.scatter(1, labels[:, None], -float("inf"))
+    if mask == "forget_classes":
+        masked[:, [*context.forget_classes, *context.forgotten_before]] = -float("inf")
+    return masked
