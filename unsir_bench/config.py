@@ -122,7 +122,7 @@ class Config:
     def run_id(self) -> str:
         """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
         sections = ("dataset", "model", "method", "train", "forget", "metrics")
-        parts = {name: identity(getattr(self, name)) for name in sections}
+        parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
         if not self.retrain_reference:
             parts["retrain_reference"] = False
         if self.withheld:
@@ -130,6 +130,13 @@ class Config:
         digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
         words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, f"s{self.seed}", digest[:10])
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+
+    @property
+    def _forget_by_index(self) -> ForgetConfig:
+        try:
+            return self.forget.by_index(self.dataset.class_names)
+        except DataError:
+            return self.forget
 
     @property
     def folder(self) -> Path:
