@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,8 +68,11 @@ class DecodedCache:
                 return beside
         except OSError:
             pass
-        elsewhere = user_cache_path("unsir-bench") / "decoded"
-        elsewhere.mkdir(parents=True, exist_ok=True)
+        try:
+            elsewhere = user_cache_path("unsir-bench") / "decoded"
+            elsewhere.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # a user without a home
+            return _temporary_cache()
         return elsewhere
 
     def _cache_key(self, listing: Listing) -> str:
@@ -187,6 +191,20 @@ class DecodedCache:
         if self.on_bad_image == "error" or len(bad) == total:
             raise DataError(f"{text}\nFix or remove them, or leave them out with dataset.on_bad_image=skip.")
         LOG.warning("%s\nThey are left out (dataset.on_bad_image=skip).", text)
+
+
+def _temporary_cache() -> Path:
+    """A folder for decoded images that is this user's alone, since others may write beside it.
+
+    Raises:
+        DataError: somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"unsir-bench-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise DataError(f"{folder} is another user's; set XDG_CACHE_HOME to a folder of yours for decoded images")
+    LOG.warning("neither the images' folder nor a home can be written to: decoded images are kept in %s", folder)
+    return folder
 
 
 def _read_cache(folder: Path) -> RawData:
