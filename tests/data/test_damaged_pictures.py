@@ -141,3 +141,12 @@ def test_warnings_as_errors_refuse_no_good_picture(root: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(ImageFolder(root=str(root)).load(QUIET).train) == 7
+
+
+def test_too_little_memory_names_the_file_and_skips_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):
+    def opened(path: Path) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", opened)
+    with pytest.raises(DataError, match=r"train/a/0\.png: memory does not suffice"):
+        ImageFolder(root=str(root), on_bad_image="skip").load(QUIET)

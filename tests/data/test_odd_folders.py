@@ -155,6 +155,13 @@ def test_names_that_python_read_as_ascii_are_the_same_classes(root: Path, monkey
     assert dataset.content_identity() == content
 
 
+def test_names_that_only_look_alike_in_both_splits_are_one_line_that_says_so(root: Path):
+    fill(root / "train", ["caf\u00e9"])
+    fill(root / "test", ["cafe\u0301"])
+    with pytest.raises(DataError, match=r"two class names look alike.*rename one"):
+        ImageFolder(root=str(root)).class_names()
+
+
 # Layouts
 
 

@@ -6,8 +6,9 @@ import hashlib
 import logging
 import os
 import stat
+import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,17 @@ class Listing:
 
     def digest(self, *, with_times: bool) -> str:
         """Hash of paths, labels and sizes, 16 hexadecimal digits; with times, also of each file's last change."""
+        return self._with_times if with_times else self._without_times
+
+    @cached_property
+    def _with_times(self) -> str:
+        return self._hashed(with_times=True)
+
+    @cached_property
+    def _without_times(self) -> str:
+        return self._hashed(with_times=False)
+
+    def _hashed(self, *, with_times: bool) -> str:
         hasher = hashlib.blake2b(digest_size=8)
         for split in (self.train, self.test):
             for file in split:
@@ -107,9 +119,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _files(root: Path, folder: Path, label: int) -> list[ImageFile]:
-    suffixes = Image.registered_extensions()
+    suffixes, below = Image.registered_extensions(), folder.relative_to(root).as_posix()
     found = [
-        ImageFile(Path(entry.path).relative_to(root).as_posix(), label, info.st_size, info.st_mtime_ns)
+        ImageFile(f"{below}/{entry.name}", label, info.st_size, info.st_mtime_ns)
         for entry in _entries(folder)
         if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
         and not entry.name.startswith(APPLE_DOUBLE)
@@ -218,6 +230,8 @@ def _listed_splits(root: Path, splits: tuple[str, str], shown: str) -> Listing:
             if empty
             else f"found {len(classes)} classes, need 2 or more"
         )
+        if len({unicodedata.normalize("NFC", c) for c in classes}) < len(classes):
+            what += " (two class names look alike: one has its accents composed, the other apart; rename one)"
         train, test = splits
         raise DataError(f"dataset.root={shown}: {what}; every class needs images in {train}/ and in {test}/")
     train_files, test_files = (tuple(file for c in classes for file in found[split][c]) for split in splits)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from unsir_bench.data.dataset import Images
+from unsir_bench.errors import DataError
 
 FITS = ("squash", "crop")
 ORIENTATIONS = ("stored", "exif")
@@ -46,9 +47,14 @@ class PictureOptions:
         Raises:
             UnusableImage: the file is missing, damaged or of no known format. Pillow's decoders raise errors of many
                 kinds, so every kind counts.
+            DataError: the memory does not suffice; whether the file or the machine is at fault cannot be told.
         """
         try:
             return self._decoded(path)
+        except MemoryError:
+            raise DataError(
+                f"{printable(str(path))}: memory does not suffice to decode it; remove it if it is damaged"
+            ) from None
         except Exception as error:
             raise UnusableImage(_reason(error)) from error
 
