@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ from unsir_bench.unlearning.method import Access, UnlearningMethod
 from unsir_bench.versions import RESULTS_VERSION, SEQUENCE_VERSION
 
 SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
+LONGEST_NAME = 128  # letters of a run's or a group's name in Weights & Biases; folders may have 255
 
 
 @dataclass
@@ -122,7 +124,7 @@ class Config:
     def run_id(self) -> str:
         """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
         sections = ("dataset", "model", "method", "train", "forget", "metrics")
-        parts = {name: identity(getattr(self, name)) for name in sections}
+        parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
         if not self.retrain_reference:
             parts["retrain_reference"] = False
         if self.forget.sequence is not None:
@@ -131,7 +133,15 @@ class Config:
             parts["withheld"] = sorted(self.withheld)
         digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
         words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, f"s{self.seed}", digest[:10])
-        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+        text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+        return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 11]}-{content_key({'id': text})[:10]}"
+
+    @property
+    def _forget_by_index(self) -> ForgetConfig:
+        try:
+            return self.forget.by_index(self.dataset.class_names)
+        except DataError:
+            return self.forget
 
     @property
     def folder(self) -> Path:
@@ -177,6 +187,8 @@ def _general_problems(config: Config) -> Iterator[str]:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", "report", ".", ".."):
         letters = "must be a folder name of letters, digits, '_', '-' and '.'"
         yield f"sweep={config.sweep}: {letters}, other than 'store' and 'report'"
+    if len(config.sweep) > LONGEST_NAME:
+        yield f"sweep={config.sweep}: has {len(config.sweep)} letters; {LONGEST_NAME} is the most"
 
 
 def typed(composed: DictConfig) -> Config:
@@ -194,7 +206,16 @@ def typed(composed: DictConfig) -> Config:
         raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
+    paths = ((config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights"))
+    for node, name in paths:
+        if path := getattr(node, name):
+            setattr(node, name, at_home(path))
     return config
+
+
+def at_home(path: str) -> str:
+    """The path with the user's folder in place of a ``~`` at its start, which a quoted word keeps from the shell."""
+    return os.path.expanduser(path)  # noqa: PTH111 - pathlib raises where there is no home
 
 
 def _complaint(error: OmegaConfBaseException) -> str:
@@ -228,6 +249,7 @@ def register(nodes: dict[str, Sequence[type[Any]]]) -> None:
         for cls in classes:
             store.store(group=f"schema/{group}", name=cls.name, node=cls)
     OmegaConf.register_new_resolver("unsir_run_id", _run_id_of, replace=True)
+    OmegaConf.register_new_resolver("unsir_path", at_home, replace=True)
 
 
 def _run_id_of(*, _root_: DictConfig) -> str:

@@ -207,3 +207,49 @@ def test_two_image_folders_never_share_a_run_id(tmp_path: Path) -> None:
                 (folder / f"{name}.png").write_bytes(b"not yet decoded")
     ids = {composed("dataset=image_folder", f"dataset.root={tmp_path / name}").run_id for name in ("a", "b")}
     assert len(ids) == 2
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    """A folder of files that are never decoded, of fixed names and sizes."""
+    for split in ("train", "test"):
+        for label, count in (("ant", 3), ("bee", 4), ("cat", 5)):
+            (tmp_path / split / label).mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / split / label / f"{number}.png").write_bytes(b"x" * (10 * number + count))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "run_id"),
+    [
+        ("", "unsir-digits-allcnn_slim-single-s0-59eb64782b"),
+        ("forget=pair", "unsir-digits-allcnn_slim-pair-s0-432d04fee9"),
+        ("forget=four method=retrain", "retrain-digits-allcnn_slim-four-s0-d38ced3f60"),
+        ("forget=sequence", "unsir-digits-allcnn_slim-sequence-s0-31a64b9449"),
+        ("forget=random_k", "unsir-digits-allcnn_slim-random_k-s0-e14f105a05"),
+        ("dataset=cifar10 model=resnet18 forget=seven", "unsir-cifar10-resnet18-seven-s0-05991ed5c5"),
+        ("dataset=made_classes model=vit_tiny", "unsir-made_classes-vit_tiny-single-s0-471cff6642"),
+        ("dataset=image_folder dataset.root=ZOO", "unsir-image_folder-allcnn_slim-single-s0-2a305ae5ac"),
+        (
+            "dataset=image_folder dataset.root=ZOO forget.classes=[1] dataset.image_size=8",
+            "unsir-image_folder-allcnn_slim-single-s0-5543bd0d8c",
+        ),
+    ],
+)
+def test_run_ids_of_finished_records_stay_what_they_are(zoo: Path, words: str, run_id: str) -> None:
+    assert composed("hardware=cpu", *words.replace("ZOO", str(zoo)).split()).run_id == run_id
+
+
+def test_one_choice_of_classes_is_one_run_however_it_is_written(zoo: Path) -> None:
+    def run_id(*words: str) -> str:
+        return composed("dataset=image_folder", f"dataset.root={zoo}", *words).run_id
+
+    written = ("[1,2]", "[2,1]", "[bee,cat]", "[cat,1]", "['cat','bee']")
+    assert len({run_id(f"forget.classes={choice}") for choice in written}) == 1
+    assert run_id("forget.classes=[0,2]") != run_id("forget.classes=[1,2]")
+    sequences = ("[[0],[1]]", "[[ant],[bee]]")
+    assert len({run_id("forget=sequence", f"forget.sequence={groups}") for groups in sequences}) == 1
+    assert run_id("forget=sequence", "forget.sequence=[[1],[0]]") != run_id(
+        "forget=sequence", "forget.sequence=[[0],[1]]"
+    )

@@ -387,10 +387,11 @@ def test_test_images_of_another_size_than_the_training_images_are_refused(split_
 def test_many_bad_images_are_counted_and_ten_are_named(split_root: Path):
     for number in range(14):
         save(split_root / "train" / "dog" / f"w{number:02}.png", size=(6, 4))
+        save(split_root / "train" / "cat" / f"g{number:02}.png")
     with pytest.raises(DataError) as caught:
         load(split_root)
     assert str(caught.value).count("is 6x4") == 10
-    assert "14 of 20 images" in str(caught.value)
+    assert "14 of 34 images" in str(caught.value)
     assert "and 4 more" in str(caught.value)
 
 

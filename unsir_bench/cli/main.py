@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from unsir_bench.cli.terminal import print_any_letter, read_names_as_utf8
 from unsir_bench.errors import UnsirBenchError
 
 VERBS = ("list", "reproduce", "store", "sync", "train")  # each with options of its own, in the module of its name
@@ -13,6 +14,8 @@ VERBS = ("list", "reproduce", "store", "sync", "train")  # each with options of 
 
 def main() -> None:
     """Run the command line; exit with status 1 if it is wrong, or if any run failed."""
+    read_names_as_utf8()
+    print_any_letter()
     try:
         sys.exit(_status(sys.argv[1:]))
     except UnsirBenchError as error:  # of the installation or a plug-in

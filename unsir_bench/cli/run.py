@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs
-from unsir_bench.config import Config, typed, validate
+from unsir_bench.config import LONGEST_NAME, Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.runner import log_failure, run
@@ -127,7 +130,32 @@ def run_command(words: Sequence[str], *, plan_only: bool = False) -> int:
         Exit status: 0, or 1 if a run failed or was lost.
     """
     bootstrap()
+    if problems := list(_unreadable(words)):
+        sys.exit("\n".join(problems))
     sys.argv[1:] = words  # where Hydra reads them
     with launching(plan_only=plan_only) as launch:
         hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
     return int(bool(launch.failed or launch.stopped))
+
+
+def _unreadable(words: Sequence[str]) -> Iterator[str]:
+    """A line for each override that Hydra's grammar cannot read, or that is too long for a folder's name."""
+    grammar = OverridesParser.create()
+    for before, word in zip(["", *words], words, strict=False):
+        key, equals, value = word.partition("=")
+        if not equals or word.startswith("-") or before.startswith("-"):
+            continue
+        if key == "sweep" and len(value) > LONGEST_NAME:
+            yield f"sweep={value}: has {len(value)} letters; {LONGEST_NAME} is the most"
+        try:
+            grammar.parse_override(word)
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            yield f"{word}: cannot be read ({reason}); write {_quoted(key, value)}"
+
+
+def _quoted(key: str, value: str) -> str:
+    """How an override is written whose value, or each of whose listed names, Hydra's grammar has no letters for."""
+    if re.search(r"[\[\]{}]", value):
+        return f"""each name in quotes, and the whole in the shell's: "{key}=['a name','another']\""""
+    return f"""the value in quotes, and the whole in the shell's: "{key}='{value}'\""""

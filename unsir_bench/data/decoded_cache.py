@@ -6,20 +6,22 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
-from PIL import Image
 from platformdirs import user_cache_path
 
 from unsir_bench.data.dataset import Images, LabelledImages, RawData, content_hash
 from unsir_bench.data.folder_listing import SHOWN_NAMES, ImageFile, Listing
+from unsir_bench.data.picture import PictureOptions, UnusableImage, printable
 from unsir_bench.errors import DamagedEntryError, DataError
 from unsir_bench.runtime.files import (
     DAMAGED,
@@ -35,7 +37,7 @@ from unsir_bench.versions import CACHE_FORMAT
 LOG = logging.getLogger("unsir_bench")
 CACHE_FOLDER = ".unsir_bench_cache"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,12 @@ class DecodedCache:
 
     Attributes:
         root: the folder that a listing's paths start from, as the user wrote it.
-        image_size: images are resized to this height and width, in pixels; None: all must be of one size.
-        mode: ``RGB`` or ``L`` (grey).
+        options: how a file becomes pixels; without an ``image_size``, all must be of one size.
         on_bad_image: ``error``, or ``skip`` to leave out files that cannot be used, with a warning.
     """
 
     root: str
-    image_size: int | None
-    mode: str
+    options: PictureOptions
     on_bad_image: str
 
     def read(self, listing: Listing, progress: Progress) -> RawData:
@@ -78,13 +78,21 @@ class DecodedCache:
                 return beside
         except OSError:
             pass
-        elsewhere = user_cache_path("unsir-bench") / "decoded"
-        elsewhere.mkdir(parents=True, exist_ok=True)
+        try:
+            elsewhere = user_cache_path("unsir-bench") / "decoded"
+            elsewhere.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # a user without a home
+            return _temporary_cache()
         return elsewhere
 
     def _cache_key(self, listing: Listing) -> str:
-        options = (CACHE_FORMAT, listing.digest(with_times=True), self.image_size, self.mode, self.on_bad_image)
-        return hashlib.blake2b(repr(options).encode(), digest_size=8).hexdigest()
+        own = self.options
+        options: tuple[object, ...] = (own.image_size, own.mode, self.on_bad_image)
+        later = (own.image_fit, own.orientation, own.transparency)
+        if later != ("squash", "stored", "drop"):  # caches from before these options stay valid
+            options += later
+        described = (CACHE_FORMAT, listing.digest(with_times=True), *options)
+        return hashlib.blake2b(repr(described).encode(), digest_size=8).hexdigest()
 
     def _decode_into(self, folder: Path, listing: Listing, progress: Progress) -> None:
         """Decode into a temporary folder and rename it, so that nobody finds a half-written cache."""
@@ -98,7 +106,7 @@ class DecodedCache:
             manifest = {
                 "class_names": listing.class_names,
                 "fingerprint": content_hash(*splits.values()),
-                "options": {"image_size": self.image_size, "mode": self.mode},
+                "options": asdict(self.options),
                 "key": folder.name,
                 "files": {array: sha256_of_file(building / f"{array}.npy") for array in ARRAYS},
             }
@@ -110,16 +118,9 @@ class DecodedCache:
             raise
 
     def _decode_split(
-        self, folder: Path, name: str, files: Sequence[ImageFile], shape: tuple[int, ...] | None, progress: Progress
+        self, folder: Path, name: str, files: Sequence[ImageFile], shape: Shape | None, progress: Progress
     ) -> LabelledImages:
-        root = Path(self.root)
-        shape = shape or next((found for file in files if (found := self._shape_of(root / file.path))), None)
-        if shape is None:
-            raise DataError(f"dataset.root={self.root}: none of the {len(files)} files of {name} is a readable image")
-        images: Images = np.lib.format.open_memmap(
-            folder / f"{name}_images.npy", mode="w+", dtype=np.uint8, shape=(len(files), *shape)
-        )
-        bad = dict(self._fill(images, root, files, f"decoding {name} images", progress))
+        images, bad = self._decoded(folder / f"{name}_images.npy", files, shape, f"decoding {name} images", progress)
         self._report(bad, len(files))
         kept = np.array([position for position in range(len(files)) if position not in bad])
         self._check_classes_left(name, files, kept)
@@ -139,44 +140,58 @@ class DecodedCache:
                 "(dataset.on_bad_image=skip); fix them or remove the class"
             )
 
-    def _shape_of(self, path: Path) -> tuple[int, int, int] | None:
+    def _decoded(
+        self, target: Path, files: Sequence[ImageFile], shape: Shape | None, title: str, progress: Progress
+    ) -> tuple[Images, dict[int, str]]:
+        """All files decoded into ``target``, and a complaint for each position that cannot be used.
+
+        Without a ``shape`` the commonest one counts. The first file's is tried, and is nearly always the one.
+        """
+        found = shape or next((first for file in files if (first := self._shape_of(file))), None)
+        if found is None:
+            raise DataError(
+                f"dataset.root={self.root}: none of the {len(files)} files of {title.split()[1]} is a readable image"
+            )
+        while True:
+            images: Images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(files), *found))
+            shapes: Counter[Shape] = Counter()
+            bad = dict(self._fill(images, files, shapes, title, progress))
+            commonest = shapes.most_common(1)[0][0] if shapes else found
+            if shape or shapes[found] == shapes[commonest]:
+                return images, bad
+            found = commonest
+
+    def _shape_of(self, file: ImageFile) -> Shape | None:
         try:
-            return self._pixels(path).shape
-        except UNREADABLE:
+            return self._pixels(Path(self.root) / file.path).shape
+        except UnusableImage:
             return None
 
     def _pixels(self, path: Path) -> Images:
-        with Image.open(path) as image:
-            if image.mode == "F" or image.mode.startswith("I"):
-                # Pillow would silently clip them to 255: nearly white images.
-                raise ValueError(
-                    f"its pixels are of mode {image.mode}, not 8 bits; convert the file to 8 bits a channel"
-                )
-            converted = image.convert(self.mode)
-            if self.image_size is not None and converted.size != (self.image_size, self.image_size):
-                converted = converted.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
-            pixels = np.asarray(converted)
-        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return self.options.pixels(path)
 
     def _fill(
-        self, images: Images, root: Path, files: Sequence[ImageFile], title: str, progress: Progress
+        self, images: Images, files: Sequence[ImageFile], shapes: Counter[Shape], title: str, progress: Progress
     ) -> Iterator[tuple[int, str]]:
-        """Decode every file into ``images`` on several threads; yield (position, complaint) for each bad one."""
+        """Decode every file into ``images`` on several threads, counting shapes; yield (position, complaint)."""
 
-        def decode(position: int) -> str | None:
+        def decode(position: int) -> tuple[Shape | None, str | None]:
+            name = printable(files[position].path)
             try:
-                pixels = self._pixels(root / files[position].path)
-            except UNREADABLE as error:
-                return f"{files[position].path} ({error})"
+                pixels = self._pixels(Path(self.root) / files[position].path)
+            except UnusableImage as error:
+                return None, f"{name} ({error})"
             if pixels.shape != images.shape[1:]:
                 height, width = pixels.shape[1:]
-                return f"{files[position].path} (is {width}x{height}; set dataset.image_size to resize all)"
+                return pixels.shape, f"{name} (is {width}x{height}; set dataset.image_size to resize all)"
             images[position] = pixels
-            return None
+            return pixels.shape, None
 
         with ThreadPoolExecutor() as pool, progress.task(title, len(files), "images") as task:
-            for position, complaint in enumerate(pool.map(decode, range(len(files)), chunksize=64)):
+            for position, (shape, complaint) in enumerate(pool.map(decode, range(len(files)), chunksize=64)):
                 task.advance()
+                if shape:
+                    shapes[shape] += 1
                 if complaint:
                     yield position, complaint
 
@@ -200,6 +215,20 @@ def _read_or_set_aside(folder: Path) -> RawData | None:
     except DamagedEntryError as reason:
         set_aside(folder, folder.parent / DAMAGED, str(reason))
         return None
+
+
+def _temporary_cache() -> Path:
+    """A folder for decoded images that is this user's alone, since others may write beside it.
+
+    Raises:
+        DataError: somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"unsir-bench-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise DataError(f"{folder} is another user's; set XDG_CACHE_HOME to a folder of yours for decoded images")
+    LOG.warning("neither the images' folder nor a home can be written to: decoded images are kept in %s", folder)
+    return folder
 
 
 def _read_cache(folder: Path) -> RawData:

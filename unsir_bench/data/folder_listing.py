@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import stat
+import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from unsir_bench.data.dataset import stratified_split
+from unsir_bench.data.picture import printable
 from unsir_bench.errors import DataError
 
+LOG = logging.getLogger("unsir_bench")
 SHOWN_NAMES = 10
+INSTEAD_OF_TEST = ("val", "valid", "validation")
+APPLE_DOUBLE = "._"  # how macOS names the file of a file's attributes on other file systems
+# Folders that systems leave in others.
+NO_CLASS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 
 
 @dataclass(frozen=True)
@@ -37,11 +46,22 @@ class Listing:
 
     def digest(self, *, with_times: bool) -> str:
         """Hash of paths, labels and sizes, 16 hexadecimal digits; with times, also of each file's last change."""
+        return self._with_times if with_times else self._without_times
+
+    @cached_property
+    def _with_times(self) -> str:
+        return self._hashed(with_times=True)
+
+    @cached_property
+    def _without_times(self) -> str:
+        return self._hashed(with_times=False)
+
+    def _hashed(self, *, with_times: bool) -> str:
         hasher = hashlib.blake2b(digest_size=8)
         for split in (self.train, self.test):
             for file in split:
                 time = file.changed_ns if with_times else 0
-                hasher.update(f"{file.path}\0{file.label}\0{file.size}\0{time}\n".encode())
+                hasher.update(os.fsencode(file.path) + f"\0{file.label}\0{file.size}\0{time}\n".encode())
             hasher.update(b"--\n")
         return hasher.hexdigest()
 
@@ -53,24 +73,68 @@ def identities(root: Path, least: int) -> list[str]:
 
 
 def _class_folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    """The names of the class folders, in the order of their UTF-8 bytes, which is that of the letters' codes."""
+    names = []
+    for entry in _entries(folder):
+        if entry.name.startswith(".") or entry.name in NO_CLASS:
+            continue
+        if _leads_to_folder(entry):
+            names.append(entry.name)
+        elif entry.is_symlink() and not Path(entry.path).exists():
+            LOG.warning("%s is a link that leads nowhere: it is no class", printable(entry.path))
+    return sorted(names, key=os.fsencode)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _class_name(folder: str) -> str:
+    """The name of a class as text, whatever encoding the system reads names in.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        return os.fsencode(folder).decode()
+    except UnicodeDecodeError:
+        raise DataError(
+            f"dataset.root: the name of the class folder {printable(folder)} is not UTF-8; rename it "
+            "(the program convmv does so for many)"
+        ) from None
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(
+            f"dataset.root: the folder {printable(str(folder))} cannot be listed ({error.strerror}); "
+            "make it readable or remove it"
+        ) from error
 
 
 def _files(root: Path, folder: Path, label: int) -> list[ImageFile]:
-    suffixes = Image.registered_extensions()
+    suffixes, below = Image.registered_extensions(), folder.relative_to(root).as_posix()
     found = [
-        ImageFile(Path(entry.path).relative_to(root).as_posix(), label, info.st_size, info.st_mtime_ns)
-        for entry in os.scandir(folder)
-        if os.path.splitext(entry.name)[1].lower() in suffixes and (info := _status(entry)) and not entry.is_dir()  # noqa: PTH122
+        ImageFile(f"{below}/{entry.name}", label, info.st_size, info.st_mtime_ns)
+        for entry in _entries(folder)
+        if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
+        and not entry.name.startswith(APPLE_DOUBLE)
+        and not stat.S_ISDIR((info := _status(entry)).st_mode)
     ]
-    return sorted(found, key=lambda file: file.path)
+    return sorted(found, key=lambda file: os.fsencode(file.path))
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result:
-    """Status of a link's target; of the link itself if the target is missing, so that decoding reports it."""
+    """Status of a link's target; of the link itself if that cannot be reached, so that decoding reports it."""
     try:
         return entry.stat()
-    except FileNotFoundError:
+    except OSError:
         return entry.stat(follow_symlinks=False)
 
 
@@ -90,12 +154,9 @@ def listed(absolute: str, shown: str, test_share: float, seed: int) -> Listing:
     root = Path(absolute)
     if not root.is_dir():
         raise DataError(f"dataset.root={shown}: there is no such folder")
-    has = {name: (root / name).is_dir() for name in ("train", "test")}
-    if has["train"] != has["test"]:
-        present, absent = ("train", "test") if has["train"] else ("test", "train")
-        raise DataError(f"dataset.root={shown}: it has a folder {present}/ but none named {absent}/")
-    if has["train"]:
-        return _listed_splits(root, shown)
+    splits = _split_folders(root, shown)
+    if splits:
+        return _listed_splits(root, splits, shown)
     classes = tuple(_class_folders(root))
     if len(classes) < 2:
         raise DataError(
@@ -104,12 +165,61 @@ def listed(absolute: str, shown: str, test_share: float, seed: int) -> Listing:
     return listed_tree(absolute, classes, test_share, seed)
 
 
-def _listed_splits(root: Path, shown: str) -> Listing:
-    folders = {split: set(_class_folders(root / split)) for split in ("train", "test")}
-    classes = sorted(folders["train"] | folders["test"])
+def _split_folders(root: Path, shown: str) -> tuple[str, str] | None:
+    """The names of the training and the test folder, as the disk has them; None if ``root`` is one tree.
+
+    Capitals do not matter, and val/ or valid/ stands in for a missing test/.
+
+    Raises:
+        DataError: one of the two is missing, there twice or not sorted into classes.
+    """
+    present = {name: _named(root, (name,), shown) for name in ("train", "test")}
+    train = present["train"] if present["train"] and not _is_class(root / present["train"]) else None
+    if train and not present["test"]:
+        present["test"] = _named(root, INSTEAD_OF_TEST, shown)
+    test = present["test"]
+    if train and test and _is_class(root / test):
+        raise DataError(
+            f"dataset.root={shown}: {test}/ holds images, not a folder for each class as {train}/ does; sort them into "
+            f"class folders, or move {test}/ away: val/ or valid/ is then taken in its place, if there is one"
+        )
+    if train and test:
+        return train, test
+    if train or (test and not present["train"] and not _is_class(root / test)):
+        has, lacks = (train, "test") if train else (test, "train")
+        raise DataError(f"dataset.root={shown}: it has a folder {has}/ but none named {lacks}/")
+    return None
+
+
+def _named(root: Path, names: tuple[str, ...], shown: str) -> str | None:
+    """The folder of the first of these names that there is, in capitals or not.
+
+    Raises:
+        DataError: two folders have that name.
+    """
+    folders = [entry.name for entry in _entries(root) if _leads_to_folder(entry)]
+    for name in names:
+        found = sorted(folder for folder in folders if folder.lower() == name)
+        if len(found) > 1:
+            raise DataError(f"dataset.root={shown}: which is the {name} split, {' or '.join(found)}? Rename one")
+        if found:
+            return found[0]
+    return None
+
+
+def _is_class(folder: Path) -> bool:
+    """Whether a folder with a split's name is a class: it holds images and no folder, or not exactly that name."""
+    exact = folder.name in ("train", "test")
+    return not (exact and _class_folders(folder)) and bool(_files(folder, folder, 0))
+
+
+def _listed_splits(root: Path, splits: tuple[str, str], shown: str) -> Listing:
+    folders = {split: {_class_name(name): name for name in _class_folders(root / split)} for split in splits}
+    classes = sorted(set().union(*folders.values()))
     found = {
         split: {
-            c: _files(root, root / split / c, label) if c in folders[split] else [] for label, c in enumerate(classes)
+            c: _files(root, root / split / folders[split][c], label) if c in folders[split] else []
+            for label, c in enumerate(classes)
         }
         for split in folders
     }
@@ -120,17 +230,21 @@ def _listed_splits(root: Path, shown: str) -> Listing:
             if empty
             else f"found {len(classes)} classes, need 2 or more"
         )
-        raise DataError(f"dataset.root={shown}: {what}; every class needs images in train/ and in test/")
-    train, test = (tuple(file for c in classes for file in found[split][c]) for split in ("train", "test"))
-    return Listing(tuple(classes), train, test)
+        if len({unicodedata.normalize("NFC", c) for c in classes}) < len(classes):
+            what += " (two class names look alike: one has its accents composed, the other apart; rename one)"
+        train, test = splits
+        raise DataError(f"dataset.root={shown}: {what}; every class needs images in {train}/ and in {test}/")
+    train_files, test_files = (tuple(file for c in classes for file in found[split][c]) for split in splits)
+    return Listing(tuple(classes), train_files, test_files)
 
 
 @lru_cache(maxsize=8)
 def listed_tree(absolute: str, classes: tuple[str, ...], test_share: float, seed: int) -> Listing:
     """The files of some class folders of one tree, split by a seeded ratio within each class; see ``listed``."""
     root = Path(absolute)
-    by_class = [_files(root, root / name, label) for label, name in enumerate(classes)]
-    poor = [f"{name} ({len(files)})" for name, files in zip(classes, by_class, strict=True) if len(files) < 2]
+    names = tuple(_class_name(folder) for folder in classes)
+    by_class = [_files(root, root / folder, label) for label, folder in enumerate(classes)]
+    poor = [f"{name} ({len(files)})" for name, files in zip(names, by_class, strict=True) if len(files) < 2]
     if poor:
         raise DataError(
             f"dataset.root={absolute}: a class needs 2 images or more to be split: {', '.join(poor[:SHOWN_NAMES])}"
@@ -141,4 +255,4 @@ def listed_tree(absolute: str, classes: tuple[str, ...], test_share: float, seed
         train, test = stratified_split(labels, test_share, seed)
     except ValueError as error:
         raise DataError(f"dataset.test_share={test_share}: {error}") from error
-    return Listing(classes, tuple(files[i] for i in train), tuple(files[i] for i in test))
+    return Listing(names, tuple(files[i] for i in train), tuple(files[i] for i in test))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.data.dataset import DatasetConfig, RawData
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import Listing, identities, listed, listed_tree
+from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, PictureOptions
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -25,6 +26,9 @@ class ImageFolder(DatasetConfig):
     split_seed: int = 0
     mode: str = choice("RGB", ("RGB", "L"))
     on_bad_image: str = choice("error", ("error", "skip"))
+    image_fit: str = hashed_if_not_default(choice("squash", FITS))
+    orientation: str = hashed_if_not_default(choice("stored", ORIENTATIONS))
+    transparency: str = hashed_if_not_default(choice("drop", TRANSPARENCIES))
 
     def class_names(self) -> tuple[str, ...]:
         return self._listing().class_names
@@ -36,8 +40,8 @@ class ImageFolder(DatasetConfig):
             return "missing"
 
     def read(self, progress: Progress) -> RawData:
-        cache = DecodedCache(self.root or "", self.image_size, self.mode, self.on_bad_image)
-        return cache.read(self._listing(), progress)
+        options = PictureOptions(self.image_size, self.mode, self.image_fit, self.orientation, self.transparency)
+        return DecodedCache(self.root or "", options, self.on_bad_image).read(self._listing(), progress)
 
     def _listing(self) -> Listing:
         if not self.root:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unsir_bench.config_fields import nearest, not_hashed, number
+from unsir_bench.config_fields import not_hashed, number
+from unsir_bench.data.class_entries import indices_of, listed_problems
 from unsir_bench.runtime.seeding import generator
 
 INDEX_SETS = ("retain_train", "forget_train", "retain_test", "forget_test")
@@ -38,7 +39,7 @@ class ForgetConfig:
         if self.sequence is not None:
             if not self.sequence or not all(self.sequence):
                 yield f"forget.sequence={self.sequence}: list groups of at least one class, such as [[0],[1],[2]]"
-            yield from _listed_problems(
+            yield from listed_problems(
                 "forget.sequence", [entry for group in self.sequence for entry in group], class_names
             )
             return
@@ -51,7 +52,7 @@ class ForgetConfig:
         if not self.classes:
             yield f"forget.classes={self.classes}: name at least one class to forget"
             return
-        yield from _listed_problems("forget.classes", self.classes, class_names)
+        yield from listed_problems("forget.classes", self.classes, class_names)
 
     def resolve(self, class_names: Sequence[str], seed: int) -> tuple[int, ...]:
         """Class indices in ascending order, of all steps together.
@@ -65,43 +66,28 @@ class ForgetConfig:
     def steps(self, class_names: Sequence[str], seed: int) -> list[tuple[int, ...]]:
         """The groups of class indices that are forgotten one after another; one group but for a ``sequence``."""
         if self.sequence is not None:
-            return [_indices_of(group, class_names) for group in self.sequence]
+            return [indices_of(group, class_names) for group in self.sequence]
         if self.random_k is not None:
             drawn = torch.randperm(len(class_names), generator=generator(seed, "forget classes"))[: self.random_k]
             return [tuple(sorted(drawn.tolist()))]
-        return [_indices_of(self.classes or [], class_names)]
+        return [indices_of(self.classes or [], class_names)]
 
+    def by_index(self, class_names: Callable[[], Sequence[str]]) -> ForgetConfig:
+        """The same choice as sorted indices: one choice has one run id, however it is written.
 
-def _listed_problems(key: str, entries: Sequence[Any], class_names: Sequence[str]) -> Iterator[str]:
-    found = [(_index_of(entry, class_names), entry) for entry in entries]
-    for index, entry in found:
-        if index is None:
-            yield f"{key}: {entry!r} is no class; {_known(entry, class_names)}"
-    indices = [index for index, _ in found if index is not None]
-    for index in sorted({index for index in indices if indices.count(index) > 1}):
-        yield f"{key}={list(entries)}: class {index} ({class_names[index]}) is given twice"
-    if len(set(indices)) == len(class_names):
-        yield f"{key}={list(entries)}: forgets all {len(class_names)} classes; leave at least one to retain"
+        Args:
+            class_names: gives the names in index order; asked only if a class is given by name.
+        """
 
+        def sorted_indices(group: Sequence[Any]) -> list[Any]:
+            if all(type(entry) is int for entry in group):
+                return sorted(group)
+            names = class_names()
+            return list(indices_of(group, names)) if not any(listed_problems("", group, names)) else list(group)
 
-def _indices_of(entries: Sequence[Any], class_names: Sequence[str]) -> tuple[int, ...]:
-    indices = (_index_of(entry, class_names) for entry in entries)
-    return tuple(sorted(index for index in indices if index is not None))
-
-
-def _index_of(entry: Any, class_names: Sequence[str]) -> int | None:
-    """An integer is an index; a word is a name."""
-    if isinstance(entry, bool):
-        return None
-    if isinstance(entry, int):
-        return entry if 0 <= entry < len(class_names) else None
-    return class_names.index(entry) if entry in class_names else None
-
-
-def _known(entry: Any, class_names: Sequence[str]) -> str:
-    if isinstance(entry, int):
-        return f"indices go from 0 to {len(class_names) - 1}"
-    return f"did you mean {nearest(str(entry), class_names)}? (an index from 0 to {len(class_names) - 1} also does)"
+        if self.sequence is not None:
+            return replace(self, sequence=[sorted_indices(group) for group in self.sequence])
+        return replace(self, classes=sorted_indices(self.classes)) if self.classes else self
 
 
 @dataclass(frozen=True)

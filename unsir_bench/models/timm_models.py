@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from unsir_bench.config_fields import nearest, not_hashed
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
-from unsir_bench.models.model import ImageShape, ModelConfig
+from unsir_bench.models.model import ImageShape, ModelConfig, in_mode
+
+ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm finds a model that it does not list
 
 
 def _timm() -> Any:
@@ -36,18 +39,51 @@ class TimmModel(ModelConfig):
     options: dict[str, Any] = field(default_factory=dict)
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        """See ``ModelConfig.build``.
+
+        Raises:
+            ConfigError: timm refuses the options or the size of the images, or the head is not one layer of logits.
+        """
         try:
-            return self._create(image_shape, num_classes)
+            model = self._create(image_shape, num_classes)
         except TypeError as error:
             raise ConfigError([f"model.options={self.options}: timm's {self.arch} refuses them: {error}"]) from error
         except Exception as error:
-            if not self.pretrained:
-                raise
-            raise PretrainedWeightsError(
-                f"model.pretrained=true: timm's weights of {self.arch} cannot be reached or do not fit "
-                f"images of {image_shape} ({type(error).__name__}: {error}).\n"
-                "Use model.weights=FILE.safetensors for a local copy of the backbone, or model.pretrained=false."
+            if self.pretrained:
+                raise PretrainedWeightsError(
+                    f"model.pretrained=true: timm's weights of {self.arch} cannot be reached or do not fit "
+                    f"images of {image_shape} ({type(error).__name__}: {error}).\n"
+                    "Use model.weights=FILE.safetensors for a local copy of the backbone, or model.pretrained=false."
+                ) from error
+            raise ConfigError(
+                [f"model.arch={self.arch}: timm cannot build it for {_words(image_shape, error)}"]
             ) from error
+        self._try_out(model, image_shape, num_classes)
+        return model
+
+    def _try_out(self, model: nn.Module, image_shape: ImageShape, num_classes: int) -> None:
+        """Refuse a network that cannot be trained and measured, before any training: show it one grey image."""
+        head = self.head(model)
+        if not isinstance(head, nn.Module):
+            raise ConfigError(
+                [f"model.arch={self.arch}: its head is in several parts; choose a model with one classifier"]
+            )
+        seen: list[Tensor] = []
+        hook = head.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), in_mode(model, training=False):
+                logits = model(torch.zeros(1, *image_shape))
+        except Exception as error:
+            raise ConfigError([f"model.arch={self.arch}: it cannot read {_words(image_shape, error)}"]) from error
+        finally:
+            hook.remove()
+        if not isinstance(logits, Tensor) or logits.shape != (1, num_classes):
+            raise ConfigError([f"model.arch={self.arch}: it does not give one logit for each class; choose another"])
+        if len(seen) != 1 or not torch.equal(seen[0].flatten(1), logits):
+            raise ConfigError([
+                f"model.arch={self.arch}: its logits are not its classifier's output alone (a second head, as in "
+                "distilled models, or a scale); choose a model with one classifier"
+            ])  # fmt: skip
 
     def _create(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
         create: Callable[..., nn.Module] = _timm().create_model
@@ -71,6 +107,26 @@ class TimmModel(ModelConfig):
     def check(self, key: str) -> Iterator[str]:
         timm = _timm()
         yield from super().check(key)
-        if not timm.is_model(self.arch.split(".")[0]):
+        if self.arch.startswith(ELSEWHERE):
+            return
+        family, _, tag = self.arch.partition(".")
+        if tag and timm.is_model(family):
+            known = [name.partition(".")[2] for name in timm.list_models(f"{family}.*", pretrained=True)]
+            if tag not in known:
+                yield f"{key}.arch={self.arch}: timm has no weights with this tag; {_known_tags(family, known)}"
+        elif not timm.is_model(family):
             close = nearest(self.arch, timm.list_models())
             yield f"{key}.arch={self.arch}: timm has no such model; did you mean {close}?"
+
+
+def _known_tags(family: str, tags: Sequence[str]) -> str:
+    return f"write {family}" + (f", or one of the tags {', '.join(tags)} after it" if tags else "; it has none")
+
+
+def _words(image_shape: ImageShape, error: Exception) -> str:
+    channels, height, width = image_shape
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return (
+        f"images of {channels}x{height}x{width} ({reason}); "
+        "set dataset.image_size to a size that suits it, or choose another model"
+    )

@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 import logging.config
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from unsir_bench.config import Config
 
 INTERRUPTED = 130
+LONGEST_TMPDIR = 60  # bytes; "/pymp-xxxxxxxx/listener-xxxxxxxx" is added
 
 
 class JobKilled(UnsirBenchError):  # noqa: N818 - what happened to the process, not a fault of this one
@@ -39,6 +42,7 @@ def process_context(modules: Sequence[str] = ()) -> ForkServerContext | SpawnCon
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    _keep_sockets_in_a_short_path()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
     return context
@@ -56,6 +60,17 @@ def warm_up(modules: Sequence[str]) -> None:
         from multiprocessing import forkserver
 
         forkserver.ensure_running()
+
+
+def _keep_sockets_in_a_short_path() -> None:
+    """Have multiprocessing make its folder in /tmp where ``TMPDIR`` is too long: a socket's path has 107 bytes."""
+    before = tempfile.gettempdir()
+    if len(os.fsencode(before)) > LONGEST_TMPDIR and os.access("/tmp", os.W_OK):  # noqa: S108
+        tempfile.tempdir = "/tmp"  # noqa: S108
+        try:
+            multiprocessing.util.get_temp_dir()  # it is made once, and the server's processes inherit it
+        finally:
+            tempfile.tempdir = before
 
 
 def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any], modules: Sequence[str]) -> RunRecord:

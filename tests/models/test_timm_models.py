@@ -1,0 +1,63 @@
+"""timm's models: what cannot be trained or measured is refused before the original is trained."""
+
+import pytest
+import torch
+
+from unsir_bench.config_fields import problems
+from unsir_bench.errors import ConfigError
+from unsir_bench.models.timm_models import TimmModel
+
+
+def complaints(arch: str) -> list[str]:
+    return [line for line in problems(TimmModel(arch=arch), "model") if "arch" in line]
+
+
+def test_a_tag_that_does_not_exist_is_one_line_with_those_that_do():
+    (line,) = complaints("resnet10t.nosuchtag")
+    assert "model.arch=resnet10t.nosuchtag: timm has no weights with this tag; write resnet10t" in line
+    assert "c3_in1k" in line
+
+
+@pytest.mark.parametrize("arch", ["resnet10t", "resnet10t.c3_in1k", "hf-hub:timm/resnet10t.c3_in1k"])
+def test_names_tags_and_places_that_timm_knows_are_taken(arch: str):
+    assert complaints(arch) == []
+
+
+def test_an_unknown_family_is_named_whatever_its_tag():
+    (line,) = complaints("resnet10q.c3_in1k")
+    assert "no such model" in line
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "words"),
+    [
+        ("deit_tiny_distilled_patch16_224", 32, "head is in several parts"),
+        ("levit_128s", 32, "head is in several parts"),
+        ("inception_v3", 32, "cannot read images of 3x32x32"),  # too deep for tiny images
+        ("crossvit_9_240", 32, "cannot read images of 3x32x32"),  # of one size only
+        ("crossvit_9_240", 240, "not its classifier's output alone"),  # a head for each branch
+        ("hf-hub:nobody/nothing", 32, "cannot build it"),
+    ],
+)
+def test_a_model_that_would_fail_later_is_refused_when_it_is_built(
+    arch: str, size: int, words: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ConfigError) as caught:
+        TimmModel(arch=arch).build((3, size, size), 7)
+    (line,) = caught.value.problems
+    assert f"model.arch={arch}" in line
+    assert words in line
+
+
+def test_trying_a_model_out_changes_neither_its_weights_nor_what_is_drawn_later():
+    config = TimmModel(arch="test_resnet")
+    torch.manual_seed(5)
+    alone = config._create((3, 32, 32), 4)
+    drawn = torch.rand(3)
+    torch.manual_seed(5)
+    tried = config.build((3, 32, 32), 4)
+    assert torch.equal(torch.rand(3), drawn)
+    assert tried.training
+    states = (alone.state_dict(), tried.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
