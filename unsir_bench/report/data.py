@@ -21,6 +21,7 @@ from unsir_bench.report.conditions import (
     surroundings,
     task_of,
 )
+from unsir_bench.report.seeds import one_per_seed
 
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
 GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, within one sweep
@@ -64,7 +65,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """Models that differ by seed alone; ``values`` holds a row of ``model_table`` for each."""
+    """Models that differ by seed alone; ``values`` holds a row of ``model_table`` for each seed."""
 
     place: Place
     label: str
@@ -302,7 +303,7 @@ def series_of(table: pd.DataFrame) -> list[Series]:
     """The finished models of a ``model_table`` by place, method and setting, in the order of the tables."""
     shown = compared(table)
     return [
-        Series(Place(*key[:3]), series_label(*key[3:]), key[3], rows)
+        Series(Place(*key[:3]), series_label(*key[3:]), key[3], one_per_seed(rows))
         for key, rows in groups(shown[shown["status"] == "done"])
     ]
 

@@ -23,6 +23,7 @@ from unsir_bench.report.data import (
 )
 from unsir_bench.report.method_style import NO_COMPETITORS
 from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
+from unsir_bench.report.seeds import one_per_seed
 
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
@@ -49,7 +50,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A method on one forget set: ``models`` holds a row of ``model_table`` per finished run or reference.
+    """A method on one forget set: ``models`` holds a row of ``model_table`` per seed with a finished run.
 
     Attributes:
         not_done: statuses of the runs that gave no values.
@@ -198,7 +199,7 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
 
 def _row(key: tuple[str, ...], models: pd.DataFrame) -> Row:
     done = models["status"] == "done"
-    return Row(key[2], key[3], key[4], models[done], models.loc[~done, "status"].tolist())
+    return Row(key[2], key[3], key[4], one_per_seed(models[done]), models.loc[~done, "status"].tolist())
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:
