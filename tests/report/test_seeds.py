@@ -14,6 +14,7 @@ from unsir_bench.report.data import model_table, run_table, series_of
 from unsir_bench.report.seeds import one_per_seed, seed_values, spread_within_seeds
 from unsir_bench.report.tables.comparison import comparison_tables
 from unsir_bench.report.tables.metrics import metric_tables
+from unsir_bench.report.tables.paper import as_markdown
 from unsir_bench.report.tables.table import summary
 from unsir_bench.report.tables.verdicts import verdict_rows
 
@@ -75,7 +76,8 @@ def test_single_records_keep_their_rows_and_bits() -> None:
 
 def test_a_seed_is_censored_where_one_of_its_records_is() -> None:
     models = pd.DataFrame({
-        "seed": [0, 0, 1], "relearn_batches": [10.0, None, 20.0], "relearn_censored": [0, 1, 0], "words": ["a", "b", "c"],
+        "seed": [0, 0, 1], "relearn_batches": [10.0, None, 20.0], "relearn_censored": [0, 1, 0],
+        "words": ["a", "b", "c"],
     })  # fmt: skip
     merged = one_per_seed(models)
     assert merged["relearn_censored"].tolist() == [1, 0] and merged["words"].tolist() == ["a", "c"]
@@ -85,3 +87,15 @@ def test_a_seed_is_censored_where_one_of_its_records_is() -> None:
 def test_values_by_seed_leave_out_seeds_without_a_number() -> None:
     models = pd.DataFrame({"seed": [0, 0, 1, 2], "x": [1.0, 3.0, None, 5.0]})
     assert seed_values(models, "x") == {0: 2.0, 2: 5.0} and seed_values(models, "y") == {}
+
+
+def test_tables_give_accuracies_no_narrower_an_interval_than_their_images() -> None:
+    few = [record(seed, 0.0) for seed in range(3)]
+    for run in few:
+        run.details = {"samples": {"forget_test": 10, "retain_test": 100_000}}
+    [row] = [row for row in summary(model_table(few)) if row["method"] == "unsir"]
+    assert row["A_Df %"] == "0.00 [0.00, 30.85]"
+    [table] = comparison_tables("s", few)
+    assert "0.00 [0.00, 30.85]" in as_markdown(table).replace("\\", "")
+    [spread] = [row for row in summary(model_table([record(0, 0.1), record(1, 0.4)])) if row["method"] == "unsir"]
+    assert "±" in spread["A_Df %"]

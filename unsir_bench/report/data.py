@@ -21,6 +21,7 @@ from unsir_bench.report.conditions import (
     surroundings,
     task_of,
 )
+from unsir_bench.report.samples import recorded_samples
 from unsir_bench.report.seeds import one_per_seed
 
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
@@ -96,6 +97,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
+            **recorded_samples(record),
             **record.metrics,
         }
         for record, setting, outside in zip(records, settings(records), around, strict=True)
