@@ -12,6 +12,7 @@ from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.tables.relearn import relearn_rows
 from unsir_bench.report.tables.text import markdown
 
 DERIVED = (*(reference.prefix for reference in REFERENCES.values()), "gap_", "floor_gap_")
@@ -37,7 +38,7 @@ def _rows(columns: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     return [
         {"metric": metric, **{title: _cell(metric, models) for title, models in zip(titles, ordered, strict=True)}}
         for metric in _metrics(ordered)
-    ]
+    ] + relearn_rows(dict(zip(titles, ordered, strict=True)))
 
 
 def _rank(method: str, order: Sequence[str]) -> int:

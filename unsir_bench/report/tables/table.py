@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
-from unsir_bench.report.data import ACCESS, GROUP, compared, groups
+from unsir_bench.report.data import ACCESS, GROUP, PLACE, compared, groups
+from unsir_bench.report.samples import SHARES, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import mean_in_words
 
@@ -28,8 +31,11 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
     Args:
         table: ``model_table`` of a sweep's records.
     """
+    shown = groups(compared(table))
+    places = {tuple(map(str, place)): rows for place, rows in table.groupby(PLACE, sort=False)} if shown else {}
+    samples = {place: {name: samples_of(rows, name) for name in SHOWN} for place, rows in places.items()}
     rows = []
-    for key, group in groups(compared(table)):
+    for key, group in shown:
         finished = group[group["status"] == "done"]
         done = one_per_seed(finished)
         others = group.loc[group["status"] != "done", "status"].value_counts()
@@ -37,7 +43,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             **dict(zip(GROUP, key, strict=True)),
             "n": str(len(done)),
             WITHIN: _within_seeds(finished),
-            **{title: _cell(done, metric, scale) for metric, (title, scale) in SHOWN.items()},
+            **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
@@ -51,8 +57,13 @@ def _within_seeds(finished: pd.DataFrame) -> str:
     return ", ".join(words)
 
 
-def _cell(done: pd.DataFrame, metric: str, scale: float) -> str:
-    return mean_in_words([scale * float(value) for value in done[metric].dropna()]) if metric in done else NOTHING
+def _cell(done: pd.DataFrame, metric: str, scale: float, samples: Mapping[str, int | None]) -> str:
+    if metric not in done:
+        return NOTHING
+    values = [float(value) for value in done[metric].dropna()]
+    if metric in SHARES:
+        return share_in_words(values, samples[metric], scale)
+    return mean_in_words([scale * value for value in values])
 
 
 def without_empty(rows: list[dict[str, str]], columns: tuple[str, ...]) -> list[dict[str, str]]:
