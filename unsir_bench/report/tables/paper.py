@@ -31,8 +31,8 @@ from unsir_bench.runtime.files import write_atomic
 LEGEND = (
     "Test data; mean ± 95 % interval (Student's t) over n seeds, or [low, high] where the number of test samples "
     "leaves more room (exact binomial). Bold: the best mean of the unlearning methods of each forget set, which is the "
-    "one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not the seeds tell it from the "
-    "next. A relearn time that reached the cap is shown as >cap and never averaged. "
+    "one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not the seeds tell it from "
+    "the next. A relearn time that reached the cap is shown as >cap and never averaged. "
     "× retrain, × Fisher: their seconds over the method's, seed by seed; × fast retrain: retraining by train=fast."
 )
 
