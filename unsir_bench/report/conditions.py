@@ -188,13 +188,14 @@ def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def forget_label(record: RunRecord) -> str:
     """The forget set in words; classes drawn anew for each seed are one set of their number.
 
-    A sequence is named by the classes of each step, since their order matters.
+    A sequence is named by the classes of each step, since the order of steps matters; that of classes within one does
+    not.
     """
     drawn = record.config.get("forget", {}).get("random_k")
     if drawn:
         return f"{record.forget_set} ({drawn})"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
-    return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, group)) + '}' for group in groups)}"
+    return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
 
 
 def access_words(declared: Sequence[str]) -> str:

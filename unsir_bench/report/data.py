@@ -21,6 +21,8 @@ from unsir_bench.report.conditions import (
     surroundings,
     task_of,
 )
+from unsir_bench.report.samples import recorded_samples
+from unsir_bench.report.seeds import one_per_seed
 
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
 GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, within one sweep
@@ -64,7 +66,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """Models that differ by seed alone; ``values`` holds a row of ``model_table`` for each."""
+    """Models that differ by seed alone; ``values`` holds a row of ``model_table`` for each seed."""
 
     place: Place
     label: str
@@ -95,6 +97,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
+            **recorded_samples(record),
             **record.metrics,
         }
         for record, setting, outside in zip(records, settings(records), around, strict=True)
@@ -302,7 +305,7 @@ def series_of(table: pd.DataFrame) -> list[Series]:
     """The finished models of a ``model_table`` by place, method and setting, in the order of the tables."""
     shown = compared(table)
     return [
-        Series(Place(*key[:3]), series_label(*key[3:]), key[3], rows)
+        Series(Place(*key[:3]), series_label(*key[3:]), key[3], one_per_seed(rows))
         for key, rows in groups(shown[shown["status"] == "done"])
     ]
 

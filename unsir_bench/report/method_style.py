@@ -14,7 +14,8 @@ VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY = "#D55E00", "#0072B2", "#009E73", "
 
 # What all others are compared with; and those that do not compete, since a mask hides classes and forgets none.
 REFERENCES = ("original", "retrain")
-NO_COMPETITORS = (*REFERENCES, "logit_mask")
+CONTROLS = {"logit_mask": "hides the classes' outputs and forgets nothing"}
+NO_COMPETITORS = (*REFERENCES, *CONTROLS)
 
 # A method's place in its family is its marker: new names go to the end, so that the others keep theirs.
 FAMILIES = {

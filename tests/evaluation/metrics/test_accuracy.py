@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from unsir_bench.evaluation.metrics.accuracy import accuracy, retain_forget_accuracies
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.accuracy import accuracy, retain_forget_accuracies, share_answered_with
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,19 @@ def test_retain_and_forget_accuracies_read_their_own_split_and_samples():
         }
     )
     assert set(retain_forget_accuracies(logits, labels, indices)) == {f"acc_{name}" for name in indices}
+
+
+def test_another_forgotten_class_counts_as_an_answer_with_a_forgotten_class():
+    """Samples of the forgotten classes 0 and 1, called 1, 0, 2 and 1: A_Df is 1/4, any forget class 3/4."""
+    logits = torch.eye(3)[[1, 0, 2, 1]]
+    labels = torch.tensor([0, 1, 0, 1])
+    assert accuracy(logits, labels) == 0.25
+    assert share_answered_with(logits, (0, 1)) == 0.75
+    assert share_answered_with(logits, (0,)) == 0.25
+    assert share_answered_with(logits, ()) == 0.0
+
+
+@pytest.mark.parametrize("logits", [torch.zeros(0, 3), torch.tensor([[float("nan"), 0.0]])])
+def test_no_answers_give_no_share(logits: torch.Tensor):
+    with pytest.raises(MetricUnavailable):
+        share_answered_with(logits, (0,))

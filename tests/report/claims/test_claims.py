@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.claims.check import ClaimVerdict, Finding, evaluate
-from unsir_bench.report.claims.definitions import parse_claims, read_claims
+from unsir_bench.report.claims.check import evaluate
+from unsir_bench.report.claims.definitions import Claim, parse_claims, read_claims
+from unsir_bench.report.claims.findings import ClaimVerdict, Finding
 from unsir_bench.report.command import main
 from unsir_bench.report.conditions import conditions
 from unsir_bench.report.published_numbers import EXPERIMENTS, SPEEDUPS
@@ -38,7 +39,8 @@ def record(
     config: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> RunRecord:
-    known = {"dataset": "cifar10_jpeg", "model": "resnet18_slim", "status": "done", **fields}
+    samples = {"samples": {"forget_test": 1000, "retain_test": 9000}}
+    known = {"dataset": "cifar10_jpeg", "model": "resnet18_slim", "status": "done", "details": samples, **fields}
     name = f"{method}-{known['dataset']}-{known['model']}-{'_'.join(map(str, classes))}-{seed}"
     return RunRecord(
         **{"run_id": name, **known}, sweep="s", method=method, seed=seed,
@@ -50,9 +52,13 @@ def record(
 
 
 def findings(name: str, records: Sequence[RunRecord]) -> list[Finding]:
-    wanted = CLAIMS[name]
-    first = [CLAIMS[other] for other in wanted.quantity] if isinstance(wanted.quantity, list) else []
-    return [finding for finding in evaluate(records, [*first, wanted]) if finding.claim == name]
+    return [finding for finding in evaluate(records, with_parts(name)) if finding.claim == name]
+
+
+def with_parts(name: str) -> list[Claim]:
+    """A claim after those that it joins."""
+    parts = CLAIMS[name].quantity if isinstance(CLAIMS[name].quantity, list) else []
+    return [*(claim for part in parts for claim in with_parts(part)), CLAIMS[name]]
 
 
 def finding(name: str, records: Sequence[RunRecord]) -> Finding:
@@ -134,11 +140,15 @@ def entropies(pairs: Sequence[tuple[float, float]], floor: float = 0.7) -> list[
     ]
 
 
-def test_the_margin_to_retrain_is_the_gap_of_two_retrained_models_where_that_is_larger() -> None:
+def test_the_margin_to_retrain_was_stated_before_and_two_retrained_models_may_forbid_it() -> None:
     gaps = [(0.65, 0.7), (0.651, 0.7)]  # -0.0495 ± 0.00635
     assert finding("predictions_spread", entropies(gaps)).verdict is ClaimVerdict.FAILS  # margin 0.02
-    widened = finding("predictions_spread", entropies(gaps, floor=0.8))  # two retrained models differ by 0.1
-    assert widened.verdict is ClaimVerdict.HOLDS and "0.1" in widened.criterion
+    # Models of seeds 0 and 1 at 0.7, of seed 2 at 0.8: of three pairs two differ by 0.1.
+    blurred = finding("predictions_spread", entropies(gaps, floor=0.8))
+    assert blurred.verdict is ClaimVerdict.NOT_TESTED and "0.02" in blurred.criterion
+    assert blurred.reason == "undecidable at this margin: two retrained models differ by 0.0667"
+    far = finding("predictions_spread", entropies([(0.4, 0.7), (0.401, 0.7)], floor=0.8))
+    assert far.verdict is ClaimVerdict.FAILS
 
 
 def test_spread_predictions_hold_and_gathered_ones_fail() -> None:
@@ -160,13 +170,14 @@ def layers(seed: int, own: Mapping[str, float], retrained: Mapping[str, float]) 
 def test_layer_distances_are_compared_on_the_log_axis_and_do_not_cancel() -> None:
     # a tenth and ten times: |log10| is 1 for both layers
     found = finding(
-        "layer_distances_like_retrain", [layers(s, {"a": 1.0, "b": 10.0}, {"a": 10.0, "b": 1.0}) for s in (0, 1)]
+        "layer_distances_like_retrain",
+        [layers(s, {"a": 1 - s / 1e6, "b": 10.0}, {"a": 10.0, "b": 1.0}) for s in (0, 1)],
     )
-    assert (found.verdict, found.number) == (ClaimVerdict.FAILS, 1.0)
+    assert found.verdict is ClaimVerdict.FAILS and found.number == pytest.approx(1.0, abs=1e-5)
     alike = finding(
-        "layer_distances_like_retrain", [layers(s, {"a": 1.0, "b": 0.0}, {"a": 1.5, "b": 0.0}) for s in (0, 1)]
+        "layer_distances_like_retrain", [layers(s, {"a": 1 - s / 1e6, "b": 0.0}, {"a": 1.5, "b": 0.0}) for s in (0, 1)]
     )
-    assert alike.verdict is ClaimVerdict.HOLDS and alike.number == pytest.approx(math.log10(1.5) / 2)
+    assert alike.verdict is ClaimVerdict.HOLDS and alike.number == pytest.approx(math.log10(1.5) / 2, abs=1e-5)
 
 
 def test_a_layer_that_one_model_left_as_it_was_or_other_layers_give_no_ratio() -> None:
@@ -192,13 +203,17 @@ def test_equivalence_to_retrain_needs_both_one_sided_tests() -> None:
 def test_repair_with_more_classes_is_the_slope_of_the_gap_to_retrain() -> None:
     def gaps(per_class: float) -> list[RunRecord]:
         return [
-            record(seed, {"acc_retain_test": 0.5 + per_class * (count - 1) + seed / 1e4}, classes=range(count))
+            record(seed, {"acc_retain_test": 0.5 + (per_class + seed / 1e4) * (count - 1)}, classes=range(count))
             for seed in (0, 1)
             for count in (1, 2, 4)
         ]
 
     rising = finding("repair_improves_with_classes", gaps(0.05))
-    assert rising.verdict is ClaimVerdict.HOLDS and rising.number == pytest.approx(0.05) and len(rising.runs) == 6
+    assert (
+        rising.verdict is ClaimVerdict.HOLDS
+        and rising.number == pytest.approx(0.05, abs=1e-4)
+        and len(rising.runs) == 6
+    )
     assert finding("repair_improves_with_classes", gaps(-0.05)).verdict is ClaimVerdict.FAILS
     alone = finding("repair_improves_with_classes", over_seeds("acc_retain_test", [0.5, 0.5]))
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "different numbers of classes" in alone.reason
@@ -224,8 +239,6 @@ def test_speed_ups_are_averaged_as_ratios() -> None:
     half = 12.7062 * math.log(1.21) / 2
     assert found.low == pytest.approx(11.0 / math.exp(half), rel=1e-4)
     assert (found.published, found.published_is_same) == (154.0, False)
-    missed = finding("as_much_faster_than_retrain", over_seeds("speedup_vs_retrain", [10.0, 12.1]))
-    assert missed.verdict is ClaimVerdict.FAILS
 
 
 def test_fisher_is_paired_by_data_forget_set_and_seed() -> None:
@@ -264,6 +277,40 @@ def test_both_families_must_have_been_run_and_one_failure_is_a_failure() -> None
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "vit: no run" in alone.reason
     broken = both_fine("resnet18") + both_fine("vit_slim") + both_fine("allcnn", loss=0.5)
     assert finding("works_on_cnn_and_vit", broken).verdict is ClaimVerdict.FAILS
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "kept", "verdict"),
+    [([0.0, 0.0], [0.79, 0.79], "holds"), ([0.0, 0.0], [0.3, 0.3], "fails"), ([0.7, 0.7], [0.79, 0.79], "fails"),
+     ([0.0, 0.09], [0.79, 0.79], "not tested")],
+)  # fmt: skip
+def test_to_forget_and_to_keep_is_one_claim(forgotten: list[float], kept: list[float], verdict: str) -> None:
+    pairs = enumerate(zip(forgotten, kept, strict=True))
+    runs = [record(seed, {"acc_forget_test": df, "acc_retain_test": dr}) for seed, (df, dr) in pairs]
+    found = finding("forgets_and_keeps", runs)
+    assert (found.verdict, found.n) == (verdict, 2)
+    assert "forgets" in found.reason and "retains" in found.reason
+    [nowhere] = findings("scales_to_100_classes", runs)
+    assert nowhere.reason == "no runs"
+    assert finding("scales_to_100_classes", [replace(run, dataset="omniglot_100") for run in runs]).verdict == verdict
+
+
+def test_no_wrong_answer_on_ten_images_proves_nothing() -> None:
+    few = {"samples": {"forget_test": 10, "retain_test": 9000}}
+    found = finding("forgets", over_seeds("acc_forget_test", [0.0] * 5, details=few))
+    assert found.verdict is ClaimVerdict.NOT_TESTED and found.high == pytest.approx(0.3085, abs=1e-4)
+    bare = [record(seed, {"acc_forget_test": 0.0, "original_acc_forget_test": 1.0}, details={}) for seed in range(5)]
+    unknown = finding("forgets", bare)
+    assert unknown.verdict is ClaimVerdict.NOT_TESTED and "number of test samples is not known" in unknown.reason
+
+
+def test_a_control_that_does_as_well_is_named() -> None:
+    mask = [replace(run, run_id=f"mask-{run.seed}", method="logit_mask") for run in both_fine("resnet18")]
+    assert (
+        "logit_mask, a control that forgets nothing"
+        in finding("forgets_and_keeps", [*both_fine("resnet18"), *mask]).reason
+    )
+    assert "logit_mask" not in finding("forgets_and_keeps", both_fine("resnet18")).reason
 
 
 def test_networks_of_different_conditions_do_not_make_a_claim_hold_together() -> None:
@@ -437,9 +484,9 @@ def test_names_from_records_stay_in_their_cells(tmp_path: Path, write: Callable[
     assert status("claims", str(tmp_path / "sweep"), "--output", str(tmp_path / "out")) == 0
     text = (tmp_path / "out" / "claims.md").read_text()
     assert "\n## c" not in text and "<img" not in text
-    [row] = [line for line in text.splitlines() if line.startswith("| **") and "below 0.05" in line]
+    [row] = [line for line in text.splitlines() if line.startswith("| it forgets") and "scale cpu" in line]
     bars = sum(row[place] == "|" and _even_backslashes_before(row, place) for place in range(len(row)))
-    assert bars == 14
+    assert bars == 9
 
 
 def _even_backslashes_before(text: str, place: int) -> bool:

@@ -7,10 +7,9 @@ UNSIR and scale by itself; runs of different data, training or device never shar
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from statistics import fmean
 from typing import Any
@@ -18,61 +17,17 @@ from typing import Any
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
-from unsir_bench.report.claims.measurements import ClaimRun, Measurement, claim_runs, measure
+from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
+from unsir_bench.report.claims.joint import across_networks, together
+from unsir_bench.report.claims.measurements import ClaimRun, Measurement, claim_runs, exact_limits, floor_of, measure
 from unsir_bench.report.conditions import is_jpeg
+from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, judge
+from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.published_numbers import PRESETS, SPEEDUPS, experiment_of, is_the_papers
-from unsir_bench.report.statistics import EquivalenceVerdict, MeanInterval, default_margin, equivalence, mean_interval
+from unsir_bench.report.statistics import MeanInterval, mean_interval
 
-FAMILIES = {
-    "vit": ("vit", "deit", "beit", "swin"),
-    "cnn": ("resnet", "allcnn", "mobilenet", "efficientnet", "vgg", "densenet", "convnext", "regnet"),
-}
+SILENT = "equal values show no spread, and the number of test samples is not known"
 RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
-
-
-class ClaimVerdict(StrEnum):
-    """What the records say of a claim."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    NOT_TESTED = "not tested"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A verdict and what it rests on.
-
-    Attributes:
-        number: mean over seeds (geometric for ratios), or the count that settles the claim; None where there is none.
-        low, high: 95 % interval of the mean; None for counts and for fewer than two seeds.
-        n: seeds, or runs for a claim that a run settles.
-        criterion: what would make it hold, in words.
-        reason: why it was not tested, and what else to know.
-        runs: ids of the runs behind the number; ``not_done`` those of the same group that gave none, with their status.
-        published: the paper's number; ``published_is_same`` whether it is of this data, network and scale.
-        at_paper_scale: whether the runs have the paper's scale and no JPEG copies of its data.
-    """
-
-    claim: str
-    dataset: str
-    model: str
-    preset: str
-    setting: str
-    scale: str
-    conditions: str
-    forget: str
-    verdict: ClaimVerdict
-    number: float | None
-    low: float | None
-    high: float | None
-    n: int
-    criterion: str
-    reason: str
-    runs: list[str]
-    not_done: list[str]
-    published: float | None
-    published_is_same: bool
-    at_paper_scale: bool
 
 
 def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Finding]:
@@ -83,10 +38,32 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
         claims: ``read_claims``.
     """
     everything = claim_runs(once_each(records))
+    judged = _evaluated(claims, everything)
+    on_controls = [replace(claim, methods=list(CONTROLS)) for claim in claims]
+    masked = {
+        (finding.claim, *_where(finding)): finding.preset
+        for finding in _evaluated(on_controls, everything)
+        if finding.verdict is ClaimVerdict.HOLDS and finding.number is None
+    }
+    return [
+        replace(finding, reason=f"{finding.reason}; {masked[key]}, a control that forgets nothing, meets this too")
+        if (key := (finding.claim, *_where(finding))) in masked and finding.verdict is ClaimVerdict.HOLDS
+        else finding
+        for finding in judged
+    ]
+
+
+def _where(finding: Finding) -> tuple[str, ...]:
+    return finding.dataset, finding.model, finding.scale, finding.conditions, finding.forget
+
+
+def _evaluated(claims: Sequence[Claim], everything: Sequence[ClaimRun]) -> list[Finding]:
     findings: list[tuple[Finding, str]] = []  # each with what networks under the same conditions share
     for claim in claims:
-        if claim.comparison == "all_hold":
-            found = [(finding, "") for finding in _combined(claim, findings, everything)]
+        if claim.comparison == "both_hold":
+            found = list(together(claim, findings))
+        elif claim.comparison == "all_hold":
+            found = [(finding, "") for finding in across_networks(claim, findings, everything)]
         else:
             found = [(_finding(claim, runs), runs[0].conditions.across_networks) for runs in _groups(claim, everything)]
         findings += found or [(_nowhere(claim), "")]
@@ -101,12 +78,6 @@ def once_each(records: Sequence[RunRecord]) -> list[RunRecord]:
     return sorted(best.values(), key=lambda record: record.run_id)
 
 
-def family(record: RunRecord) -> str:
-    """``vit``, ``cnn`` or ``other``, by the name of the network."""
-    name = str((record.config.get("model") or {}).get("arch") or record.model).lower()
-    return next((kind for kind, parts in FAMILIES.items() if any(part in name for part in parts)), "other")
-
-
 def _groups(claim: Claim, everything: Sequence[ClaimRun]) -> list[list[ClaimRun]]:
     groups: dict[tuple[str, ...], list[ClaimRun]] = defaultdict(list)
     for claim_run in everything:
@@ -117,7 +88,8 @@ def _groups(claim: Claim, everything: Sequence[ClaimRun]) -> list[list[ClaimRun]
 
 def _concerns(claim: Claim, claim_run: ClaimRun) -> bool:
     named = any(fnmatchcase(claim_run.record.method, pattern) for pattern in claim.methods)
-    return named and family(claim_run.record) in claim.families
+    there = any(fnmatchcase(claim_run.record.dataset, pattern) for pattern in claim.datasets)
+    return named and there and family(claim_run.record) in claim.families
 
 
 def _one_per_seed(measurements: Sequence[Measurement]) -> list[Measurement]:
@@ -142,7 +114,7 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
     if claim.settled_by == "seeds":
         known = _one_per_seed(known)
     whys = list(dict.fromkeys(measurement.why for measurement in measurements if measurement.why))
-    criterion, low, high = _bounds(claim, known)
+    criterion, low, high = _bounds(claim)
     number: float | None = None
     interval: tuple[float, float] | None = None
     if not known:
@@ -154,7 +126,15 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
         if whys and verdict is ClaimVerdict.HOLDS:
             verdict = ClaimVerdict.NOT_TESTED
     else:
-        verdict, number, interval, count, reason = _settled_by_seeds(claim, known, low, high)
+        exact = exact_limits(str(claim.quantity), done, 0.025)
+        floor = floor_of(str(claim.quantity), done)
+        blurred = floor > (claim.tolerance or math.inf)
+        # Where two retrained models differ by more than the margin, only a gap beyond that can be told.
+        least, most = (math.copysign(floor, end) if blurred and math.isfinite(end) else end for end in (low, high))
+        verdict, number, interval, count, reason = _settled_by_seeds(claim, known, least, most, exact)
+        if blurred and verdict is not ClaimVerdict.FAILS:
+            verdict = ClaimVerdict.NOT_TESTED
+            reason = f"undecidable at this margin: two retrained models differ by {floor:.3g}"
         reason = "; ".join(filter(None, [reason, *whys]))
     missing = [claim_run.record for claim_run in runs_of_claim if claim_run.record.status != "done"]
     diverged = [record for record in missing if record.status == "diverged"]
@@ -172,11 +152,10 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
     )  # fmt: skip
 
 
-def _bounds(claim: Claim, known: Sequence[Measurement]) -> tuple[str, float, float]:
+def _bounds(claim: Claim) -> tuple[str, float, float]:
     """The criterion in words, and the two ends between which the number must lie."""
     if claim.comparison in RETRAIN_COMPARISONS:
-        floor = dict(enumerate(measurement.floor for measurement in known if measurement.floor is not None))
-        margin = default_margin(floor, claim.tolerance or 0.0).value
+        margin = claim.tolerance or 0.0
         words = {
             "not_below_retrain": (f"at least retrain's - {margin:.3g}", -margin, math.inf),
             "not_above_retrain": (f"at most retrain's + {margin:.3g}", -math.inf, margin),
@@ -205,9 +184,12 @@ def _settled_by_run(values: Sequence[float], low: float, high: float) -> tuple[C
 
 
 def _settled_by_seeds(
-    claim: Claim, known: Sequence[Measurement], low: float, high: float
+    claim: Claim, known: Sequence[Measurement], low: float, high: float, exact: tuple[float, float] | None = None
 ) -> tuple[ClaimVerdict, float | None, tuple[float, float] | None, int, str]:
-    """ClaimVerdict, mean, interval, seeds and the reason where the seeds cannot tell."""
+    """ClaimVerdict, mean, interval, seeds and the reason where the seeds cannot tell.
+
+    The interval is Student's t over seeds, made no narrower than ``exact``, what the test samples alone leave open.
+    """
     logarithmic = claim.quantity in RATIOS
     by_seed = {measurement.seed: measurement.value or 0.0 for measurement in known}
     if logarithmic and min(by_seed.values()) <= 0:
@@ -228,6 +210,10 @@ def _settled_by_seeds(
             "one seed cannot exclude chance: at least 2 are needed",
         )
     ends = (back(interval.low), back(interval.high)) if interval.high < 700 or not logarithmic else (0.0, math.inf)
+    if exact is not None:
+        ends = (min(ends[0], exact[0]), max(ends[1], exact[1]))
+    elif interval.half_width == 0:
+        return ClaimVerdict.NOT_TESTED, number, ends, interval.n, SILENT
     verdict, reason = _side(claim, values, (interval, *ends), low, high)
     shown = ends if all(map(math.isfinite, ends)) else None
     return verdict, number, shown, interval.n, reason
@@ -239,11 +225,11 @@ def _side(
     interval, least, most = found
     unsure = f"{interval.n} seeds do not tell: the 95 % interval reaches over the limit"
     if claim.comparison == "equivalent_to_retrain":
-        told = equivalence(values, high).verdict
+        told = judge({0: Gap(list(values.values()), high)})[0].verdict
         unsure = f"{interval.n} seeds do not tell: neither one-sided test nor its opposite rejects"
         verdict = {
-            EquivalenceVerdict.INDISTINGUISHABLE: ClaimVerdict.HOLDS,
-            EquivalenceVerdict.DISTINGUISHABLE: ClaimVerdict.FAILS,
+            EquivalenceVerdict.EQUIVALENT: ClaimVerdict.HOLDS,
+            EquivalenceVerdict.DIFFERENT: ClaimVerdict.FAILS,
         }.get(told)
     elif low < least and most < high:
         verdict = ClaimVerdict.HOLDS
@@ -285,37 +271,6 @@ def _place(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> dict[str, Any]:
         "forget": forget,
         "at_paper_scale": first.conditions.at_paper_scale and not is_jpeg(first.record),
     }
-
-
-def _combined(
-    claim: Claim, findings: Sequence[tuple[Finding, str]], everything: Sequence[ClaimRun]
-) -> Iterator[Finding]:
-    """Whether other claims hold for every network of every family that this one is about, under the same conditions."""
-    families = {claim_run.record.model: family(claim_run.record) for claim_run in everything}
-    groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding, shared in findings:
-        if finding.claim in claim.quantity and families.get(finding.model) in claim.families:
-            groups[finding.dataset, finding.scale, finding.preset, finding.setting, shared].append(finding)
-    for key in sorted(groups):
-        members = groups[key]
-        words, verdicts = [], []
-        for kind in claim.families:
-            of_kind = [finding for finding in members if families[finding.model] == kind]
-            counts = Counter(finding.verdict.value for finding in of_kind)
-            verdicts += [finding.verdict for finding in of_kind] or [ClaimVerdict.NOT_TESTED]
-            words.append(f"{kind}: {', '.join(f'{n} {word}' for word, n in sorted(counts.items())) or 'no run'}")
-        order = (ClaimVerdict.FAILS, ClaimVerdict.NOT_TESTED, ClaimVerdict.HOLDS)
-        first = members[0]
-        yield Finding(
-            claim.id, first.dataset, ", ".join(dict.fromkeys(finding.model for finding in members)), first.preset,
-            first.setting, first.scale, "; ".join(dict.fromkeys(finding.conditions for finding in members)),
-            ", ".join(dict.fromkeys(finding.forget for finding in members)),
-            next(verdict for verdict in order if verdict in verdicts), None, None, None, len(members),
-            f"{' and '.join(claim.quantity)} hold for each of {', '.join(claim.families)}", "; ".join(words),
-            sorted({run for finding in members for run in finding.runs}),
-            sorted({run for finding in members for run in finding.not_done}), None, False,
-            all(finding.at_paper_scale for finding in members),
-        )  # fmt: skip
 
 
 def _nowhere(claim: Claim) -> Finding:

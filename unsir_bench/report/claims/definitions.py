@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import yaml
 
 RETRAIN_COMPARISONS = ("not_below_retrain", "not_above_retrain", "equivalent_to_retrain")
-COMPARISONS = ("below", "above", "within", *RETRAIN_COMPARISONS, "all_hold")
+JOINT = ("all_hold", "both_hold")
+COMPARISONS = ("below", "above", "within", *RETRAIN_COMPARISONS, *JOINT)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Claim:
     published: str | None = None
     limit: float | list[float] | None = None
     tolerance: float | None = None
+    datasets: list[str] = field(default_factory=lambda: ["*"])
+    part: bool = False
 
 
 def read_claims() -> list[Claim]:
@@ -72,8 +75,8 @@ def _problem(claim: Claim) -> str:
     for key, words in allowed.items():
         if getattr(claim, key) not in words:
             return f"{key}={getattr(claim, key)!r} is none of {', '.join(words)}"
-    if (claim.comparison == "all_hold") != isinstance(claim.quantity, list):
-        return "a list of claims is compared by all_hold, and nothing else is"
+    if (claim.comparison in JOINT) != isinstance(claim.quantity, list):
+        return f"a list of claims is compared by {' or '.join(JOINT)}, and nothing else is"
     if claim.comparison in RETRAIN_COMPARISONS and not (claim.tolerance or 0) > 0:
         return f"{claim.comparison} needs a tolerance above 0"
     pair = isinstance(claim.limit, list) and len(claim.limit) == 2

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.claims.check import ClaimVerdict, Finding, evaluate, once_each
+from unsir_bench.report.claims.check import evaluate, once_each
 from unsir_bench.report.claims.definitions import Claim, read_claims
+from unsir_bench.report.claims.findings import ClaimVerdict, Finding
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.published_numbers import SPEEDUPS
 from unsir_bench.report.tables.text import markdown, plain
@@ -72,21 +73,12 @@ def _not_done(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
 def _document(
     claims: Sequence[Claim], findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Sequence[Path]
 ) -> str:
-    names = sorted({run for finding in findings for run in finding.runs})
-    short = {run: f"r{place}" for place, run in enumerate(names, start=1)}
-    parts = ["# The paper's claims on these runs\n", _head(findings, runs, unreadable), _overview(claims, findings)]
-    for claim in claims:
-        own = [finding for finding in findings if finding.claim == claim.id]
-        limit = "; ".join(dict.fromkeys(finding.criterion for finding in own if finding.criterion)) or "see the claims"
-        settled = "seeds, by a 95 % interval" if claim.settled_by == "seeds" else "any run"
-        parts += [
-            f"## {claim.id}\n",
-            f"*{plain(claim.claim)}* ({claim.source}). Quantity: `{claim.quantity}`; holds where it is {plain(limit)}; "
-            f"settled by {settled}. {plain(claim.note)}\n",
-            _table([_row(finding, short) for finding in own]),
-        ]
-    parts += ["## Runs\n", _table([{"": label, "run": plain(run)} for run, label in short.items()])]
-    return "\n".join(parts)
+    """One line for each claim and setting; parts stand in the line of the joint claim, runs in ``claims.json``."""
+    whole = [claim for claim in claims if not claim.part]
+    rows = [_row(claim, finding) for claim in whole for finding in findings if finding.claim == claim.id]
+    notes = [f"- *{plain(claim.claim)}* ({claim.source}): {plain(claim.note)}" for claim in whole]
+    parts = ["# The paper's claims on these runs\n", _head(findings, runs, unreadable), _overview(whole, findings)]
+    return "\n".join([*parts, _table(rows), *notes, ""])
 
 
 def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Sequence[Path]) -> str:
@@ -101,7 +93,8 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
     lines = [
         "Verdicts on the runs below, by `unsir_bench/report/claims/claims.yaml`: *holds*, *fails*, or *not tested* "
         "with the reason. Numbers are means over seeds (geometric for ratios of seconds) with their 95 % interval "
-        "(Student's t); accuracies are fractions of test samples.",
+        "(Student's t, for accuracies no narrower than the exact binomial one of the test samples); accuracies are "
+        "fractions of test samples.",
         "",
         f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
         f"were run at the paper's scale on images that are no JPEG copies. The others (scales here: "
@@ -128,30 +121,31 @@ def _overview(claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
     return _table(rows)
 
 
-def _row(finding: Finding, short: Mapping[str, str]) -> dict[str, str]:
+def _row(claim: Claim, finding: Finding) -> dict[str, str]:
     preset = f"{finding.preset} ({finding.setting})" if finding.setting else finding.preset
     interval = "" if finding.low is None or finding.high is None else f" [{finding.low:.3g}, {finding.high:.3g}]"
-    published = NOTHING
-    if finding.published is not None:
-        published = f"{finding.published:.4g}" + ("" if finding.published_is_same else " (other scale/data/preset)")
-        if finding.published in SPEEDUPS.values():
-            published = f"{finding.published:g} (experiment not verified)"
+    number = NOTHING if finding.number is None else f"{finding.number:.3g}{interval}"
+    where = [finding.dataset, finding.conditions, finding.model, preset, f"scale {finding.scale}", finding.forget]
+    not_done = f"not done: {', '.join(finding.not_done)}" if finding.not_done else ""
     cells = {
+        "claim": claim.claim,
+        "setting": ", ".join(filter(None, where)) if finding.dataset else NOTHING,
         "verdict": f"**{finding.verdict.value}**",
-        "data": f"{finding.dataset} ({finding.conditions})" if finding.conditions else finding.dataset,
-        "model": finding.model,
-        "preset": preset,
-        "scale": finding.scale,
-        "forgotten": finding.forget,
-        "number": NOTHING if finding.number is None else f"{finding.number:.3g}{interval}",
+        "number": number,
         "n": str(finding.n),
         "holds if": finding.criterion,
-        "published": published,
-        "reason": finding.reason,
-        "not done": ", ".join(finding.not_done),
-        "runs": ", ".join(short[run] for run in finding.runs),
+        "published": _published(finding),
+        "reason": "; ".join(filter(None, [finding.reason, not_done])),
     }
     return {title: cell if title == "verdict" else plain(cell) or NOTHING for title, cell in cells.items()}
+
+
+def _published(finding: Finding) -> str:
+    if finding.published is None:
+        return NOTHING
+    if finding.published in SPEEDUPS.values():
+        return f"{finding.published:g} (experiment not verified)"
+    return f"{finding.published:.4g}" + ("" if finding.published_is_same else " (other scale/data/preset)")
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:

@@ -11,9 +11,13 @@ from itertools import product
 import pandas as pd
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.binomial import clopper_pearson, gap_limits
 from unsir_bench.report.claims.definitions import Claim
 from unsir_bench.report.conditions import Conditions
-from unsir_bench.report.data import FISHER_PAIR, fisher_runs, model_table
+from unsir_bench.report.data import FISHER_PAIR, fisher_runs, model_table, run_table
+from unsir_bench.report.equivalence import floor_of_retraining
+from unsir_bench.report.samples import samples_of
+from unsir_bench.report.seeds import seed_values
 
 STEPS = ("noise_steps", "impair_steps", "repair_steps")
 
@@ -49,7 +53,6 @@ class Measurement:
     runs: tuple[str, ...]
     value: float | None = None
     why: str = ""
-    floor: float | None = None
 
 
 def claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
@@ -153,10 +156,40 @@ DERIVED: dict[str, Callable[[RunRecord], float | str]] = {
     "forget_samples_touched": _forget_samples,
     "update_steps": update_steps,
 }
-FLOORS = {
-    "prediction_entropy_gap": _difference(f"floor_{ENTROPY}", f"retrain_{ENTROPY}"),
-    "largest_share_gap": _difference(f"floor_{SHARE}", f"retrain_{SHARE}"),
+# Quantities that compare with retraining, and the metric by which two retrained models are told apart.
+FLOORS = {"prediction_entropy_gap": ENTROPY, "largest_share_gap": SHARE}
+# Quantities made of shares of test samples: the metric, and the prefix of the one that it is compared with.
+SHARES = {
+    "acc_forget_test": ("acc_forget_test", None),
+    "retain_change": ("acc_retain_test", "original_"),
+    "largest_share_gap": (SHARE, "retrain_"),
 }
+
+
+def floor_of(quantity: str, done: Sequence[ClaimRun]) -> float:
+    """Mean difference over all pairs of the group's retrained models; NaN where it is not known."""
+    if quantity not in FLOORS:
+        return math.nan
+    return floor_of_retraining(run_table([claim_run.record for claim_run in done]), FLOORS[quantity])
+
+
+def exact_limits(quantity: str, done: Sequence[ClaimRun], alpha: float) -> tuple[float, float] | None:
+    """Between what the test samples alone leave a quantity; None for one that is no share, or of unknown samples."""
+    if quantity not in SHARES or not done:
+        return None
+    runs = run_table([claim_run.record for claim_run in done])
+    field, other = SHARES[quantity]
+    samples = samples_of(runs, field)
+    own = seed_values(runs, field)
+    theirs = seed_values(runs, f"{other}{field}") if other else {}
+    if samples is None or not own or (other and not theirs):
+        return None
+    share = sum(own.values()) / len(own)
+    if other is None:
+        low, high = clopper_pearson(share, samples, alpha)
+    else:
+        low, high = gap_limits(share, sum(theirs.values()) / len(theirs), samples, alpha)
+    return float(low), float(high)
 
 
 def _measurement(claim_run: ClaimRun, claim: Claim, quantity: str) -> Measurement:
@@ -173,8 +206,7 @@ def _measurement(claim_run: ClaimRun, claim: Claim, quantity: str) -> Measuremen
     found = DERIVED[quantity](record) if quantity in DERIVED else _absent(record, quantity) if plain is None else plain
     if isinstance(found, str):
         return Measurement(empty.seed, empty.runs, why=found)
-    floor = FLOORS[quantity](record) if quantity in FLOORS else None
-    return Measurement(empty.seed, empty.runs, float(found), floor=None if isinstance(floor, str) else floor)
+    return Measurement(empty.seed, empty.runs, float(found))
 
 
 def _fisher_measurement(claim_run: ClaimRun) -> Measurement:

@@ -62,11 +62,16 @@ def places(table: pd.DataFrame) -> dict[Place, pd.DataFrame]:
 def entries(models: pd.DataFrame, detail: str) -> list[Entry]:
     """``details[detail]`` of every finished model of one place that has it, by method and setting, references first.
 
+    Of several records of one seed the first counts: curves and layers have no mean.
+
     Args:
         models: rows of a ``model_table``, with a column ``measured_in`` where the plot leads to records.
     """
     known = models[(models["status"] == "done") & models["details"].map(lambda own: bool(own.get(detail)))]
-    found = [Entry(series_label(*key[3:]), key[3], _models(rows, detail)) for key, rows in groups(known)]
+    found = [
+        Entry(series_label(*key[3:]), key[3], _models(rows.drop_duplicates("seed"), detail))
+        for key, rows in groups(known)
+    ]
     return sorted(found, key=lambda entry: list(REFERENCES).index(entry.method) if entry.reference else len(REFERENCES))
 
 

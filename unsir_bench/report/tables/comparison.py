@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
@@ -21,8 +21,10 @@ from unsir_bench.report.data import (
     run_table,
     timed_on,
 )
-from unsir_bench.report.method_style import NO_COMPETITORS
+from unsir_bench.report.method_style import CONTROLS, NO_COMPETITORS
 from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
+from unsir_bench.report.samples import samples_of
+from unsir_bench.report.seeds import one_per_seed
 
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
@@ -49,10 +51,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A method on one forget set: ``models`` holds a row of ``model_table`` per finished run or reference.
+    """A method on one forget set: ``models`` holds a row of ``model_table`` per seed with a finished run.
 
     Attributes:
         not_done: statuses of the runs that gave no values.
+        samples: by accuracy, the test samples that it is a share of, where that is known.
     """
 
     forget: str
@@ -60,6 +63,7 @@ class Row:
     setting: str
     models: pd.DataFrame
     not_done: list[str]
+    samples: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -139,10 +143,16 @@ class ComparisonTable:
         elsewhere = not self.exact and any(row.published for row in self.rows)
         return [
             *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
+            *(f"{name} is a control: it {CONTROLS[name]}; it is never marked as best." for name in self.controls),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
             *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
         ]
+
+    @property
+    def controls(self) -> list[str]:
+        """Methods that forget nothing, shown since accuracies alone would rank them among the best."""
+        return sorted({row.method for row in self.rows if row.method in CONTROLS})
 
     def best_rows(self, rows: Sequence[Row], column: Column) -> set[int]:
         """Places of the best unlearning methods of one forget set; none where fewer than two compete.
@@ -189,16 +199,18 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
     return ComparisonTable(
         sweep, dataset, model, shared, is_jpeg(members[0]),
         exact=bool(papers) and all(is_the_papers(record, shared.scale) for record in papers),
-        rows=[_row(key, models) for key, models in groups(rows, [*PLACE, "method", "setting_under"])],
+        rows=[_row(key, models, rows) for key, models in groups(rows, [*PLACE, "method", "setting_under"])],
         failed=[f"{record.run_id} ({record.status})" for record in members if record.status != "done"],
         gaps=[f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()],
         timed_on=timed_on(runs),
     )  # fmt: skip
 
 
-def _row(key: tuple[str, ...], models: pd.DataFrame) -> Row:
+def _row(key: tuple[str, ...], models: pd.DataFrame, table: pd.DataFrame) -> Row:
     done = models["status"] == "done"
-    return Row(key[2], key[3], key[4], models[done], models.loc[~done, "status"].tolist())
+    place = table[table["forget"] == key[2]]
+    samples = {name: samples_of(place, name) for name in ACCURACIES}
+    return Row(key[2], key[3], key[4], one_per_seed(models[done]), models.loc[~done, "status"].tolist(), samples)
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:

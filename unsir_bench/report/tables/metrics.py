@@ -10,7 +10,9 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
+from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.tables.relearn import relearn_rows
 from unsir_bench.report.tables.text import markdown
 
 DERIVED = (*(reference.prefix for reference in REFERENCES.values()), "gap_", "floor_gap_")
@@ -24,7 +26,7 @@ def metric_tables(records: Sequence[RunRecord]) -> str:
         return "No finished runs.\n"
     places: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for key, models in groups(done):
-        places.setdefault(key[: len(PLACE)], []).append(models)
+        places.setdefault(key[: len(PLACE)], []).append(one_per_seed(models))
     return "\n".join(f"**{', '.join(place)}**\n\n{markdown(_rows(columns))}" for place, columns in places.items())
 
 
@@ -36,7 +38,7 @@ def _rows(columns: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     return [
         {"metric": metric, **{title: _cell(metric, models) for title, models in zip(titles, ordered, strict=True)}}
         for metric in _metrics(ordered)
-    ]
+    ] + relearn_rows(dict(zip(titles, ordered, strict=True)))
 
 
 def _rank(method: str, order: Sequence[str]) -> int:

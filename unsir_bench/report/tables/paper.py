@@ -15,6 +15,7 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING, conditions
 from unsir_bench.report.data import fast_retrain_seconds, run_table
+from unsir_bench.report.samples import share_in_words
 from unsir_bench.report.statistics import mean_and_half_width, mean_in_words
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,
@@ -28,9 +29,10 @@ from unsir_bench.report.tables.text import csv_text, markdown, plain
 from unsir_bench.runtime.files import write_atomic
 
 LEGEND = (
-    "Test data; mean ± 95 % interval (Student's t) over n seeds. Bold: the best mean of the unlearning methods of each "
-    "forget set, which is the one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not "
-    "the seeds tell it from the next. A relearn time that reached the cap is shown as >cap and never averaged. "
+    "Test data; mean ± 95 % interval (Student's t) over n seeds, or [low, high] where the number of test samples "
+    "leaves more room (exact binomial). Bold: the best mean of the unlearning methods of each forget set, which is the "
+    "one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not the seeds tell it from "
+    "the next. A relearn time that reached the cap is shown as >cap and never averaged. "
     "× retrain, × Fisher: their seconds over the method's, seed by seed; × fast retrain: retraining by train=fast."
 )
 
@@ -71,6 +73,8 @@ def _measured(row: Row, column: Column) -> str:
         counts = Counter(row.censored)
         capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
         return ", ".join([*(f"{value:g}" for value in sorted(values)), *capped])
+    if column.field in row.samples:
+        return share_in_words(row.values(column.field), row.samples[column.field], column.scale)
     return mean_in_words(values)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
-from unsir_bench.report.data import ACCESS, GROUP, compared, groups
+from unsir_bench.report.data import ACCESS, GROUP, PLACE, compared, groups
+from unsir_bench.report.samples import SHARES, samples_of, share_in_words
+from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import mean_in_words
 
 SHOWN = {
@@ -17,7 +21,8 @@ SHOWN = {
     "speedup_vs_retrain": ("speed-up", 1.0),
     "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
-ONLY_WHERE_USED = ("setting", "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
+WITHIN = "sd within seeds"
+ONLY_WHERE_USED = ("setting", WITHIN, "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -26,22 +31,39 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
     Args:
         table: ``model_table`` of a sweep's records.
     """
+    shown = groups(compared(table))
+    places = {tuple(map(str, place)): rows for place, rows in table.groupby(PLACE, sort=False)} if shown else {}
+    samples = {place: {name: samples_of(rows, name) for name in SHOWN} for place, rows in places.items()}
     rows = []
-    for key, group in groups(compared(table)):
-        done = group[group["status"] == "done"]
+    for key, group in shown:
+        finished = group[group["status"] == "done"]
+        done = one_per_seed(finished)
         others = group.loc[group["status"] != "done", "status"].value_counts()
         rows.append({
             **dict(zip(GROUP, key, strict=True)),
             "n": str(len(done)),
-            **{title: _cell(done, metric, scale) for metric, (title, scale) in SHOWN.items()},
+            WITHIN: _within_seeds(finished),
+            **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
     return without_empty(rows, ONLY_WHERE_USED)
 
 
-def _cell(done: pd.DataFrame, metric: str, scale: float) -> str:
-    return mean_in_words([scale * float(value) for value in done[metric].dropna()]) if metric in done else NOTHING
+def _within_seeds(finished: pd.DataFrame) -> str:
+    """The spread between records of one seed, in points; nothing where it is 0 or no seed has two."""
+    found = [spread_within_seeds(finished, f"acc_{kind}_test") for kind in ("forget", "retain")]
+    words = [f"{name} {100 * sd:.2f}" for name, sd in zip(("A_Df", "A_Dr"), found, strict=True) if sd]
+    return ", ".join(words)
+
+
+def _cell(done: pd.DataFrame, metric: str, scale: float, samples: Mapping[str, int | None]) -> str:
+    if metric not in done:
+        return NOTHING
+    values = [float(value) for value in done[metric].dropna()]
+    if metric in SHARES:
+        return share_in_words(values, samples[metric], scale)
+    return mean_in_words([scale * value for value in values])
 
 
 def without_empty(rows: list[dict[str, str]], columns: tuple[str, ...]) -> list[dict[str, str]]:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.report.data import GROUP, groups
+from unsir_bench.report.binomial import TestShares
+from unsir_bench.report.data import GROUP, PLACE, groups
+from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, floor_of_retraining, judge
+from unsir_bench.report.margins import margin_of, read_margins
+from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.metric_cards import verdict_cards
-from unsir_bench.report.statistics import EquivalenceVerdict, default_margin, equivalence
+from unsir_bench.report.samples import samples_of
+from unsir_bench.report.seeds import seed_values
+from unsir_bench.report.statistics import MeanInterval
 from unsir_bench.report.tables.table import without_empty
 
 if TYPE_CHECKING:
     from unsir_bench.evaluation.registry import MetricCard
 
+RETRAIN = "retrain"
 MARKS = {
-    EquivalenceVerdict.INDISTINGUISHABLE: "=",
-    EquivalenceVerdict.DISTINGUISHABLE: "≠",
-    EquivalenceVerdict.TOO_FEW_SEEDS: "?",
+    EquivalenceVerdict.EQUIVALENT: "=",
+    EquivalenceVerdict.DIFFERENT: "≠",
+    EquivalenceVerdict.UNDECIDED: "?",
+    EquivalenceVerdict.UNDECIDABLE: "×",
 }
 LEGEND = (
-    "= indistinguishable from retrain, ≠ distinguishable, ? too few seeds to say (paired one-sided t-tests at 5 %). "
-    "After the mark: mean gap to retrain ± margin, which is the metric's own or the gap between two retrained models, "
-    "whichever is larger."
+    "= equivalent to retraining, ≠ different, ? undecided (n: training seeds that would settle it), × undecidable at "
+    "this margin (two retrained models differ by more, or the test samples are too few). After the mark: mean gap to "
+    "retrain with its 95 % interval over training seeds, for shares of test samples no narrower than the exact "
+    "binomial one. Margins (± in the head) were stated before, in claims/margins.yaml. Paired t-tests at 5 % over all "
+    "cells of one forget set (Holm); p: exact sign-flip test of the gap, below 10 seeds. Row retrain: mean gap of two "
+    "retrained models."
 )
+Key = tuple[tuple[str, ...], str]
 
 
 def verdict_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
@@ -41,49 +54,87 @@ def verdict_rows(runs: pd.DataFrame) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     if not cards:
         return rows
-    for key, group in groups(done):
-        cells = dict(zip(GROUP, key, strict=True))
-        cells["n"] = str(len(group))
-        for card in cards:
-            cells[card.title] = _cell(card, _by_seed(group, f"gap_{card.field}"), _by_seed(group, _floor(card)))
-        cells["beware"] = "; ".join(filter(None, (_warning(card, group) for card in cards)))
-        rows.append(cells)
+    for _, place in done.groupby(PLACE, sort=False):
+        rows += _rows_of_place(place, cards)
+    order = [key for key, _ in groups(done)]
+    rows.sort(key=lambda row: order.index(tuple(row[name] for name in GROUP)))
     return without_empty(rows, ("setting", "beware"))
 
 
-def _floor(card: MetricCard) -> str:
-    return f"floor_gap_{card.field}"
+def _rows_of_place(place: pd.DataFrame, cards: Sequence[MetricCard]) -> list[dict[str, str]]:
+    """The rows of one family of tests: the methods and metrics of one forget set."""
+    members = groups(place)
+    margins = read_margins()
+    gaps: dict[Key, Gap] = {}
+    floors: dict[Key, float] = {}
+    for card in cards:
+        samples = samples_of(place, card.field)
+        for key, group in members:
+            floor = floors[key, card.field] = floor_of_retraining(_alike(place, group), card.field)
+            gap = None if key[3] == RETRAIN else _gap(group, card, margin_of(card, margins), floor, samples)
+            if gap is not None:
+                gaps[key, card.field] = gap
+    judged = judge(gaps)
+    rows = []
+    for key, group in members:
+        cells = {**dict(zip(GROUP, key, strict=True)), "n": str(group["seed"].nunique())}
+        for card in cards:
+            where = (key, card.field)
+            title = f"{card.title} (± {margin_of(card, margins) * card.scale:g})"
+            if key[3] == RETRAIN:
+                cells[title] = _floor_cell(card, floors[where])
+            else:
+                cells[title] = _cell(card, gaps[where], judged[where]) if where in gaps else "–"
+        own = {card: gaps[key, card.field] for card in cards if (key, card.field) in gaps}
+        control = f"control: {CONTROLS[key[3]]}" if key[3] in CONTROLS else ""
+        cells["beware"] = "; ".join(filter(None, [control, *map(_warning, own, own.values())]))
+        rows.append(cells)
+    return rows
 
 
-def _by_seed(group: pd.DataFrame, column: str) -> dict[int, float]:
-    """A value for each seed: the mean where it was run more than once."""
-    if column not in group:
-        return {}
-    means = group.groupby("seed")[column].mean().dropna()
-    return {int(seed): float(value) for seed, value in zip(means.index.tolist(), means.tolist(), strict=True)}
+def _alike(place: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
+    """The runs of a place whose retrained models are those of a group: same data, training and hardware."""
+    if "conditions" not in place:
+        return place
+    return place[place["conditions"] == group["conditions"].iloc[0]]
 
 
-def _cell(card: MetricCard, gaps: Mapping[int, float], floor: Mapping[int, float]) -> str:
-    if not gaps:
-        return "–"
+def _gap(group: pd.DataFrame, card: MetricCard, margin: float, floor: float, samples: int | None) -> Gap | None:
+    values = seed_values(group, f"gap_{card.field}")
+    if not values:
+        return None
+    own, retrained = seed_values(group, card.field), seed_values(group, f"retrain_{card.field}")
+    both = [seed for seed in values if seed in own and seed in retrained]
+    shares = None
+    if samples is not None and len(both) == len(values):
+        shares = TestShares(*(sum(of[seed] for seed in both) / len(both) for of in (own, retrained)), samples)
     try:
-        margin = default_margin(floor, card.minimum_margin).value
-        tested = equivalence(gaps, margin)
+        return Gap(list(values.values()), margin, floor, shares)
     except MetricUnavailable:
-        return "–"
-    shown = [value * card.scale for value in (tested.outer.mean, margin)]
+        return None
+
+
+def _cell(card: MetricCard, gap: Gap, judged: Judged) -> str:
     digits = 1 if card.scale > 1 else 3
-    return f"{MARKS[tested.verdict]} {shown[0]:+.{digits}f} ± {shown[1]:.{digits}f}"
+    words = [f"{MARKS[judged.verdict]} {gap.mean * card.scale:+.{digits}f}"]
+    interval = gap.interval()
+    if interval is not None:
+        words.append(_ends(interval, card.scale, digits))
+    if judged.verdict is EquivalenceVerdict.UNDECIDED and judged.seeds_needed:
+        words.append(f"n = {judged.seeds_needed}")
+    if judged.verdict is EquivalenceVerdict.DIFFERENT and gap.p_sign_flip is not None:
+        words.append(f"p = {gap.p_sign_flip:.2g}")
+    return " ".join(words)
 
 
-def _warning(card: MetricCard, group: pd.DataFrame) -> str:
+def _ends(interval: MeanInterval, scale: float, digits: int) -> str:
+    return f"[{interval.low * scale:.{digits}f}, {interval.high * scale:.{digits}f}]"
+
+
+def _floor_cell(card: MetricCard, floor: float) -> str:
+    return "–" if math.isnan(floor) else f"{floor * card.scale:.{1 if card.scale > 1 else 3}f}"
+
+
+def _warning(card: MetricCard, gap: Gap) -> str:
     """What the card warns of, where the mean lies beyond retrain's by more than the margin."""
-    gaps, floor = _by_seed(group, f"gap_{card.field}"), _by_seed(group, _floor(card))
-    if not gaps or not card.overshoots:
-        return ""
-    try:
-        margin = default_margin(floor, card.minimum_margin).value
-    except MetricUnavailable:
-        return ""
-    mean = sum(gaps.values()) / len(gaps)
-    return f"{card.title}: {card.overshoot}" if card.overshoots * mean > margin else ""
+    return f"{card.title}: {card.overshoot}" if card.overshoots * gap.mean > gap.bar else ""

@@ -1,0 +1,101 @@
+"""Two records of one seed count once: in tables, in series of figures, in verdicts and in claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.claims.check import evaluate
+from unsir_bench.report.claims.definitions import read_claims
+from unsir_bench.report.data import model_table, run_table, series_of
+from unsir_bench.report.seeds import one_per_seed, seed_values, spread_within_seeds
+from unsir_bench.report.tables.comparison import comparison_tables
+from unsir_bench.report.tables.metrics import metric_tables
+from unsir_bench.report.tables.paper import as_markdown
+from unsir_bench.report.tables.table import summary
+from unsir_bench.report.tables.verdicts import verdict_rows
+
+
+def record(seed: int, acc: float, name: str = "", classes: tuple[int, ...] = (1, 2), **config: Any) -> RunRecord:
+    metrics = {
+        "acc_forget_test": acc, "acc_retain_test": 0.9, "original_acc_forget_test": 0.9,
+        "original_acc_retain_test": 0.92, "retrain_acc_forget_test": 0.0, "retrain_acc_retain_test": 0.9,
+        "gap_acc_forget_test": acc,
+    }  # fmt: skip
+    return RunRecord(
+        run_id=f"unsir-{seed}{name}", sweep="s", method="unsir", dataset="digits", model="net", seed=seed,
+        config={"method": {"name": "unsir"}, **config}, status="done", forget_set="pair",
+        forget_classes=list(classes), forget_steps=[list(classes)], metrics=metrics,
+    )  # fmt: skip
+
+
+# Seed 0 was recorded three times: averaged it is 0.2, and the mean over seeds (0.2 + 0.4) / 2 = 0.3.
+TWICE: dict[str, dict[str, Any]] = {
+    "another metrics preset": {"metrics": {"name": "full"}},
+    "classes by name": {"forget": {"classes": ["one", "two"]}},
+    "another order of classes": {"classes": (2, 1)},
+    "withheld": {"withheld": ["forget_data"]},
+    "another unlearning seed": {"unlearn_seed": 1},
+}
+
+
+@pytest.fixture(params=TWICE.values(), ids=TWICE.keys())
+def records(request: pytest.FixtureRequest) -> list[RunRecord]:
+    again = [record(0, acc, f"-{acc}", **request.param) for acc in (0.15, 0.35)]
+    return [record(0, 0.1), *again, record(1, 0.4)]
+
+
+def test_tables_average_within_a_seed_and_count_seeds(records: list[RunRecord]) -> None:
+    [row] = [row for row in summary(model_table(records)) if row["method"] == "unsir"]
+    assert row["n"] == "2" and row["A_Df %"].startswith("30.00 ±")
+    # Squares about the mean 0.2: 0.01 + 0.0025 + 0.0225 = 0.035, of two degrees of freedom.
+    assert row["sd within seeds"] == "A_Df 13.23"
+    [table] = comparison_tables("s", records)
+    [row_of_paper] = [row for row in table.rows if row.method == "unsir"]
+    assert (row_of_paper.n, sorted(row_of_paper.values("acc_forget_test"))) == (2, pytest.approx([0.2, 0.4]))
+    assert "unsir (n = 2)" in metric_tables(records)
+
+
+def test_figures_verdicts_and_claims_count_seeds(records: list[RunRecord]) -> None:
+    [series] = [one for one in series_of(model_table(records)) if one.method == "unsir"]
+    assert sorted(series.values["acc_forget_test"]) == pytest.approx([0.2, 0.4])
+    [verdict] = verdict_rows(run_table(records))
+    assert verdict["n"] == "2"
+    found = {finding.claim: finding for finding in evaluate(records, read_claims()) if finding.dataset}
+    assert (found["forgets"].n, found["forgets"].number) == (2, pytest.approx(0.3))
+
+
+def test_single_records_keep_their_rows_and_bits() -> None:
+    models = pd.DataFrame({"seed": [3, 1], "acc": [0.1, 0.2]})
+    assert one_per_seed(models) is models
+    assert spread_within_seeds(models, "acc") is None and spread_within_seeds(models, "absent") is None
+
+
+def test_a_seed_is_censored_where_one_of_its_records_is() -> None:
+    models = pd.DataFrame({
+        "seed": [0, 0, 1], "relearn_batches": [10.0, None, 20.0], "relearn_censored": [0, 1, 0],
+        "words": ["a", "b", "c"],
+    })  # fmt: skip
+    merged = one_per_seed(models)
+    assert merged["relearn_censored"].tolist() == [1, 0] and merged["words"].tolist() == ["a", "c"]
+    assert merged["relearn_batches"].isna().tolist() == [True, False]
+
+
+def test_values_by_seed_leave_out_seeds_without_a_number() -> None:
+    models = pd.DataFrame({"seed": [0, 0, 1, 2], "x": [1.0, 3.0, None, 5.0]})
+    assert seed_values(models, "x") == {0: 2.0, 2: 5.0} and seed_values(models, "y") == {}
+
+
+def test_tables_give_accuracies_no_narrower_an_interval_than_their_images() -> None:
+    few = [record(seed, 0.0) for seed in range(3)]
+    for run in few:
+        run.details = {"samples": {"forget_test": 10, "retain_test": 100_000}}
+    [row] = [row for row in summary(model_table(few)) if row["method"] == "unsir"]
+    assert row["A_Df %"] == "0.00 [0.00, 30.85]"
+    [table] = comparison_tables("s", few)
+    assert "0.00 [0.00, 30.85]" in as_markdown(table).replace("\\", "")
+    [spread] = [row for row in summary(model_table([record(0, 0.1), record(1, 0.4)])) if row["method"] == "unsir"]
+    assert "±" in spread["A_Df %"]

@@ -1,0 +1,52 @@
+"""A training seed is what counts: records that share one are averaged before anything is said over seeds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+CENSORED, TIMES = "relearn_censored", ("relearn_batches", "relearn_epochs")
+
+
+def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
+    """One row per seed: the mean of every number, and the first record's words.
+
+    Two records of one seed differ in what no seed draws: another preset of metrics, classes given by index and by name
+    or in another order, access withheld, another unlearning seed. A seed is censored where any of its records is, and
+    then has no relearn time.
+
+    Args:
+        models: rows of ``model_table`` or ``run_table`` that differ by seed alone, with a ``seed`` column.
+
+    Returns:
+        The rows themselves where no seed repeats.
+    """
+    if not models["seed"].duplicated().any():
+        return models
+    by_seed = models.groupby("seed", sort=False)
+    merged = models.drop_duplicates("seed").set_index("seed")
+    numbers = [name for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
+    merged[numbers] = by_seed[numbers].mean()
+    if CENSORED in numbers:
+        merged[CENSORED] = by_seed[CENSORED].max()
+        merged.loc[merged[CENSORED] > 0, [name for name in TIMES if name in numbers]] = float("nan")
+    return merged.reset_index().set_axis(models.drop_duplicates("seed").index)[list(models.columns)]
+
+
+def seed_values(models: pd.DataFrame, column: str) -> dict[int, float]:
+    """A column's value for each seed that has one, by seed: the mean over the seed's records."""
+    if column not in models:
+        return {}
+    known = models.assign(**{column: pd.to_numeric(models[column], errors="coerce")})
+    means = known.groupby("seed")[column].mean().dropna()
+    return {int(seed): float(value) for seed, value in zip(means.index.tolist(), means.tolist(), strict=True)}
+
+
+def spread_within_seeds(models: pd.DataFrame, column: str) -> float | None:
+    """The pooled standard deviation of a column between records of one seed; None where no seed has two values."""
+    if column not in models:
+        return None
+    groups = models.groupby("seed")[column]
+    freedom = (groups.count() - 1).clip(lower=0)
+    if not freedom.sum():
+        return None
+    return float(((groups.var().fillna(0) * freedom).sum() / freedom.sum()) ** 0.5)
