@@ -17,8 +17,11 @@ from unsir_bench.baselines.scrub import Scrub
 
 from unsir_bench.config_fields import default_of
 from unsir_bench.data.augmentation import Augmentation
+from unsir_bench.data.folders import ImageFolder
 from unsir_bench.records import (
     ADDED_TO_AUGMENT,
+    ADDED_TO_FOLDERS,
+    ADDED_TO_HARDWARE,
     ADDED_TO_METHODS,
     ADDED_TO_NOISE,
     ADDED_TO_RECIPES,
@@ -29,6 +32,7 @@ from unsir_bench.records import (
     records_below,
 )
 from unsir_bench.runtime.files import write_atomic
+from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.unsir import NoiseConfig
 from unsir_bench.versions import SCHEMA_VERSION
@@ -320,6 +324,8 @@ def test_every_field_added_later_is_known_with_its_default() -> None:
         NoiseConfig: ADDED_TO_NOISE,
         ExactUnlearningK: ADDED_TO_METHODS["eu_k"],
         Scrub: ADDED_TO_METHODS["scrub"],
+        ImageFolder: ADDED_TO_FOLDERS,
+        HardwareConfig: ADDED_TO_HARDWARE,
     }
     for cls, added in known.items():
         marked = {field.name: default_of(field) for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
@@ -331,10 +337,13 @@ def test_older_methods_are_of_the_settings_that_options_added_since_have_by_defa
         "method": {"name": "eu_k", "train": {}},
         "other": {"name": "cf_k", "train": {}},
         "unsir": {"noise": {"steps": 4}},
+        "neggrad_plus": {"name": "neggrad_plus", "train": {}},
+        "delete": {"name": "delete", "train": {}},
     }
     found = RunRecord.read(record(config=older).write(tmp_path)).config
     assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True}
     assert found["other"] == older["other"]
+    assert found["neggrad_plus"]["forwards"] == "mixed" and found["delete"]["mask"] == "own_class"
     assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
 
 

@@ -28,8 +28,16 @@ ADDED_TO_RECIPES: dict[str, Any] = {
     "decay_factor": 0.1,
 }
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
+ADDED_TO_FOLDERS: dict[str, Any] = {"image_fit": "squash", "orientation": "stored", "transparency": "drop"}
+ADDED_TO_HARDWARE: dict[str, Any] = {"flush_denormal": False}
 # By the beginning of a method's name.
-ADDED_TO_METHODS: dict[str, dict[str, Any]] = {"eu_k": {"reset_norms": True}, "scrub": {"forget_batch_size": None}}
+ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
+    "eu_k": {"reset_norms": True},
+    "scrub": {"forget_batch_size": None},
+    "neggrad_plus": {"forwards": "mixed"},
+    "boundary_shrink": {"mask": "own_class"},
+    "delete": {"mask": "own_class"},
+}
 LOG = logging.getLogger("unsir_bench")
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
@@ -218,7 +226,13 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     for method, added in ADDED_TO_METHODS.items():
         if "train" in filled and str(filled.get("name")).startswith(method):
             filled = {**added, **filled}
-    return {**ADDED_TO_RECIPES, **filled} if "plateau_patience" in filled else filled
+    for known, fields in (
+        ("plateau_patience", ADDED_TO_RECIPES),
+        ("on_bad_image", ADDED_TO_FOLDERS),
+        ("tf32", ADDED_TO_HARDWARE),
+    ):
+        filled = {**fields, **filled} if known in filled else filled
+    return filled
 
 
 @cache
