@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,14 @@ CHANGED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def shipped_metrics_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def shipped_metrics_alone() -> Iterator[None]:
     """Tests of this process may have registered a user's metrics."""
     registry.registered()
     shipped = {key: each for key, each in registry._METRICS.items() if each.shipped}
-    monkeypatch.setattr(registry, "_METRICS", shipped)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_METRICS", shipped)
+        yield
 
 
 def constants() -> dict[str, int]:
