@@ -176,6 +176,7 @@ def check_run(words: Sequence[str]) -> None:
     if words == ["--help"]:
         return
     planned = words[:1] == ["plan"]
+    words = words[1:] if words[:1] == ["train"] else words
     overrides = [word for word in words[planned:] if word not in ("-m", "--multirun")]
     sweeps = planned or len(overrides) < len(words)
     config = composed(first_job(overrides) if sweeps else overrides)

@@ -51,7 +51,7 @@ def clopper_pearson(share: ArrayLike, samples: int, alpha: float) -> tuple[NDArr
 
     hits = np.asarray(share, dtype=np.float64) * samples
     if samples < 1 or not bool(np.all((hits >= 0) & (hits <= samples * (1 + 1e-9)))):
-        raise ValueError(f"shares must be in [0, 1] of at least 1 sample, not {share} of {samples}")
+        raise ValueError(f"shares must be in [0, 1] of at least 1 sample, not {share!r} of {samples}")
     hits = np.minimum(hits, samples)
     low = np.where(hits > 0, betaincinv(np.maximum(hits, 1e-12), samples - hits + 1, alpha), 0.0)
     high = np.where(hits < samples, betaincinv(hits + 1, np.maximum(samples - hits, 1e-12), 1 - alpha), 1.0)

@@ -24,7 +24,7 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
         return models
     by_seed = models.groupby("seed", sort=False)
     merged = models.drop_duplicates("seed").set_index("seed")
-    numbers = [name for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
+    numbers = [str(name) for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
     merged[numbers] = by_seed[numbers].mean()
     if CENSORED in numbers:
         merged[CENSORED] = by_seed[CENSORED].max()

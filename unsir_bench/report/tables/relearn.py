@@ -41,7 +41,7 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
     return list(rows.values())
 
 
-def _summary(row: Mapping[str, Any]) -> RelearnSummary | None:
+def _summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
     record, details = row["record"], row["details"]
     curve = details.get("relearn_curve")
     original = record.metrics.get("original_acc_forget_test")
@@ -50,7 +50,7 @@ def _summary(row: Mapping[str, Any]) -> RelearnSummary | None:
     return summarise(curve, original, record.details.get("retrain_relearn_curve"))
 
 
-def _anamnesis(row: Mapping[str, Any]) -> str:
+def _anamnesis(row: Mapping[Any, Any]) -> str:
     record = row["record"]
     cap = float((record.config.get("metrics", {}).get("relearn") or {}).get("cap") or 0)
     retrained = record.metrics.get("retrain_relearn_censored")

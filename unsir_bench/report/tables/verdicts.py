@@ -96,7 +96,8 @@ def _alike(place: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
     """The runs of a place whose retrained models are those of a group: same data, training and hardware."""
     if "conditions" not in place:
         return place
-    return place[place["conditions"] == group["conditions"].iloc[0]]
+    alike: pd.DataFrame = place[place["conditions"] == group["conditions"].iloc[0]]
+    return alike
 
 
 def _gap(group: pd.DataFrame, card: MetricCard, margin: float, floor: float, samples: int | None) -> Gap | None:
@@ -107,7 +108,8 @@ def _gap(group: pd.DataFrame, card: MetricCard, margin: float, floor: float, sam
     both = [seed for seed in values if seed in own and seed in retrained]
     shares = None
     if samples is not None and len(both) == len(values):
-        shares = TestShares(*(sum(of[seed] for seed in both) / len(both) for of in (own, retrained)), samples)
+        means = [sum(of[seed] for seed in both) / len(both) for of in (own, retrained)]
+        shares = TestShares(means[0], means[1], samples)
     try:
         return Gap(list(values.values()), margin, floor, shares)
     except MetricUnavailable:
