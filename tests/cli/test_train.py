@@ -45,3 +45,8 @@ def test_a_mistake_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
     done = command(tmp_path, "train", "train.lr=0", "forget.classes=[11]", *WORDS)
     assert done.returncode == 1 and "train.lr=0" in done.stderr and "11 is no class" in done.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_help_is_asked_for_like_that_of_any_run(tmp_path: Path) -> None:
+    done = command(tmp_path, "train", "--help")
+    assert done.returncode == 0 and "train ..." in done.stdout

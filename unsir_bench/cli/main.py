@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from unsir_bench.cli.terminal import print_any_letter, read_names_as_utf8
 from unsir_bench.errors import UnsirBenchError
 
-VERBS = ("list", "reproduce", "store", "sync", "train")  # each with options of its own, in the module of its name
+# Each in the module of its name: verbs with options of their own, and verbs that take the words of a run.
+OPTION_VERBS, RUN_VERBS = ("list", "reproduce", "store", "sync"), ("plan", "train")
 
 
 def main() -> None:
@@ -23,18 +24,15 @@ def main() -> None:
 
 
 def _status(words: Sequence[str]) -> int:
-    if words and words[0] in VERBS:
-        module = importlib.import_module(f"unsir_bench.cli.{words[0]}")
-        return int(getattr(module, f"{words[0]}_command")(words[1:]))
-    if {"-h", "--help"} & set(words):
+    verb = words[0] if words else ""
+    if {"-h", "--help"} & set(words) and verb not in OPTION_VERBS:
         from unsir_bench.cli.help import help_page
 
         print(help_page())
         return 0
-    if words and words[0] == "plan":
-        from unsir_bench.cli.plan import plan_command
-
-        return plan_command(words[1:])
+    if verb in (*OPTION_VERBS, *RUN_VERBS):
+        module = importlib.import_module(f"unsir_bench.cli.{verb}")
+        return int(getattr(module, f"{verb}_command")(words[1:]))
     return _run(words)
 
 
