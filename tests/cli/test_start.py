@@ -119,7 +119,7 @@ def test_a_subclass_of_a_test_is_not_registered_under_the_name_it_inherits() -> 
     class Other(Digits):
         pass
 
-    registered = list(start._installed(DatasetConfig))
+    registered = list(start.installed(DatasetConfig))
     assert Digits in registered and Other not in registered
     assert DatasetConfig not in registered
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from unsir_bench.config_fields import identity, problems
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
 from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
-from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu, trainable_count
+from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
 
@@ -335,13 +335,6 @@ def test_a_timm_name_with_a_weights_tag_is_known() -> None:
 def test_options_that_timm_does_not_know_are_named(arch: str) -> None:
     with pytest.raises(ConfigError, match=rf"model\.options=\{{'colour': 3\}}: timm's {arch} refuses them.*colour"):
         TimmModel(arch=arch, options={"colour": 3}).initial(GREY, 10, seed=0)
-
-
-def test_parameters_are_counted_by_hand() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    assert trainable_count(model) == 3 * 4 + 4 + 2 * 4
-    model[0].requires_grad_(False)
-    assert trainable_count(model) == 2 * 4
 
 
 @pytest.mark.parametrize("where", ["weight", "running_mean"])

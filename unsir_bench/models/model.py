@@ -155,11 +155,6 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
         model.train(before)
 
 
-def trainable_count(model: nn.Module) -> int:
-    """Number of parameters that training changes."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
 def state_to_cpu(model: nn.Module) -> dict[str, Tensor]:
     """A detached copy of the state dict on the CPU, contiguous as safetensors demands."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
