@@ -226,7 +226,7 @@ def zoo(tmp_path: Path) -> Path:
         ("", "unsir-digits-allcnn_slim-single-s0-59eb64782b"),
         ("forget=pair", "unsir-digits-allcnn_slim-pair-s0-432d04fee9"),
         ("forget=four method=retrain", "retrain-digits-allcnn_slim-four-s0-d38ced3f60"),
-        ("forget=sequence", "unsir-digits-allcnn_slim-sequence-s0-31a64b9449"),
+        ("forget=sequence", "unsir-digits-allcnn_slim-sequence-s0-d8c63541dd"),
         ("forget=random_k", "unsir-digits-allcnn_slim-random_k-s0-e14f105a05"),
         ("dataset=cifar10 model=resnet18 forget=seven", "unsir-cifar10-resnet18-seven-s0-05991ed5c5"),
         ("dataset=made_classes model=vit_tiny", "unsir-made_classes-vit_tiny-single-s0-471cff6642"),

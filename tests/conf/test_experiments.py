@@ -258,11 +258,11 @@ def test_each_oddity_of_the_notebook_is_one_change_and_all_three_are_the_noteboo
 
 ODDITIES: dict[str, dict[str, object]] = {
     "corrected": {},
-    "three_images": {"noise.distinct_images": 3},
+    "three_images": {"noise.one_per_channel": True},
     "label_zero": {"noise.labels": "class_zero"},
     "batch_statistics": {"noise.batchnorm": "train"},
     "all_three": {
-        "noise.distinct_images": 3, "noise.labels": "class_zero", "noise.batchnorm": "train",
+        "noise.one_per_channel": True, "noise.labels": "class_zero", "noise.batchnorm": "train",
         "noise.classes_together": False, "retain_selection": "first",
     },
 }  # fmt: skip
