@@ -211,6 +211,13 @@ class Store:
         except DamagedEntryError:
             return None
 
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """The manifest of an entry, without its files, which are verified when they are read; None where none is whole."""
+        try:
+            return Entry.opened(self.root / ENTRIES / key).manifest
+        except DamagedEntryError:
+            return None
+
     def folders(self) -> list[Path]:
         """Where entries lie, whole or damaged."""
         return sorted((self.root / ENTRIES).glob("[!.]*"))

@@ -14,15 +14,17 @@ from rich.console import Console
 
 from unsir_bench.config import Config, validate
 from unsir_bench.config_fields import identity
+from unsir_bench.data.dataset import ImageData
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_in_turn
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RunRecord, records_below
-from unsir_bench.references.store import WEIGHTS, Entry, Store, weights_hash
+from unsir_bench.references.store import Entry, Store
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob
+from unsir_bench.sweeps.training_trial import seconds_per_sample
 from unsir_bench.unlearning.method import Access
 
 ORIGINAL, RETRAIN, FLOOR, SHADOW, LOG = (
@@ -39,7 +41,7 @@ class Need:
         kind: in words.
         key: its address in the store, or what stands for it while that cannot be known.
         present: whether the store has it.
-        seconds: what making it takes, from earlier trainings of the same network; None where there was none.
+        seconds: what making it takes, from earlier trainings of the same network or a trial of it; None if unknown.
     """
 
     kind: str
@@ -135,7 +137,8 @@ class History:
     def __init__(self) -> None:
         self._entries: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
         self._records: dict[str, list[RunRecord]] = {}
-        self._data: dict[str, DeviceData] = {}
+        self._data: dict[str, tuple[ImageData, DeviceData]] = {}
+        self._tried: dict[str, float] = {}
 
     def entries(self, config: Config) -> list[tuple[Entry, dict[str, Any]]]:
         """The store's entries with their manifests."""
@@ -155,15 +158,29 @@ class History:
 
     def data(self, config: Config) -> DeviceData:
         """The data set, read once for all runs that use it."""
+        return self._loaded(config)[1]
+
+    def _loaded(self, config: Config) -> tuple[ImageData, DeviceData]:
         key = repr((identity(config.dataset), config.dataset.root))
         if key not in self._data:
             images = config.dataset.load(Progress())
             cpu = torch.device("cpu")
-            self._data[key] = DeviceData(images, config.dataset, config.hardware, cpu, config.channels_last)
+            self._data[key] = images, DeviceData(images, config.dataset, config.hardware, cpu, config.channels_last)
         return self._data[key]
 
-    def seconds_per_sample(self, config: Config) -> float | None:
-        """What training takes per sample and pass, from earlier trainings of the same network on the same hardware."""
+    def seconds_per_sample(self, config: Config) -> float:
+        """What training takes per sample and pass: from earlier trainings of the same network, else from a trial."""
+        recorded = self._recorded_rate(config)
+        return self._trial(config) if recorded is None else recorded
+
+    def _trial(self, config: Config) -> float:
+        images, data = self._loaded(config)
+        key = repr((identity(config.model), config.numerics, config.train.batch_size, data.image_shape))
+        if key not in self._tried:
+            self._tried[key] = seconds_per_sample(config, images)
+        return self._tried[key]
+
+    def _recorded_rate(self, config: Config) -> float | None:
         wanted = (identity(config.model), dict(config.numerics))
         rates = [
             manifest["seconds"] / manifest["samples"]
@@ -243,22 +260,27 @@ class _Needs:
             yield self._model(SHADOW, retain, config.seed + 1 + shadow)
 
     def _model(self, kind: str, samples: torch.Tensor, seed: int) -> Need:
-        config = self._config
-        key = self._references.key(self._data.view("train", samples), config.model, seed)
-        rate = self._history.seconds_per_sample(config)
-        seconds = None if rate is None else rate * len(samples) * config.train.epochs
-        return Need(kind, key, self._store.find(key) is not None, seconds)
+        key = self._references.key(self._data.view("train", samples), self._config.model, seed)
+        present = self._store.manifest(key) is not None
+        return Need(kind, key, present, None if present else self._training_seconds(len(samples)))
+
+    def _training_seconds(self, samples: int) -> float:
+        return self._history.seconds_per_sample(self._config) * samples * self._config.train.epochs
 
     def _training_log(self, original: Need, split: ForgetSplit) -> Need:
-        key = f"log of {original.key} for {split.classes}"
-        entry = self._store.find(original.key)
-        if entry is not None:
-            key = self._references.log_key(original.key, entry.tensors(WEIGHTS), split)
-        return Need(LOG, key, entry is not None and self._store.find(key) is not None, original.seconds)
+        key, weights = f"log of {original.key} for {split.classes}", self._weights(original)
+        if weights is not None:
+            key = self._references.log_key(original.key, weights, split)
+        present = weights is not None and self._store.manifest(key) is not None
+        return Need(LOG, key, present, None if present else self._training_seconds(len(self._everything)))
+
+    def _weights(self, model: Need) -> str | None:
+        """The hash of a trained model's weights; None while it is not trained."""
+        manifest = self._store.manifest(model.key)
+        return manifest.get("weights") if manifest is not None else None
 
     def _precomputed(self, kind: str, original: Need, split: ForgetSplit) -> Need:
-        entry = self._store.find(original.key)
-        weights = weights_hash(entry.tensors(WEIGHTS)) if entry is not None else None
+        weights = self._weights(original)
         samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
         made = (_described(manifest) for _, manifest in self._history.entries(self._config))
         present = any(
