@@ -212,7 +212,7 @@ class Store:
             return None
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """The manifest of an entry, without its files, which are verified when they are read; None where none is whole."""
+        """The manifest of an entry, without a look at its files; None where none is whole."""
         try:
             return Entry.opened(self.root / ENTRIES / key).manifest
         except DamagedEntryError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def own_cores() -> list[int]:
@@ -22,4 +23,4 @@ def shares(cores: Sequence[int], count: int) -> list[list[int]]:
     if len(cores) < count:
         return [list(cores)] * count
     bounds = [index * len(cores) // count for index in range(count + 1)]
-    return [list(cores[low:high]) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [list(cores[low:high]) for low, high in pairwise(bounds)]
