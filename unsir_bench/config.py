@@ -140,7 +140,7 @@ class Config:
     def _forget_by_index(self) -> ForgetConfig:
         try:
             return self.forget.by_index(self.dataset.class_names)
-        except DataError:
+        except (DataError, ConfigError):
             return self.forget
 
     @property
@@ -207,6 +207,7 @@ def typed(composed: DictConfig) -> Config:
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
     paths = ((config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights"))
+    paths = (*paths, (config.forget, "file"))
     for node, name in paths:
         if path := getattr(node, name):
             setattr(node, name, at_home(path))

@@ -17,7 +17,7 @@ from torch import nn
 from unsir_bench.config import Config, validate
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
+from unsir_bench.data.forget_split import ForgetSplit, splits_of
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
@@ -155,7 +155,7 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
     progress = Progress()
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
-    steps = _steps(config, data, record.forget_steps)
+    steps = _steps(config, data)
     store = Store(Path(config.store.root))
     references = ReferenceModels(store, config.train, data, config.numerics)
     context = RunContext(
@@ -191,10 +191,11 @@ def train_reference(config: Config, role: str) -> TrainedModel:
     return scene.references.retrained(scene.steps[-1].so_far, scene.context)
 
 
-def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
+def _steps(config: Config, data: DeviceData) -> list[_Step]:
     """One `_Step` per forgetting request; reads are counted across all."""
     steps: list[_Step] = []
-    for now, so_far in splits_in_turn(data.labels("train"), data.labels("test"), groups, data.num_classes):
+    labels = {name: data.labels(name) for name in SPLITS}
+    for now, so_far in splits_of(config.forget, labels, data.class_names, config.seed, data.fingerprint):
         usage = steps[0].allowed.usage if steps else None
         allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage, len(steps))
         steps.append(_Step(len(steps), now, so_far, allowed))
@@ -231,7 +232,8 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     method, context, record = scene.config.method, scene.context, scene.record
     context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
     memory = PeakMemory(context.device)
-    LOG.info("forgetting classes %s with %s", [scene.data.class_names[c] for c in step.split.classes], method.name)
+    names = [scene.data.class_names[index] for index in step.split.classes]
+    LOG.info("forgetting %s with %s", f"classes {names}" if names else step.split.samples_in_words, method.name)
     memory.reset()
     try:
         with scene.tracker.holding(), context.clock.running(), context.in_step(step.number):

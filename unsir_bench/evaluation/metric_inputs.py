@@ -65,8 +65,16 @@ class EvaluatedRun:
     retrained: TrainedModel | None
 
     def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
-        """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``."""
-        return tensors[part.rsplit("_", 1)[1]][self.split.indices[part]]
+        """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``.
+
+        Raises:
+            MetricUnavailable: the part has no sample.
+        """
+        kind, _, split = part.partition("_")
+        chosen = self.split.indices[part]
+        if len(chosen) == 0:
+            raise MetricUnavailable(f"there is no {kind} sample in the {split} split")
+        return tensors[split][chosen]
 
     @cached_property
     def labels(self) -> dict[str, Tensor]:
@@ -146,6 +154,14 @@ class MetricInputs:
         """Indices of the classes that are kept."""
         return tuple(index for index in range(self.run.data.num_classes) if index not in self.run.split.classes)
 
+    @property
+    def never_seen(self) -> str:
+        """The part that attacks compare forget training samples with: test samples of the same kind.
+
+        Where samples are forgotten and no class, these are the test samples of all classes.
+        """
+        return "forget_test" if self.run.split.classes else "retain_test"
+
     @cached_property
     def features(self) -> Mapping[str, Tensor]:
         """What the head receives, by split: float32 (samples, dimensions); ``MetricUnavailable`` without a head."""
@@ -161,8 +177,6 @@ class MetricInputs:
         from unsir_bench.evaluation.relearning import relearn
 
         run, known = self.run, self.labels("forget_test")
-        if len(known) == 0:
-            raise MetricUnavailable("there is no forget sample in the test split")
         return relearn(
             self.model.network(),
             run.data.view("train"),

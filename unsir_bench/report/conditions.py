@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from unsir_bench.records import RunRecord
@@ -199,9 +200,12 @@ def forget_label(record: RunRecord) -> str:
     A sequence is named by the classes of each step, since the order of steps matters; that of classes within one does
     not.
     """
-    drawn = record.config.get("forget", {}).get("random_k")
-    if drawn:
-        return f"{record.forget_set} ({drawn})"
+    given = record.config.get("forget", {})
+    for drawn in ("random_k", "share", "count"):
+        if given.get(drawn):
+            return f"{record.forget_set} ({given[drawn]:g})"
+    if given.get("file"):
+        return f"{record.forget_set} ({PurePath(given['file']).name})"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from unsir_bench.config import Config, validate
 from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import ImageData
-from unsir_bench.data.device_data import DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_in_turn
+from unsir_bench.data.device_data import SPLITS, DeviceData
+from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_of
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.references.store import Entry, Store
@@ -240,9 +240,9 @@ class _Needs:
         config = self._config
         original = self._model(ORIGINAL, self._everything, config.seed)
         yield original
-        labels = self._data.labels("train"), self._data.labels("test")
-        groups = config.forget.steps(self._class_names, config.seed)
-        for split, so_far in splits_in_turn(*labels, groups, self._data.num_classes):
+        labels = {name: self._data.labels(name) for name in SPLITS}
+        fingerprint = self._data.fingerprint
+        for split, so_far in splits_of(config.forget, labels, self._class_names, config.seed, fingerprint):
             yield from self._retrained(so_far)
             if Access.TRAIN_HISTORY in config.method.requires:
                 yield self._training_log(original, split)

@@ -87,6 +87,10 @@ class Unsir(UnlearningMethod):
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.RETAIN_SUBSET})
 
+    @property
+    def needs_classes(self) -> bool:
+        return True  # noise is learned for a class
+
     def overruled(self) -> Sequence[str]:
         return () if self.retain_share is None else ("retain_per_class",)
 

@@ -264,5 +264,7 @@ def retention_probe(inputs: MetricInputs) -> Scores:
 
 
 def _samples(inputs: MetricInputs) -> ProbeSamples:
+    if not inputs.run.split.classes:
+        raise MetricUnavailable("no class is forgotten, and a probe tells forgotten classes from retained ones")
     features, labels = inputs.features, inputs.run.labels
     return ProbeSamples(features["train"], labels["train"], features["test"], labels["test"], inputs.run.split.classes)

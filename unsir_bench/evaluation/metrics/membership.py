@@ -335,11 +335,11 @@ def confidence_attack(inputs: MetricInputs) -> float:
 )
 def lira_attack(inputs: MetricInputs) -> Scores:
     """AUC and true positive rate of LiRA, with retrained models of other seeds as shadows."""
-    shadows = [inputs.shadow_logits(part) for part in ("forget_train", "forget_test")]
+    shadows = [inputs.shadow_logits(part) for part in ("forget_train", inputs.never_seen)]
     attack = lira_offline_attack(*_members_and_others(inputs), *shadows)
     return {f"lira_{name}": value for name, value in vars(attack).items()}
 
 
 def _members_and_others(inputs: MetricInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    members, others = "forget_train", "forget_test"
+    members, others = "forget_train", inputs.never_seen
     return inputs.logits(members), inputs.labels(members), inputs.logits(others), inputs.labels(others)

@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import forget_label
 from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, retrain_gaps, timed_apart
 from unsir_bench.report.folders import Sweep
 from unsir_bench.report.html.plot_parts import Plot
@@ -202,6 +203,8 @@ def _training_words(record: RunRecord) -> str:
 
 
 def _forget_words(record: RunRecord) -> str:
+    if not record.forget_names:  # samples of all classes
+        return forget_label(record)
     return f"{record.forget_set} ({', '.join(record.forget_names)})"
 
 
