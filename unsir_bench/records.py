@@ -76,6 +76,9 @@ class RunRecord:
         command: the command line that repeats this run alone.
         environment: commit, packages, hardware, threads, flags.
         references: of the original and the retrained model the hash of the weights, and their training's environment.
+        unlearned: of the weights after each step, the ``key`` in the store and the hash; empty where none were kept.
+        evaluated: what ``unsir-bench evaluate`` added after the run: settings, names of metrics, where and when.
+        checkpoints: of a model made elsewhere, each file's name, hash and renamed tensors by role; else empty.
         digest: sha256 over the other fields; empty in version 1.
     """
 
@@ -103,6 +106,9 @@ class RunRecord:
     started: str = field(default_factory=utc_now)
     finished: str = ""
     references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unlearned: list[dict[str, str]] = field(default_factory=list)
+    evaluated: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     digest: str = ""
 
@@ -112,8 +118,8 @@ class RunRecord:
         return timing_words(timing_conditions(self.environment))
 
     def write(self, folder: Path) -> Path:
-        """The path of the record, written into ``folder`` in one step; sets ``finished`` and ``digest``."""
-        self.finished = utc_now()
+        """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
+        self.finished = self.finished or utc_now()
         path = folder / RECORD_FILE
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):

@@ -103,7 +103,8 @@ def _reproduced(record: RunRecord, given: argparse.Namespace) -> int:
         raise CannotRepeatError(f"{record.run_id} is {record.status}: only finished runs are repeated")
     with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
         store = str(Path(folder) / "store") if given.fresh else given.store
-        again = run(replace(config_of(record, given.root), outputs=folder, store=StoreConfig(root=store)))
+        config = replace(config_of(record, given.root), outputs=folder, store=StoreConfig(root=store))
+        again = run(replace(config, metrics=recorded_metrics(record)))
     if again.status == "failed":
         raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
     return _told(record, again)
@@ -126,7 +127,8 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
     threads = record.environment.get("threads")
     sections["hardware"] = {**sections.get("hardware", {}), "threads": threads}
     fixed = {name: _one_of(name, [cls], sections) for name, cls in SINGLE.items()}
-    plain = {name: sections[name] for name in ("seed", "retrain_reference", "withheld") if name in sections}
+    kept = ("seed", "unlearn_seed", "retrain_reference", "withheld")
+    plain = {name: sections[name] for name in kept if name in sections}
     families = [_one_of_family(name, base, sections) for name, base in FAMILIES.items()]
     ids = set()
     for dataset, model, method in itertools.product(*families):
@@ -143,6 +145,13 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
         "names or sizes, this machine has another accelerator, a plug-in is missing, or the code is of another "
         "RESULTS_VERSION"
     )
+
+
+def recorded_metrics(record: RunRecord) -> MetricsConfig:
+    """The settings of all metrics of a record, those added after the run included; raises as ``config_of``."""
+    sections = record.evaluated[-1] if record.evaluated else record.config
+    [metrics] = _one_of("metrics", [MetricsConfig], sections)
+    return metrics  # type: ignore[no-any-return]
 
 
 def _checked(config: Config) -> Config:
