@@ -129,7 +129,10 @@ class Config:
     @property
     def run_id(self) -> str:
         """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
-        digest = content_key({**self._what_unlearns, "metrics": identity(self.metrics)})
+        return self.name_with(content_key({**self._what_unlearns, "metrics": identity(self.metrics)}))
+
+    def name_with(self, digest: str) -> str:
+        """A run id that ends in the beginning of ``digest``."""
         seeds = f"s{self.seed}" if self.method_seed == self.seed else f"s{self.seed}u{self.method_seed}"
         words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, seeds, digest[:10])
         text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hydra.errors import HydraException
 
-from unsir_bench.added_metrics import CannotEvaluateError, add_metrics
+from unsir_bench.added_metrics import CannotEvaluateError, add_metrics, recorded_metrics
+from unsir_bench.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
 from unsir_bench.cli.bootstrap import bootstrap, compose
-from unsir_bench.cli.reproduce import config_of, recorded_metrics
+from unsir_bench.cli.reproduce import config_of
 from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import Store, StoreConfig
+from unsir_bench.report.tables.text import job_rows, print_rows
 
 NOT_EVALUATED, WRONG = 1, 2
 KEYS_OF_FINISHED = ("metrics", "store.root", "dataset.root")
@@ -31,13 +34,14 @@ def evaluate_command(argv: Sequence[str]) -> int:
     Returns:
         Exit status: 0, 1 if a run could not be evaluated, 2 if the command is wrong.
     """
-    parser = _parser()
-    given = parser.parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
     settings = [word for word in given.words if "=" in word]
     folders = [Path(word) for word in given.words if "=" not in word]
     bootstrap()
     try:
+        if given.original or given.unlearned or given.retrained:
+            return _of_checkpoints(given, folders, settings, argv)
         return _of_finished(folders, settings)
     except (UnsirBenchError, HydraException) as error:
         print(printable(str(error)))
@@ -47,13 +51,42 @@ def evaluate_command(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unsir-bench evaluate",
-        description="Add to finished runs the metrics that they lack, without unlearning again.",
+        description="Add to finished runs the metrics that they lack, without unlearning again; or, with --original "
+        "and --unlearned, measure models made elsewhere (docs/evaluate.md).",
     )
     parser.add_argument(
         "words", nargs="*", metavar="FOLDER|KEY=VALUE",
-        help="folders of sweeps or of runs; metrics=full and the like, store.root=, dataset.root=",
+        help="folders of sweeps or runs, with metrics=, store.root=, dataset.root=; or what the checkpoints are of",
+    )  # fmt: skip
+    for role, words in (
+        ("original", "before unlearning"),
+        ("unlearned", "after"),
+        ("retrained", "without the classes"),
+    ):
+        parser.add_argument(f"--{role}", type=Path, metavar="FILE", help=f"the state dict of the model {words}")
+    parser.add_argument("--name", help="the method's name in tables (default: the name of the unlearned file)")
+    parser.add_argument(
+        "--rename", action="append", default=[], metavar="THEIRS=OURS",
+        help="names of tensors, such as 'linear.*=fc.*'; may be given several times",
     )  # fmt: skip
     return parser
+
+
+def _of_checkpoints(
+    given: argparse.Namespace, folders: Sequence[Path], settings: Sequence[str], argv: Sequence[str]
+) -> int:
+    if folders or not (given.original and given.unlearned):
+        print("give --original FILE and --unlearned FILE, the model before and after, and KEY=VALUE; no folder")
+        return WRONG
+    files = {ORIGINAL: given.original, UNLEARNED: given.unlearned}
+    files |= {RETRAIN: given.retrained} if given.retrained else {}
+    name = given.name or given.unlearned.stem
+    command = shlex.join(["unsir-bench", "evaluate", *argv])
+    record, path = score_checkpoints(compose(settings), name, files, given.rename, command)
+    print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
+    print(sanity(record))
+    print(f"record: {path}")
+    return 0
 
 
 def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unsir_bench.added_metrics import recorded_metrics
 from unsir_bench.cli.bootstrap import bootstrap, installed
 from unsir_bench.config import Config, ScaleConfig, validate
 from unsir_bench.data.dataset import DatasetConfig
@@ -118,6 +119,8 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
     Raises:
         CannotRepeatError: it cannot be composed here, or is another run here; says why.
     """
+    if record.checkpoints:
+        raise CannotRepeatError("its models were made elsewhere: give their files to unsir-bench evaluate again")
     then = (record.environment.get("versions") or {}).get("RESULTS_VERSION", RESULTS_VERSION)
     if then != RESULTS_VERSION:
         raise CannotRepeatError(f"it is of RESULTS_VERSION {then}; this code gives those of {RESULTS_VERSION}")
@@ -145,13 +148,6 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
         "names or sizes, this machine has another accelerator, a plug-in is missing, or the code is of another "
         "RESULTS_VERSION"
     )
-
-
-def recorded_metrics(record: RunRecord) -> MetricsConfig:
-    """The settings of all metrics of a record, those added after the run included; raises as ``config_of``."""
-    sections = record.evaluated[-1] if record.evaluated else record.config
-    [metrics] = _one_of("metrics", [MetricsConfig], sections)
-    return metrics  # type: ignore[no-any-return]
 
 
 def _checked(config: Config) -> Config:

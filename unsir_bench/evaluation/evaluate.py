@@ -42,6 +42,18 @@ class MetricsConfig:
     lira_shadows: int = number(0, at_least=0)
     grad_cam_samples: int = number(0, at_least=0)
 
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> MetricsConfig:
+        """From the plain values of a record.
+
+        Raises:
+            ValueError: they are of metrics that this code does not have.
+        """
+        try:
+            return cls(**{**values, "relearn": RelearnConfig(**values["relearn"])})
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"its metrics are not those of this code: {error}") from error
+
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if self.lira_shadows == 1:
