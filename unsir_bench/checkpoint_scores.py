@@ -118,7 +118,7 @@ def _fitted(
 
 
 def _name_of(module: nn.Module, network: nn.Module) -> str:
-    return next(name for name, each in network.named_modules() if each is module)
+    return str(next(name for name, each in network.named_modules() if each is module))
 
 
 def _network(weights: Mapping[str, Tensor], context: RunContext) -> nn.Module:
