@@ -27,8 +27,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.evaluate import _parser as evaluate_parser
+from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.reproduce import _parser as reproduce_parser
 from unsir_bench.cli.store import _parser as store_parser
 from unsir_bench.cli.sync import _parser as sync_parser

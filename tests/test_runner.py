@@ -215,8 +215,8 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
         assert manifest["timed_on"] == timing_conditions(here.environment)
         manifest["timed_on"]["threads"] += 7
 
-    for folder in (Path(tiny.store.root) / "entries").glob("[!.]*"):
-        with_manifest(folder, timed_elsewhere)
+    for role in ("original", "retrain"):
+        with_manifest(Path(tiny.store.root) / "entries" / str(here.fingerprints[role]), timed_elsewhere)
     retrain = composed("method=retrain").method
     elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
@@ -269,7 +269,8 @@ def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_nu
     assert record.status == "done" and record.run_id != tiny.run_id
     assert record.metrics["retrain_acc_forget_test"] is record.metrics["speedup_vs_retrain"] is None
     assert record.metrics["acc_forget_test"] is not None
-    assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 1
+    kept = {record.fingerprints["original"], record.unlearned[0]["key"]}
+    assert {folder.name for folder in Store(Path(tiny.store.root)).folders()} == kept
 
 
 def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Config) -> None:

@@ -60,11 +60,6 @@ def add_metrics(record: RunRecord, config: Config, wanted: MetricsConfig, folder
     return [name for name in record.metrics if name not in known and name != "evaluation_seconds"]
 
 
-def recorded_metrics(record: RunRecord) -> MetricsConfig:
-    """The settings of all metrics of a record, those added after the run included; raises as their ``recorded``."""
-    return MetricsConfig.recorded(record.evaluated[-1]["metrics"] if record.evaluated else record.config["metrics"])
-
-
 def _refuse(record: RunRecord, config: Config) -> None:
     then = (record.environment.get("versions") or {}).get("EVALUATION_VERSION", EVALUATION_VERSION)
     if then != EVALUATION_VERSION:

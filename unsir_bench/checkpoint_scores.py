@@ -9,12 +9,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from baselines.original import Original
-from unsir_bench.added_metrics import recorded_metrics
 from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import ConfigError
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements
+from unsir_bench.finished_runs import recorded_metrics
 from unsir_bench.models.checkpoint_files import Checkpoint, CheckpointError, rename_problem
 from unsir_bench.record_of_run import blank_record, note_forget_set, note_models
 from unsir_bench.records import RunRecord, finished_record

@@ -129,7 +129,10 @@ class Config:
     @property
     def run_id(self) -> str:
         """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
-        return self.name_with(content_key({**self._what_unlearns, "metrics": identity(self.metrics)}))
+        measured = {"metrics": identity(self.metrics)}
+        if not self.retrain_reference:
+            measured["retrain_reference"] = False
+        return self.name_with(content_key({**self._what_unlearns, **measured}))
 
     def name_with(self, digest: str) -> str:
         """A run id that ends in the beginning of ``digest``."""
@@ -147,8 +150,6 @@ class Config:
     def _what_unlearns(self) -> dict[str, Any]:
         sections = ("dataset", "model", "method", "train")
         parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
-        if not self.retrain_reference:
-            parts["retrain_reference"] = False
         if self.forget.sequence is not None:
             parts["sequence_version"] = SEQUENCE_VERSION
         if self.withheld:

@@ -22,9 +22,10 @@ from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
+from unsir_bench.finished_runs import finished_run
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.record_of_run import blank_record, note_forget_set, note_models
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
@@ -57,9 +58,9 @@ def run(config: Config, command: str = "") -> RunRecord:
         config: the run.
         command: see ``RunRecord.command``.
     """
-    finished = finished_record(config.folder)
+    finished = finished_run(config)
     if finished is not None:
-        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
+        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", finished.run_id, finished.status)
         return finished
     config.folder.mkdir(parents=True, exist_ok=True)
     record = blank_record(config, command)

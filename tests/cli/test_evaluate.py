@@ -14,8 +14,10 @@ from tests.stored import with_weights
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import evaluate_command
 from unsir_bench.config import Config
+from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.runner import run
+from unsir_bench.sweeps.outcome import SweepJob
 
 TINY = ["dataset.subset=12", "model.width=4", "train.epochs=2", "tracker=none", "method=finetune", "hardware=cpu"]
 FULL = ["metrics=full", "metrics.relearn.cap=4", "metrics.relearn.every=2", "metrics.lira_shadows=2",
@@ -86,6 +88,24 @@ def test_full_metrics_added_to_a_fast_run_are_those_of_a_full_run(
     assert added["metrics"]["lira_shadows"] == 2 and "relearn_censored" in added["added"]
     assert "acc_forget_test" not in added["added"]
     assert (fast.folder / "grad_cam.safetensors").read_bytes() == (full.folder / "grad_cam.safetensors").read_bytes()
+
+
+def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, relearned = configured("one", "metrics=fast"), configured("one", *RELEARN)
+    assert fast.run_id != relearned.run_id
+    done(fast)
+    assert finished_run(relearned) is None
+    assert evaluate_command([str(fast.folder), *RELEARN]) == 0
+    never_again(monkeypatch)
+    assert run(relearned).run_id == fast.run_id and not relearned.folder.exists()
+    assert SweepJob((), relearned).finished is not None
+    others = (
+        [*RELEARN, "metrics.relearn.cap=2"], [*RELEARN, "metrics.outputs=true"], [*RELEARN, "seed=1"],
+        [*RELEARN, "unlearn_seed=1"], [*RELEARN, "method.train.epochs=3"],
+    )  # fmt: skip
+    assert [finished_run(configured("one", *words)) for words in others] == [None] * len(others)
 
 
 def test_what_is_there_is_not_measured_again_and_other_settings_replace(

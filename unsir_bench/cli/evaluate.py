@@ -11,12 +11,13 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 
-from unsir_bench.added_metrics import CannotEvaluateError, add_metrics, recorded_metrics
+from unsir_bench.added_metrics import CannotEvaluateError, add_metrics
 from unsir_bench.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
 from unsir_bench.cli.bootstrap import bootstrap, compose
 from unsir_bench.cli.reproduce import config_of
 from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
+from unsir_bench.finished_runs import recorded_metrics
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import Store, StoreConfig
 from unsir_bench.report.tables.text import job_rows, print_rows

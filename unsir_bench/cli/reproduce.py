@@ -13,13 +13,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unsir_bench.added_metrics import recorded_metrics
 from unsir_bench.cli.bootstrap import bootstrap, installed
 from unsir_bench.config import Config, ScaleConfig, validate
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import MetricsConfig
+from unsir_bench.finished_runs import recorded_metrics
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.records import FINISHED, RECORD_FILE, RunRecord, printable, record_in_line
 from unsir_bench.references.store import StoreConfig

@@ -34,18 +34,19 @@ def keep_unlearned(
     Args:
         store: where to.
         weights: the state dict, on the CPU.
-        made_by: plain values: the method, what it worked on, and the step of a sequence.
+        made_by: plain values: the ``method``, a hash of all that decides the ``unlearning``, and the ``step`` of a
+            sequence.
         run_id: of the first run that made them, for people.
         trained: models that the store has.
         fabric: the processes of the run.
 
     Returns:
-        For the record: the store's ``key`` and the ``weights``' hash.
+        For the record: the store's ``key``, the ``weights``' hash, and that of ``unlearning``.
     """
     own = str(fabric.broadcast(weights_hash(weights)))
     for model in trained:
         if weights_hash(model.weights) == own:
-            return {"key": model.key, "weights": own}
+            return {"key": model.key, "weights": own, "unlearning": made_by["unlearning"]}
     about = {"kind": KIND, **made_by, "weights": own}
     key = content_key(about)
 
@@ -54,7 +55,7 @@ def keep_unlearned(
             store.write(key, {WEIGHTS: dict(weights)}, {"description": about, "run": run_id})
 
     store.get_or_create(key, KIND, fabric, make)
-    return {"key": key, "weights": own}
+    return {"key": key, "weights": own, "unlearning": made_by["unlearning"]}
 
 
 def unlearned_weights(store: Store, kept: Mapping[str, str]) -> dict[str, Tensor]:
