@@ -13,7 +13,7 @@ from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 
 def recorded_metrics(record: RunRecord) -> MetricsConfig:
     """The settings of all metrics of a record, those added after the run included; raises as their ``recorded``."""
-    return MetricsConfig.recorded(record.evaluated[-1]["metrics"] if record.evaluated else record.config["metrics"])
+    return MetricsConfig.recorded(record.measured_with)
 
 
 def finished_run(config: Config) -> RunRecord | None:

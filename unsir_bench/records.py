@@ -117,6 +117,12 @@ class RunRecord:
         """The conditions its seconds depend on, in words; only records with equal words are comparable."""
         return timing_words(timing_conditions(self.environment))
 
+    @property
+    def measured_with(self) -> dict[str, Any]:
+        """The settings of its metrics: the configuration's, or, of metrics added later, the last ones."""
+        settings = self.evaluated[-1]["metrics"] if self.evaluated else self.config.get("metrics")
+        return settings or {}
+
     def write(self, folder: Path) -> Path:
         """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
         self.finished = self.finished or utc_now()
@@ -207,6 +213,8 @@ def _impossible(record: RunRecord) -> Iterator[str]:
     for name in ("forget", "retain"):
         if not _fits(record.access.get(name, {}), dict[str, int]):
             yield f"access.{name} holds no counts"
+    if not all(isinstance(each.get("metrics"), dict) for each in record.evaluated):
+        yield "evaluated holds no settings of metrics"
     for name in ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"):
         if not isinstance(record.config.get(name) or {}, dict):
             yield f"config.{name} is no section"

@@ -13,9 +13,12 @@ from baselines.finetune import Finetune
 from tests.stored import with_weights
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import evaluate_command
+from unsir_bench.cli.reproduce import reproduce_command
 from unsir_bench.config import Config
 from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.report.tables.comparison import comparison_tables
+from unsir_bench.report.tables.metrics import metric_tables
 from unsir_bench.runner import run
 from unsir_bench.sweeps.outcome import SweepJob
 
@@ -106,6 +109,31 @@ def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
         [*RELEARN, "unlearn_seed=1"], [*RELEARN, "method.train.epochs=3"],
     )  # fmt: skip
     assert [finished_run(configured("one", *words)) for words in others] == [None] * len(others)
+
+
+def test_a_run_with_added_metrics_is_reproduced_with_them(
+    configured: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("one", "metrics=fast", "unlearn_seed=5")
+    done(config)
+    assert evaluate_command([str(config.folder), *RELEARN]) == 0
+    before = (config.folder / RECORD_FILE).read_bytes()
+    assert reproduce_command([str(config.folder), "--store", str(tmp_path / "store")]) == 0
+    printed = capsys.readouterr().out
+    assert "relearn_censored" in printed and "identical bits" in printed
+    assert (config.folder / RECORD_FILE).read_bytes() == before
+
+
+def test_tables_name_the_cap_that_a_time_was_added_with() -> None:
+    metrics = {"relearn_batches": None, "relearn_censored": 1, "acc_forget_test": 0.1, "acc_retain_test": 0.9}
+    record = RunRecord(
+        run_id="unsir-0", sweep="s", method="unsir", dataset="digits", model="net", seed=0, status="done",
+        config={"method": {"name": "unsir"}, "metrics": {"relearn": {"cap": 0}}}, metrics=metrics,
+        evaluated=[{"metrics": {"relearn": {"cap": 40}}}, {"metrics": {"relearn": {"cap": 300}}}],
+    )  # fmt: skip
+    assert ">300" in metric_tables([record])
+    [table] = comparison_tables("s", [record])
+    assert [row.censored for row in table.rows if row.method == "unsir"] == [[300]]
 
 
 def test_what_is_there_is_not_measured_again_and_other_settings_replace(

@@ -94,7 +94,7 @@ class Row:
     @property
     def censored(self) -> list[int]:
         """Per seed that did not relearn, the cap in mini-batches."""
-        configs = [record.config.get("metrics", {}) for record in self.models.loc[self._capped, "record"]]
+        configs = [record.measured_with for record in self.models.loc[self._capped, "record"]]
         return [int(metrics.get("relearn", {}).get("cap", 0)) for metrics in configs]
 
     @property
