@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from baselines.original import Original
 from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements
 from unsir_bench.finished_runs import recorded_metrics
@@ -39,7 +39,7 @@ def score_checkpoints(
     The gaps' floor and shadow models are left out: they would be trained by another recipe than the maker's.
 
     Args:
-        config: data, network, forget set and metrics; ``train`` says how relearning trains. The method is not used.
+        config: data, network, forget set and metrics; ``train`` says how relearning trains. The method takes no part.
         name: of the method, for tables.
         files: by role: ``original`` and ``unlearned``, and ``retrain`` if there is one.
         renames: see ``Checkpoint.fitted``; they hold for every file.
@@ -50,8 +50,10 @@ def score_checkpoints(
         CheckpointError: a file is not of this network; all such files are named.
     """
     metrics = replace(config.metrics, floor=False, lira_shadows=0)
-    config = replace(config, method=Original(name=name), metrics=metrics, retrain_reference=False)
+    method = replace(config.method, name=name)
+    config = replace(config, method=method, metrics=metrics, retrain_reference=False, withheld=[])
     record = blank_record(config, command)
+    record.config["method"], record.access = {"name": name}, {}
     note_forget_set(record, config)
     if config.hardware.devices != 1:
         raise ConfigError([f"hardware.devices={config.hardware.devices}: checkpoints are scored on one device"])
@@ -59,7 +61,7 @@ def score_checkpoints(
     split = scene.steps[-1].so_far
     scene.context.forget_classes = split.classes
     checkpoints, weights = _fitted(files, renames, scene.context)
-    _describe(record, config, checkpoints, weights)
+    _describe(record, config, split, checkpoints, weights)
     folder = config.folder.with_name(record.run_id)
     earlier = finished_record(folder)
     if earlier is not None:  # none of its metrics is lost
@@ -130,6 +132,7 @@ def _network(weights: Mapping[str, Tensor], context: RunContext) -> nn.Module:
 def _describe(
     record: RunRecord,
     config: Config,
+    split: ForgetSplit,
     checkpoints: Mapping[str, Checkpoint],
     weights: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
@@ -141,8 +144,9 @@ def _describe(
     }
     if RETRAIN in record.checkpoints:
         record.checkpoints[RETRAIN]["verified"] = False
-    record.run_id = config.name_with(content_key({"checkpoints": hashes, "measured with": config.unlearning_id}))
-    record.access = {}
+    parts = {name: identity(getattr(config, name)) for name in ("dataset", "model", "train")}
+    about = {"checkpoints": hashes, **parts, "split": split.fingerprint, "seed": config.seed}
+    record.run_id = config.name_with(content_key({**about, "numerics": config.numerics}))
 
 
 def sanity(record: RunRecord) -> str:

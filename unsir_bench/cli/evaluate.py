@@ -83,7 +83,7 @@ def _of_checkpoints(
     files |= {RETRAIN: given.retrained} if given.retrained else {}
     name = given.name or given.unlearned.stem
     command = shlex.join(["unsir-bench", "evaluate", *argv])
-    record, path = score_checkpoints(compose(settings), name, files, given.rename, command)
+    record, path = score_checkpoints(compose(["method=original", *settings]), name, files, given.rename, command)
     print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
     print(sanity(record))
     print(f"record: {path}")
