@@ -1,7 +1,9 @@
 """How long `unsir-bench evaluate metrics=full` takes on a `metrics=fast` sweep, beside a sweep of `metrics=full`.
 
-``python -m tests.benchmarks.evaluate_times [METHOD ...]``: digits, the seeds 0 and 1. Each of the two sweeps
-has a store of its own, so that both train what they need. Prints seconds of the wall clock and of the processor.
+``python -m tests.benchmarks.evaluate_times [KEY=VALUE ...]``: digits, several methods, the seeds 0 and 1. Each of the
+two sweeps has a store of its own, so that both train what they need; then both are done again with the models there.
+Prints seconds of the wall clock and of the processor. KEY=VALUE are settings of every run, those of metrics also of
+evaluate.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import evaluate_command
@@ -20,33 +22,37 @@ METHODS = ("unsir", "finetune", "neggrad_plus", "scrub", "bad_teacher", "fisher"
 SEEDS = (0, 1)
 
 
-def sweep(folder: Path, metrics: str, methods: Sequence[str]) -> None:
+def sweep(folder: str, store: str, metrics: Sequence[str], settings: Sequence[str]) -> None:
     """Every method with every seed, one after another."""
-    for method in methods:
+    for method in METHODS:
         for seed in SEEDS:
-            words = [f"method={method}", f"seed={seed}", f"metrics={metrics}", "tracker=none", "sweep=digits"]
-            record = run(compose([*words, f"outputs={folder}", f"store.root={folder}/store"]))
+            words = [f"method={method}", f"seed={seed}", "tracker=none", "sweep=digits", *settings, *metrics]
+            record = run(compose([*words, f"outputs={folder}", f"store.root={store}"]))
             assert record.status == "done", record.reason
 
 
-def timed(title: str, work: Callable[[], object]) -> float:
-    """Wall-clock seconds of some work, printed with those of the processor."""
+@contextmanager
+def timed(title: str) -> Iterator[None]:
+    """Print how long the work within takes."""
     wall, processor = time.perf_counter(), time.process_time()
-    work()
-    seconds = time.perf_counter() - wall
-    print(f"{title}: {seconds:.1f} s, {time.process_time() - processor:.1f} s of the processor", flush=True)
-    return seconds
+    yield
+    seconds, computed = time.perf_counter() - wall, time.process_time() - processor
+    print(f"{title}: {seconds:.1f} s, {computed:.1f} s of the processor", flush=True)
 
 
 def main() -> None:
     """Time both ways."""
-    methods = sys.argv[1:] or METHODS
-    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        timed("load digits and libraries", lambda: sweep(Path(first) / "warm", "fast", ["original"]))
-        timed("a sweep of metrics=full", lambda: sweep(Path(first), "full", methods))
-        timed("a sweep of metrics=fast", lambda: sweep(Path(second), "fast", methods))
-        timed("evaluate metrics=full", lambda: evaluate_command([f"{second}/digits", "metrics=full"]))
-        timed("evaluate again", lambda: evaluate_command([f"{second}/digits", "metrics=full"]))
+    settings = [word for word in sys.argv[1:] if not word.startswith("metrics")]
+    full = ["metrics=full", *(word for word in sys.argv[1:] if word.startswith("metrics"))]
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        run(compose(["method=original", "tracker=none", *settings, *full, f"outputs={one}/0", f"store.root={one}/0"]))
+        for state in ("an empty store", "all models in the store"):
+            with timed(f"{state}: a sweep of metrics=full"):
+                sweep(f"{one}/{state}", f"{one}/store", full, settings)
+            with timed(f"{state}: a sweep of metrics=fast"):
+                sweep(f"{other}/{state}", f"{other}/store", ["metrics=fast"], settings)
+            with timed(f"{state}: evaluate"):
+                evaluate_command([f"{other}/{state}/digits", *full])
 
 
 if __name__ == "__main__":
