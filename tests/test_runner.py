@@ -19,7 +19,7 @@ from tests.stored import with_manifest
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
 from unsir_bench.records import RunRecord
-from unsir_bench.references.store import weights_hash
+from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.runner import run
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.timing import timing_conditions
@@ -215,8 +215,8 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
         assert manifest["timed_on"] == timing_conditions(here.environment)
         manifest["timed_on"]["threads"] += 7
 
-    for folder in (Path(tiny.store.root) / "entries").glob("[!.]*"):
-        with_manifest(folder, timed_elsewhere)
+    for role in ("original", "retrain"):
+        with_manifest(Path(tiny.store.root) / "entries" / str(here.fingerprints[role]), timed_elsewhere)
     retrain = composed("method=retrain").method
     elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
@@ -230,8 +230,22 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
 
 
 def test_saved_weights_are_those_of_the_fingerprint(tiny: Config) -> None:
-    record = run(dataclasses.replace(tiny, save_model=True))
-    assert weights_hash(load_file(tiny.folder / "unlearned.safetensors")) == record.fingerprints["weights"]
+    record = run(tiny)
+    [kept] = record.unlearned
+    path = Path(tiny.store.root) / "entries" / kept["key"] / "weights.safetensors"
+    assert weights_hash(load_file(path)) == record.fingerprints["weights"] == kept["weights"]
+
+
+def test_save_model_false_keeps_no_unlearned_weights(tiny: Config) -> None:
+    record = run(dataclasses.replace(tiny, save_model=False))
+    assert record.status == "done" and record.unlearned == []
+    assert len(Store(Path(tiny.store.root)).folders()) == 2  # original and retrain
+
+
+def test_weights_that_a_reference_has_are_not_kept_twice(tiny: Config) -> None:
+    record = run(with_method(tiny, composed("method=original").method))
+    assert record.unlearned[0]["key"] == record.fingerprints["original"]
+    assert len(Store(Path(tiny.store.root)).folders()) == 2
 
 
 def test_streamed_images_give_the_result_of_resident_ones(tiny: Config, tmp_path: Path) -> None:
@@ -255,7 +269,8 @@ def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_nu
     assert record.status == "done" and record.run_id != tiny.run_id
     assert record.metrics["retrain_acc_forget_test"] is record.metrics["speedup_vs_retrain"] is None
     assert record.metrics["acc_forget_test"] is not None
-    assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 1
+    kept = {record.fingerprints["original"], record.unlearned[0]["key"]}
+    assert {folder.name for folder in Store(Path(tiny.store.root)).folders()} == kept
 
 
 def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Config) -> None:

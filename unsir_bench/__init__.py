@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unsir_bench.checkpoint_scores import score_checkpoints
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.config_fields import choice, number
     from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 _HOMES = {
+    "checkpoint_scores": ("score_checkpoints",),
     "cli.bootstrap": ("compose",),
     "config_fields": ("choice", "number"),
     "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),
@@ -46,7 +48,7 @@ __all__ = [
     "Access", "DataError", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricCard", "MetricInputs",
     "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext",
     "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "fit", "load_records", "metric",
-    "number", "run",
+    "number", "run", "score_checkpoints",
 ]  # fmt: skip
 
 

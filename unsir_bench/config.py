@@ -100,9 +100,10 @@ class Config:
     tracker: TrackerConfig = MISSING
     store: StoreConfig = field(default_factory=StoreConfig)
     seed: int = 0
+    unlearn_seed: int | None = None
     sweep: str = not_hashed("runs")
     outputs: str = not_hashed("multirun_outputs")
-    save_model: bool = not_hashed(False)
+    save_model: bool = not_hashed(True)
     isolate: bool = not_hashed(True)
     retrain_reference: bool = True
     withheld: list[str] = field(default_factory=list)
@@ -116,6 +117,11 @@ class Config:
         return self.model.channels_last if wish is None else wish
 
     @property
+    def method_seed(self) -> int:
+        """What the method's draws depend on: ``unlearn_seed``, by default the training seed."""
+        return self.seed if self.unlearn_seed is None else self.unlearn_seed
+
+    @property
     def numerics(self) -> dict[str, object]:
         """The hardware settings that change numbers."""
         return self.hardware.numerics(self.channels_last)
@@ -123,18 +129,34 @@ class Config:
     @property
     def run_id(self) -> str:
         """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
-        sections = ("dataset", "model", "method", "train", "forget", "metrics")
-        parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
+        measured = {"metrics": identity(self.metrics)}
         if not self.retrain_reference:
-            parts["retrain_reference"] = False
+            measured["retrain_reference"] = False
+        return self.name_with(content_key({**self._what_unlearns, **measured}))
+
+    def name_with(self, digest: str) -> str:
+        """A run id that ends in the beginning of ``digest``."""
+        seeds = f"s{self.seed}" if self.method_seed == self.seed else f"s{self.seed}u{self.method_seed}"
+        words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, seeds, digest[:10])
+        text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+        return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 11]}-{content_key({'id': text})[:10]}"
+
+    @property
+    def unlearning_id(self) -> str:
+        """A hash of all that affects the unlearned weights: that of the run id without the metrics."""
+        return content_key(self._what_unlearns)
+
+    @property
+    def _what_unlearns(self) -> dict[str, Any]:
+        sections = ("dataset", "model", "method", "train")
+        parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
         if self.forget.sequence is not None:
             parts["sequence_version"] = SEQUENCE_VERSION
         if self.withheld:
             parts["withheld"] = sorted(self.withheld)
-        digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
-        words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, f"s{self.seed}", digest[:10])
-        text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
-        return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 11]}-{content_key({'id': text})[:10]}"
+        if self.method_seed != self.seed:
+            parts["unlearn_seed"] = self.method_seed
+        return {**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION}
 
     @property
     def _forget_by_index(self) -> ForgetConfig:
@@ -180,6 +202,8 @@ def validate(config: Config) -> tuple[str, ...]:
 def _general_problems(config: Config) -> Iterator[str]:
     if config.seed < 0:
         yield f"seed={config.seed}: must be at least 0"
+    if config.method_seed < 0:
+        yield f"unlearn_seed={config.unlearn_seed}: must be at least 0, or null: the training seed"
     kinds = [access.value for access in Access]
     for word in config.withheld:
         if word not in kinds:

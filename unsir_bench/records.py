@@ -76,6 +76,9 @@ class RunRecord:
         command: the command line that repeats this run alone.
         environment: commit, packages, hardware, threads, flags.
         references: of the original and the retrained model the hash of the weights, and their training's environment.
+        unlearned: of the weights after each step, the ``key`` in the store and the hash; empty where none were kept.
+        evaluated: what ``unsir-bench evaluate`` added after the run: settings, names of metrics, where and when.
+        checkpoints: of a model made elsewhere, each file's name, hash and renamed tensors by role; else empty.
         digest: sha256 over the other fields; empty in version 1.
     """
 
@@ -103,6 +106,9 @@ class RunRecord:
     started: str = field(default_factory=utc_now)
     finished: str = ""
     references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unlearned: list[dict[str, str]] = field(default_factory=list)
+    evaluated: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     digest: str = ""
 
@@ -111,9 +117,15 @@ class RunRecord:
         """The conditions its seconds depend on, in words; only records with equal words are comparable."""
         return timing_words(timing_conditions(self.environment))
 
+    @property
+    def measured_with(self) -> dict[str, Any]:
+        """The settings of its metrics: the configuration's, or, of metrics added later, the last ones."""
+        settings = self.evaluated[-1]["metrics"] if self.evaluated else self.config.get("metrics")
+        return settings or {}
+
     def write(self, folder: Path) -> Path:
-        """The path of the record, written into ``folder`` in one step; sets ``finished`` and ``digest``."""
-        self.finished = utc_now()
+        """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
+        self.finished = self.finished or utc_now()
         path = folder / RECORD_FILE
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -201,6 +213,8 @@ def _impossible(record: RunRecord) -> Iterator[str]:
     for name in ("forget", "retain"):
         if not _fits(record.access.get(name, {}), dict[str, int]):
             yield f"access.{name} holds no counts"
+    if not all(isinstance(each.get("metrics"), dict) for each in record.evaluated):
+        yield "evaluated holds no settings of metrics"
     for name in ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"):
         if not isinstance(record.config.get(name) or {}, dict):
             yield f"config.{name} is no section"

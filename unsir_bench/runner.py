@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 from torch import nn
 
-from unsir_bench.config import Config, validate
+from unsir_bench.config import Config
+from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, splits_of
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
+from unsir_bench.finished_runs import finished_run
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
+from unsir_bench.record_of_run import blank_record, note_forget_set, note_models
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+from unsir_bench.references.unlearned_models import keep_unlearned
 from unsir_bench.runtime.environment import environment
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.runtime.peak_memory import PeakMemory
@@ -54,9 +58,9 @@ def run(config: Config, command: str = "") -> RunRecord:
         config: the run.
         command: see ``RunRecord.command``.
     """
-    finished = finished_record(config.folder)
+    finished = finished_run(config)
     if finished is not None:
-        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
+        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", finished.run_id, finished.status)
         return finished
     config.folder.mkdir(parents=True, exist_ok=True)
     record = blank_record(config, command)
@@ -111,7 +115,7 @@ def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRec
     """Do the experiment and note how it ended; several processes share each loss, so they diverge together."""
     record.environment = environment(fabric.device)
     try:
-        _forget_and_evaluate(_prepared(fabric, config, tracker, record))
+        _forget_and_evaluate(prepared(fabric, config, tracker, record))
         record.status = "done"
     except Diverged as error:
         record.status, record.reason = "diverged", str(error)
@@ -150,7 +154,7 @@ class _Experiment:
     measured: set[str] = field(default_factory=set)
 
 
-def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Experiment:
+def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Experiment:
     """Load the data and build what the experiment needs."""
     progress = Progress()
     images = load_cached(config.dataset, progress)
@@ -185,7 +189,7 @@ def train_reference(config: Config, role: str) -> TrainedModel:
     record = blank_record(config)
     note_forget_set(record, config)
     fabric = config.hardware.start(config.model.cpu_threads)
-    scene = _prepared(fabric, config, RememberingTracker(), record)
+    scene = prepared(fabric, config, RememberingTracker(), record)
     if role == "original":
         return scene.references.original(scene.context)
     return scene.references.retrained(scene.steps[-1].so_far, scene.context)
@@ -197,7 +201,7 @@ def _steps(config: Config, data: DeviceData) -> list[_Step]:
     labels = {name: data.labels(name) for name in SPLITS}
     for now, so_far in splits_of(config.forget, labels, data.class_names, config.seed, data.fingerprint):
         usage = steps[0].allowed.usage if steps else None
-        allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage, len(steps))
+        allowed = UnlearningData(data, now, config.method, config.method_seed, config.withheld, usage, len(steps))
         steps.append(_Step(len(steps), now, so_far, allowed))
     return steps
 
@@ -212,19 +216,12 @@ def _forget_and_evaluate(scene: _Experiment) -> None:
         if Access.TRAIN_HISTORY in config.method.requires:
             step.allowed.training_log = references.training_log(original, step.split, scene.context)
         model = _unlearned_under_the_clock(model, step, scene)
-        retrained = _retrained(step, scene)
+        retrained = retrained_of(step, scene)
+        if config.save_model:
+            _keep_weights(model, step, [original, retrained], scene)
         _evaluate(model, original, retrained, step, scene)
-    record.fingerprints = {
-        "data": scene.data.fingerprint,
-        "split": step.so_far.fingerprint,
-        "original": original.key,
-        "retrain": retrained.key if retrained else None,
-        "weights": weights_hash(state_to_cpu(model)),
-    }
-    models = {"original": original, "retrain": retrained}
-    record.references = {name: model.provenance for name, model in models.items() if model is not None}
-    if config.save_model and scene.context.fabric.is_global_zero:
-        write_atomic(config.folder / "unlearned.safetensors", save(state_to_cpu(model)))
+    split, weights = step.so_far.fingerprint, weights_hash(state_to_cpu(model))
+    note_models(record, scene.data.fingerprint, split, original, retrained, weights)
 
 
 def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment) -> nn.Module:
@@ -236,7 +233,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     LOG.info("forgetting %s with %s", f"classes {names}" if names else step.split.samples_in_words, method.name)
     memory.reset()
     try:
-        with scene.tracker.holding(), context.clock.running(), context.in_step(step.number):
+        with scene.tracker.holding(), context.clock.running(), context.in_step(step.number, scene.config.method_seed):
             model = method.unlearn(model, step.allowed, context)
     finally:
         earlier = record.metrics.get("peak_memory_bytes") or 0
@@ -255,7 +252,16 @@ def _write_kept(scene: _Experiment) -> None:
             write_atomic(scene.config.folder / f"{name}.safetensors", save(tensors))
 
 
-def _retrained(step: _Step, scene: _Experiment) -> TrainedModel | None:
+def _keep_weights(model: nn.Module, step: _Step, trained: list[TrainedModel | None], scene: _Experiment) -> None:
+    """Keep what the method made in the store, and its address in the record."""
+    weights, config = state_to_cpu(model), scene.config
+    of = {"method": identity(config.method), "unlearning": config.unlearning_id, "step": step.number}
+    known = [model for model in trained if model is not None]
+    kept = keep_unlearned(scene.references.store, weights, of, config.run_id, known, scene.context.fabric)
+    scene.record.unlearned.append(kept)
+
+
+def retrained_of(step: _Step, scene: _Experiment) -> TrainedModel | None:
     """The retrained model; None if no retain sample is left, or if it is neither wanted nor in the store."""
     if len(step.so_far.retain_train) == 0:
         return None
@@ -290,47 +296,19 @@ def _evaluate(
     for name, reason in record.metric_notes.items():
         LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
-        _keep_grad_cam(evaluation, model, scene)
+        keep_grad_cam(evaluation, model, record, config.folder)
 
 
-def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment) -> None:
-    """Write the Grad-CAM maps beside the record; if the model allows none, note why and go on."""
+def keep_grad_cam(evaluation: Evaluation, model: nn.Module, record: RunRecord, folder: Path) -> None:
+    """Write the Grad-CAM maps beside the record, in ``folder``; if the model allows none, note why and go on."""
     try:
         maps = evaluation.grad_cam_maps(model)
     except MetricUnavailable as reason:
-        scene.record.metric_notes["grad_cam"] = str(reason)
-        LOG.warning("%s: no Grad-CAM maps: %s", scene.record.run_id, reason)
+        record.metric_notes["grad_cam"] = str(reason)
+        LOG.warning("%s: no Grad-CAM maps: %s", record.run_id, reason)
         return
-    if scene.context.fabric.is_global_zero:
-        write_atomic(scene.config.folder / GRAD_CAM_FILE, save(maps))
-
-
-def blank_record(config: Config, command: str = "") -> RunRecord:
-    """An empty record: only the configuration is filled in."""
-    return RunRecord(
-        run_id=config.run_id,
-        sweep=config.sweep,
-        method=config.method.name,
-        dataset=config.dataset.name,
-        model=config.model.name,
-        seed=config.seed,
-        forget_set=config.forget.title,
-        config=config.as_plain(),
-        access={"declared": access_names(config.method)},
-        command=command,
-    )
-
-
-def note_forget_set(record: RunRecord, config: Config) -> None:
-    """Check the configuration and fill in the record's forget classes.
-
-    Raises:
-        ConfigError: at least one setting is wrong.
-    """
-    class_names = validate(config)
-    record.forget_classes = list(config.forget.resolve(class_names, config.seed))
-    record.forget_names = [class_names[index] for index in record.forget_classes]
-    record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
+    if evaluation.context.fabric.is_global_zero:
+        write_atomic(folder / GRAD_CAM_FILE, save(maps))
 
 
 def log_failure(error: Exception, title: str) -> None:

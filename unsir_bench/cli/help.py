@@ -33,6 +33,7 @@ Verbs
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
+  evaluate ...   add metrics to finished runs without unlearning again, or score models made elsewhere
   store ls       say what the store of trained models holds; `store verify` checks every hash
 
 Groups

@@ -21,7 +21,8 @@ from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs
 from unsir_bench.config import LONGEST_NAME, Config, typed, validate
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.finished_runs import finished_run
+from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.runner import log_failure, run
 from unsir_bench.sweeps.isolation import import_present, run_in_own_process
 from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles
@@ -74,7 +75,7 @@ class Job:
             launch.failed.append(record.run_id)
         if record.status == "done":
             _print(record)
-        print(f"record: {config.folder / RECORD_FILE}")
+        print(f"record: {config.folder.with_name(record.run_id) / RECORD_FILE}")
 
     def __reduce__(self) -> tuple[Callable[[], Job], tuple[()]]:
         """In a launcher's process, whose configuration Hydra composes there, everything must be registered first."""
@@ -92,7 +93,7 @@ def _refuse_mistakes(config: Config) -> None:
     Raises:
         ConfigError: at least one setting is wrong.
     """
-    if HydraConfig.get().mode is not RunMode.MULTIRUN and finished_record(config.folder) is None:
+    if HydraConfig.get().mode is not RunMode.MULTIRUN and finished_run(config) is None:
         validate(config)
 
 
@@ -100,7 +101,7 @@ def _record_of(config: Config) -> RunRecord:
     """The run's record: done here, or, in a sweep, in a process of its own."""
     surroundings = HydraConfig.get()
     command = command_of(surroundings.overrides.task)
-    if finished_record(config.folder) is not None:
+    if finished_run(config) is not None:
         return run(config, command)
     check_torch_pair()
     if surroundings.mode is not RunMode.MULTIRUN or not config.isolate:

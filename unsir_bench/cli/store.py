@@ -73,6 +73,8 @@ def _described(manifest: dict[str, Any]) -> dict[str, str]:
     for name, title in (("features of", "features"), ("log of", "training log")):
         if name in about:
             what, parts = title, [str(about[name])]
+    if "unlearning" in about:
+        parts = [str(manifest.get("run")), f"step {about.get('step')}"]
     if "model" in about:
         model, recipe = about["model"], about.get("recipe", {})
         parts = [str(model.get("class")), f"seed {about.get('seed')}", f"{recipe.get('epochs')} epochs",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,18 @@ class MetricsConfig:
     lira_shadows: int = number(0, at_least=0)
     grad_cam_samples: int = number(0, at_least=0)
 
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> MetricsConfig:
+        """From the plain values of a record.
+
+        Raises:
+            ValueError: they are of metrics that this code does not have.
+        """
+        try:
+            return cls(**{**values, "relearn": RelearnConfig(**values["relearn"])})
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"its metrics are not those of this code: {error}") from error
+
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if self.lira_shadows == 1:
@@ -49,8 +61,18 @@ class MetricsConfig:
 
     def turned_on(self) -> list[Metric]:
         """The registered metrics that are to be computed."""
-        on = {**vars(self), "relearn": self.relearn.cap, "always": True}
-        return [metric for metric in registered() if on[metric.when]]
+        return [metric for metric in registered() if self.setting(metric)]
+
+    def setting(self, metric: Metric) -> Any:
+        """What decides a metric's value; false where it is turned off."""
+        on = {**vars(self), "relearn": self.relearn if self.relearn.cap else 0, "always": True}
+        return on[metric.when]
+
+    def joined(self, wanted: MetricsConfig) -> MetricsConfig:
+        """The metrics of both; where both have one with other settings, with those of ``wanted``."""
+        switches = ("outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples")
+        either = {name: getattr(wanted, name) or getattr(self, name) for name in switches}
+        return replace(wanted, relearn=wanted.relearn if wanted.relearn.cap else self.relearn, **either)
 
 
 @dataclass
@@ -93,14 +115,23 @@ class Measurements:
 class Evaluation(EvaluatedRun):
     """Measures models of one run."""
 
-    def of(self, model: nn.Module) -> Measurements:
-        """Measure the unlearned ``model`` and all that it is compared with."""
-        metrics = self.config.turned_on()
+    def of(self, model: nn.Module, known: Mapping[str, float | int | None] | None = None) -> Measurements:
+        """Measure the unlearned ``model`` and all that it is compared with.
+
+        Args:
+            model: on the run's device.
+            known: what was measured of it before: a metric of which a field is there is not measured again.
+        """
+        metrics, known = self.config.turned_on(), known or {}
         parts = outputs_of_splits(model, self.data, self.context, "the unlearned model")
         logits = {name: part.logits for name, part in parts.items()}
         features = {name: part.features for name, part in parts.items() if part.features is not None}
         unlearned = MeasuredModel(logits, state_to_cpu(model), lambda: model, lambda: features or None)
-        measured = self._measured(unlearned, "", metrics)
+        measured = self._measured(
+            unlearned, "", [metric for metric in metrics if not known.keys() & set(metric.fields)]
+        )
+        own = {name for metric in metrics for name in metric.fields if not metric.summary}
+        measured.values = {name: known[name] for name in known if name in own} | measured.values
         for name, trained in self._references():
             measured.join(self._of_reference(name, trained, metrics), f"{name}_")
         measured.values |= _gaps(measured.values)

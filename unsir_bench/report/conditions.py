@@ -27,6 +27,9 @@ NUMERICS = (
     "flush_denormal",
 )  # of the hardware
 SURROUNDINGS = ("dataset", "model", "train", "hardware")
+ELSEWHERE = "made elsewhere"  # marks models that no run of ours made
+UNVERIFIED = f"{ELSEWHERE}, unverified"
+UNKNOWN_ACCESS = "unknown"
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def _words(record: RunRecord) -> str:
         "JPEG copies of the images" if is_jpeg(record) else "",
         f"{data['subset']} images a class at most" if data.get("subset") else "",
         f"{100 * share:g} % of the training images stand for the test data" if share else "",
-        f"original trained {train['epochs']} epochs" if train.get("epochs") else "",
+        f"original trained {train['epochs']} epochs" if train.get("epochs") and not record.checkpoints else "",
         f"device {record.environment['device']}" if record.environment.get("device") else "",
     ]
     return ", ".join(filter(None, words))
@@ -208,6 +211,11 @@ def forget_label(record: RunRecord) -> str:
         return f"{record.forget_set} ({PurePath(given['file']).name})"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
+
+
+def elsewhere(record: RunRecord) -> str:
+    """The mark of a model that no run of ours made; empty for the others."""
+    return ELSEWHERE if record.checkpoints else ""
 
 
 def access_words(declared: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ tables, figures, claims and the page draw what these frames hold.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,8 +15,11 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import (
+    UNKNOWN_ACCESS,
+    UNVERIFIED,
     access_words,
     conditions,
+    elsewhere,
     forget_label,
     settings,
     surroundings,
@@ -27,7 +31,7 @@ from unsir_bench.report.seeds import one_per_seed
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
 GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, within one sweep
 # Runs that share these have the same original and, by seed, the same retrained model.
-EXPERIMENT = [*PLACE, "key", "conditions", "seed"]
+EXPERIMENT = [*PLACE, "key", "conditions", "seed", "origin"]
 FISHER_PAIR = [*PLACE, "key", "seed", "timed_on"]
 ACCESS = "forget / retain / stored"
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
@@ -89,11 +93,11 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "model": record.model,
             "forget": forget_label(record),
             "method": record.method,
-            "setting": _joined(setting, outside),
+            "setting": _joined(setting, outside, elsewhere(record)),
             "conditions": outside,
             "seed": record.seed,
             "status": record.status,
-            ACCESS: access_words(record.access.get("declared", [])),
+            ACCESS: UNKNOWN_ACCESS if record.checkpoints else access_words(record.access.get("declared", [])),
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
@@ -103,6 +107,8 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         for record, setting, outside in zip(records, settings(records), around, strict=True)
     ]
     runs = pd.DataFrame(rows)
+    null = [name for record in records for name, value in record.metrics.items() if value is None]
+    runs[null] = runs[null].astype(float)  # a column of nulls alone is one of numbers, too
     for kind in ("forget", "retain"):
         if {f"acc_{kind}_test", f"retrain_acc_{kind}_test"} <= set(runs.columns):
             runs[f"gap_{kind}_test"] = runs[f"acc_{kind}_test"] - runs[f"retrain_acc_{kind}_test"]
@@ -132,6 +138,7 @@ def model_table(
     parts = [part for record in records for part in (_after_steps(record) if steps else [(record, "")])]
     models = [record for record, _ in parts]
     shared, hardware = conditions(models), surroundings(models, ("hardware",))
+    marks = list(map(elsewhere, models))
     columns: dict[str, Any] = {
         "record": models,
         "details": [record.details for record in models],
@@ -139,13 +146,20 @@ def model_table(
         "shared": shared,
         "key": [each.key for each in shared],
         "hardware": hardware,
-        "setting_under": [_joined(*words) for words in zip(settings(models), hardware, strict=True)],
+        "elsewhere": marks,
+        "setting_under": [_joined(*words) for words in zip(settings(models), hardware, marks, strict=True)],
+        "origin": [_origin(record) for record in models],
     }
     runs = run_table(models).assign(**columns)
     runs["forget"] += [suffix for _, suffix in parts]
     table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True)
     table["label"] = list(map(series_label, table["method"], table["setting"]))
     return _with_speedups(table, fast or {})
+
+
+def _origin(record: RunRecord) -> str:
+    """What sets the original of a model made elsewhere apart from every other; empty for runs of ours."""
+    return json.dumps([record.checkpoints.get(role) for role in ("original", "retrain")]) if record.checkpoints else ""
 
 
 def _joined(*words: str) -> str:
@@ -180,12 +194,13 @@ def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
             if (*experiment, method) in swept or not (details or "acc_retain_test" in measured):
                 continue
             first = members.iloc[0]
+            mark = UNVERIFIED if first["origin"] and method == "retrain" else first["elsewhere"]
             yield {
                 **dict(zip(EXPERIMENT, experiment, strict=True)),
                 **{name: first[name] for name in ("record", "shared", "hardware", "timed_on")},
                 "method": method,
-                "setting": first["conditions"],
-                "setting_under": first["hardware"],
+                "setting": _joined(first["conditions"], mark),
+                "setting_under": _joined(first["hardware"], mark),
                 "status": "done",
                 "prefix": reference.prefix,
                 "details": details,

@@ -153,7 +153,7 @@ class History:
         if root not in self._records:
             folders = sorted(path for path in Path(root).glob("*") if path.is_dir())
             found = [record for folder in folders for _, record in records_below(folder)]
-            self._records[root] = [record for record in found if record.status == "done"]
+            self._records[root] = [record for record in found if record.status == "done" and not record.checkpoints]
         return self._records[root]
 
     def data(self, config: Config) -> DeviceData:

@@ -37,7 +37,7 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
         records: of any sweeps; a run that lies in several folders counts once.
         claims: ``read_claims``.
     """
-    everything = claim_runs(once_each(records))
+    everything = claim_runs(once_each([record for record in records if not record.checkpoints]))
     judged = _evaluated(claims, everything)
     on_controls = [replace(claim, methods=list(CONTROLS)) for claim in claims]
     masked = {

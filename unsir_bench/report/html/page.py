@@ -163,10 +163,8 @@ def _facts(records: Sequence[RunRecord]) -> dict[str, str]:
         "when": " to ".join(dict.fromkeys(map(_time, [*started[:1], *finished[-1:]]))),
         "data": _listed(_data_words(record) for record in records),
         "model": _listed(_model_words(record) for record in records),
-        "original trained": _listed(_training_words(record) for record in records),
-        "metrics preset": _listed(
-            str(record.config.get("metrics", {}).get("name", "not recorded")) for record in records
-        ),
+        "original trained": _listed(_training_words(record) for record in records if not record.checkpoints),
+        "metrics preset": _listed(str(record.measured_with.get("name", "not recorded")) for record in records),
         "forget sets": _listed(_forget_words(record) for record in records),
         "seeds": _listed(str(seed) for seed in sorted({record.seed for record in records})),
         "methods": str(len({record.method for record in records})),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import Conditions, is_jpeg
+from unsir_bench.report.conditions import ELSEWHERE, Conditions, is_jpeg
 from unsir_bench.report.data import (
     PLACE,
     TIMED_APART,
@@ -26,6 +26,10 @@ from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_
 from unsir_bench.report.samples import samples_of
 from unsir_bench.report.seeds import one_per_seed
 
+MADE_ELSEWHERE = (
+    f"Models {ELSEWHERE}, from files: their seconds and access are unknown, nobody here saw them trained, and they are "
+    "compared with their own original and retrained model; none is marked as best."
+)
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
 
@@ -72,8 +76,13 @@ class Row:
 
     @property
     def competes(self) -> bool:
-        """Whether it may be the best."""
-        return self.method not in NO_COMPETITORS
+        """Whether it may be the best: it is no reference, no control, and was made from the same original."""
+        return self.method not in NO_COMPETITORS and not self.elsewhere
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether no run of ours made it."""
+        return any(record.checkpoints for record in self.models.get("record", ()))
 
     def values(self, name: str) -> list[float]:
         """A field's finite values, one per seed, in the record's unit; the original has no seconds."""
@@ -85,7 +94,7 @@ class Row:
     @property
     def censored(self) -> list[int]:
         """Per seed that did not relearn, the cap in mini-batches."""
-        configs = [record.config.get("metrics", {}) for record in self.models.loc[self._capped, "record"]]
+        configs = [record.measured_with for record in self.models.loc[self._capped, "record"]]
         return [int(metrics.get("relearn", {}).get("cap", 0)) for metrics in configs]
 
     @property
@@ -144,6 +153,7 @@ class ComparisonTable:
         return [
             *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
             *(f"{name} is a control: it {CONTROLS[name]}; it is never marked as best." for name in self.controls),
+            *([MADE_ELSEWHERE] if any(row.elsewhere for row in self.rows) else []),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
             *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
