@@ -156,7 +156,7 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     steps = _steps(config, data, record.forget_steps)
-    store = Store(Path(config.store.root))
+    store = Store(Path(config.store.root), record.store_entries)
     references = ReferenceModels(store, config.train, data, config.numerics)
     context = RunContext(
         fabric=fabric,
@@ -316,6 +316,7 @@ def blank_record(config: Config, command: str = "") -> RunRecord:
         config=config.as_plain(),
         access={"declared": access_names(config.method)},
         command=command,
+        store_entries=[],
     )
 
 
