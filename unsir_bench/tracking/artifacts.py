@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,15 @@ def upload_artifact(address: str, folder: Path) -> None:
         import wandb
 
         artifact = wandb.Artifact(name, type=KIND)
-        artifact.add_dir(str(folder), policy="immutable")
-        with wandb.init(
-            entity=entity, project=project, job_type="store", dir=folder, mode="online", settings=quiet_settings()
-        ) as run:
-            run.log_artifact(artifact).wait()
+        artifact.add_dir(str(folder), policy="immutable", skip_cache=True)
+        with tempfile.TemporaryDirectory() as logs:
+            run = wandb.init(
+                entity=entity, project=project, job_type="store", dir=logs, mode="online", settings=quiet_settings()
+            )
+            try:
+                run.log_artifact(artifact).wait()
+            finally:
+                run.finish()
 
 
 def download_artifact(address: str, folder: Path, wanted: Callable[[str], bool]) -> list[str]:
