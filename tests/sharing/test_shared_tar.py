@@ -20,7 +20,7 @@ from unsir_bench.references.store import Store
 from unsir_bench.sharing.places import place_to_pull
 from unsir_bench.sharing.transfer import pull as pull_from
 
-FLIPS, CUTS = 200, 20
+FLIPS, CUTS = 60, 10
 SEED = int(os.environ.get("UNSIR_BENCH_TEST_SEED", "0"))  # of flips and cuts
 
 
