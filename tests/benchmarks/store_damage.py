@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.store_damage [--flips 200] [--damages 60] [--seed 0] [FOLDER]
 
-A small folder of images is trained on. The store then holds an original, a retrained model, features and scores of both,
-a training log, a precomputation, and the checkpoint of an interrupted training; beside the images lies the decoded cache.
-Each attack damages one file of these, and the run that reads the file is started, once. The damage was used silently if
-the run's results or a hash of its models differ from those before, or if nothing was set aside. It is healed if after
-this start every entry of the store is whole, and the models in it are the same to the bit.
+A small folder of images is trained on. The store then holds an original, a retrained model, features and scores of
+both, a training log, a precomputation, and the checkpoint of an interrupted training; beside the images lies the
+decoded cache. Each attack damages one file of these, and the run that reads the file is started, once. The damage was
+used silently if the run's results or a hash of its models differ from those before, or if nothing was set aside. It is
+healed if after this start every entry of the store is whole, and the models in it are the same to the bit.
 
 Exit status 1 if anything was used or is not healed.
 """
@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -246,18 +247,16 @@ def attack(folder: Path, flips: int, structural_damages: int, seed: int) -> Tall
     """Damage files of a store in ``folder`` and start the runs that read them."""
     attacked, draws = Attacked(folder), random.Random(seed)
     tally = Tally(Counter(), Counter(), [], [])
-    turns: list[tuple[str, Target, Callable[[Target], object]]] = []
-    for turn in range(flips):
-        target = attacked.targets[turn % len(attacked.targets)]
-        turns.append((f"flip {turn} of {target.kind}: {target.name}", target, flip_of(draws)))
-        tally.flips[target.kind] += 1
-    for title, target, damage in drawn_damages(attacked.targets, structural_damages, draws):
-        turns.append((title, target, damage))
-        tally.damages[target.kind] += 1
-    for title, target, damage in turns:
+    turns = [(f"flip of {target.kind}: {target.name}", target, flip_of(draws))
+             for target, _ in zip(cycle(attacked.targets), range(flips), strict=False)]  # fmt: skip
+    turns += drawn_damages(attacked.targets, structural_damages, draws)
+    draws.shuffle(turns)  # so that an attack that is cut short has tried every kind too
+    for number, (title, target, damage) in enumerate(turns, start=1):
         used, healed = attacked.verdict(target, damage)
+        (tally.flips if title.startswith("flip") else tally.damages)[target.kind] += 1
         tally.used += [title] if used else []
         tally.left += [] if healed else [title]
+        print(f"[{number}/{len(turns)}] {title}: used silently {used}, healed {healed}", file=sys.stderr)
     return tally
 
 
@@ -275,7 +274,7 @@ def main() -> None:
     rows = [
         [kind, *(str(each[kind]) for each in (tally.flips, tally.damages)),
          *(str(sum(kind in title for title in titles)) for titles in (tally.used, tally.left))]
-        for kind in tally.flips
+        for kind in sorted({*tally.flips, *tally.damages})
     ]  # fmt: skip
     print_table(
         f"seed {given.seed}: {tally.flips.total()} flipped bits and {tally.damages.total()} structural damages",
