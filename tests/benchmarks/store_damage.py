@@ -202,15 +202,22 @@ def damages(targets: list[Target]) -> dict[str, tuple[Target, Callable[[Target],
     found: dict[str, tuple[Target, Callable[[Target], object]]] = {}
     for target in targets:
         for title, damage in structural([target.name]).items():
-            found[f"{target.kind}: {title}"] = (target, lambda it, damage=damage: damage(it.folder))  # type: ignore[misc]
-    for target in targets:
-        others = [each for each in targets if each.name == target.name and each.kind != target.kind]
-        if others:
+            found[f"{target.kind}: {title}"] = (target, lambda it, damage=damage: damage(it.folder))
+        if any(each.name == target.name and each.kind != target.kind for each in targets):
             found[f"{target.kind}: another entry's {target.name}"] = (
-                target, lambda it, other=others[0]: shutil.copy(other.path, it.path))  # type: ignore[misc]  # fmt: skip
+                target,
+                lambda it: with_anothers_file(it, targets),
+            )
         if target.name == "weights.safetensors":
             found[f"{target.kind}: NaN weights"] = (target, lambda it: with_weights(it.folder, _first_is_nan))
-    return found
+    # Without a checkpoint a training starts from nothing, as it should: there is nothing to notice.
+    return {title: each for title, each in found.items() if not title.startswith("checkpoint: no ")}
+
+
+def with_anothers_file(target: Target, targets: list[Target]) -> None:
+    """Put another entry's file of the same name in the target's place."""
+    others = (each.path for each in targets if each.name == target.name and each.kind != target.kind)
+    shutil.copy(next(path for path in others if path.exists()), target.path)
 
 
 def _first_is_nan(weights: Any) -> Any:

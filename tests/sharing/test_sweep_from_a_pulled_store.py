@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from tests.sweep_records import comparable, records
 from tests.wandb_server import FakeWandb, serving
 from unsir_bench import compose, run
+from unsir_bench.cli.main import _status
 
 METHODS = ("unsir_slim", "retrain", "amnesiac_subtract")
 OVERRIDES = [
@@ -36,18 +37,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, o
     return outputs, sweep(outputs, outputs / "store")
 
 
-def command(environment: dict[str, str]) -> Callable[..., None]:
+def with_wandb(server: FakeWandb, *words: str) -> None:
     """`unsir-bench store ...` in a process of its own: W&B keeps the first settings that a process saw."""
-
-    def call(*words: object) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "unsir_bench", "store", *map(str, words)],
-            capture_output=True, text=True, timeout=300, check=False, env={**os.environ, **environment},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "k" * 40 not in done.stdout + done.stderr
-
-    return call
+    environment = {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": "k" * 40, "WANDB_MODE": "online"}
+    done = subprocess.run(
+        [sys.executable, "-m", "unsir_bench", "store", *words],
+        capture_output=True, text=True, timeout=300, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "k" * 40 not in done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -67,9 +65,14 @@ def test_a_pulled_store_lets_a_sweep_run_without_training(
 ) -> None:
     outputs, results = trained
     place = {"tar": tmp_path / "a.tar", "folder": tmp_path / "a", "wandb": "wandb:team/project/models"}[kind]
-    store = command({"WANDB_BASE_URL": server.address, "WANDB_API_KEY": "k" * 40, "WANDB_MODE": "online"})
-    store("push", place, "--store", outputs / "store", "--records", outputs)
-    store("pull", place, "--store", tmp_path / "store", "--records", tmp_path / "pulled")
+    for words in (
+        ["push", f"{place}", f"--store={outputs}/store", f"--records={outputs}"],
+        ["pull", f"{place}", f"--store={tmp_path}/store", f"--records={tmp_path}/pulled"],
+    ):
+        if kind == "wandb":
+            with_wandb(server, *words)
+        else:
+            assert _status(["store", *words]) == 0
     caplog.set_level("INFO")
     assert sweep(tmp_path / "again", tmp_path / "store") == results
     assert TRAINING not in caplog.text

@@ -32,7 +32,7 @@ Verbs
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
-  store ls       say what the store of trained models holds; `store verify` checks every hash
+  store VERB     ls, verify, prune, push or pull: list, check, tidy and share the store of trained models
 
 Groups
 {groups}
