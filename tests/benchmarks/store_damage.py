@@ -250,9 +250,9 @@ class Tally:
     left: list[str]
 
 
-def attack(folder: Path, flips: int, structural_damages: int, seed: int) -> Tally:
-    """Damage files of a store in ``folder`` and start the runs that read them."""
-    attacked, draws = Attacked(folder), random.Random(seed)
+def attack(attacked: Attacked, flips: int, structural_damages: int, seed: int) -> Tally:
+    """Damage files of a store and start the runs that read them."""
+    draws = random.Random(seed)
     tally = Tally(Counter(), Counter(), [], [])
     turns = [(f"flip of {target.kind}: {target.name}", target, flip_of(draws))
              for target, _ in zip(cycle(attacked.targets), range(flips), strict=False)]  # fmt: skip
@@ -277,7 +277,7 @@ def main() -> None:
     bootstrap()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        tally = attack(Path(folder), given.flips, given.damages, given.seed)
+        tally = attack(Attacked(Path(folder)), given.flips, given.damages, given.seed)
     rows = [
         [kind, *(str(each[kind]) for each in (tally.flips, tally.damages)),
          *(str(sum(kind in title for title in titles)) for titles in (tally.used, tally.left))]

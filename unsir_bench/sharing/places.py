@@ -247,4 +247,4 @@ class UrlPlace:
         except FileNotFoundError:
             raise
         except Exception as error:
-            raise SharingError(f"{self._url}: {type(error).__name__}: {error}") from error
+            raise SharingError(f"{self._url}: {type(error).__name__}: {printable(str(error))}") from error

@@ -127,6 +127,9 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
     """
     try:
         index = Index.parsed(place.read(INDEX))
+    except FileNotFoundError as reason:
+        hint = "; ".join(f"{name} {why}" for name, why in place.refused.items()) or "`unsir-bench store push` makes it"
+        raise SharingError(f"{place}: nothing is pulled: it holds no {INDEX} ({hint})") from reason
     except (DamagedEntryError, OSError) as reason:
         raise SharingError(f"{place}: nothing is pulled: {reason}") from reason
     done = Transfer(refused=dict(place.refused))

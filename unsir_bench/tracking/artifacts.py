@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from unsir_bench.errors import SharingError
+from unsir_bench.records import printable
 from unsir_bench.tracking.run import LOGIN_HINT, login_problem, quiet_settings
 
 KIND = "unsir-bench-store"
@@ -83,4 +84,4 @@ def _faults(address: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # W&B raises its own, its service's and those of requests
-        raise SharingError(f"wandb:{address}: {type(error).__name__}: {error}") from error
+        raise SharingError(f"wandb:{address}: {type(error).__name__}: {printable(str(error))}") from error
