@@ -62,7 +62,7 @@ def test_what_no_record_needs_goes_and_nothing_else(
     assert "3 that none of 2 records needs" in said and "removed 3" in said
     assert {path.name for path in (store.root / "entries").iterdir()} == NEEDED
     assert prune(store, outputs, "--yes") == 0
-    assert "nothing to remove: 2 records need all 2 entries" in capsys.readouterr().out
+    assert "nothing to remove: 2 records, 2 entries" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("word", ["", "n", "no", "all"])

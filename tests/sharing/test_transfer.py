@@ -72,6 +72,14 @@ def test_a_push_adds_what_is_missing(store: Store, outputs: Path, tmp_path: Path
     assert len(list(here.glob("*/*/record.json"))) == 1
 
 
+def test_a_sweep_that_is_not_there_is_named(
+    store: Store, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert push(store, outputs, tmp_path / "shared", "--sweep", "demo", "--sweep", "dmeo") == 2
+    assert "--sweep dmeo: no record of it lies below" in capsys.readouterr().out
+    assert not (tmp_path / "shared").exists()
+
+
 def test_what_is_finished_here_is_never_replaced(store: Store, outputs: Path, tmp_path: Path) -> None:
     here = Store(tmp_path / "here" / "store")
     about = store.find(KEYS["original"]).manifest["description"]  # type: ignore[union-attr]
@@ -131,6 +139,10 @@ def rewritten(folder: Path, change: Callable[[], object], **manifest: object) ->
     write_manifest(folder, {**content, **manifest})
 
 
+def with_content(folder: Path, **changes: object) -> None:
+    write_manifest(folder, {**read_manifest(folder), **changes})
+
+
 def swapped(folder: Path) -> None:
     other = folder.parent / KEYS["retrain"]
     for path in other.iterdir():
@@ -145,7 +157,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], bool, str]] = {
     "a link": (lambda it: replaced_by_link(it / "weights.safetensors"), False, "symbolic links"),
     "a linked folder": (replaced_by_link, False, "is a link"),
     "a pipe": (lambda it: ((it / "manifest.json").unlink(), os.mkfifo(it / "manifest.json")), False, "no regular file"),
-    "an extra file": (lambda it: (it / "extra.safetensors").write_bytes(b"x"), True, "no file of its manifest"),
+    "an extra file": (lambda it: (it / "extra.safetensors").write_bytes(b"x"), True, "names other files"),
+    "a manifest that names a file elsewhere": (
+        lambda it: with_content(it, files={"../../../outside": "0" * 64}), True, "names other files"),
+    "a manifest whose files are a list": (lambda it: with_content(it, files=["weights"]), True, "no list of names"),
+    "a manifest that is a list": (lambda it: with_content(it, manifest=[1]), True, "AttributeError"),
     "NaN weights": (with_nan, True, "NaN"),
     "another's entry": (swapped, True, "was written as"),
     "no description": (lambda it: rewritten(it, lambda: None, manifest={}), True, "no description"),

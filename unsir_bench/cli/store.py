@@ -163,16 +163,13 @@ def _pruned(store: Store, given: argparse.Namespace) -> int:
     from unsir_bench.report.tables.text import print_rows
 
     records = _records(given)
-    if records.unreadable or not records.readable:
-        why = "what these records need is not known" if records.unreadable else f"no record lies below {given.records}"
-        print(f"nothing is removed: {why}; " + (
-            "repair them or remove their folders" if records.unreadable else
-            "name the folder of sweeps with --records, or remove the store's folder by hand"))  # fmt: skip
+    if why := _nothing_to_go_by(records, given):
+        print(f"nothing is removed: {why}")
         return DAMAGED
     before = None if given.older_than is None else time.time() - given.older_than
     found = list(removable(store, users_of_entries(store, records.readable.values()), before))
     if not found:
-        print(f"nothing to remove: {len(records.readable)} records need all {len(store.folders())} entries")
+        print(f"nothing to remove: {len(records.readable)} records, {len(store.folders())} entries")
         return 0
     rows = [{"what": each.what, "name": each.path.name, "MB": f"{each.size / MEGABYTE:.2f}"} for each in found]
     title = f"{len(found)} that none of {len(records.readable)} records needs, {_megabytes(found)}"
@@ -187,6 +184,14 @@ def _pruned(store: Store, given: argparse.Namespace) -> int:
     gone = [each for each in found if each not in left]
     print(f"removed {len(gone)}, {_megabytes(gone)}")
     return DAMAGED if left else 0
+
+
+def _nothing_to_go_by(records: KeptRecords, given: argparse.Namespace) -> str | None:
+    if records.unreadable:
+        return "what these records need is not known; repair them or remove their folders"
+    if not records.readable:
+        return f"no record lies below --records={given.records}; name the folder of sweeps, or remove the store by hand"
+    return None
 
 
 def _megabytes(found: Sequence[Removable]) -> str:
@@ -207,6 +212,9 @@ def _pushed(store: Store, given: argparse.Namespace) -> int:
     records: dict[Path, RunRecord] = _records(given).readable
     keys = None
     if given.sweep:
+        if unknown := set(given.sweep) - {record.sweep for record in records.values()}:
+            print(f"--sweep {sorted(unknown)[0]}: no record of it lies below --records={given.records}")
+            return NO_STORE
         records = {path: record for path, record in records.items() if record.sweep in given.sweep}
         keys = users_of_entries(store, records.values()).keys()
     with place_to_push(given.place) as place:

@@ -97,7 +97,9 @@ class Entry:
         try:
             entry = cls(folder, content["manifest"], content["files"])
             entry._check_key(content["key"], key or folder.name)
-        except (LookupError, TypeError) as error:
+            if not isinstance(entry.hashes, dict):
+                raise DamagedEntryError("its files are no list of names and hashes")
+        except (AttributeError, LookupError, TypeError) as error:
             raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
         return entry
 

@@ -53,6 +53,9 @@ def push(
         records: by their path; those that are not finished are left out.
         place: to copy to.
         keys: of the entries to copy; None: all.
+
+    Raises:
+        SharingError: the place cannot be written, or its index is damaged.
     """
     done, index = Transfer(), _index_to_extend(place)
     known = index.entries()
@@ -64,20 +67,26 @@ def push(
             done.present.append(key)
             continue
         try:
-            _send(place, index, done, _files_of(folder))
-            done.entries.append(key)
+            files = _files_of(folder)
         except (DamagedEntryError, OSError) as reason:
             done.refused[key] = str(reason)
+            continue
+        _send(place, index, done, files)
+        done.entries.append(key)
     for path, record in records.items():
         if record.status in FINISHED and record.schema_version == SCHEMA_VERSION:
-            content = read_regular(path, LARGEST)
+            try:
+                content = read_regular(path, LARGEST)
+            except OSError as reason:  # it was there a moment ago
+                done.refused[record.run_id] = str(reason)
+                continue
             name = f"records/{sha256(content)}.json"
             if name in index.files:
                 done.present.append(record.run_id)
                 continue
             _send(place, index, done, {name: content})
             done.records.append(record.run_id)
-    place.write(INDEX, index.content())  # last: what is not listed is not there
+    _write(place, INDEX, index.content())  # last: what is not listed is not there
     return done
 
 
@@ -109,9 +118,16 @@ def _described(entry: Entry) -> Entry:
 
 def _send(place: Target, index: Index, done: Transfer, files: Mapping[str, bytes]) -> None:
     for path, content in files.items():
-        place.write(path, content)
+        _write(place, path, content)
         done.size += len(content)
     index.files |= {path: sha256(content) for path, content in files.items()}
+
+
+def _write(place: Target, path: str, content: bytes) -> None:
+    try:
+        place.write(path, content)
+    except OSError as error:
+        raise SharingError(f"{place}: {path} cannot be written: {error}") from error
 
 
 def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
@@ -165,10 +181,11 @@ def _take_entry(place: Source, store: Store, key: str, paths: Mapping[str, str],
         size = 0
         for name, path in paths.items():
             size += (folder / name).write_bytes(_read(place, path, index))
-        entry = _described(Entry.opened(folder, key).verify())
-        extra = paths.keys() - {f"{name}.safetensors" for name in entry.hashes} - {MANIFEST, MANIFEST_HASH}
-        if extra:
-            raise DamagedEntryError(f"{sorted(extra)[0]} is no file of its manifest")
+        entry = _described(Entry.opened(folder, key))
+        named = {f"{name}.safetensors" for name in entry.hashes} | {MANIFEST, MANIFEST_HASH}
+        if named != paths.keys():
+            raise DamagedEntryError(f"its manifest names other files: {printable(str(sorted(named ^ paths.keys())))}")
+        entry.verify()
         sync_files(folder)
     done.entries.append(key)
     done.size += size
