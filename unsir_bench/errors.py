@@ -61,3 +61,7 @@ class Diverged(UnsirBenchError):  # noqa: N818 - a status, not a fault of the pr
 
     def __reduce__(self) -> tuple[type[Diverged], tuple[str, int, float]]:
         return Diverged, (self.phase, self.step, float("nan"))
+
+
+class SharingError(UnsirBenchError):
+    """A place that a store is shared through cannot be read or written."""

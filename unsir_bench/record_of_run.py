@@ -21,6 +21,7 @@ def blank_record(config: Config, command: str = "") -> RunRecord:
         config=config.as_plain(),
         access={"declared": access_names(config.method)},
         command=command,
+        store_entries=[],
     )
 
 

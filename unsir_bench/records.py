@@ -79,6 +79,7 @@ class RunRecord:
         unlearned: of the weights after each step, the ``key`` in the store and the hash; empty where none were kept.
         evaluated: what ``unsir-bench evaluate`` added after the run: settings, names of metrics, where and when.
         checkpoints: of a model made elsewhere, each file's name, hash and renamed tensors by role; else empty.
+        store_entries: keys of the store's entries that it used; None if that was not recorded.
         digest: sha256 over the other fields; empty in version 1.
     """
 
@@ -109,6 +110,7 @@ class RunRecord:
     unlearned: list[dict[str, str]] = field(default_factory=list)
     evaluated: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    store_entries: list[str] | None = None
     schema_version: int = SCHEMA_VERSION
     digest: str = ""
 
@@ -146,11 +148,16 @@ class RunRecord:
                 digest, or an accuracy is outside [0, 1].
         """
         try:
-            return cls.of(_parsed(read_regular(path, LARGEST)))
+            return cls.parsed(read_regular(path, LARGEST))
         except OSError as error:
             raise ValueError(f"{printable(str(path))}: {error.strerror or error}") from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{printable(str(path))}: {printable(str(error))}") from error
+
+    @classmethod
+    def parsed(cls, content: bytes) -> RunRecord:
+        """The record that a file's bytes hold; raises ValueError as ``read``, or RecursionError."""
+        return cls.of(_parsed(content))
 
     @classmethod
     def of(cls, content: Any) -> RunRecord:
@@ -316,7 +323,7 @@ def record_in_line(path: Path, line: int) -> RunRecord:
         lines = read_regular(path).splitlines()
         if not 1 <= line <= len(lines):
             raise ValueError(f"the file has {len(lines)} lines")
-        return RunRecord.of(_parsed(lines[line - 1]))
+        return RunRecord.parsed(lines[line - 1])
     except OSError as error:
         raise ValueError(f"{shown}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

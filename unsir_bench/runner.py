@@ -160,7 +160,7 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     steps = _steps(config, data)
-    store = Store(Path(config.store.root))
+    store = Store(Path(config.store.root), record.store_entries)
     references = ReferenceModels(store, config.train, data, config.numerics)
     context = RunContext(
         fabric=fabric,

@@ -34,7 +34,7 @@ Verbs
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
   evaluate ...   add metrics to finished runs without unlearning again, or score models made elsewhere
-  store ls       say what the store of trained models holds; `store verify` checks every hash
+  store VERB     ls, verify, prune, push or pull: list, check, tidy and share the store of trained models
 
 Groups
 {groups}

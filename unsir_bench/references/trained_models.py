@@ -17,7 +17,8 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
-from unsir_bench.references.store import WEIGHTS, Entry, Store, TrainingCheckpoint, content_key, weights_hash
+from unsir_bench.references.checkpoint import TrainingCheckpoint
+from unsir_bench.references.store import WEIGHTS, Entry, Store, content_key, weights_hash
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.runtime.peak_memory import PeakMemory

@@ -177,24 +177,31 @@ def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path
         tags=tags(record),
         config=record.config,
         reinit="create_new",
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            host="",
-            disable_git=True,
-            disable_code=True,
-            save_code=False,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_disable_stats=True,  # it samples the machine all the time, inside timed sections too
-            x_save_requirements=False,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-        ),
+        settings=quiet_settings(),
     )
     for phase in CURVES:
         _define(run, phase)
     return run
+
+
+def quiet_settings() -> Any:
+    """Settings under which W&B neither prints nor looks at the host, the code, git or the machine."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        host="",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,  # it samples the machine all the time, inside timed sections too
+        x_save_requirements=False,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+    )
 
 
 def _define(run: Any, phase: str) -> None:
