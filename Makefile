@@ -30,7 +30,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 		ok or sys.exit("unsir-bench needs Python 3.11 to 3.13; this is %s. Choose one: make setup PYTHON=python3.12" % sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/python -m unsir_bench.cli.install_check
 	@touch $@
@@ -100,7 +100,7 @@ bench: setup ## time what decides a job's speed, each beside its plain twin or i
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 pyproject.toml --extra dev --extra launchers \
-		--constraint torch_pair.txt --no-header --no-annotate --output-file requirements.lock
+		--constraint torch_pair.txt --generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove caches and built files; never data, records or trained models
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
