@@ -16,12 +16,14 @@ LAUNCHER ?= $(if $(filter smoke,$(SCALE)),joblib,basic)
 DATA ?=
 HEADLINE_DATA := $(if $(DATA),dataset=cifar10_png dataset.root=$(DATA))
 BENCH ?= multirun_outputs/bench
+# What `make reproduce` does again: a run's folder, a record or FILE.jsonl:LINE.
+RECORD ?= tests/golden/digits_run
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables dashboard bench lock clean
+.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables dashboard bench reproduce lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -96,6 +98,9 @@ bench: setup ## time what decides a job's speed, each beside its plain twin or i
 	$(BIN)/python -m tests.benchmarks.floor --json $(BENCH)/floor.json
 	$(BIN)/python -m tests.benchmarks.cost_growth --json $(BENCH)/cost_growth.json --figure $(BENCH)/cost_growth
 	$(BIN)/python -m tests.benchmarks.fisher_times --json $(BENCH)/fisher.json
+
+reproduce: setup ## do the committed run of digits again, training included, and compare bit by bit: make reproduce RECORD=FOLDER
+	$(BIN)/unsir-bench reproduce $(RECORD) --fresh
 
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv

@@ -84,11 +84,6 @@ def test_a_long_name_is_cut_to_what_folders_and_weights_and_biases_hold() -> Non
     assert len(composed("model.name=short").run_id) < LONGEST_NAME
 
 
-def test_a_sweep_s_name_longer_than_a_folder_s_is_one_line() -> None:
-    (line,) = command._unreadable([f"sweep={'x' * 300}"])
-    assert "has 300 letters; 128 is the most" in line
-
-
 # Users without a home
 
 

@@ -14,9 +14,8 @@ import logging
 import os
 import pickle
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from safetensors.torch import save as serialised
@@ -43,6 +41,7 @@ from unsir_bench.runtime.files import (
     write_atomic,
     write_manifest,
 )
+from unsir_bench.runtime.locks import locked
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -190,14 +189,6 @@ class TrainingCheckpoint:
         self._path.unlink(missing_ok=True)
 
 
-def _named(holder: Path) -> str:
-    """The holder of a lock, as written in its file."""
-    try:
-        return holder.read_text() or "another process"
-    except OSError:  # it has only just taken the lock, or released it
-        return "another process"
-
-
 class Store:
     """Finds, locks and writes entries under one root."""
 
@@ -233,24 +224,9 @@ class Store:
         """Where the training of ``key`` keeps its state."""
         return TrainingCheckpoint(self.root / IN_PROGRESS / f"{key}.pt")
 
-    @contextmanager
-    def lock(self, key: str, what: str) -> Iterator[None]:
-        """Hold the lock of an entry; logs and waits if another process has it. A dead process holds no lock."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{key}.lock")
-        holder = folder / f"{key}.holder"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
-            lock.acquire()
-        try:
-            write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+    def lock(self, key: str, what: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """The lock of an entry; waits and raises as ``locked``."""
+        return locked(self.root / "locks", key, what, wait=wait)
 
     def get_or_create(self, key: str, what: str, fabric: Fabric, make: Callable[[], None]) -> Entry:
         """The entry, made by ``make`` if it is absent, in one process while others wait.
