@@ -70,11 +70,13 @@ def start_another(place: Path) -> None:
 
 
 def test_one_that_takes_too_long_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    killed, process = watched(lambda: start_another(tmp_path), tmp_path, time_limit=0.02)
-    assert killed == "it took longer than hardware.time_limit=0.02 minutes"
+    killed, process = watched(lambda: start_another(tmp_path), tmp_path, time_limit=0.05)
+    assert killed == "it took longer than hardware.time_limit=0.05 minutes"
     assert process.exitcode == -signal.SIGKILL
-    child = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    child, deadline = int((tmp_path / "pid").read_text()), time.monotonic() + 30
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def record_and_stay(place: Path) -> None:

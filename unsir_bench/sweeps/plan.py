@@ -17,7 +17,7 @@ from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_in_turn
 from unsir_bench.errors import ConfigError, UnsirBenchError
-from unsir_bench.records import RunRecord, records_below
+from unsir_bench.records import RunRecord, printable, records_below
 from unsir_bench.references.store import WEIGHTS, Entry, Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
@@ -274,5 +274,5 @@ def print_plan(jobs: Sequence[SweepJob]) -> None:
     print_rows(list(plan.rows()), "what this sweep needs")
     console = Console()
     for line in plan.refused:
-        console.print(f"cannot run: {line}", markup=False, soft_wrap=True)
+        console.print(f"cannot run: {printable(line)}", markup=False, soft_wrap=True)
     console.print(f"{plan.total()}; nothing was started", markup=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -30,6 +31,7 @@ GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
 SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
+SERVICE = "wandb-core"  # the name of its process
 LONGEST_CALL = FINISH_SECONDS + 30  # seconds; a service that has been stopped answers nothing, ever
 # An environment variable, so that the processes of a sweep's later runs have it too: why W&B is not tried online again.
 UNREACHABLE = "UNSIR_BENCH_WANDB_UNREACHABLE"
@@ -121,9 +123,11 @@ class Tracker:
             run, self._run = self._run, None
             if self._online:
                 _remember(error)
-            if not isinstance(error, TimeoutError):
-                with suppress(Exception, SystemExit):  # what has been logged so far is kept
-                    within(LONGEST_CALL, partial(run.finish, exit_code=1))
+            if isinstance(error, TimeoutError):
+                _kill_service()
+                return
+            with suppress(Exception, SystemExit):  # what has been logged so far is kept
+                within(LONGEST_CALL, partial(run.finish, exit_code=1))
 
 
 class RememberingTracker(Tracker):
@@ -176,6 +180,14 @@ def _end_service() -> None:
         import wandb
 
         within(LONGEST_CALL, wandb.teardown)
+
+
+def _kill_service() -> None:
+    """W&B's service answers nothing: at its exit, this process would wait for it for ever."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name() == SERVICE:
+                child.kill()
 
 
 def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path) -> Any:
