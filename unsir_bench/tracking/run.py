@@ -31,7 +31,6 @@ GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
 SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
-SERVICE = "wandb-core"  # the name of its process
 LONGEST_CALL = FINISH_SECONDS + 30  # seconds; a service that has been stopped answers nothing, ever
 # An environment variable, so that the processes of a sweep's later runs have it too: why W&B is not tried online again.
 UNREACHABLE = "UNSIR_BENCH_WANDB_UNREACHABLE"
@@ -186,8 +185,9 @@ def _kill_service() -> None:
     """W&B's service answers nothing: at its exit, this process would wait for it for ever."""
     for child in psutil.Process().children():
         with suppress(psutil.Error):
-            if child.name() == SERVICE:
+            if child.name() == "wandb-core":
                 child.kill()
+    _end_service()
 
 
 def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path) -> Any:
