@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +208,16 @@ def _general_problems(config: Config) -> Iterator[str]:
     for word in config.withheld:
         if word not in kinds:
             yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", "report", ".", ".."):
+    yield from sweep_problems(config.sweep)
+
+
+def sweep_problems(sweep: str) -> Iterator[str]:
+    """A line for each reason why a sweep's name is no name of a folder of records."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", sweep) or sweep in ("store", "report", ".", ".."):
         letters = "must be a folder name of letters, digits, '_', '-' and '.'"
-        yield f"sweep={config.sweep}: {letters}, other than 'store' and 'report'"
-    if len(config.sweep) > LONGEST_NAME:
-        yield f"sweep={config.sweep}: has {len(config.sweep)} letters; {LONGEST_NAME} is the most"
+        yield f"sweep={sweep}: {letters}, other than 'store' and 'report'"
+    if len(sweep) > LONGEST_NAME:
+        yield f"sweep={sweep}: has {len(sweep)} letters; {LONGEST_NAME} is the most"
 
 
 def typed(composed: DictConfig) -> Config:
@@ -224,6 +229,9 @@ def typed(composed: DictConfig) -> Config:
     own = copy.deepcopy(composed)
     with open_dict(own):
         own.pop("hydra", None)
+    if unknown := list(_unknown_keys(own)):
+        hint = "there is no such key, and `+` makes none; `unsir-bench --cfg job` prints every key"
+        raise ConfigError([f"{key}: {hint}" for key in unknown])
     try:
         config = OmegaConf.to_object(own)
     except OmegaConfBaseException as error:
@@ -236,6 +244,17 @@ def typed(composed: DictConfig) -> Config:
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
     return config
+
+
+def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
+    """Keys that `+key=value` added to a section, which objects would silently hold and nobody read."""
+    section = OmegaConf.get_type(node)
+    known = {each.name for each in fields(section)} if is_dataclass(section) else None
+    for key in node:
+        if known is not None and key not in known:
+            yield f"{within}{key}"
+        elif isinstance(child := node._get_node(key), DictConfig) and not (child._is_none() or child._is_missing()):
+            yield from _unknown_keys(child, f"{within}{key}.") if not child._is_interpolation() else ()
 
 
 def at_home(path: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,24 +13,32 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 from torch import nn
 
-from unsir_bench.config import Config
+from unsir_bench.config import Config, sweep_problems
 from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, splits_of
-from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
+from unsir_bench.errors import (
+    ConfigError,
+    Diverged,
+    MetricUnavailable,
+    NotApplicable,
+    NotRecordedError,
+    UnsirBenchError,
+)
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
 from unsir_bench.finished_runs import finished_run
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.record_of_run import blank_record, note_forget_set, note_models
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord, printable
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
 from unsir_bench.references.unlearned_models import keep_unlearned
 from unsir_bench.runtime.environment import environment
 from unsir_bench.runtime.files import write_atomic
+from unsir_bench.runtime.locks import locked
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.runtime.several_processes import result_of_first
@@ -44,6 +51,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
+LOCKS = ".locks"  # the folder of a sweep's locks
 # Null rather than absent where there is no retrained model: tables read these metrics of every run.
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
@@ -52,42 +60,66 @@ def run(config: Config, command: str = "") -> RunRecord:
     """The record of a run: done now and written to the run's folder, or read from there if the run is finished.
 
     An error is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep continues. Only an
-    interruption by the user leaves no record.
+    interruption by the user leaves no record. A run that another process is doing is waited for.
 
     Args:
         config: the run.
         command: see ``RunRecord.command``.
+
+    Raises:
+        ConfigError: the sweep's name is no name of a folder, so that there is no place for a record.
+        NotRecordedError: the record cannot be written.
     """
-    finished = finished_run(config)
-    if finished is not None:
-        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", finished.run_id, finished.status)
+    if wrong := list(sweep_problems(config.sweep)):
+        raise ConfigError(wrong)
+    if (finished := _finished(config)) is not None:
         return finished
-    config.folder.mkdir(parents=True, exist_ok=True)
-    record = blank_record(config, command)
     try:
-        note_forget_set(record, config)
-        with _tracked(config, record) as tracker:
-            _launched(config, tracker, record)
-    except Exception as error:  # a failed run is a result too
-        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-        record.error = traceback.format_exc()
-        log_failure(error, record.run_id)
-    LOG.info("%s: %s", record.status, record.write(config.folder))
+        with run_lock(config):
+            if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
+                return finished
+            record, tracker = _recorded(config, command)
+    except OSError as error:
+        raise NotRecordedError(
+            f"{config.run_id} cannot be recorded: {error}; make room, or choose another folder by outputs=FOLDER, and "
+            "give the same command again"
+        ) from error
+    # The record is on the disk: nothing that the tracker does can lose it.
+    tracker.report(record, config.folder)
+    tracker.finish(failed=record.status == "failed")
     return record
 
 
-@contextmanager
-def _tracked(config: Config, record: RunRecord) -> Iterator[Tracker]:
-    """A tracker that reports the record when the run ends, even after an error."""
-    tracker = start_tracker(config.tracker, record, config.folder)
+def run_lock(config: Config, *, wait: bool = True) -> AbstractContextManager[None]:
+    """The lock of a run, which two sweeps may both want to do; raises as ``locked``."""
+    return locked(config.folder.parent / LOCKS, config.run_id, config.run_id, wait=wait)
+
+
+def _finished(config: Config) -> RunRecord | None:
+    finished = finished_run(config)
+    if finished is not None:
+        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
+    return finished
+
+
+def _recorded(config: Config, command: str) -> tuple[RunRecord, Tracker]:
+    """Do a run and write its record; the tracker has still to report it."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    record, tracker = blank_record(config, command), Tracker(None)
     try:
-        yield tracker
-    except Exception as error:
-        record.reason = f"{type(error).__name__}: {error}"
+        try:
+            note_forget_set(record, config)
+            tracker = start_tracker(config.tracker, record, config.folder)
+            _launched(config, tracker, record)
+        except Exception as error:  # a failed run is a result too
+            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+            record.error = traceback.format_exc()
+            log_failure(error, record.run_id)
+        LOG.info("%s: %s", record.status, record.write(config.folder))
+    except BaseException:  # of the user, or of the disk
+        tracker.finish(failed=True)
         raise
-    finally:
-        tracker.report(record, config.folder)
-        tracker.finish(failed=record.status == "failed")
+    return record, tracker
 
 
 def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
@@ -312,8 +344,8 @@ def keep_grad_cam(evaluation: Evaluation, model: nn.Module, record: RunRecord, f
 
 
 def log_failure(error: Exception, title: str) -> None:
-    """Log an error: a user's mistake as one message, anything else with its traceback."""
-    if isinstance(error, UnsirBenchError):
-        LOG.error("%s: %s", title, error)
+    """Log an error: a user's mistake, or a disk's refusal, as one message; anything else with its traceback."""
+    if isinstance(error, UnsirBenchError | OSError):
+        LOG.error("%s: %s", title, printable(str(error)))
     else:
         LOG.error("%s: %s: %s", title, type(error).__name__, error, exc_info=error)

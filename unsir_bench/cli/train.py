@@ -22,11 +22,12 @@ def train_command(words: Sequence[str]) -> int:
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.config import validate
     from unsir_bench.errors import ConfigError
+    from unsir_bench.records import printable
 
     try:
         validate(compose(words))
     except (ConfigError, HydraException) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     spawn = multiprocessing.get_context("spawn")
     processes = [

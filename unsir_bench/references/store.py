@@ -13,15 +13,13 @@ import json
 import logging
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from safetensors.torch import save as serialised
@@ -38,9 +36,9 @@ from unsir_bench.runtime.files import (
     sha256,
     sha256_of_file,
     sync_folder,
-    write_atomic,
     write_manifest,
 )
+from unsir_bench.runtime.locks import locked
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -142,12 +140,6 @@ def all_finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
 
 
-def _named(holder: Path) -> str:
-    """The holder of a lock, as written in its file."""
-    try:
-        return holder.read_text() or "another process"
-    except OSError:  # it has only just taken the lock, or released it
-        return "another process"
 
 
 class Store:
@@ -196,30 +188,9 @@ class Store:
         """Where the training of ``key`` keeps its state."""
         return TrainingCheckpoint(self.root / IN_PROGRESS / f"{key}.pt")
 
-    @contextmanager
-    def lock(self, key: str, what: str, *, wait: bool = True) -> Iterator[None]:
-        """Hold the lock of an entry; logs and waits if another process has it. A dead process holds no lock.
-
-        Raises:
-            Timeout: another process has it, and ``wait`` is False.
-        """
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{key}.lock")
-        holder = folder / f"{key}.holder"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                raise
-            LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
-            lock.acquire()
-        try:
-            write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+    def lock(self, key: str, what: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """The lock of an entry; waits and raises as ``locked``."""
+        return locked(self.root / "locks", key, what, wait=wait)
 
     def get_or_create(self, key: str, what: str, fabric: Fabric, make: Callable[[], None]) -> Entry:
         """The entry, made by ``make`` if it is absent, in one process while others wait.

@@ -18,7 +18,7 @@ from unsir_bench.data.dataset import ImageData
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_of
 from unsir_bench.errors import ConfigError, UnsirBenchError
-from unsir_bench.records import RunRecord, records_below
+from unsir_bench.records import RunRecord, printable, records_below
 from unsir_bench.references.store import Entry, Store
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
@@ -296,5 +296,5 @@ def print_plan(jobs: Sequence[SweepJob]) -> None:
     print_rows(list(plan.rows()), "what this sweep needs")
     console = Console()
     for line in plan.refused:
-        console.print(f"cannot run: {line}", markup=False, soft_wrap=True)
+        console.print(f"cannot run: {printable(line)}", markup=False, soft_wrap=True)
     console.print(f"{plan.total()}; nothing was started", markup=False)

@@ -6,7 +6,6 @@ Jobs are composed by `sweep_jobs`, so that hundreds of finished runs are found i
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
+from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
 from unsir_bench.sweeps.outcome import SweepJob, current_launch
@@ -69,8 +69,7 @@ class ResumingSweeper(Sweeper):
             print_plan(launch.jobs)
             return []
         folder = Path(self._config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, folder / "multirun.yaml")
+        write_atomic(folder / "multirun.yaml", OmegaConf.to_yaml(self._config))
         missing = [job for job in launch.jobs if job.finished is None]
         LOG.info("%d of %d runs are finished and skipped", len(launch.jobs) - len(missing), len(launch.jobs))
         return self._launched([list(job.overrides) for job in missing])
@@ -87,7 +86,8 @@ class ResumingSweeper(Sweeper):
         except Exception as error:  # of the launcher, or of a job before its run began
             stopped = f"the launcher stopped: {type(error).__name__}: {error}".splitlines()[0]
             current_launch().stopped = stopped
-            LOG.error("%s\n%s", stopped, traceback.format_exc())
+            # What the disk refuses is told by the message alone.
+            LOG.error("%s", stopped, exc_info=None if isinstance(error, OSError) else error)
         return results
 
 

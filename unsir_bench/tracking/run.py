@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from unsir_bench.config_fields import choice, not_hashed
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
+from unsir_bench.runtime.time_limit import within
 from unsir_bench.tracking.tables import Point, TableRows, curves, tables
 
 LOG = logging.getLogger("unsir_bench")
@@ -28,6 +31,9 @@ GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
 SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
+LONGEST_CALL = FINISH_SECONDS + 30  # seconds; a service that has been stopped answers nothing, ever
+# An environment variable, so that the processes of a sweep's later runs have it too: why W&B is not tried online again.
+UNREACHABLE = "UNSIR_BENCH_WANDB_UNREACHABLE"
 # W&B's own default is to try for hours, at each run, when there is no network.
 PATIENCE = {f"WANDB_X_{kind}_RETRY_MAX": "4" for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
 LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
@@ -53,8 +59,9 @@ class Tracker:
     Points of curves are kept until no clock runs: they are sent when a method starts or stops, and at the end.
     """
 
-    def __init__(self, run: Any | None):
+    def __init__(self, run: Any | None, *, online: bool = False):
         self._run = run
+        self._online = online
         self._waiting: list[Point] = []
         self._defined = set(CURVES)
 
@@ -76,7 +83,7 @@ class Tracker:
         """Log all that a run has found: its metrics, tables, Grad-CAM maps and surroundings.
 
         Args:
-            record: as it will be written.
+            record: as it was written.
             folder: the run's, where its Grad-CAM maps lie.
         """
         self._guarded(lambda run: self._waiting.extend(curves(record)))
@@ -95,23 +102,31 @@ class Tracker:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for phase in dict.fromkeys(phase for phase, _, _ in waiting if phase not in self._defined):
-            self._guarded(lambda run, phase=phase: _define(run, phase))  # type: ignore[misc]
+        if waiting:
+            self._guarded(lambda run: self._send(run, waiting))
+
+    def _send(self, run: Any, points: Sequence[Point]) -> None:
+        for phase in dict.fromkeys(phase for phase, _, _ in points if phase not in self._defined):
+            _define(run, phase)
             self._defined.add(phase)
-        for phase, step, values in waiting:
-            point = {f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step}
-            self._guarded(lambda run, point=point: run.log(point))  # type: ignore[misc]
+        for phase, step, values in points:
+            run.log({f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step})
 
     def _guarded(self, action: Callable[[Any], Any]) -> None:
         if self._run is None:
             return
         try:
-            action(self._run)
-        except Exception as error:  # whatever the tracker does, the run goes on
+            within(LONGEST_CALL, partial(action, self._run))
+        except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
             LOG.warning("Weights & Biases failed (%s: %s); the run goes on without it", type(error).__name__, error)
             run, self._run = self._run, None
-            with suppress(Exception):
-                run.finish(exit_code=1)  # what has been logged so far is kept
+            if self._online:
+                _remember(error)
+            if isinstance(error, TimeoutError):
+                _kill_service()
+                return
+            with suppress(Exception, SystemExit):  # what has been logged so far is kept
+                within(LONGEST_CALL, partial(run.finish, exit_code=1))
 
 
 class RememberingTracker(Tracker):
@@ -135,26 +150,44 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
         folder: where offline files are kept.
     """
     modes = {"none": (), "offline": ("offline",), "online": ("online", "offline")}[config.mode]
+    if config.mode == "online" and (reason := os.environ.get(UNREACHABLE)):
+        LOG.info("Weights & Biases failed in an earlier run (%s); this run is logged offline", reason)
+        modes = ("offline",)
     for mode in modes:
         try:
-            return Tracker(_wandb_run(config, mode, record, folder))
-        except Exception as error:  # whatever the tracker does, the run goes on
+            return Tracker(_wandb_run(config, mode, record, folder), online=mode == "online")
+        except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
             rest = "without it" if mode == modes[-1] else "and is logged offline"
             LOG.warning(
                 "Weights & Biases did not start %s (%s: %s); the run goes on %s",
                 mode, type(error).__name__, error, rest,
             )  # fmt: skip
             if mode == "online" and not isinstance(error, NotLoggedInError):
+                _remember(error)
                 _end_service()
     return Tracker(None)
 
 
+def _remember(error: BaseException) -> None:
+    """Later runs of this process, and of those that it starts, do not wait for W&B again."""
+    os.environ[UNREACHABLE] = f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def _end_service() -> None:
     """For W&B's service the id of a run that did not start stays in use; the next run starts another service."""
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         import wandb
 
-        wandb.teardown()
+        within(LONGEST_CALL, wandb.teardown)
+
+
+def _kill_service() -> None:
+    """W&B's service answers nothing: at its exit, this process would wait for it for ever."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name() == "wandb-core":
+                child.kill()
+    _end_service()
 
 
 def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path) -> Any:
