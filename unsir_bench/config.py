@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from omegaconf import II, MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unsir_bench.config_fields import choice, identity, not_hashed, problems
-from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.data.dataset import DatasetConfig, load_cached
 from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
+from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.references.store import StoreConfig, content_key
 from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking.run import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
@@ -189,6 +192,27 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"sweep={config.sweep}: {letters}, other than 'store' and 'report'"
     if len(config.sweep) > LONGEST_NAME:
         yield f"sweep={config.sweep}: has {len(config.sweep)} letters; {LONGEST_NAME} is the most"
+
+
+def finished_run(config: Config) -> RunRecord | None:
+    """The record of a run that is finished, or None.
+
+    Raises:
+        ConfigError: it is of other images. Run ids hold the names and sizes of a folder's files, not their content.
+    """
+    record = finished_record(config.folder)
+    known = record and record.fingerprints.get("data")
+    if record is None or not known:
+        return record
+    root = (record.config.get("dataset") or {}).get("root")
+    read_at = datetime.fromisoformat(record.started).timestamp()
+    if not config.dataset.may_have_changed(root, read_at) or load_cached(config.dataset, Progress()).fingerprint == known:
+        return record
+    raise ConfigError([
+        f"dataset.root={config.dataset.root}: {record.run_id} is finished, of other images (dataset.root={root}, "
+        f"{record.started}) in files of the same names and sizes. Give these a name of their own (dataset.name=NAME) "
+        "or a sweep of their own (sweep=NAME), or remove that run's folder"
+    ])  # fmt: skip
 
 
 def typed(composed: DictConfig) -> Config:

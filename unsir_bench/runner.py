@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 from torch import nn
 
-from unsir_bench.config import Config, validate
+from unsir_bench.config import Config, finished_run, validate
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
@@ -22,7 +22,7 @@ from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, Unsir
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
+from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
@@ -53,8 +53,11 @@ def run(config: Config, command: str = "") -> RunRecord:
     Args:
         config: the run.
         command: see ``RunRecord.command``.
+
+    Raises:
+        ConfigError: the run is finished, of other images; see ``finished_run``.
     """
-    finished = finished_record(config.folder)
+    finished = finished_run(config)
     if finished is not None:
         LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
         return finished

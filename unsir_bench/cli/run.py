@@ -19,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs
-from unsir_bench.config import LONGEST_NAME, Config, typed, validate
+from unsir_bench.config import LONGEST_NAME, Config, finished_run, typed, validate
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.runner import log_failure, run
 from unsir_bench.sweeps.isolation import import_present, run_in_own_process
 from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles
@@ -92,7 +92,7 @@ def _refuse_mistakes(config: Config) -> None:
     Raises:
         ConfigError: at least one setting is wrong.
     """
-    if HydraConfig.get().mode is not RunMode.MULTIRUN and finished_record(config.folder) is None:
+    if finished_run(config) is None and HydraConfig.get().mode is not RunMode.MULTIRUN:
         validate(config)
 
 
@@ -100,7 +100,7 @@ def _record_of(config: Config) -> RunRecord:
     """The run's record: done here, or, in a sweep, in a process of its own."""
     surroundings = HydraConfig.get()
     command = command_of(surroundings.overrides.task)
-    if finished_record(config.folder) is not None:
+    if finished_run(config) is not None:
         return run(config, command)
     check_torch_pair()
     if surroundings.mode is not RunMode.MULTIRUN or not config.isolate:

@@ -108,6 +108,15 @@ class DatasetConfig(ABC):
         """A cheap, path-free name of the content at ``root``, for run ids; by default the data set's name."""
         return self.name
 
+    def may_have_changed(self, root: str | None, since: float) -> bool:
+        """Whether the images may differ from those that a run of the same content identity read.
+
+        Args:
+            root: where that run read them.
+            since: when, in seconds of the epoch.
+        """
+        return False
+
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if len(self.mean) != len(self.std):

@@ -44,6 +44,11 @@ class Listing:
     train: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...]
 
+    @property
+    def last_change(self) -> float:
+        """When a file was last changed, in seconds of the epoch."""
+        return max(file.changed_ns for file in (*self.train, *self.test)) / 1e9
+
     def digest(self, *, with_times: bool) -> str:
         """Hash of paths, labels and sizes, 16 hexadecimal digits; with times, also of each file's last change."""
         return self._with_times if with_times else self._without_times

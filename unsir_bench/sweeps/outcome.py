@@ -10,9 +10,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unsir_bench.config import Config
+from unsir_bench.config import Config, finished_run
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, records_below
+from unsir_bench.records import RECORD_FILE, RunRecord, records_below
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SweepJob:
     @property
     def finished(self) -> RunRecord | None:
         """The record of the same run done before; None where it is still to be done."""
-        return None if isinstance(self.config, ConfigError) else finished_record(self.config.folder)
+        return None if isinstance(self.config, ConfigError) else finished_run(self.config)
 
 
 @dataclass

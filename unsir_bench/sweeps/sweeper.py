@@ -22,7 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from unsir_bench.config import typed
+from unsir_bench.config import finished_run, typed
 from unsir_bench.errors import ConfigError
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.outcome import SweepJob, current_launch
@@ -38,7 +38,9 @@ def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
         hydra.errors.HydraException: an override names a key or an option that does not exist.
     """
     try:
-        return SweepJob(tuple(overrides), typed(composer.compose(overrides)))
+        config = typed(composer.compose(overrides))
+        finished_run(config)  # refuses other images
+        return SweepJob(tuple(overrides), config)
     except ConfigError as error:
         return SweepJob(tuple(overrides), error)
 
