@@ -206,7 +206,8 @@ def finished_run(config: Config) -> RunRecord | None:
         return record
     root = (record.config.get("dataset") or {}).get("root")
     read_at = datetime.fromisoformat(record.started).timestamp()
-    if not config.dataset.may_have_changed(root, read_at) or load_cached(config.dataset, Progress()).fingerprint == known:
+    doubtful = config.dataset.may_have_changed(root, read_at)
+    if not doubtful or load_cached(config.dataset, Progress()).fingerprint == known:
         return record
     raise ConfigError([
         f"dataset.root={config.dataset.root}: {record.run_id} is finished, of other images (dataset.root={root}, "
@@ -230,11 +231,17 @@ def typed(composed: DictConfig) -> Config:
         raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
-    paths = ((config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights"))
-    for node, name in paths:
+    if config.dataset.normalisation == "weights" and (statistics := config.model.statistics_of_weights()):
+        config.dataset.mean, config.dataset.std = statistics
+    for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
     return config
+
+
+def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
+    """Each node of a configuration that has a field of a path, and the field's name."""
+    return (config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")
 
 
 def at_home(path: str) -> str:

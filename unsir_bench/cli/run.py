@@ -19,13 +19,20 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs
-from unsir_bench.config import LONGEST_NAME, Config, finished_run, typed, validate
+from unsir_bench.config import LONGEST_NAME, Config, finished_run, paths_of, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.runner import log_failure, run
 from unsir_bench.sweeps.isolation import import_present, run_in_own_process
 from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
+
+FLAGS = ("-m", "--multirun", "--resolve")  # Hydra's options that take no value
+HYDRA_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+RECORDS_ELSEWHERE = (
+    "records lie in OUTPUTS/SWEEP/RUN_ID, where the same command finds what is finished; "
+    "choose the place with outputs=FOLDER and sweep=NAME instead"
+)
 
 
 class SweepTable(Callback):
@@ -64,6 +71,7 @@ class Job:
         launch = current_launch()
         try:
             config = typed(composed)
+            _keep_the_given_folder(config)
             _refuse_mistakes(config)
         except ConfigError as error:
             log_failure(error, "configuration")
@@ -84,6 +92,23 @@ class Job:
 def _job_elsewhere() -> Job:
     bootstrap()
     return Job()
+
+
+def _keep_the_given_folder(config: Config) -> None:
+    """Make relative paths absolute where ``hydra.job.chdir=true`` has changed the folder.
+
+    Raises:
+        ConfigError: Hydra's folder is not the one of the run.
+    """
+    surroundings = HydraConfig.get()
+    given, hydras = Path(surroundings.runtime.cwd), Path(surroundings.runtime.output_dir)
+    alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
+    if alone and (given / config.folder).resolve() != hydras.resolve():
+        raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
+    if Path.cwd() != given:
+        for node, name in paths_of(config):
+            if path := getattr(node, name):
+                setattr(node, name, str(given / path))
 
 
 def _refuse_mistakes(config: Config) -> None:
@@ -143,8 +168,10 @@ def _unreadable(words: Sequence[str]) -> Iterator[str]:
     grammar = OverridesParser.create()
     for before, word in zip(["", *words], words, strict=False):
         key, equals, value = word.partition("=")
-        if not equals or word.startswith("-") or before.startswith("-"):
+        if not equals or word.startswith("-") or (before.startswith("-") and before not in FLAGS):
             continue
+        if key.lstrip("+") in HYDRA_FOLDERS:
+            yield f"{word}: {RECORDS_ELSEWHERE}"
         if key == "sweep" and len(value) > LONGEST_NAME:
             yield f"sweep={value}: has {len(value)} letters; {LONGEST_NAME} is the most"
         try:

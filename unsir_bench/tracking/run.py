@@ -30,6 +30,7 @@ LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
 # W&B's own default is to try for hours, at each run, when there is no network.
 PATIENCE = {f"WANDB_X_{kind}_RETRY_MAX": "4" for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
+WANDB_MODE = "WANDB_MODE"  # of the environment: W&B itself never asks it where a mode is given
 LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
 
 
@@ -135,6 +136,8 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
         folder: where offline files are kept.
     """
     modes = {"none": (), "offline": ("offline",), "online": ("online", "offline")}[config.mode]
+    if os.environ.get(WANDB_MODE) == "disabled":
+        modes = ()
     for mode in modes:
         try:
             return Tracker(_wandb_run(config, mode, record, folder))
