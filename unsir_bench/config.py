@@ -241,7 +241,8 @@ def typed(composed: DictConfig) -> Config:
 
 def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
     """Each node of a configuration that has a field of a path, and the field's name."""
-    return (config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")
+    fields = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
+    return (*fields, *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 
 def at_home(path: str) -> str:

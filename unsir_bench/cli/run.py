@@ -107,7 +107,8 @@ def _keep_the_given_folder(config: Config) -> None:
         raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
     if Path.cwd() != given:
         for node, name in paths_of(config):
-            if path := getattr(node, name):
+            path = getattr(node, name)
+            if path and (name != "path" or (given / path).exists()):  # else a name on the Hugging Face hub
                 setattr(node, name, str(given / path))
 
 

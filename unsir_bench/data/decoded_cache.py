@@ -35,11 +35,13 @@ class DecodedCache:
         root: the folder that a listing's paths start from, as the user wrote it.
         options: how a file becomes pixels; without an ``image_size``, all must be of one size.
         on_bad_image: ``error``, or ``skip`` to leave out files that cannot be used, with a warning.
+        key: of the configuration that holds ``root``, for messages.
     """
 
     root: str
     options: PictureOptions
     on_bad_image: str
+    key: str = "dataset.root"
 
     def read(self, listing: Listing, progress: Progress) -> RawData:
         """Both splits, memory-mapped, decoded first if the cache does not hold them yet or is damaged.
@@ -47,8 +49,11 @@ class DecodedCache:
         Raises:
             DataError: a file cannot be used (``on_bad_image=error``), or a class would lose all its images.
         """
-        folder = cache_root(self.root) / self._cache_key(listing)
+        folder = self._cache_root() / self._cache_key(listing)
         return read_or_make(folder, lambda building: self._decode_into(building, listing, progress))
+
+    def _cache_root(self) -> Path:
+        return cache_root(self.root)
 
     def _cache_key(self, listing: Listing) -> str:
         own = self.options
@@ -82,7 +87,7 @@ class DecodedCache:
         lost = sorted({Path(file.path).parent.name for file in files if file.label not in left})
         if lost:
             raise DataError(
-                f"dataset.root={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
+                f"{self.key}={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
                 "(dataset.on_bad_image=skip); fix them or remove the class"
             )
 
@@ -96,7 +101,7 @@ class DecodedCache:
         found = shape or next((first for file in files if (first := self._shape_of(file))), None)
         if found is None:
             raise DataError(
-                f"dataset.root={self.root}: none of the {len(files)} files of {title.split()[1]} is a readable image"
+                f"{self.key}={self.root}: none of the {len(files)} files of {title.split()[1]} is a readable image"
             )
         while True:
             images = allocated(target, (len(files), *found))
@@ -146,7 +151,7 @@ class DecodedCache:
             return
         names = "\n".join(f"  - {complaint}" for complaint in list(bad.values())[:SHOWN_NAMES])
         more = f"\n  … and {len(bad) - SHOWN_NAMES} more" if len(bad) > SHOWN_NAMES else ""
-        text = f"{len(bad)} of {total} images under dataset.root={self.root} cannot be used:\n{names}{more}"
+        text = f"{len(bad)} of {total} images under {self.key}={self.root} cannot be used:\n{names}{more}"
         if self.on_bad_image == "error" or len(bad) == total:
             raise DataError(f"{text}\nFix or remove them, or leave them out with dataset.on_bad_image=skip.")
         LOG.warning("%s\nThey are left out (dataset.on_bad_image=skip).", text)
