@@ -12,6 +12,7 @@ from tests.test_runner import composed
 from unsir_bench.config import finished_run
 from unsir_bench.data import dataset, folder_listing
 from unsir_bench.errors import ConfigError
+from unsir_bench.report.tables.sweep import write_sweep_table
 from unsir_bench.runner import run
 from unsir_bench.sweeps.outcome import SweepJob
 
@@ -77,6 +78,25 @@ def test_files_replaced_by_others_of_the_same_size_are_noticed(tmp_path: Path, w
     forget_what_was_read()
     with pytest.raises(ConfigError, match="of other images"):
         finished_run(config)
+
+
+def test_two_folders_and_one_that_grew_are_rows_of_their_own_in_the_sweep_s_table(
+    tmp_path: Path, words: list[str]
+) -> None:
+    bitmaps(tmp_path / "second", 1)
+    shutil.copy(tmp_path / "second/train/b/0.bmp", tmp_path / "second/train/b/more.bmp")
+    contents = []
+    for root in ("first", "second", "first"):
+        forget_what_was_read()
+        contents.append(run(composed(*words, f"dataset.root={tmp_path}/{root}")).fingerprints["data"])
+        shutil.copy(tmp_path / "first/train/a/1.bmp", tmp_path / "first/train/a/new.bmp")  # it grew
+    assert len(set(contents)) == 3
+    write_sweep_table(tmp_path / "out" / "runs")
+    rows = (tmp_path / "out" / "runs" / "table.md").read_text(encoding="utf-8").splitlines()
+    mine = [row for row in rows if "logit_mask" in row]
+    assert len(mine) == 3
+    assert all(any(f"root={tmp_path}/{root}" in row for row in mine) for root in ("first", "second"))
+    assert sum(f"content={content[:8]}" in row for row in mine for content in contents if content) == 2
 
 
 def test_unchanged_images_are_not_read_to_find_a_finished_run(
