@@ -150,7 +150,9 @@ def test_a_letter_that_the_terminal_lacks_is_printed_as_its_code(monkeypatch: py
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", [None, "ascii"])
-def test_in_an_ascii_locale_with_warnings_as_errors_and_a_narrow_terminal_the_record_is_that_of_any_other(tmp_path: Path, encoding: str | None) -> None:
+def test_in_an_ascii_locale_with_warnings_as_errors_and_a_narrow_terminal_the_record_is_that_of_any_other(
+    tmp_path: Path, encoding: str | None
+) -> None:
     root = images(tmp_path / "d", "café", "猫", "b")
     surroundings = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     surroundings |= {"PYTHONWARNINGS": "error", "COLUMNS": "20"}
