@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from unsir_bench.data.dataset import Images, LabelledImages, RawData, content_hash
 from unsir_bench.data.folder_listing import SHOWN_NAMES, ImageFile, Listing
-from unsir_bench.data.image_cache import Contents, allocated, cache_root, read_or_make, write_in_pieces, write_split
+from unsir_bench.data.image_cache import Contents, allocated, cache_root, read_or_make, with_labels, write_in_pieces
 from unsir_bench.data.picture import PictureOptions, UnusableImage, printable
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -80,7 +80,7 @@ class DecodedCache:
         self._check_classes_left(name, files, kept)
         if bad:
             _keep_rows(folder / f"{name}_images.npy", images, kept)
-        return write_split(folder, name, [files[position].label for position in kept])
+        return with_labels(folder, name, [files[position].label for position in kept])
 
     def _check_classes_left(self, name: str, files: Sequence[ImageFile], kept: npt.NDArray[np.int64]) -> None:
         left = {files[position].label for position in kept}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from unsir_bench.data.dataset import Images, LabelledImages, RawData
+from unsir_bench.data.dataset import Images, LabelledImages, Labels, RawData
 from unsir_bench.errors import DamagedEntryError, DataError
 from unsir_bench.runtime.files import (
     DAMAGED,
@@ -29,6 +30,7 @@ from unsir_bench.runtime.files import (
 
 LOG = logging.getLogger("unsir_bench")
 CACHE_FOLDER = ".unsir_bench_cache"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -86,17 +88,17 @@ def _make_whole(folder: Path, make: Callable[[Path], Contents]) -> None:
         raise
 
 
-def write_split(folder: Path, name: str, labels: Iterable[int], images: Images | None = None) -> LabelledImages:
-    """Write the labels, and the images unless their file is there, of one split; returns it memory-mapped."""
-    numbers = np.array(labels if isinstance(labels, np.ndarray) else list(labels), dtype=np.int64)
+def with_labels(folder: Path, name: str, labels: Sequence[int] | Labels) -> LabelledImages:
+    """One split, memory-mapped, whose images are written already; its labels are written now."""
+    numbers = np.array(labels, dtype=np.int64)
     np.save(folder / f"{name}_labels.npy", numbers)
-    if images is not None:
-        np.save(folder / f"{name}_images.npy", images)
     return LabelledImages(np.load(folder / f"{name}_images.npy", mmap_mode="r"), numbers)
 
 
 def allocated(path: Path, shape: tuple[int, ...]) -> Images:
-    """A new uint8 array in a file whose space the disk has, memory-mapped: writing to it cannot fail later.
+    """A new uint8 array in a file, memory-mapped, whose space is taken now where the system can.
+
+    Later a full disk would kill the process: writing through a memory map raises no error.
 
     Raises:
         DataError: the disk has not that much space.
@@ -104,8 +106,11 @@ def allocated(path: Path, shape: tuple[int, ...]) -> Images:
     images: Images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     try:
         with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            if hasattr(os, "posix_fallocate"):  # macOS and Windows have none
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
+        if error.errno not in NO_SPACE:  # a file system that cannot
+            return images
         size = path.stat().st_size / 1e9
         raise DataError(
             f"{path.parent.parent}: {size:.1f} GB for decoded images cannot be had ({error.strerror}); make room "

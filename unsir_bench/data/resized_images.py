@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from unsir_bench.data.dataset import Images, LabelledImages, RawData, content_hash
-from unsir_bench.data.image_cache import Contents, cache_root, read_or_make, write_in_pieces, write_split
+from unsir_bench.data.image_cache import Contents, cache_root, read_or_make, with_labels, write_in_pieces
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.versions import CACHE_FORMAT
 
@@ -48,7 +48,7 @@ def resized(data: RawData, size: int, root: str | None, progress: Progress) -> R
             with progress.task(f"resizing {name} images", len(split), "images") as task:
                 pieces = _counted(_pieces(split, size), task)
                 write_in_pieces(folder / f"{name}_images.npy", _shape(split, size), pieces)
-            written.append(write_split(folder, name, split.labels))
+            written.append(with_labels(folder, name, split.labels))
         return Contents(data.class_names, content_hash(*written), {"image_size": size, "source": source})
 
     return read_or_make(cache_root(root) / key, make)
