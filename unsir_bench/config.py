@@ -238,9 +238,9 @@ def typed(composed: DictConfig) -> Config:
         raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
-    paths = ((config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights"))
-    paths = (*paths, (config.forget, "file"))
-    for node, name in paths:
+    if config.dataset.normalisation == "weights" and (statistics := config.model.statistics_of_weights()):
+        config.dataset.mean, config.dataset.std = statistics
+    for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
     return config
@@ -255,6 +255,12 @@ def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
             yield f"{within}{key}"
         elif isinstance(child := node._get_node(key), DictConfig) and not (child._is_none() or child._is_missing()):
             yield from _unknown_keys(child, f"{within}{key}.") if not child._is_interpolation() else ()
+
+
+def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
+    """Each node of a configuration that has a field of a path, and the field's name."""
+    named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
+    return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 
 def at_home(path: str) -> str:

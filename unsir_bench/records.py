@@ -20,15 +20,22 @@ from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
 
 # Configuration fields added since the first records, with the values those runs had.
-ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
+ADDED_TO_AUGMENT: dict[str, Any] = {
+    "alternate": False,
+    "resized_crop_scale": None,
+    "rand_augment_ops": 0,
+    "rand_augment_magnitude": 9,
+}
 ADDED_TO_RECIPES: dict[str, Any] = {
     "plateau_watch": "train",
     "held_out_share": 0.02,
     "decay_epochs": [],
     "decay_factor": 0.1,
+    "cosine_warmup_share": 0.0,
 }
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
 ADDED_TO_FOLDERS: dict[str, Any] = {"image_fit": "squash", "orientation": "stored", "transparency": "drop"}
+ADDED_TO_DATASETS: dict[str, Any] = {"normalisation": "dataset"}
 ADDED_TO_HARDWARE: dict[str, Any] = {"flush_denormal": False}
 # By the beginning of a method's name.
 ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
@@ -250,6 +257,7 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),
         ("on_bad_image", ADDED_TO_FOLDERS),
+        ("subset_seed", ADDED_TO_DATASETS),
         ("tf32", ADDED_TO_HARDWARE),
     ):
         filled = {**fields, **filled} if known in filled else filled

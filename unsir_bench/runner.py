@@ -67,7 +67,8 @@ def run(config: Config, command: str = "") -> RunRecord:
         command: see ``RunRecord.command``.
 
     Raises:
-        ConfigError: the sweep's name is no name of a folder, so that there is no place for a record.
+        ConfigError: the sweep's name is no name of a folder, so that there is no place for a record; or the run is
+            finished, of other images (see ``finished_run``).
         NotRecordedError: the record cannot be written.
     """
     if wrong := list(sweep_problems(config.sweep)):

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs
-from unsir_bench.config import LONGEST_NAME, Config, at_home, sweep_problems, typed, validate
+from unsir_bench.config import LONGEST_NAME, Config, at_home, paths_of, sweep_problems, typed, validate
 from unsir_bench.errors import ConfigError, NotRecordedError
 from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord
@@ -31,6 +31,12 @@ from unsir_bench.sweeps.outcome import command_of, current_launch, launching, tr
 from unsir_bench.sweeps.sweeper import SWEEPER
 
 LONGEST_BELOW = 2 * LONGEST_NAME  # letters of a path below a sweep's folder or the store's
+FLAGS = ("-m", "--multirun", "--resolve")  # Hydra's options that take no value
+HYDRA_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+RECORDS_ELSEWHERE = (
+    "records lie in OUTPUTS/SWEEP/RUN_ID, where the same command finds what is finished; "
+    "choose the place with outputs=FOLDER and sweep=NAME instead"
+)
 
 
 class SweepTable(Callback):
@@ -80,6 +86,7 @@ class Job:
         launch = current_launch()
         try:
             config = typed(composed)
+            _keep_the_given_folder(config)
             _refuse_mistakes(config)
             record = _record_of(config)
         except (ConfigError, NotRecordedError) as error:
@@ -102,6 +109,24 @@ def _job_elsewhere() -> Job:
     return Job()
 
 
+def _keep_the_given_folder(config: Config) -> None:
+    """Make relative paths absolute where ``hydra.job.chdir=true`` has changed the folder.
+
+    Raises:
+        ConfigError: Hydra's folder is not the one of the run.
+    """
+    surroundings = HydraConfig.get()
+    given, hydras = Path(surroundings.runtime.cwd), Path(surroundings.runtime.output_dir)
+    alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
+    if alone and (given / config.folder).resolve() != hydras.resolve():
+        raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
+    if Path.cwd() != given:
+        for node, name in paths_of(config):
+            path = getattr(node, name)
+            if path and (name != "path" or (given / path).exists()):  # else a name on the Hugging Face hub
+                setattr(node, name, str(given / path))
+
+
 def _refuse_mistakes(config: Config) -> None:
     """Check a run that is alone before it has a folder and a record; in a sweep, the record tells of the mistake.
 
@@ -110,7 +135,7 @@ def _refuse_mistakes(config: Config) -> None:
     """
     if wrong := list(sweep_problems(config.sweep)):  # there is no place for a record
         raise ConfigError(wrong)
-    if HydraConfig.get().mode is not RunMode.MULTIRUN and finished_run(config) is None:
+    if finished_run(config) is None and HydraConfig.get().mode is not RunMode.MULTIRUN:
         validate(config)
 
 
@@ -177,8 +202,10 @@ def _unreadable(words: Sequence[str]) -> Iterator[str]:
     grammar = OverridesParser.create()
     for before, word in zip(["", *words], words, strict=False):
         key, equals, value = word.partition("=")
-        if not equals or word.startswith("-") or before.startswith("-"):
+        if not equals or word.startswith("-") or (before.startswith("-") and before not in FLAGS):
             continue
+        if key.lstrip("+") in HYDRA_FOLDERS:
+            yield f"{word}: {RECORDS_ELSEWHERE}"
         try:
             grammar.parse_override(word)
         except HydraException as error:

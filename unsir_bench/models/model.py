@@ -45,6 +45,14 @@ class ModelConfig(ABC):
     def head(self, model: nn.Module) -> nn.Module:
         """The module that computes the logits: the classifier, not the backbone."""
 
+    def statistics_of_weights(self) -> tuple[list[float], list[float]] | None:
+        """Mean and std by channel, of pixel values in [0, 1], of the pretrained weights' own data; None without such.
+
+        Raises:
+            ConfigError: the weights' configuration cannot be reached.
+        """
+        return None
+
     def linear_head(self, model: nn.Module) -> nn.Linear:
         """The head as a linear layer, for methods that change single rows of it.
 

@@ -165,7 +165,34 @@ def surroundings(records: Sequence[RunRecord], sections: Sequence[str] = SURROUN
         {key: value for key, value in values.items() if key in known[place]}
         for place, values in zip(places, flat, strict=True)
     ]
-    return [", ".join(parts) for parts in _differences(places, shared)]
+    differences = _differences(places, shared)
+    if "dataset" in sections:
+        differences = [[*parts, *words] for parts, words in zip(differences, _contents(records), strict=True)]
+    return [", ".join(parts) for parts in differences]
+
+
+def _contents(records: Sequence[RunRecord]) -> list[list[str]]:
+    """For each record, in words, which images it is of, where another one's differ though its options are the same.
+
+    So two folders of one name are told apart, and a folder from what it held before.
+    """
+    sets = [_as_key({"place": (r.dataset, r.model), "options": _around(r, ("dataset",))}) for r in records]
+    known: dict[str, set[tuple[str | None, str]]] = defaultdict(set)
+    for key, record in zip(sets, records, strict=True):
+        if content := record.fingerprints.get("data"):
+            known[key].add((_root(record), content))
+    words = []
+    for key, record in zip(sets, records, strict=True):
+        root, content, others = _root(record), record.fingerprints.get("data"), known[key]
+        told = [f"root={root}"] if content and len({name for name, _ in others}) > 1 else []
+        if content and len({one for name, one in others if name == root}) > 1:
+            told.append(f"content={content[:8]}")
+        words.append(told if len({one for _, one in others}) > 1 else [])
+    return words
+
+
+def _root(record: RunRecord) -> str | None:
+    return (record.config.get("dataset") or {}).get("root")
 
 
 def _around(record: RunRecord, sections: Sequence[str]) -> dict[str, Any]:

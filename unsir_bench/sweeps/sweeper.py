@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
+from unsir_bench.finished_runs import finished_run
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
@@ -35,7 +36,9 @@ def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
         hydra.errors.HydraException: an override names a key or an option that does not exist.
     """
     try:
-        return SweepJob(tuple(overrides), typed(composer.compose(overrides)))
+        config = typed(composer.compose(overrides))
+        finished_run(config)  # refuses other images
+        return SweepJob(tuple(overrides), config)
     except ConfigError as error:
         return SweepJob(tuple(overrides), error)
 

@@ -36,6 +36,7 @@ LONGEST_CALL = FINISH_SECONDS + 30  # seconds; a service that has been stopped a
 UNREACHABLE = "UNSIR_BENCH_WANDB_UNREACHABLE"
 # W&B's own default is to try for hours, at each run, when there is no network.
 PATIENCE = {f"WANDB_X_{kind}_RETRY_MAX": "4" for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
+WANDB_MODE = "WANDB_MODE"  # of the environment: W&B itself never asks it where a mode is given
 LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
 
 
@@ -153,6 +154,8 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
     if config.mode == "online" and (reason := os.environ.get(UNREACHABLE)):
         LOG.info("Weights & Biases failed in an earlier run (%s); this run is logged offline", reason)
         modes = ("offline",)
+    if os.environ.get(WANDB_MODE) == "disabled":
+        modes = ()
     for mode in modes:
         try:
             return Tracker(_wandb_run(config, mode, record, folder), online=mode == "online")
