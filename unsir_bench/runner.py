@@ -21,6 +21,7 @@ from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
+from unsir_bench.evaluation.stages import Stages
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
 from unsir_bench.references.precomputation import StoredPrecomputation
@@ -147,6 +148,7 @@ class _Experiment:
     references: ReferenceModels
     tracker: Tracker
     record: RunRecord
+    stages: Stages
     measured: set[str] = field(default_factory=set)
 
 
@@ -172,7 +174,9 @@ def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecor
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
-    return _Experiment(config, data, steps, context, references, tracker, record)
+    stages = Stages(data, context, steps[0].so_far)
+    context.at_stage = stages.measure
+    return _Experiment(config, data, steps, context, references, tracker, record, stages)
 
 
 def train_reference(config: Config, role: str) -> TrainedModel:
@@ -230,6 +234,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     """The model after the method; peak memory and access counts go into the record, even after an error."""
     method, context, record = scene.config.method, scene.context, scene.record
     context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
+    scene.stages.split = step.so_far
     memory = PeakMemory(context.device)
     LOG.info("forgetting classes %s with %s", [scene.data.class_names[c] for c in step.split.classes], method.name)
     memory.reset()
@@ -278,6 +283,9 @@ def _evaluate(
     spent = costs(scene.context, step.so_far, record.access, retrained)
     not_timed = not_comparable(scene.context, retrained)
     record.metrics |= missing | measured.values | spent | dict.fromkeys(not_timed)
+    if scene.stages.found:
+        measured.details["stages"] = scene.stages.found
+        measured.seconds["stages"] = scene.stages.seconds
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
     earlier = record.details.get("steps", [])
     record.details = {**measured.details, "metric_seconds": measured.seconds}

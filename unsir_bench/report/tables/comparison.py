@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -23,30 +22,17 @@ from unsir_bench.report.data import (
 )
 from unsir_bench.report.method_style import CONTROLS, NO_COMPETITORS
 from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
-from unsir_bench.report.samples import samples_of
+from unsir_bench.report.samples import SHARES, samples_of
 from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.tables.standard_columns import (
+    COLUMNS,
+    COMPLEMENTS,
+    OF_TIME,
+    Column,
+    with_standard_columns,
+)
 
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
-
-
-class Column(NamedTuple):
-    """A measured column: its field, its title, the factor to the unit shown, and which value is best."""
-
-    field: str
-    title: str
-    scale: float
-    best: str
-
-
-COLUMNS = (
-    Column("acc_retain_test", "A_Dr %", 100.0, "retrain"),
-    Column("acc_forget_test", "A_Df %", 100.0, "retrain"),
-    Column("relearn_batches", "relearn batches", 1.0, "retrain"),
-    Column("unlearn_seconds", "seconds", 1.0, "least"),
-    Column("speedup_vs_retrain", "× retrain", 1.0, "most"),
-    Column("speedup_vs_fast_retrain", "× fast retrain", 1.0, "most"),
-    Column("speedup_vs_fisher", "× Fisher", 1.0, "most"),
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,7 @@ class Row:
 
     Attributes:
         not_done: statuses of the runs that gave no values.
-        samples: by accuracy, the test samples that it is a share of, where that is known.
+        samples: by share, how many samples it is of, where that is known.
     """
 
     forget: str
@@ -77,7 +63,7 @@ class Row:
 
     def values(self, name: str) -> list[float]:
         """A field's finite values, one per seed, in the record's unit; the original has no seconds."""
-        if name not in self.models or (self.method == "original" and name not in (*ACCURACIES, "relearn_batches")):
+        if name not in self.models or (self.method == "original" and name in OF_TIME):
             return []
         models = self.models[~self._capped] if name == "relearn_batches" else self.models
         return [float(value) for value in models[name].dropna() if math.isfinite(value)]
@@ -119,6 +105,7 @@ class ComparisonTable:
         failed: ids of the runs that are not done, with their status.
         gaps: forget sets of which finished runs lack a retrained model, in words.
         timed_on: what the seconds of finished runs depend on, each once, in words.
+        columns: what is shown, in order.
     """
 
     sweep: str
@@ -131,6 +118,7 @@ class ComparisonTable:
     failed: list[str]
     gaps: list[str]
     timed_on: list[str]
+    columns: Sequence[Column] = COLUMNS
 
     @property
     def paper_title(self) -> str:
@@ -160,7 +148,8 @@ class ComparisonTable:
         Where the retrained model did not relearn before the cap, the best are those that did not either. None is the
         best by seconds that were not all taken alike.
         """
-        return set() if column.field == "unlearn_seconds" and len(self.timed_on) > 1 else _best_rows(rows, column)
+        apart = column.field in ("unlearn_seconds", "unlearn_minutes") and len(self.timed_on) > 1
+        return set() if apart or not column.best else _best_rows(rows, column)
 
     @property
     def caption(self) -> str:
@@ -173,7 +162,10 @@ class ComparisonTable:
 
 
 def comparison_tables(
-    sweep: str, records: Sequence[RunRecord], fast: Mapping[str, float] | None = None
+    sweep: str,
+    records: Sequence[RunRecord],
+    fast: Mapping[str, float] | None = None,
+    columns: Sequence[Column] = COLUMNS,
 ) -> list[ComparisonTable]:
     """The tables of one sweep; runs of other data, networks, training or devices get tables of their own.
 
@@ -181,14 +173,16 @@ def comparison_tables(
         sweep: its name.
         records: its runs.
         fast: ``fast_retrain_seconds`` of whatever sweeps.
+        columns: what is shown.
     """
     if not records:
         return []
-    table = compared(model_table(records, fast, steps=True))
-    return [
+    table = with_standard_columns(compared(model_table(records, fast, steps=True)))
+    found = [
         _table(sweep, str(dataset), str(model), rows, records)
         for (dataset, model, _), rows in table.groupby(["dataset", "model", "key"])
     ]
+    return [replace(each, columns=columns) for each in found]
 
 
 def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Sequence[RunRecord]) -> ComparisonTable:
@@ -209,7 +203,8 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
 def _row(key: tuple[str, ...], models: pd.DataFrame, table: pd.DataFrame) -> Row:
     done = models["status"] == "done"
     place = table[table["forget"] == key[2]]
-    samples = {name: samples_of(place, name) for name in ACCURACIES}
+    samples = {name: samples_of(place, name) for name in SHARES}
+    samples |= {name: samples[of] for name, of in COMPLEMENTS.items()}
     return Row(key[2], key[3], key[4], one_per_seed(models[done]), models.loc[~done, "status"].tolist(), samples)
 
 
