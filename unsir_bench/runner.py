@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from unsir_bench.config import Config, validate
+from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
@@ -27,6 +28,7 @@ from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+from unsir_bench.references.unlearned_models import UnlearnedModels
 from unsir_bench.runtime.environment import environment
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.runtime.peak_memory import PeakMemory
@@ -273,8 +275,9 @@ def _evaluate(
     """Measure what the preset asks for; the record keeps the last step's metrics at the top, all steps' in details."""
     config, record = scene.config, scene.record
     evaluation = Evaluation(
-        config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
-    )
+        config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained,
+        _with_other_seeds(step, scene),
+    )  # fmt: skip
     measured = evaluation.of(model)
     for name in scene.measured:  # an earlier step may have measured more, for example with a retrained model
         record.metrics.pop(name, None)
@@ -297,6 +300,20 @@ def _evaluate(
         LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         _keep_grad_cam(evaluation, model, scene)
+
+
+def _with_other_seeds(step: _Step, scene: _Experiment) -> UnlearnedModels:
+    """The method on originals of other training seeds, for the bank of models; none is made before it is asked for."""
+    config, references = scene.config, scene.references
+
+    def unlearn(network: nn.Module, original: TrainedModel, context: RunContext) -> nn.Module:
+        allowed = UnlearningData(scene.data, step.split, config.method, context.seed, config.withheld)
+        if Access.TRAIN_HISTORY in config.method.requires:
+            allowed.training_log = references.training_log(original, step.split, context)
+        return config.method.unlearn(network, allowed, context)
+
+    seconds = scene.context.clock.total
+    return UnlearnedModels(identity(config.method), unlearn, step.so_far, references, scene.context, seconds)
 
 
 def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment) -> None:

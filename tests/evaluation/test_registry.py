@@ -80,7 +80,7 @@ def test_the_document_says_of_each_field_what_its_card_says() -> None:
 
 
 def test_every_value_lies_in_its_cards_range(measure: Measure) -> None:
-    config = MetricsConfig(lira_shadows=2)
+    config = MetricsConfig(lira_shadows=2, bank_size=3)
     config.relearn.cap = 10
     found = measure(config)
     for card in CARDS:

@@ -104,7 +104,7 @@ def test_generators_mode_batch_statistics_and_peak_memory_are_left_alone(
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert (context.stored_peak_bytes, resets) == (100, [1])  # what the evaluation itself takes is never read
-    assert 0 < stages.seconds and context.clock.total < stages.seconds / 2
+    assert stages.seconds > 0 and context.clock.total < stages.seconds / 2
 
 
 def test_a_sequence_has_a_stage_for_each_step(tmp_path: Path) -> None:

@@ -169,8 +169,8 @@ class RunContext:
     def stage(self, name: str, model: nn.Module) -> None:
         """Mark that a part of the method is done; the record gets A_Dr and A_Df of ``model`` as it is now.
 
-        The method may mark any number of stages, or none. Nothing of the run changes: the clock stands still, generators,
-        modes and batch statistics stay as they are, and the peak memory is that of the method.
+        The method may mark any number of stages, or none. Nothing of the run changes: the clock stands still,
+        generators, modes and batch statistics stay as they are, and the peak memory is that of the method.
 
         Args:
             name: of the part, such as ``impair``.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import Conditions, is_jpeg
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import (
     PLACE,
     TIMED_APART,
@@ -18,9 +19,10 @@ from unsir_bench.report.data import (
     model_table,
     retrain_gaps,
     run_table,
+    series_label,
     timed_on,
 )
-from unsir_bench.report.method_style import CONTROLS, NO_COMPETITORS
+from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
 from unsir_bench.report.samples import SHARES, samples_of
 from unsir_bench.report.seeds import one_per_seed
@@ -59,7 +61,12 @@ class Row:
     @property
     def competes(self) -> bool:
         """Whether it may be the best."""
-        return self.method not in NO_COMPETITORS
+        return self.method not in REFERENCES and not self.control
+
+    @property
+    def control(self) -> str:
+        """Why it is a control that forgets nothing; empty where it is none."""
+        return control_words_of(self.models)
 
     def values(self, name: str) -> list[float]:
         """A field's finite values, one per seed, in the record's unit; the original has no seconds."""
@@ -131,16 +138,17 @@ class ComparisonTable:
         elsewhere = not self.exact and any(row.published for row in self.rows)
         return [
             *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
-            *(f"{name} is a control: it {CONTROLS[name]}; it is never marked as best." for name in self.controls),
+            *(f"{name} is a control: it {words}; it is never marked as best." for name, words in self.controls.items()),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
             *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
         ]
 
     @property
-    def controls(self) -> list[str]:
-        """Methods that forget nothing, shown since accuracies alone would rank them among the best."""
-        return sorted({row.method for row in self.rows if row.method in CONTROLS})
+    def controls(self) -> dict[str, str]:
+        """What forgets nothing, and why, by name; shown since accuracies alone would rank it among the best."""
+        labels = {series_label(row.method, row.setting): row.control for row in self.rows if row.control}
+        return dict(sorted(labels.items()))
 
     def best_rows(self, rows: Sequence[Row], column: Column) -> set[int]:
         """Places of the best unlearning methods of one forget set; none where fewer than two compete.

@@ -23,9 +23,9 @@ from unsir_bench.report.tables.comparison import (
     Row,
     comparison_tables,
 )
-from unsir_bench.report.tables.standard_columns import COLUMNS, STANDARD, STANDARD_LEGEND, Column
 from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.stages import stage_rows
+from unsir_bench.report.tables.standard_columns import COLUMNS, STANDARD, STANDARD_LEGEND, Column
 from unsir_bench.report.tables.text import csv_text, markdown, plain
 from unsir_bench.runtime.files import write_atomic
 

@@ -41,7 +41,10 @@ def stage_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
             own = one_per_seed(points)
             rows.append({
                 **dict(zip(GROUP, key, strict=True)), "n": str(len(own)), "stage": str(stage),
-                **{f"{title} %": share_in_words(own[name].dropna().tolist(), samples[name]) for name, title in SHOWN.items()},
+                **{
+                    f"{title} %": share_in_words(own[name].dropna().tolist(), samples[name])
+                    for name, title in SHOWN.items()
+                },
                 **_changes(own, previous),
             })  # fmt: skip
             previous = own

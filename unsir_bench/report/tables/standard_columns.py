@@ -46,8 +46,8 @@ AVERAGED = ("unlearning_accuracy", "acc_retain_train", "acc_retain_test", "mia_s
 OF_TIME = ("unlearn_seconds", "unlearn_minutes", *(column.field for column in COLUMNS if "speedup" in column.field))
 STANDARD_LEGEND = (
     "UA: 1 - accuracy on forget training samples; RA, TA: accuracy on retain training and test samples; MIA: forget "
-    "training samples that the confidence attack (SVC) calls non-members; average gap: mean of the absolute differences "
-    "of these four to the retrained model's, in points; RTE: minutes."
+    "training samples that the confidence attack (SVC) calls non-members; average gap: mean absolute difference of "
+    "these four to the retrained model's, in points; RTE: minutes."
 )
 
 
