@@ -20,7 +20,6 @@ from safetensors.numpy import load_file
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of
 from unsir_bench.report.plots.parts import places
-from unsir_bench.report.statistics import MeanInterval
 
 Arrays = Mapping[str, NDArray[Any]]
 Parsed = TypeVar("Parsed")
@@ -178,8 +177,3 @@ def values_of(one: Series, column: str, scale: float = 1.0) -> list[float]:
 def over_seeds(counts: Sequence[int]) -> str:
     """What figures of means say of them: nothing where no method has a second seed."""
     return "means with 95 % intervals" if max(counts) > 1 else ""
-
-
-def half_width(interval: MeanInterval) -> float:
-    """Half the interval's width as a figure draws it: 0 where a single seed gives none."""
-    return interval.half_width if math.isfinite(interval.half_width) else 0.0

@@ -8,7 +8,7 @@ import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, compared, groups
-from unsir_bench.report.samples import SHARES, samples_of, share_in_words
+from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import mean_in_words
 
@@ -33,7 +33,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
     """
     shown = groups(compared(table))
     places = {tuple(map(str, place)): rows for place, rows in table.groupby(PLACE, sort=False)} if shown else {}
-    samples = {place: {name: samples_of(rows, name) for name in SHOWN} for place, rows in places.items()}
+    samples = {place: {name: samples_of(rows, name) for name in SHARES} for place, rows in places.items()}
     rows = []
     for key, group in shown:
         finished = group[group["status"] == "done"]
@@ -63,6 +63,10 @@ def _cell(done: pd.DataFrame, metric: str, scale: float, samples: Mapping[str, i
     values = [float(value) for value in done[metric].dropna()]
     if metric in SHARES:
         return share_in_words(values, samples[metric], scale)
+    share = metric.replace("gap", "acc")
+    if metric.startswith("gap_") and "retrain" not in set(done["method"]):  # whose own gap is 0 by definition
+        known = done[done[metric].notna() & done[share].notna()]
+        return gap_in_words(known[metric].tolist(), known[share].tolist(), samples[share], scale)
     return mean_in_words([scale * value for value in values])
 
 
