@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of
 from unsir_bench.report.plots.parts import places
 
@@ -52,6 +53,20 @@ class Scene:
     def series(self) -> list[Series]:
         """The finished models, references among them, in the order of the tables."""
         return series_of(self.models)
+
+    @cached_property
+    def controls(self) -> set[str]:
+        """Labels of the series that forget nothing."""
+        return {one.label for one in self.series if control_words_of(one.values)}
+
+    def marked(self, label: str) -> str:
+        """A series' label, with a dagger where it is a control; ``control_note`` explains it."""
+        return f"{label} †" if label in self.controls else label
+
+    @property
+    def control_note(self) -> str:
+        """What the dagger means; empty where nothing bears one."""
+        return "† control: forgets nothing" if self.controls else ""
 
     @property
     def records(self) -> list[RunRecord]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
-from unsir_bench.report.figures.rows import CONTROL_NOTE, Estimate, Measure, is_control, method_rows
+from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
 from unsir_bench.report.samples import samples_of, share_interval
 from unsir_bench.report.statistics import mean_interval
 from unsir_bench.report.tables.relearn import curve_summary
 
+GOOD = "good is within the band, retrain's"
 HEADS = {
     "a_df_percent": "forgotten?\n$A_{\\mathrm{Df}}$, %",
     "a_dr_percent": "kept?\n$A_{\\mathrm{Dr}}$, %",
@@ -29,15 +30,13 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     Accuracies: means over seeds, intervals no narrower than the exact binomial ones. Relearned: mean A_Df along the
     relearning curve over the original's, Student's t. Seconds: mean, from the shortest to the longest run.
     """
-    rows = sorted(scene.series, key=lambda row: (row.method not in REFERENCES, is_control(row)))
+    rows = sorted(scene.series, key=lambda row: (row.method not in REFERENCES, row.label in scene.controls))
     measures = [measure for measure in _measures(scene, rows) if measure.estimates]
     if not {"a_df_percent", "a_dr_percent"} <= {measure.name for measure in measures}:
         return
     counts = [estimate.n for estimate in measures[0].estimates.values()]
-    notes = ["band: retrain", *([CONTROL_NOTE] if any(map(is_control, rows)) else [])]
-    yield Drawing(
-        "overview", method_rows(scene.title(counts, *notes), rows, measures, ranks_of(rows)), table_of(rows, measures)
-    )
+    title = scene.title(counts, GOOD, scene.control_note)
+    yield Drawing("overview", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
 
 
 def _measures(scene: Scene, rows: Sequence[Series]) -> Iterator[Measure]:
@@ -76,19 +75,11 @@ def _area(row: Series) -> Estimate | None:
     )
 
 
-def ranks_of(rows: Sequence[Series]) -> Mapping[str, tuple[int, int]]:
-    """By label: the place of a series among those of its method, and their number."""
-    by_method: dict[str, list[str]] = {}
-    for row in rows:
-        by_method.setdefault(row.method, []).append(row.label)
-    return {label: (place, len(labels)) for labels in by_method.values() for place, label in enumerate(labels)}
-
-
-def table_of(rows: Sequence[Series], measures: Sequence[Measure]) -> pd.DataFrame:
+def table_of(scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) -> pd.DataFrame:
     """The numbers of the figure: mean, low and high of each measure."""
     lines = []
     for row in rows:
-        line: dict[str, object] = {"method": row.label, "control": is_control(row)}
+        line: dict[str, object] = {"method": row.label, "control": row.label in scene.controls}
         for measure in measures:
             found = measure.estimates.get(row.label)
             line.setdefault("n", found.n if found else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,14 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Series
+from unsir_bench.report.figures.data import Scene
 from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbers, row_height, shade, shown
 from unsir_bench.report.method_style import method_style
 
 LABEL_LETTERS = 22
-CONTROL_MARK = " †"
-CONTROL_NOTE = "† control: forgets nothing"
 BAND = "#c9d3dc"
 HEAD_INCHES = 1.35  # for titles and axes
 
@@ -54,42 +53,55 @@ class Measure:
     logarithmic: bool = False
 
 
-def is_control(series: Series) -> bool:
-    """Whether a series forgets nothing."""
-    return bool(control_words_of(series.values))
-
-
-def method_rows(
-    title: str, rows: Sequence[Series], measures: Sequence[Measure], ranks: Mapping[str, tuple[int, int]]
-) -> Figure:
+def method_rows(title: str, scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) -> Figure:
     """One panel a measure; a point with its interval for each series that has an estimate.
 
     Args:
         title: what the figure is of.
+        scene: tells controls, which have open markers.
         rows: from the top.
         measures: columns from the left, at least one.
-        ranks: by label, the place among the settings of a method and their number, for the shade.
     """
-    labels = [shown(row.label, LABEL_LETTERS) + (CONTROL_MARK if is_control(row) else "") for row in rows]
+    labels = [shown(scene.marked(row.label), LABEL_LETTERS) for row in rows]
+    looks = [
+        _Look(row, scene.marked(row.label) != row.label, rank) for row, rank in zip(rows, _ranks(rows), strict=True)
+    ]
     figure = new_figure(HEAD_INCHES + row_height(labels) * len(rows), title)
     panels: Any = figure.subplots(1, len(measures), sharey=True, squeeze=False)
     for panel, measure in zip(panels[0], measures, strict=True):
-        _draw_column(panel, rows, measure, ranks)
+        _draw_column(panel, looks, measure)
     label_rows(panels[0][0], labels)
     for panel in panels[0]:
         panel.grid(visible=True, axis="y")  # leads the eye across the columns
     return figure
 
 
-def _draw_column(panel: Axes, rows: Sequence[Series], measure: Measure, ranks: Mapping[str, tuple[int, int]]) -> None:
+class _Look(NamedTuple):
+    """How a row is drawn; ``rank`` is its place among the settings of its method, and their number."""
+
+    series: Series
+    control: bool
+    rank: tuple[int, int]
+
+
+def _ranks(rows: Sequence[Series]) -> list[tuple[int, int]]:
+    seen, peers = Counter[str](), Counter(row.method for row in rows)
+    found = []
+    for row in rows:
+        found.append((seen[row.method], peers[row.method]))
+        seen[row.method] += 1
+    return found
+
+
+def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
     if measure.logarithmic:
         panel.set_xscale("log")
     if (retrain := measure.estimates.get("retrain")) is not None:
         panel.axvspan(*retrain.ends, color=BAND, alpha=0.6, linewidth=0, zorder=0.5)
         panel.axvline(retrain.mean, color="black", linewidth=0.6, zorder=1)
-    for place, row in enumerate(rows):
-        if (found := measure.estimates.get(row.label)) is not None:
-            _draw_point(panel, place, row, found, ranks.get(row.label, (0, 1)))
+    for place, look in enumerate(looks):
+        if (found := measure.estimates.get(look.series.label)) is not None:
+            _draw_point(panel, place, look, found)
     panel.set_xlim(*_room([end for found in measure.estimates.values() for end in found.ends], measure.logarithmic))
     panel.set_title(measure.title, parse_math=True)
     panel.tick_params(axis="y", length=0)
@@ -100,14 +112,14 @@ def _draw_column(panel: Axes, rows: Sequence[Series], measure: Measure, ranks: M
         panel.xaxis.set_major_locator(MaxNLocator(3))
 
 
-def _draw_point(panel: Axes, place: int, row: Series, found: Estimate, rank: tuple[int, int]) -> None:
-    style = method_style(row.method)
-    color = shade(style.color, *rank)
+def _draw_point(panel: Axes, place: int, look: _Look, found: Estimate) -> None:
+    style = method_style(look.series.method)
+    color = shade(style.color, *look.rank)
     low, high = found.ends
     panel.plot([low, high], [place, place], color=color, linewidth=0.9, solid_capstyle="butt", zorder=2)
-    face = "white" if is_control(row) else color
-    look: dict[str, Any] = {"marker": style.marker, "markerfacecolor": face, "markeredgecolor": color}
-    panel.plot(found.mean, place, linestyle="none", markersize=4, markeredgewidth=0.7, zorder=3, **look)
+    face = "white" if look.control else color
+    marker: dict[str, Any] = {"marker": style.marker, "markerfacecolor": face, "markeredgecolor": color}
+    panel.plot(found.mean, place, linestyle="none", markersize=4, markeredgewidth=0.7, zorder=3, **marker)
 
 
 def _room(ends: Sequence[float], logarithmic: bool) -> tuple[float, float]:

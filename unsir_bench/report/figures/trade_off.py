@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from unsir_bench.report.figures.data import Drawing, Kind, Scene, over_seeds
-from unsir_bench.report.figures.overview import ranks_of, share_measure, table_of
-from unsir_bench.report.figures.rows import CONTROL_NOTE, is_control, method_rows
+from unsir_bench.report.figures.overview import GOOD, share_measure, table_of
+from unsir_bench.report.figures.rows import method_rows
 from unsir_bench.report.plots.parts import EVERY_PRESET
 from unsir_bench.report.plots.trade_off import trade_off
 
@@ -27,9 +27,8 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     columns = (("a_df_percent", FORGET, "acc_forget_test"), ("a_dr_percent", RETAIN, "acc_retain_test"))
     measures = [share_measure(scene, rows, *column) for column in columns]
     counts = [point.forget.n for point in points]
-    notes = [over_seeds(counts), "ring: Pareto front", "band: retrain"]
-    notes += [CONTROL_NOTE] if any(map(is_control, rows)) else []
-    figure = method_rows(scene.title(counts, *notes), rows, measures, ranks_of(rows))
+    title = scene.title(counts, over_seeds(counts), GOOD, "ring: Pareto front", scene.control_note)
+    figure = method_rows(title, scene, rows, measures)
     for panel, measure in zip(figure.axes, measures, strict=True):
         for place, point in enumerate(ranked):
             if point.front:
@@ -38,7 +37,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
                     mean, place, "o", markersize=8, markerfacecolor="none", markeredgecolor=RING, markeredgewidth=0.7
                 )
     front = {point.series.label: point.front for point in points}
-    table = table_of(rows, measures).assign(pareto_front=[front[row.label] for row in rows])
+    table = table_of(scene, rows, measures).assign(pareto_front=[front[row.label] for row in rows])
     yield Drawing("trade_off", figure, table)
 
 
