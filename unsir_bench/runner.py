@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save
 from torch import nn
 
-from unsir_bench.config import Config, validate
+from unsir_bench.blank_record import blank_record, note_forget_set
+from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
@@ -326,34 +327,6 @@ def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment)
         return
     if scene.context.fabric.is_global_zero:
         write_atomic(scene.config.folder / GRAD_CAM_FILE, save(maps))
-
-
-def blank_record(config: Config, command: str = "") -> RunRecord:
-    """An empty record: only the configuration is filled in."""
-    return RunRecord(
-        run_id=config.run_id,
-        sweep=config.sweep,
-        method=config.method.name,
-        dataset=config.dataset.name,
-        model=config.model.name,
-        seed=config.seed,
-        forget_set=config.forget.title,
-        config=config.as_plain(),
-        access={"declared": access_names(config.method)},
-        command=command,
-    )
-
-
-def note_forget_set(record: RunRecord, config: Config) -> None:
-    """Check the configuration and fill in the record's forget classes.
-
-    Raises:
-        ConfigError: at least one setting is wrong.
-    """
-    class_names = validate(config)
-    record.forget_classes = list(config.forget.resolve(class_names, config.seed))
-    record.forget_names = [class_names[index] for index in record.forget_classes]
-    record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
 
 
 def log_failure(error: Exception, title: str) -> None:

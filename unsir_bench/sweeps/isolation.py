@@ -135,7 +135,8 @@ def _die_with_parent() -> None:
 
 
 def _record_of_the_killed(config: Config, command: str, exitcode: int | None) -> RunRecord:
-    from unsir_bench.runner import blank_record, log_failure, note_forget_set
+    from unsir_bench.blank_record import blank_record, note_forget_set
+    from unsir_bench.runner import log_failure
 
     record = blank_record(config, command)
     error = JobKilled(_what_ended_it(exitcode))
