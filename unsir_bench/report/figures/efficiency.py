@@ -25,10 +25,11 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     ordered = bars(scene.series, FIELD)
     if not ordered:
         return
-    labels = [shown(bar.series.label, 28) for bar in ordered]
+    labels = [shown(scene.marked(bar.series.label), 28) for bar in ordered]
     counts = [bar.interval.n for bar in ordered]
     apart = len(timed_on(scene.models[scene.models["prefix"] == ""])) > 1
-    title = scene.title(counts, SPAN if max(counts) > 1 else "", *([TIMED_APART] if apart else []))
+    notes = (SPAN if max(counts) > 1 else "", TIMED_APART if apart else "", scene.control_note)
+    title = scene.title(counts, *notes)
     figure = new_figure(0.85 + row_height(labels) * len(ordered), title)
     panel = figure.subplots()
     _draw_bars(panel, ordered)

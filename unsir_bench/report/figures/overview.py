@@ -15,7 +15,7 @@ from unsir_bench.report.samples import samples_of, share_interval
 from unsir_bench.report.statistics import mean_interval
 from unsir_bench.report.tables.relearn import curve_summary
 
-GOOD = "good is within the band, retrain's"
+GOOD = "good: in retrain's grey band"
 HEADS = {
     "a_df_percent": "forgotten?\n$A_{\\mathrm{Df}}$, %",
     "a_dr_percent": "kept?\n$A_{\\mathrm{Dr}}$, %",
@@ -35,7 +35,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     if not {"a_df_percent", "a_dr_percent"} <= {measure.name for measure in measures}:
         return
     counts = [estimate.n for estimate in measures[0].estimates.values()]
-    title = scene.title(counts, GOOD, scene.control_note)
+    title = scene.title(counts, f"{GOOD}; seconds: left of it", scene.control_note)
     yield Drawing("overview", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, compared, groups
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
@@ -21,8 +22,8 @@ SHOWN = {
     "speedup_vs_retrain": ("speed-up", 1.0),
     "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
-WITHIN = "sd within seeds"
-ONLY_WHERE_USED = ("setting", WITHIN, "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
+WITHIN, CONTROL = "sd within seeds", "control"
+ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -45,6 +46,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             WITHIN: _within_seeds(finished),
             **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
+            CONTROL: "forgets nothing" if control_words_of(done) else "",
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
     return without_empty(rows, ONLY_WHERE_USED)
