@@ -29,6 +29,7 @@ from unsir_bench.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["dataset.subset=40", "model.width=8", "train.epochs=6", "tracker=none", "hardware=cpu"]
+FULL = ("unsir", "full", "metrics.bank_size=3")  # every metric there is
 PREFIXES = ("original_", "retrain_", "floor_gap_", "floor_", "gap_")
 
 
@@ -71,7 +72,7 @@ def bare(field: str) -> str:
 
 
 def test_a_full_record_holds_exactly_the_documented_metrics(done: Callable[..., RunRecord]) -> None:
-    record = done("unsir", "full", "metrics.bank_size=3")
+    record = done(*FULL)
     phases = {"noise", "impair", "repair"}
     recorded = {bare(field) for field in record.metrics}
     recorded -= {f"{phase}_{unit}" for phase in phases for unit in ("seconds", "steps")}
@@ -82,9 +83,9 @@ def test_a_bank_is_made_once_and_its_models_are_those_that_runs_of_their_seeds_m
     done: Callable[..., RunRecord], place: Path
 ) -> None:
     store = Store(place / "store")
-    first = done("unsir", "full", "metrics.bank_size=3")
+    first = done(*FULL)
     known = {entry.folder.name for entry in store.entries()}
-    again = done("unsir", "standard", "metrics.bank_size=3", "metrics.relearn.cap=0")
+    again = done("unsir", "fast", "metrics.bank_size=3")
     made = [entry for entry in store.entries() if entry.folder.name not in known and entry.hashes]
     assert made == []  # no model is trained, and nothing unlearned, once more
     for field in ("ulira_accuracy", "forgetting_epsilon", "class_membership_accuracy", "true_floor_acc_retain_test"):
@@ -99,7 +100,7 @@ def test_a_bank_is_made_once_and_its_models_are_those_that_runs_of_their_seeds_m
     assert hits[labels != 0].double().mean().item() == run_of_seed_1.metrics["acc_retain_test"]
     assert hits[labels == 0].double().mean().item() == run_of_seed_1.metrics["acc_forget_test"]
     # A plan of a larger bank asks for what is missing alone.
-    larger = typed_config("unsir", "standard", "metrics.bank_size=5")
+    larger = typed_config("unsir", "fast", "metrics.bank_size=5")
     larger.outputs, larger.store.root = str(place), str(place / "store")
     needs = list(_Needs(larger, History()).all())
     for kind in (BANK_ORIGINAL, BANK_RETRAIN, BANK_UNLEARNED):
@@ -116,14 +117,14 @@ def test_a_bank_that_cannot_be_is_refused_before_any_work(wrong: str) -> None:
 
 
 def test_every_null_has_its_reason_and_every_number_none(done: Callable[..., RunRecord]) -> None:
-    record = done("unsir", "full")
+    record = done(*FULL)
     nulls = {field for field, value in record.metrics.items() if value is None}
     excused = {field for field in nulls if field.endswith(("relearn_batches", "relearn_epochs"))}
     assert nulls - excused == set(record.metric_notes)
 
 
 def test_curves_layers_and_classes_are_in_the_details(done: Callable[..., RunRecord]) -> None:
-    details = done("unsir", "full").details
+    details = done(*FULL).details
     for prefix in ("", "original_", "retrain_", "floor_"):
         assert details[f"{prefix}relearn_curve"][0][0] == 0
         assert len(details[f"{prefix}accuracy_by_class"]["test"]) == 10
@@ -135,7 +136,7 @@ def test_curves_layers_and_classes_are_in_the_details(done: Callable[..., RunRec
 
 
 def test_grad_cam_maps_are_kept_beside_the_record(done: Callable[..., RunRecord], place: Path) -> None:
-    record = done("unsir", "full")
+    record = done(*FULL)
     maps = load_file(place / record.sweep / record.run_id / GRAD_CAM_FILE)
     assert {"unlearned", "original", "retrain", "images", "samples", "labels"} == maps.keys()
     assert maps["unlearned"].shape == (8, 8, 8)
