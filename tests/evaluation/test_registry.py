@@ -101,7 +101,7 @@ def test_without_a_retrained_model_what_is_relative_to_it_is_absent(measure: Mea
 
 
 def test_no_number_is_measured_that_has_no_card(measure: Measure) -> None:
-    found = measure(MetricsConfig(lira_shadows=2))
+    found = measure(MetricsConfig(lira_shadows=2, bank_size=3))
     names = {re.sub(r"^(original_|retrain_|floor_)?(gap_)?", "", name) for name in found.values}
     assert names == {card.field for card in CARDS}
 

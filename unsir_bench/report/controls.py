@@ -17,7 +17,7 @@ PROBE = "probe_linear_auc"
 SAME, KNEW_MORE = 0.001, 0.01
 
 
-def control_words(method: str, metrics: Mapping[str, Any]) -> str:
+def control_words(method: str, metrics: Mapping[Any, Any]) -> str:
     """Why a run is a control, as what follows "it"; empty where it is none, or where nothing tells.
 
     Fisher forgetting is one where its noise is so small that it overwrites the head and no more: a linear probe finds

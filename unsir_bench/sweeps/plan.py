@@ -181,8 +181,9 @@ class History:
         found = []
         for record in self.records(config):
             its_method, its_model, _, *its_data = _alike(record.config)
-            if (its_method, its_model, its_data) == (method, model, data) and record.metrics.get("unlearn_seconds"):
-                found.append(float(record.metrics["unlearn_seconds"]))
+            seconds = record.metrics.get("unlearn_seconds")
+            if (its_method, its_model, its_data) == (method, model, data) and seconds:
+                found.append(float(seconds))
         return median(found) if found else None
 
     def seconds_of_run(self, config: Config) -> float | None:

@@ -29,7 +29,7 @@ def record(method: str, seed: int, **metrics: float) -> RunRecord:
     curve, theirs = [[0, area], [10, area]], [[0, 0.0], [10, 1.0]]
     return RunRecord(
         run_id=f"{method}-{seed}", sweep="s", method=method, dataset="digits", model="net", seed=seed,
-        forget_set="single", forget_classes=[0], status="done", metrics=found,
+        forget_set="single", forget_classes=[0], status="done", config={}, metrics=found,
         details={
             "relearn_curve": curve, "retrain_relearn_curve": theirs,
             "samples": {"forget_test": 10, "retain_test": 300, "forget_train": 50, "retain_train": 500},

@@ -31,7 +31,7 @@ def record(
         "retrain_seconds": 600.0, **extra,
     }  # fmt: skip
     return RunRecord(
-        run_id=f"{method}-{seed}", sweep="s", method=method, dataset="digits", model="net", seed=seed, status="done",
+        run_id=f"{method}-{seed}", sweep="s", method=method, dataset="digits", model="net", seed=seed, status="done", config={},
         forget_set="single", forget_classes=[0], forget_steps=[[0]], metrics=metrics,
         details={"stages": stages} if stages else {},
     )  # fmt: skip

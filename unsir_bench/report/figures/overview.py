@@ -59,7 +59,8 @@ def share_measure(scene: Scene, rows: Sequence[Series], name: str, title: str, f
     found = {}
     for row in rows:
         if values := values_of(row, field):
-            found[row.label] = Estimate(*(PERCENT * each for each in share_interval(values, samples)), len(values))
+            mean, low, high = (PERCENT * each for each in share_interval(values, samples))
+            found[row.label] = Estimate(mean, low, high, len(values))
     return Measure(name, title, found)
 
 

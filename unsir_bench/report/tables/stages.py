@@ -31,7 +31,7 @@ def stage_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     marked = [record for record in records if record.status == "done" and record.details.get("stages")]
     if not marked:
         return []
-    table = run_table(marked).assign(record=marked)
+    table = run_table(marked).assign(record=pd.Series(marked, dtype=object))
     rows: list[dict[str, str]] = []
     for key, models in groups(table):
         samples = {name: samples_of(table[table["forget"] == key[2]], name) for name in SHOWN}
