@@ -31,8 +31,8 @@ def record(
         "retrain_seconds": 600.0, **extra,
     }  # fmt: skip
     return RunRecord(
-        run_id=f"{method}-{seed}", sweep="s", method=method, dataset="digits", model="net", seed=seed, status="done", config={},
-        forget_set="single", forget_classes=[0], forget_steps=[[0]], metrics=metrics,
+        run_id=f"{method}-{seed}", sweep="s", method=method, dataset="digits", model="net", seed=seed, status="done",
+        forget_set="single", forget_classes=[0], forget_steps=[[0]], metrics=metrics, config={},
         details={"stages": stages} if stages else {},
     )  # fmt: skip
 
