@@ -18,6 +18,7 @@ from torch import nn
 from tests.stored import with_manifest
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
+from unsir_bench.record_of_run import blank_record
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.runner import run
@@ -300,7 +301,7 @@ def test_of_several_processes_the_first_hands_everything_over_in_a_file(
     monkeypatch.setattr(runner, "_experiment", experiment)
     several = dataclasses.replace(tiny, hardware=dataclasses.replace(tiny.hardware, devices=2))
     monkeypatch.setattr(HardwareConfig, "start", lambda config, *_: Launcher() if config.devices == 2 else Fabric())
-    tracker, record = RememberingTracker(), runner.blank_record(several)
+    tracker, record = RememberingTracker(), blank_record(several)
     several.folder.mkdir(parents=True)
     runner._launched(several, tracker, record)
     assert record.status == "done"

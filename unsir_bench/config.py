@@ -204,6 +204,10 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"seed={config.seed}: must be at least 0"
     if config.method_seed < 0:
         yield f"unlearn_seed={config.unlearn_seed}: must be at least 0, or null: the training seed"
+    if config.metrics.bank_size and config.forget.sequence is not None:
+        yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
+    if config.metrics.bank_size and not config.retrain_reference:
+        yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
     kinds = [access.value for access in Access]
     for word in config.withheld:
         if word not in kinds:

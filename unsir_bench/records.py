@@ -218,6 +218,9 @@ def _impossible(record: RunRecord) -> Iterator[str]:
     if not isinstance(steps, list) or not all(_is_step(step) for step in steps):
         yield "details.steps is no list of classes and metrics"
         return
+    stages = record.details.get("stages", [])
+    if not isinstance(stages, list) or not all(map(_is_stage, stages)):
+        yield "details.stages is no list of stages with their step and accuracies"
     for metrics in (record.metrics, *(step["metrics"] for step in steps)):
         for name, value in metrics.items():
             if value is not None and ACCURACY.fullmatch(name) and not 0 <= value <= 1:
@@ -240,6 +243,13 @@ def _is_step(step: Any) -> bool:
         and _fits(step.get("classes"), list[int])
         and (_fits(step.get("metrics"), dict[str, float | int | None]))
     )
+
+
+def _is_stage(stage: Any) -> bool:
+    if not isinstance(stage, dict) or not isinstance(stage.get("stage"), str) or type(stage.get("step")) is not int:
+        return False
+    accuracies = [value for name, value in stage.items() if ACCURACY.fullmatch(name) and value is not None]
+    return stage["step"] >= 0 and all(_fits(value, float | int) and 0 <= value <= 1 for value in accuracies)
 
 
 def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from unsir_bench.errors import (
 )
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
+from unsir_bench.evaluation.stages import Stages
 from unsir_bench.finished_runs import finished_run
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.record_of_run import blank_record, note_forget_set, note_models
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord, printable
+from unsir_bench.references.bank_models import UnlearnedModels
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
@@ -184,6 +186,7 @@ class _Experiment:
     references: ReferenceModels
     tracker: Tracker
     record: RunRecord
+    stages: Stages
     measured: set[str] = field(default_factory=set)
 
 
@@ -209,7 +212,9 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
-    return _Experiment(config, data, steps, context, references, tracker, record)
+    stages = Stages(data, context, steps[0].so_far)
+    context.at_stage = stages.measure
+    return _Experiment(config, data, steps, context, references, tracker, record, stages)
 
 
 def train_reference(config: Config, role: str) -> TrainedModel:
@@ -261,6 +266,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     """The model after the method; peak memory and access counts go into the record, even after an error."""
     method, context, record = scene.config.method, scene.context, scene.record
     context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
+    scene.stages.split = step.so_far
     memory = PeakMemory(context.device)
     names = [scene.data.class_names[index] for index in step.split.classes]
     LOG.info("forgetting %s with %s", f"classes {names}" if names else step.split.samples_in_words, method.name)
@@ -309,8 +315,9 @@ def _evaluate(
     """Measure what the preset asks for; the record keeps the last step's metrics at the top, all steps' in details."""
     config, record = scene.config, scene.record
     evaluation = Evaluation(
-        config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
-    )
+        config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained,
+        _with_other_seeds(step, scene),
+    )  # fmt: skip
     measured = evaluation.of(model)
     for name in scene.measured:  # an earlier step may have measured more, for example with a retrained model
         record.metrics.pop(name, None)
@@ -319,6 +326,9 @@ def _evaluate(
     spent = costs(scene.context, step.so_far, record.access, retrained)
     not_timed = not_comparable(scene.context, retrained)
     record.metrics |= missing | measured.values | spent | dict.fromkeys(not_timed)
+    if scene.stages.found:
+        measured.details["stages"] = scene.stages.found
+        measured.seconds["stages"] = scene.stages.seconds
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
     earlier = record.details.get("steps", [])
     record.details = {**measured.details, "metric_seconds": measured.seconds}
@@ -330,6 +340,20 @@ def _evaluate(
         LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         keep_grad_cam(evaluation, model, record, config.folder)
+
+
+def _with_other_seeds(step: _Step, scene: _Experiment) -> UnlearnedModels:
+    """The method on originals of other training seeds, for the bank of models; none is made before it is asked for."""
+    config, references = scene.config, scene.references
+
+    def unlearn(network: nn.Module, original: TrainedModel, context: RunContext) -> nn.Module:
+        allowed = UnlearningData(scene.data, step.split, config.method, context.seed, config.withheld)
+        if Access.TRAIN_HISTORY in config.method.requires:
+            allowed.training_log = references.training_log(original, step.split, context)
+        return config.method.unlearn(network, allowed, context)
+
+    seconds = scene.context.clock.total
+    return UnlearnedModels(identity(config.method), unlearn, step.so_far, references, scene.context, seconds)
 
 
 def keep_grad_cam(evaluation: Evaluation, model: nn.Module, record: RunRecord, folder: Path) -> None:

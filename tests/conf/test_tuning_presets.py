@@ -19,7 +19,8 @@ from unsir_bench.config import Config, typed, validate
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TUNING = CONF / "experiment" / "tuning"
 PRESETS = sorted(path.stem for path in TUNING.glob("*.yaml") if path.stem != "setting")
-WITHOUT_A_CHOICE = {"original", "retrain", "logit_mask"}
+# Controls among them: their settings are not chosen by a score.
+WITHOUT_A_CHOICE = {"original", "retrain", "logit_mask", "head_distillation"}
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 # The other presets of UNSIR are fixed settings of it, and those of authors are theirs.
 FIXED = re.compile("unsir_.*|.*_published")

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.config_fields import identity, not_hashed, number
+from unsir_bench.config_fields import hashed_if_not_default, identity, not_hashed, number
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.grad_cam import grad_cam
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MeasuredModel, MetricInputs
+from unsir_bench.evaluation.metrics.model_bank import LEAST_MODELS
 from unsir_bench.evaluation.registry import Metric, cards, registered
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu
@@ -41,6 +42,7 @@ class MetricsConfig:
     floor: bool = True
     lira_shadows: int = number(0, at_least=0)
     grad_cam_samples: int = number(0, at_least=0)
+    bank_size: int = hashed_if_not_default(number(0, at_least=0))
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> MetricsConfig:
@@ -58,6 +60,8 @@ class MetricsConfig:
         """Yield what is wrong across fields."""
         if self.lira_shadows == 1:
             yield f"{key}.lira_shadows=1: a spread needs at least 2 shadow models; 0 leaves the attack out"
+        if 0 < self.bank_size < LEAST_MODELS:
+            yield f"{key}.bank_size={self.bank_size}: needs at least {LEAST_MODELS} models; 0 leaves the bank out"
 
     def turned_on(self) -> list[Metric]:
         """The registered metrics that are to be computed."""

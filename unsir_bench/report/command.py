@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ REPORT = OUTPUTS / "report"
 FIGURES = "figures"
 PAGE = "report.html"
 MEGABYTE = 1e6
+COLUMNS_HELP = (
+    "columns instead of the usual ones: 'standard' for UA,RA,TA,MIA,average_gap,RTE, which most papers print, or names "
+    "of these and of metrics of the records, separated by commas"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, writers, output, summary, description in INTO_FOLDERS:
         command = _command(commands, name, _into_folder(*writers), summary, description)
         _writes(command, "DIR", output, "the folder to write to")
+        if name == "tables":
+            command.set_defaults(run=_tables_with_columns)
+            command.add_argument("--columns", metavar="NAME,NAME", help=COLUMNS_HELP)
     _command(
         commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
         "Print every metric of sweeps beside those of their references, as Markdown.",
@@ -124,15 +132,28 @@ def _claims(sweeps: list[Sweep], output: Path) -> None:
     print(f"written: {', '.join(map(str, written.paths))} ({counts})")
 
 
-def _tables(sweeps: list[Sweep], output: Path) -> None:
+def _tables_with_columns(chosen: argparse.Namespace) -> int:
+    """The command ``tables``: names of columns are checked before any record is read."""
+    from unsir_bench.report.tables.standard_columns import COLUMNS, chosen_columns
+
+    try:
+        columns = chosen_columns(chosen.columns.split(",")) if chosen.columns else COLUMNS
+    except ValueError as error:
+        print(f"unsir-report: {error}", file=sys.stderr)
+        return 2
+    return _into_folder(partial(_tables, columns=columns))(chosen)
+
+
+def _tables(sweeps: list[Sweep], output: Path, columns: Sequence[Any] | None = None) -> None:
     from unsir_bench.report.tables.paper import write_tables
+    from unsir_bench.report.tables.standard_columns import COLUMNS
 
     names = [sweep.folder.resolve().name for sweep in sweeps]
     by_name = {
         name if names.count(name) == 1 else sweep.folder.as_posix(): sweep.records
         for name, sweep in zip(names, sweeps, strict=True)
     }
-    print(f"written: {', '.join(map(str, write_tables(by_name, output)))}")
+    print(f"written: {', '.join(map(str, write_tables(by_name, output, columns or COLUMNS)))}")
 
 
 def _figures(sweeps: list[Sweep], output: Path) -> None:

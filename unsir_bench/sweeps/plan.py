@@ -19,6 +19,7 @@ from unsir_bench.data.device_data import SPLITS, DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_of
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RunRecord, printable, records_below
+from unsir_bench.references.bank_models import unlearned_key
 from unsir_bench.references.store import Entry, Store
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
@@ -30,6 +31,7 @@ from unsir_bench.unlearning.method import Access
 ORIGINAL, RETRAIN, FLOOR, SHADOW, LOG = (
     "original", "retrain", "second retrain (floor)", "shadow models (LiRA)", "training log",
 )  # fmt: skip
+BANK_ORIGINAL, BANK_RETRAIN, BANK_UNLEARNED = "originals (bank)", "retrains (bank)", "unlearned models (bank)"
 UNKNOWN = "?"
 
 
@@ -190,6 +192,17 @@ class History:
         ]
         return median(rates) if rates else None
 
+    def seconds_to_unlearn(self, config: Config) -> float | None:
+        """What the method took before with this model and amount of data, whatever the metrics."""
+        method, model, _, *data = _alike(config.as_plain())
+        found = []
+        for record in self.records(config):
+            its_method, its_model, _, *its_data = _alike(record.config)
+            seconds = record.metrics.get("unlearn_seconds")
+            if (its_method, its_model, its_data) == (method, model, data) and seconds:
+                found.append(float(seconds))
+        return median(found) if found else None
+
     def seconds_of_run(self, config: Config) -> float | None:
         """Forgetting and evaluation of a run like this one: the same method, model, metrics and amount of data."""
         wanted = _alike(config.as_plain())
@@ -248,6 +261,7 @@ class _Needs:
                 yield self._training_log(original, split)
             for kind in config.method.precomputes:
                 yield self._precomputed(kind, original, split)
+            yield from self._bank(so_far)
 
     def _retrained(self, split: ForgetSplit) -> Iterator[Need]:
         config, retain = self._config, split.retain_train
@@ -258,6 +272,17 @@ class _Needs:
             yield self._model(FLOOR, retain, config.seed + 1)
         for shadow in range(config.metrics.lira_shadows):
             yield self._model(SHADOW, retain, config.seed + 1 + shadow)
+
+    def _bank(self, split: ForgetSplit) -> Iterator[Need]:
+        """What a bank of models needs beside the run; the logs and precomputations of its originals are not planned."""
+        config = self._config
+        method, seconds = identity(config.method), self._history.seconds_to_unlearn(config)
+        for seed in range(config.seed + 1, config.seed + 1 + config.metrics.bank_size):
+            original = self._model(BANK_ORIGINAL, self._everything, seed)
+            yield original
+            yield self._model(BANK_RETRAIN, split.retain_train, seed)
+            key = unlearned_key(method, original.key, split, self._references, seed)
+            yield Need(BANK_UNLEARNED, key, self._store.find(key) is not None, seconds)
 
     def _model(self, kind: str, samples: torch.Tensor, seed: int) -> Need:
         key = self._references.key(self._data.view("train", samples), self._config.model, seed)

@@ -52,6 +52,7 @@ class RunContext:
         kept: tensors to write beside the record, by file name; see ``keep``.
         fresh_precision: state of Fabric's precision plug-in (a gradient scaler) before any training.
         training_seed: of initial weights and of every reference, whatever a method draws from.
+        at_stage: what the runner does with a model at a stage of the method; see ``stage``.
     """
 
     fabric: Fabric
@@ -75,6 +76,7 @@ class RunContext:
     timed_elsewhere: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     fresh_precision: dict[str, Any] | None = None
+    at_stage: Callable[[str, nn.Module], None] | None = None
 
     def __post_init__(self) -> None:
         self.clock = Stopwatch(self.device)
@@ -169,7 +171,24 @@ class RunContext:
 
     def of_another_seed(self, seed: int) -> RunContext:
         """A copy of this context for another training seed; its steps, curves and kept files are not this run's."""
-        return replace(self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None)
+        return replace(
+            self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None, at_stage=None,
+            timed_elsewhere={}, stored_peak_bytes=0,
+        )  # fmt: skip
+
+    def stage(self, name: str, model: nn.Module) -> None:
+        """Mark that a part of the method is done; the record gets A_Dr and A_Df of ``model`` as it is now.
+
+        The method may mark any number of stages, or none. Nothing of the run changes: the clock stands still,
+        generators, modes and batch statistics stay as they are, and the peak memory is that of the method.
+
+        Args:
+            name: of the part, such as ``impair``.
+            model: on the run's device.
+        """
+        if self.at_stage is not None:
+            with self.clock.paused():
+                self.at_stage(name, model)
 
     def initial_network(self) -> nn.Module:
         """The network with the original's initial weights, on the device."""

@@ -107,6 +107,7 @@ class Unsir(UnlearningMethod):
                     retain, mixture, self.noise.copies, self.impair, context, f"impair {round_index}"
                 )
                 fit(model, batches, self.impair, context, "impair")
+            context.stage("impair", model)
             with context.clock.phase("repair"):
                 batches = EpochBatches.from_view(retain, self.repair, context, f"repair {round_index}")
                 fit(model, batches, self.repair, context, "repair")

@@ -27,7 +27,7 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
     Args:
         columns: rows of ``model_table``, one per seed, by title.
     """
-    found = {title: [_summary(row) for row in models.to_dict("records")] for title, models in columns.items()}
+    found = {title: [curve_summary(row) for row in models.to_dict("records")] for title, models in columns.items()}
     known = {title: [each for each in summaries if each] for title, summaries in found.items()}
     if not any(known.values()):
         return []
@@ -41,7 +41,8 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
     return list(rows.values())
 
 
-def _summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
+def curve_summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
+    """The summary of a row of ``model_table``; None where it has no curve, or the original knew nothing."""
     record, details = row["record"], row["details"]
     curve = details.get("relearn_curve")
     original = record.metrics.get("original_acc_forget_test")
