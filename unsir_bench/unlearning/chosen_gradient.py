@@ -1,0 +1,54 @@
+"""A loss whose gradient is chosen: masked, clipped or combined from several, and not merely differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class _WithGradient(torch.autograd.Function):
+    """The loss forward; backward, the given gradients times the incoming one."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, loss: Tensor, count: int, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors[count:])
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *incoming: Tensor) -> tuple[Tensor | None, ...]:
+        gradients: Sequence[Tensor] = ctx.saved_tensors  # type: ignore[attr-defined]
+        return None, None, *(incoming[0] * gradient for gradient in gradients), *(None for _ in gradients)
+
+
+def with_gradient(loss: Tensor, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """A scalar that equals ``loss`` and whose gradient for ``parameters`` is ``gradients``.
+
+    An objective of ``fit`` returns it where the step is not along the loss's own gradient; gradient scaling, averaging
+    over devices and the recipe's clipping then work as for any loss.
+
+    Args:
+        loss: shown in the curve; its graph is not used.
+        parameters: that the optimiser changes.
+        gradients: one of each parameter's shape.
+    """
+    result: Tensor = _WithGradient.apply(loss.detach(), len(parameters), *parameters, *gradients)  # type: ignore[no-untyped-call]
+    return result
+
+
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor]:
+    """The gradient of ``loss`` for each parameter; zeros for one that it does not depend on."""
+    found = torch.autograd.grad(loss, list(parameters), retain_graph=keep_graph, allow_unused=True)
+    return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(parameters, found, strict=True)]
+
+
+def inner_product(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """The sum over all entries of the products of two lists of tensors of the same shapes, as a scalar."""
+    return torch.stack([(one * other).sum() for one, other in zip(first, second, strict=True)]).sum()
+
+
+def clipped(gradients: Sequence[Tensor], largest_norm: float) -> list[Tensor]:
+    """The gradients, scaled down if their common 2-norm exceeds ``largest_norm``."""
+    factor = (largest_norm / (inner_product(gradients, gradients).sqrt() + 1e-6)).clamp(max=1)
+    return [gradient * factor for gradient in gradients]
