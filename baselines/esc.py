@@ -3,8 +3,9 @@
 The leading left singular vectors U_k of the matrix of D_f's features (what the head receives, eval mode, not centred)
 span what the network says of D_f most strongly; features pass through I - U_k U_kᵀ before the head, which is folded
 into its weight: W ← W (I - U_k U_kᵀ). Nothing is trained. Published: k is ``percent`` = 1.5 % of the feature
-dimensions, rounded down; here at least one. The authors keep the remaining singular vectors instead, which is the same where D_f has at least as many
-samples as features have dimensions. ESC-T, which learns a mask over the vectors, is left out.
+dimensions, rounded down; here at least one. The authors keep the remaining singular vectors instead, which is the same
+where D_f has at least as many samples as features have dimensions. ESC-T, which learns a mask over the vectors, is left
+out.
 """
 
 from __future__ import annotations

@@ -95,7 +95,8 @@ class GeneratedImages:
     ) -> None:
         self._method, self._teacher, self._student, self._context = method, teacher, student, context
         context.seed_everything("gkt", "generator weights")
-        self._generator = generator(context.image_shape).to(context.device)
+        dtype = next(teacher.parameters()).dtype
+        self._generator = generator(context.image_shape).to(context.device, dtype)
         self._optimizer = torch.optim.Adam(self._generator.parameters(), lr=method.generator_lr)
         self._draws = context.generator("gkt", "noise")
         self._kept = copy.deepcopy(self._generator.state_dict())
@@ -119,7 +120,8 @@ class GeneratedImages:
     def _improve(self) -> Tensor:
         """Take a step of the generator away from agreement; returns the noise (batch, dimensions) it was taken on."""
         noise, images = self._accepted()
-        loss = -mean_divergence(self._teacher(images).float(), self._student(images).float())
+        answers = [self._context.forward(network, images, mixed=False) for network in (self._teacher, self._student)]
+        loss = -mean_divergence(*answers)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._student.zero_grad(set_to_none=True)
@@ -136,7 +138,8 @@ class GeneratedImages:
         for attempt in range(2 * ATTEMPTS):
             if attempt == ATTEMPTS:
                 self._generator.load_state_dict(self._kept)
-            noise = torch.randn(self._method.train.batch_size, NOISE, generator=self._draws).to(self._context.device)
+            noise = torch.randn(self._method.train.batch_size, NOISE, generator=self._draws)
+            noise = noise.to(next(self._generator.parameters()))
             images = self._gated(self._generator(noise))
             if len(images):
                 return noise, images

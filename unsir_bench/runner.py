@@ -234,7 +234,12 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     LOG.info("forgetting classes %s with %s", [scene.data.class_names[c] for c in step.split.classes], method.name)
     memory.reset()
     try:
-        with scene.tracker.holding(), context.clock.running(), context.in_step(step.number):
+        with (
+            scene.tracker.holding(),
+            context.clock.running(),
+            context.in_step(step.number),
+            context.without_training_data(kept=Access.INITIAL_WEIGHTS in method.requires),
+        ):
             model = method.unlearn(model, step.allowed, context)
     finally:
         earlier = record.metrics.get("peak_memory_bytes") or 0
@@ -314,6 +319,8 @@ def blank_record(config: Config, command: str = "") -> RunRecord:
         seed=config.seed,
         forget_set=config.forget.title,
         config=config.as_plain(),
+        settings=config.method.settings,
+        study=config.method.study,
         access={"declared": access_names(config.method)},
         command=command,
     )

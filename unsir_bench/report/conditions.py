@@ -206,6 +206,13 @@ def forget_label(record: RunRecord) -> str:
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
 
 
+def provenance_words(record: RunRecord) -> str:
+    """Where the method's values come from, with the study of tuned ones; empty where there is nothing to say."""
+    if record.settings in ("", "none"):
+        return ""
+    return f"{record.settings} ({record.study})" if record.study else record.settings
+
+
 def access_words(declared: Sequence[str]) -> str:
     """The declared access in three words: forget data, retain data, stored state."""
     retain = "all" if "retain_data" in declared else "subset" if "retain_subset" in declared else NOTHING

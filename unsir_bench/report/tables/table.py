@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
-from unsir_bench.report.data import ACCESS, GROUP, PLACE, compared, groups
+from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
 from unsir_bench.report.samples import SHARES, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import mean_in_words
@@ -22,7 +22,7 @@ SHOWN = {
     "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
 WITHIN = "sd within seeds"
-ONLY_WHERE_USED = ("setting", WITHIN, "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
+ONLY_WHERE_USED = ("setting", WITHIN, "A_Df gap", "A_Dr gap", "vs Fisher", PROVENANCE, "not done")
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -45,6 +45,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             WITHIN: _within_seeds(finished),
             **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
+            PROVENANCE: ", ".join(word for word in group[PROVENANCE].unique() if word),
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
     return without_empty(rows, ONLY_WHERE_USED)
