@@ -8,7 +8,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from tests.oracles.official_rules import Batch, Case, Scene
+from tests.oracles.official_rules import Case
+from tests.oracles.official_scene import Batch, Scene
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.models.allcnn import AllCNNConfig

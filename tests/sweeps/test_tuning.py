@@ -110,7 +110,7 @@ def test_closeness_by_hand() -> None:
 def test_a_study_refuses_test_data_and_methods_without_ranges(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tuning reads no test data"):
         study_of(tmp_path, "dataset.validation_share=0")
-    with pytest.raises(ConfigError, match="method=logit_mask.*search="):
+    with pytest.raises(ConfigError, match=r"method=logit_mask.*search="):
         study_of(tmp_path, "method=logit_mask")
 
 
