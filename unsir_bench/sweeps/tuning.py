@@ -84,7 +84,10 @@ class Study:
 
     def score(self, values: dict[str, float | int]) -> float:
         """Of the runs with these values; finished ones are not repeated."""
-        records = [run(self._run_config(values, group)) for group in self.forget]
+        configs = [self._run_config(values, group) for group in self.forget]
+        for config in configs:
+            config.method.study = self.name
+        records = list(map(run, configs))
         return sum(map(closeness_to_retraining, records)) / len(records)
 
     def _run_config(self, values: dict[str, float | int], group: Sequence[int]) -> Config:
