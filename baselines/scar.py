@@ -174,7 +174,7 @@ def correlation(samples: Tensor, shrink_variance: float, shrink_covariance: floa
         mean_beside = beside.sum() / beside.count_nonzero().clamp(min=1)
         added = shrink_variance * covariance.diagonal().mean() * diagonal
         covariance = covariance + added + shrink_covariance * mean_beside * (1 - diagonal)
-    deviations = covariance.diagonal().sqrt()
+    deviations = covariance.diagonal().clamp(min=SMALLEST).sqrt()
     return covariance / (deviations[:, None] * deviations)
 
 

@@ -31,7 +31,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "bad_teacher": {
         "train.optimizer": "adam", "train.lr": 1e-4, "train.epochs": 1, "train.batch_size": 256, "retain_share": 0.3,
     },
-    "gkt": {
+    "long/gkt": {
         "train.optimizer": "adam", "train.lr": 1e-3, "train.epochs": 4000, "train.batch_size": 256,
         "train.clip_norm": 5.0, "student_steps": 10, "generator_lr": 1e-3, "attention_weight": 250.0, "gate": 0.01,
         "batchnorm": "eval",
@@ -66,5 +66,6 @@ def test_a_published_preset_has_the_authors_values(name: str) -> None:
         config = typed(compose("config", [f"method={name}_published", "dataset.batch_size=48"]))
     validate(config)
     method = config.method
-    assert method.name == f"{name}_published"
+    assert method.name == f"{name.removeprefix('long/')}_published"
+    assert method.settings == "published"
     assert {key: reduce(getattr, key.split("."), method) for key in PUBLISHED[name]} == PUBLISHED[name]
