@@ -232,9 +232,11 @@ def _choose_values(config: Config) -> None:
     method, key = config.method, f"settings={config.settings}"
     if config.settings not in SETTINGS:
         raise ConfigError([f"{key}: must be one of {', '.join(SETTINGS)}"])
-    if method.settings in (config.settings, "none"):
+    if method.settings == "none":
         return
     if config.settings == "published":
+        if method.settings == "published":
+            return
         raise ConfigError([f"{key}: method={method.name} has no values of its authors; choose method=..._published"])
     path = tuned_values_path(config.store.root, method.name, config.dataset.name, config.model.name)
     tuned = TunedValues.read(path, key)
@@ -260,7 +262,7 @@ def note_overrides(config: Config, overrides: Sequence[str]) -> None:
 
 def _reported_on_tuning(config: Config, class_names: Sequence[str]) -> Iterator[str]:
     """Complaints about a run that would report what its method's values were chosen on."""
-    if config.settings != "tuned" or config.method.settings != "tuned":
+    if config.settings != "tuned" or config.method.settings == "none":
         return
     path = tuned_values_path(config.store.root, config.method.name, config.dataset.name, config.model.name)
     tuned = TunedValues.read(path, "settings=tuned")

@@ -6,6 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unsir_bench.unlearning.method import UnlearningMethod
 
 DEFAULTS = ("experiment=tuning/setting",)
 FORGET = ((8,), (7, 9))
@@ -66,15 +70,20 @@ def _classes(words: str) -> tuple[int, ...]:
 def _methods(overrides: Sequence[str]) -> list[str]:
     """The presets named by ``method=``, or all whose values are tuned or set by hand."""
     chosen = [word.removeprefix("method=") for word in overrides if word.startswith("method=")]
-    if chosen:
-        return [name for words in chosen for name in words.split(",")]
+    return [name for words in chosen for name in words.split(",")] if chosen else list(_with_a_choice())
+
+
+def _with_a_choice() -> dict[str, UnlearningMethod]:
+    """The preset of each method's own name that has something to choose.
+
+    The authors' values stay theirs, and another preset of a method would be tuned to the same.
+    """
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.cli.plugins import option_files
 
-    presets = {name: compose([f"method={name}"]).method for name in option_files("method") if "/" not in name}
-    # The authors' values stay theirs, and another preset of a method would be tuned to the same.
+    presets = {name: compose([f"method={name}"]).method for name in option_files("method")}
     own = {name: method for name, method in presets.items() if type(method).name == name}
-    return [name for name, method in own.items() if method.settings != WITHOUT_A_CHOICE]
+    return {name: method for name, method in own.items() if method.settings != WITHOUT_A_CHOICE}
 
 
 def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> None:
