@@ -54,7 +54,10 @@ NOT_CHECKED = dict.fromkeys(
         "unsir-bench -m dataset=arrays dataset.root=digits.npz method=unsir forget.classes=[digit_3] sweep=my_data",
     ),
     "names the package of a page: tests/cli/test_add_your_own.py runs it",
-)
+) | {
+    "unsir-bench method=salun settings=tuned dataset=digits forget=single": "needs the study of the line above it: "
+    "tests/sweeps/test_tuning.py makes one",
+}
 TUNE = "tune"  # its options, and words of a run
 PARSERS = {"reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
 LISTS = ("methods", "datasets", "models", "metrics", "experiments")
