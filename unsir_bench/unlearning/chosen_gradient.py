@@ -8,20 +8,6 @@ import torch
 from torch import Tensor
 
 
-class _WithGradient(torch.autograd.Function):
-    """The loss forward; backward, the given gradients times the incoming one."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, loss: Tensor, count: int, *tensors: Tensor) -> Tensor:
-        ctx.save_for_backward(*tensors[count:])
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *incoming: Tensor) -> tuple[Tensor | None, ...]:
-        gradients: Sequence[Tensor] = ctx.saved_tensors  # type: ignore[attr-defined]
-        return None, None, *(incoming[0] * gradient for gradient in gradients), *(None for _ in gradients)
-
-
 def with_gradient(loss: Tensor, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """A scalar that equals ``loss`` and whose gradient for ``parameters`` is ``gradients``.
 
@@ -31,10 +17,10 @@ def with_gradient(loss: Tensor, parameters: Sequence[Tensor], gradients: Sequenc
     Args:
         loss: shown in the curve; its graph is not used.
         parameters: that the optimiser changes.
-        gradients: one of each parameter's shape.
+        gradients: one of each parameter's shape, detached.
     """
-    result: Tensor = _WithGradient.apply(loss.detach(), len(parameters), *parameters, *gradients)  # type: ignore[no-untyped-call]
-    return result
+    product = inner_product(parameters, gradients)
+    return loss.detach() + (product - product.detach())
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor]:
