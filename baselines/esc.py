@@ -47,7 +47,7 @@ def leading_directions(features: Tensor, percent: float) -> Tensor:
     Returns:
         float64 of shape (dimensions, vectors), orthonormal columns.
     """
-    vectors = torch.linalg.svd(features.double().T, full_matrices=False).U
+    vectors: Tensor = torch.linalg.svd(features.double().T, full_matrices=False).U
     return vectors[:, : max(1, int(features.shape[1] * percent / 100))]
 
 

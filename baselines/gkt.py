@@ -123,7 +123,7 @@ class GeneratedImages:
         answers = [self._context.forward(network, images, mixed=False) for network in (self._teacher, self._student)]
         loss = -mean_divergence(*answers)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._student.zero_grad(set_to_none=True)
         nn.utils.clip_grad_norm_(self._generator.parameters(), LARGEST_NORM)
         self._optimizer.step()

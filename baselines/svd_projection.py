@@ -104,7 +104,7 @@ def input_rows(layer: Layer, inputs: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return inputs.flatten(0, -2)
     assert not isinstance(layer.padding, str)  # noqa: S101 - no model here names its padding
-    patches = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+    patches = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     return patches.transpose(1, 2).flatten(0, 1)
 
 
@@ -113,7 +113,8 @@ def scaled_projection(moment: Tensor, scale: float) -> Tensor:
     values, vectors = torch.linalg.eigh(moment)
     shares = values.clamp(min=0) / values.clamp(min=0).sum()
     importance = scale * shares / ((scale - 1) * shares + 1)
-    return (vectors * importance) @ vectors.T
+    projection: Tensor = (vectors * importance) @ vectors.T
+    return projection
 
 
 @torch.no_grad()

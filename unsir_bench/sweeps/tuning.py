@@ -169,7 +169,7 @@ def finished(opt: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def seconds_of(trials: Sequence[Any]) -> float:
     """Wall-clock seconds that finished trials took, their references' trainings included."""
-    return sum(trial.duration.total_seconds() for trial in trials)
+    return float(sum(trial.duration.total_seconds() for trial in trials))
 
 
 def _begin_again(opt: optuna.Study) -> None:

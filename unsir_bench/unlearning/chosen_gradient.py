@@ -23,9 +23,9 @@ def with_gradient(loss: Tensor, parameters: Sequence[Tensor], gradients: Sequenc
     return loss.detach() + (product - product.detach())
 
 
-def gradients_of(loss: Tensor, parameters: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor]:
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """The gradient of ``loss`` for each parameter; zeros for one that it does not depend on."""
-    found = torch.autograd.grad(loss, list(parameters), retain_graph=keep_graph, allow_unused=True)
+    found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(parameters, found, strict=True)]
 
 
