@@ -3,6 +3,7 @@ PYTHON ?= python3
 EXPERIMENT ?= digits_demo
 # smoke, cpu or paper; presets that do not follow the scale ignore it.
 SCALE ?= cpu
+TRIALS ?= 20
 OVERRIDES ?=
 # What `make paper` runs, and how; OVERRIDES_<experiment> adds to one of them, for example
 #   make paper SCALE=cpu OVERRIDES_cifar100="dataset=image_folder dataset.root=FOLDER"
@@ -70,11 +71,8 @@ headline: setup ## UNSIR in the paper's own setting from nothing, on two CPU cor
 	$(BIN)/unsir-bench -m experiment=headline $(HEADLINE_DATA) $(OVERRIDES)
 	$(BIN)/unsir-report all multirun_outputs/headline --output multirun_outputs/report_headline
 
-tuning: setup ## try four settings of every method on held-out digits and print which scored best
-	for file in $(filter-out %/setting.yaml,$(wildcard conf/experiment/tuning/*.yaml)); do \
-		$(BIN)/unsir-bench -m experiment=tuning/$$(basename $$file .yaml) tracker=none $(OVERRIDES) > /dev/null || exit 1; \
-	done
-	$(BIN)/python -m unsir_bench.report.tables.tuning multirun_outputs/tuning
+tuning: setup ## choose the numbers of every method on held-out digits, with the same number of trials: needs Optuna
+	$(BIN)/unsir-bench tune --trials $(TRIALS) $(OVERRIDES)
 
 figures: setup ## all tables, figures (PDF, PNG, CSV) and claims of your sweeps, or of docs/results before the first: make figures RECORDS=FOLDER
 	$(BIN)/unsir-report all $(RECORDS)

@@ -24,7 +24,7 @@ class ExactUnlearningK(UnlearningMethod):
 
     name: str = "eu_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="eu_k", optimizer="sgd", lr=0.01, epochs=10))
-    k: int = number(2, at_least=1)
+    k: int = number(2, at_least=1, search=(1, 5))
     reset_norms: bool = hashed_if_not_default(True)
     requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
 

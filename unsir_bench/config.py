@@ -21,6 +21,7 @@ from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.references.store import StoreConfig, content_key
+from unsir_bench.references.tuned_values import TunedValues, set_values, tuned_values_path
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.tracking.run import TrackerConfig
 from unsir_bench.training.recipe import Recipe
@@ -28,6 +29,8 @@ from unsir_bench.unlearning.method import Access, UnlearningMethod
 from unsir_bench.versions import RESULTS_VERSION, SEQUENCE_VERSION
 
 SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
+SETTINGS = ("preset", "tuned", "published")  # whose values a method gets
+PROVENANCE = ("settings", "study")  # of a method
 LONGEST_NAME = 128  # letters of a run's or a group's name in Weights & Biases; folders may have 255
 
 
@@ -107,6 +110,7 @@ class Config:
     isolate: bool = not_hashed(True)
     retrain_reference: bool = True
     withheld: list[str] = field(default_factory=list)
+    settings: str = not_hashed(choice("preset", SETTINGS))
     scale: ScaleConfig = MISSING
     at_scale: str | None = not_hashed(None)
 
@@ -176,6 +180,8 @@ class Config:
         Of the scale it holds the name alone, and null for the method's overruled fields.
         """
         method = asdict(self.method) | dict.fromkeys(self.method.overruled())
+        for name in PROVENANCE:  # a record says it at its top
+            del method[name]
         return {**asdict(self), "method": method, "scale": {"name": self.scale.name}}
 
 
@@ -194,6 +200,8 @@ def validate(config: Config) -> tuple[str, ...]:
         found.append(str(error))
     else:
         found += config.forget.problems(names)
+        if not found:
+            found += _reported_on_tuning(config, names)
     if found:
         raise ConfigError(found)
     return tuple(names)
@@ -247,6 +255,8 @@ def typed(composed: DictConfig) -> Config:
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
+    if config.settings != "preset":
+        _choose_values(config)
     return config
 
 
@@ -265,6 +275,59 @@ def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
     """Each node of a configuration that has a field of a path, and the field's name."""
     named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
     return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
+
+
+def _choose_values(config: Config) -> None:
+    """Give the method the values that ``settings`` asks for, in place.
+
+    Raises:
+        ConfigError: there are none, or a study chose them on what this run reports.
+    """
+    method, key = config.method, f"settings={config.settings}"
+    if config.settings not in SETTINGS:
+        raise ConfigError([f"{key}: must be one of {', '.join(SETTINGS)}"])
+    if method.settings == "none":
+        return
+    if config.settings == "published":
+        if method.settings == "published":
+            return
+        raise ConfigError([f"{key}: method={method.name} has no values of its authors; choose method=..._published"])
+    path = tuned_values_path(config.store.root, method.name, config.dataset.name, config.model.name)
+    tuned = TunedValues.read(path, key)
+    try:
+        set_values(config, tuned.values)
+    except AttributeError as error:
+        raise ConfigError([f"{key}: {path} is of another method ({error}); tune again"]) from error
+    method.settings, method.study = "tuned", tuned.study
+
+
+def note_overrides(config: Config, overrides: Sequence[str]) -> None:
+    """Note in the method, in place, that a person set some of its values.
+
+    Raises:
+        ConfigError: they would stand against ``settings``.
+    """
+    own = [word for word in overrides if word.lstrip("+~").startswith("method.")]
+    if own and config.settings != "preset":
+        raise ConfigError([f"{own[0]}: not beside settings={config.settings}, which sets the method's values"])
+    if own:
+        config.method.settings, config.method.study = "user", ""
+
+
+def _reported_on_tuning(config: Config, class_names: Sequence[str]) -> Iterator[str]:
+    """Complaints about a run that would report what its method's values were chosen on."""
+    if config.settings != "tuned" or config.method.settings == "none":
+        return
+    path = tuned_values_path(config.store.root, config.method.name, config.dataset.name, config.model.name)
+    tuned = TunedValues.read(path, "settings=tuned")
+    shared = set(config.forget.resolve(class_names, config.seed)) & {one for group in tuned.forget for one in group}
+    if shared:
+        yield (
+            f"forget: the study {tuned.study} chose the method's values on classes {sorted(shared)}; "
+            "forget others, or tune on others by --forget"
+        )
+    if config.seed == tuned.seed:
+        yield f"seed={config.seed}: the study {tuned.study} chose the method's values with this seed; take another"
 
 
 def at_home(path: str) -> str:

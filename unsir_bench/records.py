@@ -77,6 +77,8 @@ class RunRecord:
         metrics: flat; accuracies are fractions, times seconds, memory bytes.
         metric_notes: why a metric is null, by its name.
         details: results that are not single numbers: curves, distributions, layers, accuracies by class.
+        settings: where the method's values come from: ``published``, ``tuned``, ``user`` or ``none``; empty in records
+            from before it was noted. ``study`` names the study of tuned ones.
         access: the declared access, and the training samples of each kind that the method touched.
         fingerprints: of the data, the split, the original, the retrained and the unlearned model.
         config: the whole configuration.
@@ -105,6 +107,8 @@ class RunRecord:
     forget_names: list[str] = field(default_factory=list)
     forget_steps: list[list[int]] = field(default_factory=list)
     metrics: dict[str, float | int | None] = field(default_factory=dict)
+    settings: str = ""
+    study: str = ""
     access: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, str | None] = field(default_factory=dict)
     metric_notes: dict[str, str] = field(default_factory=dict)

@@ -272,7 +272,12 @@ def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment
     LOG.info("forgetting %s with %s", f"classes {names}" if names else step.split.samples_in_words, method.name)
     memory.reset()
     try:
-        with scene.tracker.holding(), context.clock.running(), context.in_step(step.number, scene.config.method_seed):
+        with (
+            scene.tracker.holding(),
+            context.clock.running(),
+            context.in_step(step.number, scene.config.method_seed),
+            context.without_training_data(kept=Access.INITIAL_WEIGHTS in method.requires),
+        ):
             model = method.unlearn(model, step.allowed, context)
     finally:
         earlier = record.metrics.get("peak_memory_bytes") or 0

@@ -170,11 +170,13 @@ def test_a_list_has_a_row_with_words_for_each_option(what: str, capsys: pytest.C
 def test_the_list_of_methods_says_what_each_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert list_command(["methods"]) == 0
     printed = capsys.readouterr().out
-    rows = {cells[1].strip(): cells for line in printed.splitlines() if len(cells := line.split("│")) == 5}
+    rows = {cells[1].strip(): cells for line in printed.splitlines() if len(cells := line.split("│")) == 6}
     assert rows.keys() >= set(option_files("method"))
     assert rows["original"][2].strip() == "nothing"
     assert "train_history" in rows["amnesiac_subtract"][2] and "train_history" not in rows["amnesiac"][2]
-    assert "Golatkar et al. 2020" in rows["fisher"][3]
+    assert "Golatkar et al. 2020" in rows["fisher"][4]
+    assert [rows[name][3].strip() for name in ("retrain", "fisher_published", "gkt")] == ["none", "published", "user"]
+    assert "tuned" in rows["fisher"][3]
 
 
 @pytest.mark.parametrize("words", [[], ["sets"], ["methods", "models"]])

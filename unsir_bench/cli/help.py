@@ -30,6 +30,7 @@ Verbs
   split ...      write the samples that a run would forget to a file that others can use
   plan ...       say what a sweep would train, reuse and skip, and about how long it takes; starts nothing
   train ...      train the original and the retrained model of a run side by side, each on half of the CPU cores
+  tune ...       choose a method's numbers on held-out training images; `settings=tuned` then uses them
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical

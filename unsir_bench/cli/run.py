@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
-from unsir_bench.cli.plugins import modules_of_runs
-from unsir_bench.config import LONGEST_NAME, Config, at_home, paths_of, sweep_problems, typed, validate
+from unsir_bench.cli.plugins import modules_of_runs, option_files
+from unsir_bench.config import LONGEST_NAME, Config, at_home, note_overrides, paths_of, sweep_problems, typed, validate
 from unsir_bench.errors import ConfigError, NotRecordedError
 from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord
@@ -87,6 +87,7 @@ class Job:
         try:
             config = typed(composed)
             _keep_the_given_folder(config)
+            note_overrides(config, HydraConfig.get().overrides.task)
             _refuse_mistakes(config)
             record = _record_of(config)
         except (ConfigError, NotRecordedError) as error:
@@ -191,10 +192,19 @@ def run_command(words: Sequence[str], *, plan_only: bool = False) -> int:
     bootstrap()
     if problems := list(_unreadable(words)):
         sys.exit("\n".join(problems))
-    sys.argv[1:] = words  # where Hydra reads them
+    sys.argv[1:] = list(_with_published(words))  # where Hydra reads them
     with launching(plan_only=plan_only) as launch:
         hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
     return int(bool(launch.failed or launch.stopped))
+
+
+def _with_published(words: Sequence[str]) -> Iterator[str]:
+    """The words, with each method's preset of its authors' values where ``settings=published`` asks for it."""
+    presets = option_files("method") if "settings=published" in words else {}
+    for word in words:
+        key, _, names = word.partition("=")
+        chosen = [f"{name}_published" if f"{name}_published" in presets else name for name in names.split(",")]
+        yield f"method={','.join(chosen)}" if key == "method" and presets else word
 
 
 def _unreadable(words: Sequence[str]) -> Iterator[str]:

@@ -140,8 +140,6 @@ def all_finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
 
 
-
-
 class Store:
     """Finds, locks and writes entries under one root; ``used`` collects the keys of what was found."""
 

@@ -245,6 +245,13 @@ def elsewhere(record: RunRecord) -> str:
     return ELSEWHERE if record.checkpoints else ""
 
 
+def provenance_words(record: RunRecord) -> str:
+    """Where the method's values come from, with the study of tuned ones; empty where there is nothing to say."""
+    if record.settings in ("", "none"):
+        return ""
+    return f"{record.settings} ({record.study})" if record.study else record.settings
+
+
 def access_words(declared: Sequence[str]) -> str:
     """The declared access in three words: forget data, retain data, stored state."""
     retain = "all" if "retain_data" in declared else "subset" if "retain_subset" in declared else NOTHING

@@ -21,6 +21,7 @@ from unsir_bench.report.conditions import (
     conditions,
     elsewhere,
     forget_label,
+    provenance_words,
     settings,
     surroundings,
     task_of,
@@ -34,6 +35,7 @@ GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, 
 EXPERIMENT = [*PLACE, "key", "conditions", "seed", "origin"]
 FISHER_PAIR = [*PLACE, "key", "seed", "timed_on"]
 ACCESS = "forget / retain / stored"
+PROVENANCE = "values"  # where a method's settings come from
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 SECOND_RETRAIN = "retrain (second)"
 FAST_RECIPE = "fast"
@@ -98,6 +100,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "seed": record.seed,
             "status": record.status,
             ACCESS: UNKNOWN_ACCESS if record.checkpoints else access_words(record.access.get("declared", [])),
+            PROVENANCE: provenance_words(record),
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
@@ -205,6 +208,7 @@ def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "prefix": reference.prefix,
                 "details": details,
                 ACCESS: access_words(reference.access),
+                PROVENANCE: "",
                 **measured,
                 **_gaps(measured, _fields_of("retrain_", (record.metrics for record in members["record"]))),
                 **(_retraining_costs(members) if method == "retrain" else {}),

@@ -24,11 +24,11 @@ FAMILIES = {
     BLACK: ("retrain", "retrain (second)"),
     GREY: ("original", "logit_mask", "head_distillation"),
     VERMILION: ("unsir", "unsir_notebook", "unsir_gentle", "unsir_slim", "unsir_later"),
-    BLUE: ("finetune", "l1_sparse", "cf_k", "eu_k"),
-    GREEN: ("amnesiac", "random_label", "salun", "bad_teacher"),
-    ORANGE: ("neggrad", "neggrad_plus", "scrub"),
-    PURPLE: ("fisher", "ssd", "amnesiac_subtract"),
-    SKY: ("boundary_shrink", "boundary_expand", "delete"),
+    BLUE: ("finetune", "l1_sparse", "cf_k", "eu_k", "task_arithmetic"),
+    GREEN: ("amnesiac", "random_label", "salun", "bad_teacher", "lotus"),
+    ORANGE: ("neggrad", "neggrad_plus", "scrub", "sfron", "munba"),
+    PURPLE: ("fisher", "ssd", "amnesiac_subtract", "svd_projection", "esc"),
+    SKY: ("boundary_shrink", "boundary_expand", "delete", "scar", "jit"),
 }
 # Plotly's name and matplotlib's.
 MARKERS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("cross", "P"))

@@ -109,6 +109,16 @@ class RunContext:
         finally:
             self.step, self.seed = before
 
+    @contextmanager
+    def without_training_data(self, *, kept: bool = False) -> Iterator[None]:
+        """Take away the trainer from scratch, which holds the data set, unless ``kept``; it is back afterwards."""
+        trainer = self.scratch_trainer
+        self.scratch_trainer = trainer if kept else None
+        try:
+            yield
+        finally:
+            self.scratch_trainer = trainer
+
     def generator(self, *role: str | int) -> torch.Generator:
         """A CPU generator that depends on the run's seed, ``role`` and the step of a sequence only."""
         return generator(self.seed, *role_in_step(role, self.step))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
+from unsir_bench.config_fields import choice, not_hashed
 from unsir_bench.data.batches import DataView, Usage, first_or_random_per_class
 from unsir_bench.errors import AccessDenied, NotApplicable
 from unsir_bench.runtime.seeding import generator, role_in_step
@@ -32,6 +33,10 @@ class Access(Enum):
     INITIAL_WEIGHTS = "initial_weights"
 
 
+# Where a method's values come from: its authors, a study (see `unsir-bench tune`), a person; none: nothing to choose.
+SETTINGS = ("published", "tuned", "user", "none")
+
+
 @dataclass
 class UnlearningMethod(ABC):
     """A method is its config node: its fields are the keys of its YAML.
@@ -41,10 +46,14 @@ class UnlearningMethod(ABC):
 
     Attributes:
         precomputes: the kinds of tensors it requests from ``context.precomputed``, so that a plan can name them.
+        settings: where its values come from: ``published``, ``tuned``, ``user`` or ``none``.
+        study: that chose them, if they are tuned.
     """
 
     precomputes: ClassVar[tuple[str, ...]] = ()
     name: str = "???"
+    settings: str = not_hashed(choice("user", SETTINGS))
+    study: str = not_hashed("")
 
     def overruled(self) -> Sequence[str]:
         """Names of fields without effect, since another field overrules them; records hold null for these."""
@@ -116,9 +125,7 @@ class UnlearningData:
         if denied:
             raise NotApplicable(f"method '{method.name}' needs {', '.join(denied)}, which this run withholds")
         if method.needs_classes and not split.classes:
-            raise NotApplicable(
-                f"method '{method.name}' forgets whole classes; this run forgets samples"
-            )
+            raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         requires = method.requires
         self._views: dict[str, DataView] = {}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.controls import control_words_of
-from unsir_bench.report.data import ACCESS, GROUP, PLACE, compared, groups
+from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import mean_in_words
@@ -23,7 +23,7 @@ SHOWN = {
     "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
 WITHIN, CONTROL = "sd within seeds", "control"
-ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fisher", "not done")
+ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fisher", PROVENANCE, "not done")
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -47,6 +47,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
             CONTROL: "forgets nothing" if control_words_of(done) else "",
+            PROVENANCE: ", ".join(word for word in group[PROVENANCE].unique() if word),
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
     return without_empty(rows, ONLY_WHERE_USED)
