@@ -18,10 +18,11 @@ from torch import nn
 from tests.stored import with_manifest
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
-from unsir_bench.record_of_run import blank_record
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.runner import run
+from unsir_bench.runs import experiment
+from unsir_bench.runs.record_of_run import blank_record
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.timing import timing_conditions
 from unsir_bench.tracking.run import RememberingTracker, Tracker
@@ -137,13 +138,13 @@ def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same
 ) -> None:
     cold = run(tiny)
     warmed: list[tuple[int, float]] = []
-    original = runner.warm_up
+    original = experiment.warm_up
 
     def watched(model: nn.Module, batch_size: int, context: RunContext) -> None:
         warmed.append((batch_size, context.clock.total))
         original(model, batch_size, context)
 
-    monkeypatch.setattr(runner, "warm_up", watched)
+    monkeypatch.setattr(experiment, "warm_up", watched)
     monkeypatch.setattr("unsir_bench.training.warm_up.SLOW_AT_FIRST", ("cpu",))
     warm = run(dataclasses.replace(tiny, outputs=str(tmp_path / "warm")))
     assert warmed == [(tiny.dataset.batch_size, 0.0)]
@@ -287,7 +288,7 @@ def test_of_several_processes_the_first_hands_everything_over_in_a_file(
     # What a process returns goes through a pipe that holds 64 KiB until all have ended: more would stop it for ever.
     points = 100_000
 
-    def experiment(_fabric: Fabric, _config: Config, tracker: Tracker, record: RunRecord) -> None:
+    def pretended(_fabric: Fabric, _config: Config, tracker: Tracker, record: RunRecord) -> None:
         for step in range(points):
             tracker.log("original", step, {"loss": 1.0})
         record.status = "done"
@@ -298,7 +299,7 @@ def test_of_several_processes_the_first_hands_everything_over_in_a_file(
         def launch(self, work: Callable[..., object], *arguments: object) -> None:
             assert work(tiny.hardware.start(), *arguments) is None
 
-    monkeypatch.setattr(runner, "_experiment", experiment)
+    monkeypatch.setattr(runner, "_experiment", pretended)
     several = dataclasses.replace(tiny, hardware=dataclasses.replace(tiny.hardware, devices=2))
     monkeypatch.setattr(HardwareConfig, "start", lambda config, *_: Launcher() if config.devices == 2 else Fabric())
     tracker, record = RememberingTracker(), blank_record(several)

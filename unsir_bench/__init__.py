@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unsir_bench.checkpoint_scores import score_checkpoints
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.config_fields import choice, number
     from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from unsir_bench.models.model import ModelConfig
     from unsir_bench.report.folders import load_records
     from unsir_bench.runner import run
+    from unsir_bench.runs.checkpoint_scores import score_checkpoints
     from unsir_bench.runtime.progress import Progress
     from unsir_bench.training.context import RunContext
     from unsir_bench.training.epoch_batches import EpochBatches
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 _HOMES = {
-    "checkpoint_scores": ("score_checkpoints",),
+    "runs.checkpoint_scores": ("score_checkpoints",),
     "cli.bootstrap": ("compose",),
     "config_fields": ("choice", "number"),
     "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unsir_bench.config_fields import choice, identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
@@ -32,61 +33,6 @@ SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardwar
 SETTINGS = ("preset", "tuned", "published")  # whose values a method gets
 PROVENANCE = ("settings", "study")  # of a method
 LONGEST_NAME = 128  # letters of a run's or a group's name in Weights & Biases; folders may have 255
-
-
-@dataclass
-class ScaledData:
-    """What the paper's experiments on one data set take at one scale: options of groups by name, and sizes.
-
-    ``subset`` counts images per class and split. ``retain_share`` and ``unsir_batch_size`` are UNSIR's; their defaults
-    are those of runs that do not follow the scale.
-    """
-
-    dataset: str | None = not_hashed(None)
-    subset: int | None = not_hashed(None)
-    image_size: int | None = not_hashed(None)
-    batch_size: int | None = not_hashed(None)
-    unsir_batch_size: int = not_hashed(II("dataset.batch_size"))
-    retain_share: float | None = not_hashed(None)
-    train: str | None = not_hashed(None)
-    resnet18: str | None = not_hashed(None)
-    allcnn: str | None = not_hashed(None)
-    mobilenetv2: str | None = not_hashed(None)
-    vit: str | None = not_hashed(None)
-
-
-@dataclass
-class ScaledUnsir:
-    """The name and the values of ``method=scaled/unsir`` at one scale."""
-
-    name: str = not_hashed("unsir")
-    noise_steps: int = not_hashed(40)
-    noise_copies: int = not_hashed(20)
-    impair_lr: float = not_hashed(0.02)
-    repair_lr: float = not_hashed(0.01)
-
-
-@dataclass
-class ScaleConfig:
-    """The scale at which the paper's experiments are composed.
-
-    Run ids ignore it: presets refer to its values, and only what they thereby set is hashed. ``compared`` (presets of
-    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values
-    apply; it is ``plain`` except in presets that follow the scale.
-    """
-
-    name: str = not_hashed("cpu")
-    seeds: str = not_hashed("0,1,2")
-    compared: str = not_hashed("unsir")
-    metrics: str = not_hashed("standard")
-    fast: str = not_hashed("fast")
-    cpu_threads: int | None = not_hashed(None)
-    unsir: ScaledUnsir = not_hashed(field(default_factory=ScaledUnsir))  # noqa: RUF009 - a field
-    data: str = not_hashed(choice("plain", ("plain", "cifar10", "cifar100", "vggface100")))
-    plain: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-    cifar10: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-    cifar100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-    vggface100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
 
 
 @dataclass

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from unsir_bench.runtime.files import DAMAGED, read_regular, set_aside, sha256, write_atomic
+from unsir_bench.runtime.strict_json import in_words, parsed
 from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
 
@@ -52,7 +53,6 @@ NOISE_FILE = "noise.safetensors"  # likewise, if the run kept noise images
 FINISHED = ("done", "skipped", "diverged")
 READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
 LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth
-WHOLE_NUMBERS = 2**63
 ACCURACY = re.compile(r"(original_|retrain_|floor_)?acc_(forget|retain)_(train|test)")
 # What a terminal obeys (escapes, C0 and C1 controls), what turns text around, and what UTF-8 cannot hold.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -143,7 +143,7 @@ class RunRecord:
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
                 self.metrics[name], self.metric_notes[name] = None, f"it came to {value}"
-        content = json.loads(json.dumps(_in_words(asdict(self))))  # keys and lists as a reader finds them
+        content = json.loads(json.dumps(in_words(asdict(self))))  # keys and lists as a reader finds them
         self.digest = content["digest"] = digest(content)
         if path.is_dir() and not path.is_symlink():  # anything else is replaced
             set_aside(path, folder / DAMAGED, "it is a folder")
@@ -168,7 +168,7 @@ class RunRecord:
     @classmethod
     def parsed(cls, content: bytes) -> RunRecord:
         """The record that a file's bytes hold; raises ValueError as ``read``, or RecursionError."""
-        return cls.of(_parsed(content))
+        return cls.of(parsed(content))
 
     @classmethod
     def of(cls, content: Any) -> RunRecord:
@@ -208,12 +208,6 @@ def printable(content: Any) -> Any:
     if isinstance(content, str):
         return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], content)
     return content
-
-
-def _parsed(text: bytes) -> Any:
-    return json.loads(
-        text.decode("utf-8"), parse_constant=_no_number, parse_float=_finite_number, parse_int=_whole_number
-    )
 
 
 def _impossible(record: RunRecord) -> Iterator[str]:
@@ -294,31 +288,6 @@ def _fits(value: object, kind: Any) -> bool:
     if origin is list:
         return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
     return kind is Any or isinstance(value, kind)
-
-
-def _in_words(content: Any) -> Any:
-    """Plain values with NaN and infinities as strings, which strict JSON cannot hold."""
-    if isinstance(content, dict):
-        return {key: _in_words(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_in_words(value) for value in content]
-    return str(content) if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _no_number(word: str) -> NoReturn:
-    # Python's JSON parser accepts NaN and infinities; in a record they would spoil means and intervals.
-    raise ValueError(f"{word} is no number that a record may hold")
-
-
-def _finite_number(word: str) -> float:
-    value = float(word)
-    return value if math.isfinite(value) else _no_number(word[:20])
-
-
-def _whole_number(word: str) -> int:
-    # Longer ones end in errors of the libraries that draw and average them.
-    value = int(word) if len(word) <= 20 else WHOLE_NUMBERS
-    return value if abs(value) < WHOLE_NUMBERS else _no_number(word[:20])
 
 
 def finished_record(folder: Path) -> RunRecord | None:

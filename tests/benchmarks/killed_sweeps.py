@@ -35,6 +35,7 @@ from unsir_bench.cli.plugins import modules_of_runs
 from unsir_bench.cli.run import run_command
 from unsir_bench.records import RECORD_FILE
 from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.runs import experiment
 from unsir_bench.sweeps import isolation
 
 FORK = multiprocessing.get_context("fork")
@@ -143,7 +144,7 @@ def forked_command(folder: Path, log: Path) -> int:
 def sweep(folder: Path, events: Connection) -> None:
     """The command, whose processes announce what they are inside."""
     delay_writes(events)
-    runner._unlearned_under_the_clock = announced("method", events)(runner._unlearned_under_the_clock)
+    experiment._unlearned_under_the_clock = announced("method", events)(experiment._unlearned_under_the_clock)
     TrainingCheckpoint.save = announced("training", events, after=True)(TrainingCheckpoint.save)  # type: ignore[method-assign]
     sys.exit(forked_command(folder, folder / "log"))
 

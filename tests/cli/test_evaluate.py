@@ -15,11 +15,11 @@ from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import evaluate_command
 from unsir_bench.cli.reproduce import reproduce_command
 from unsir_bench.config import Config
-from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.report.tables.comparison import comparison_tables
 from unsir_bench.report.tables.metrics import metric_tables
 from unsir_bench.runner import run
+from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.sweeps.outcome import SweepJob
 
 TINY = ["dataset.subset=12", "model.width=4", "train.epochs=2", "tracker=none", "method=finetune", "hardware=cpu"]

@@ -28,7 +28,8 @@ from unsir_bench.data.digits import Digits
 from unsir_bench.records import RunRecord
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking import run as tracking
-from unsir_bench.tracking.run import Tracker, TrackerConfig, grad_cam_panels, start_tracker, tags
+from unsir_bench.tracking.grad_cam import grad_cam_panels
+from unsir_bench.tracking.run import Tracker, TrackerConfig, start_tracker, tags
 from unsir_bench.tracking.tables import curves, tables
 
 SECRET = "secret" * 7

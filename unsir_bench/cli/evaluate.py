@@ -11,16 +11,16 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 
-from unsir_bench.added_metrics import CannotEvaluateError, add_metrics
-from unsir_bench.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
 from unsir_bench.cli.bootstrap import bootstrap, compose
 from unsir_bench.cli.reproduce import config_of
 from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
-from unsir_bench.finished_runs import recorded_metrics
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import Store, StoreConfig
 from unsir_bench.report.tables.text import job_rows, print_rows
+from unsir_bench.runs.added_metrics import CannotEvaluateError, add_metrics
+from unsir_bench.runs.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
+from unsir_bench.runs.finished_runs import recorded_metrics
 
 NOT_EVALUATED, WRONG = 1, 2
 KEYS_OF_FINISHED = ("metrics", "store.root", "dataset.root")

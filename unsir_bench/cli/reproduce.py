@@ -14,17 +14,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.cli.bootstrap import bootstrap, installed
-from unsir_bench.config import Config, ScaleConfig, validate
+from unsir_bench.config import Config, validate
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import MetricsConfig
-from unsir_bench.finished_runs import recorded_metrics
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.records import FINISHED, RECORD_FILE, RunRecord, printable, record_in_line
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runner import run
+from unsir_bench.runs.finished_runs import recorded_metrics
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.tracking.run import TrackerConfig
 from unsir_bench.training.recipe import Recipe

@@ -21,10 +21,10 @@ from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs, option_files
 from unsir_bench.config import LONGEST_NAME, Config, at_home, note_overrides, paths_of, sweep_problems, typed, validate
 from unsir_bench.errors import ConfigError, NotRecordedError
-from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.references.store import ENTRIES
 from unsir_bench.runner import log_failure, run
+from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runtime.files import unwritable
 from unsir_bench.sweeps.isolation import import_present, run_in_own_process
 from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles

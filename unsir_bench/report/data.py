@@ -24,21 +24,19 @@ from unsir_bench.report.conditions import (
     provenance_words,
     settings,
     surroundings,
-    task_of,
 )
 from unsir_bench.report.samples import recorded_samples
 from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.speedups import with_speedups
 
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
 GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, within one sweep
 # Runs that share these have the same original and, by seed, the same retrained model.
 EXPERIMENT = [*PLACE, "key", "conditions", "seed", "origin"]
-FISHER_PAIR = [*PLACE, "key", "seed", "timed_on"]
 ACCESS = "forget / retain / stored"
 PROVENANCE = "values"  # where a method's settings come from
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 SECOND_RETRAIN = "retrain (second)"
-FAST_RECIPE = "fast"
 TIMED_APART = (
     "Seconds were not all taken alike ({}): compare their order of magnitude. Each ratio is of runs timed alike."
 )
@@ -157,7 +155,7 @@ def model_table(
     runs["forget"] += [suffix for _, suffix in parts]
     table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True)
     table["label"] = list(map(series_label, table["method"], table["setting"]))
-    return _with_speedups(table, fast or {})
+    return with_speedups(table, fast or {})
 
 
 def _origin(record: RunRecord) -> str:
@@ -242,58 +240,6 @@ def _retraining_costs(members: pd.DataFrame) -> dict[str, Any]:
         "retrain_seconds": timed["retrain_seconds"],
         "timed_on": timed["timed_on"],
     }
-
-
-def _with_speedups(table: pd.DataFrame, fast: Mapping[str, float]) -> pd.DataFrame:
-    """Add the seconds of retraining, of fast retraining and of Fisher forgetting over each model's own."""
-    if "unlearn_seconds" not in table:
-        return table
-    worked = table["unlearn_seconds"].where(table["method"] != "original").where(table["unlearn_seconds"] != 0)
-    if "retrain_seconds" in table:
-        measured = (table["retrain_seconds"] / worked).astype(float)
-        recorded = table.get("speedup_vs_retrain", measured)
-        table = table.assign(speedup_vs_retrain=recorded.astype(float).fillna(measured))
-    rivals = table["record"].map(lambda record: fast.get(task_of(record)) if fast else None).astype(float)
-    if rivals.notna().any():
-        table = table.assign(speedup_vs_fast_retrain=rivals / worked)
-    fisher = table[_exact_fisher(table)]
-    if not fisher.empty:
-        seconds = fisher.groupby(FISHER_PAIR)["unlearn_seconds"].mean().rename("fisher_seconds")
-        table = table.join(seconds, on=FISHER_PAIR)
-        table["speedup_vs_fisher"] = table["fisher_seconds"] / worked
-    return table
-
-
-def _exact_fisher(table: pd.DataFrame) -> pd.Series:
-    """Which rows are finished Fisher runs of the exact diagonal, which ``labels=mc`` only estimates."""
-    exact = table["record"].map(lambda record: record.config.get("method", {}).get("labels", "exact") == "exact")
-    return exact & (table["method"] == "fisher") & (table["status"] == "done") & table["unlearn_seconds"].notna()
-
-
-def fisher_runs(table: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:
-    """Ids of the Fisher runs that a model is compared with, by its ``FISHER_PAIR``."""
-    if "unlearn_seconds" not in table:
-        return {}
-    pairs = table[_exact_fisher(table)].groupby(FISHER_PAIR)["run_id"]
-    return {pair: ids.tolist() for pair, ids in pairs}
-
-
-def fast_retrain_seconds(records: Iterable[RunRecord]) -> dict[str, float]:
-    """By task (``task_of``), mean seconds of finished runs of ``method=retrain`` by the recipe named ``fast``.
-
-    Those that forget in sequence are left out: their seconds are of all steps together.
-    """
-    found = [
-        (task_of(record), record.metrics["unlearn_seconds"])
-        for record in records
-        if record.method == "retrain"
-        and record.status == "done"
-        and (record.config.get("train") or {}).get("name") == FAST_RECIPE
-        and record.metrics.get("unlearn_seconds")
-        and len(record.forget_steps) <= 1
-    ]
-    by_task = pd.DataFrame(found, columns=["task", "seconds"]).groupby("task")["seconds"].mean()
-    return {str(task): float(seconds) for task, seconds in by_task.items()}
 
 
 def series_label(method: str, setting: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from unsir_bench.config import Config
 from unsir_bench.errors import ConfigError
-from unsir_bench.finished_runs import finished_run
 from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.runs.finished_runs import finished_run
 
 
 @dataclass(frozen=True)

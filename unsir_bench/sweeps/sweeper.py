@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
-from unsir_bench.finished_runs import finished_run
+from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register

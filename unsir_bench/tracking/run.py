@@ -15,20 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from unsir_bench.config_fields import choice, not_hashed
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.runtime.time_limit import within
+from unsir_bench.tracking.grad_cam import log_maps
 from unsir_bench.tracking.tables import Point, TableRows, curves, tables
 
 LOG = logging.getLogger("unsir_bench")
 CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
-GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
-SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
 LONGEST_CALL = FINISH_SECONDS + 30  # seconds; a service that has been stopped answers nothing, ever
@@ -93,7 +89,7 @@ class Tracker:
         self._guarded(lambda run: run.summary.update(summary(record)))
         with _staged_in(folder):
             self._guarded(lambda run: _log_tables(run, tables(record)))
-            self._guarded(lambda run: _log_maps(run, folder / GRAD_CAM_FILE, record))
+            self._guarded(lambda run: log_maps(run, folder / GRAD_CAM_FILE, record))
 
     def finish(self, *, failed: bool) -> None:
         """End the run, so that the next one in this process is another."""
@@ -305,46 +301,6 @@ def _log_tables(run: Any, found: Mapping[str, TableRows]) -> None:
             logged[f"{name}_table"] = table
     if logged:
         run.log(logged)
-
-
-def _log_maps(run: Any, file: Path, record: RunRecord) -> None:
-    import wandb
-
-    if file.exists() and "unlearned" in (maps := load_file(file)):
-        images = [wandb.Image(panel, caption=caption) for caption, panel in grad_cam_panels(maps, record)]
-        run.log({"grad_cam": images})
-
-
-def grad_cam_panels(maps: Mapping[str, NDArray[Any]], record: RunRecord) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """For each sample the image, and beside it the image under the map of each model.
-
-    Args:
-        maps: as in ``grad_cam.safetensors``: ``images`` (samples, channels, height, width), normalised; ``samples`` and
-            ``labels`` (samples,); by model maps (samples, height, width) in [0, 1].
-        record: whose configuration says how the images were normalised.
-
-    Yields:
-        A caption, and pixels (height, width, 3), uint8.
-    """
-    # Brings matplotlib and OpenCV, which whoever made the maps has imported already.
-    from pytorch_grad_cam.utils.image import show_cam_on_image
-
-    models = [name for name in GRAD_CAM_MODELS if name in maps]
-    pixels = _pixels(maps["images"], record.config.get("dataset", {}))
-    for place, image in enumerate(pixels):
-        shown = [np.uint8(255 * image)] + [show_cam_on_image(image, maps[name][place], use_rgb=True) for name in models]
-        panel = np.concatenate(shown, axis=1)
-        factor = -(-SMALLEST_SHOWN // min(image.shape[:2]))
-        caption = f"test sample {maps['samples'][place]}, class {maps['labels'][place]}"
-        yield f"{caption}: {', '.join(['image', *models])}", panel.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _pixels(images: NDArray[Any], dataset: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Normalised images as (samples, height, width, 3) in [0, 1]."""
-    shape = (1, -1, 1, 1)
-    mean, std = (np.asarray(dataset.get(name, default)).reshape(shape) for name, default in (("mean", 0), ("std", 1)))
-    coloured = np.broadcast_to(images * std + mean, (len(images), 3, *images.shape[2:]))
-    return coloured.clip(0, 1).transpose(0, 2, 3, 1).astype(np.float32)
 
 
 @contextmanager

@@ -14,8 +14,9 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING, conditions
-from unsir_bench.report.data import fast_retrain_seconds, run_table
+from unsir_bench.report.data import run_table
 from unsir_bench.report.samples import share_in_words
+from unsir_bench.report.speedups import fast_retrain_seconds
 from unsir_bench.report.statistics import mean_and_half_width, mean_in_words
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,

@@ -14,13 +14,13 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements
-from unsir_bench.finished_runs import recorded_metrics
 from unsir_bench.models.checkpoint_files import Checkpoint, CheckpointError, rename_problem
-from unsir_bench.record_of_run import blank_record, note_forget_set, note_models
 from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.references.store import content_key, weights_hash
 from unsir_bench.references.trained_models import TrainedModel
-from unsir_bench.runner import ABSENT_WITHOUT_RETRAIN, keep_grad_cam, prepared
+from unsir_bench.runs.experiment import ABSENT_WITHOUT_RETRAIN, keep_grad_cam, prepared
+from unsir_bench.runs.finished_runs import recorded_metrics
+from unsir_bench.runs.record_of_run import blank_record, note_forget_set, note_models
 from unsir_bench.runtime.environment import environment
 from unsir_bench.tracking.run import RememberingTracker
 from unsir_bench.training.context import RunContext

@@ -11,11 +11,11 @@ from typing import Any
 from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
-from unsir_bench.record_of_run import note_models
 from unsir_bench.records import RunRecord, utc_now
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.references.unlearned_models import unlearned_weights
-from unsir_bench.runner import keep_grad_cam, prepared, retrained_of
+from unsir_bench.runs.experiment import keep_grad_cam, prepared, retrained_of
+from unsir_bench.runs.record_of_run import note_models
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.tracking.run import RememberingTracker
 from unsir_bench.versions import EVALUATION_VERSION
