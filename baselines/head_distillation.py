@@ -31,6 +31,7 @@ class HeadDistillation(UnlearningMethod):
     train: Recipe = field(default_factory=lambda: Recipe(name="head_distillation", lr=0.01, epochs=10))
     retain_share: float = number(0.3, above=0, at_most=1)
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+    needs_classes = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
