@@ -181,6 +181,7 @@ def test_a_run_whose_models_or_weights_are_not_there_is_named_and_left_as_it_is(
         ([], "there is no record"),
         (["nowhere", "seed=1"], "seed=1: for finished runs, only metrics, store.root, dataset.root can be given"),
         (["RUN", "metrics=absent"], "absent"),
+        (["RUN", "metrics.relearn.every=7", "metrics.relearn.cap=3"], "metrics.relearn.every=7: must be at most"),
     ],
 )
 def test_a_wrong_command_says_what_is_wrong(

@@ -14,7 +14,13 @@ from hydra.errors import HydraException
 from unsir_bench.cli.bootstrap import bootstrap, compose
 from unsir_bench.cli.reproduce import config_of
 from unsir_bench.config import Config
+<<<<<<< HEAD
 from unsir_bench.errors import UnsirBenchError
+=======
+from unsir_bench.config_fields import problems
+from unsir_bench.errors import ConfigError, UnsirBenchError
+from unsir_bench.finished_runs import recorded_metrics
+>>>>>>> refs/heads/wt-evaluate
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import Store, StoreConfig
 from unsir_bench.report.tables.text import job_rows, print_rows
@@ -100,13 +106,15 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
         print(f"{' '.join(map(str, folders)) or 'no folder'}: there is no record; give the folder of a sweep or a run")
         return WRONG
     asked = compose(settings)
+    if wrong := list(problems(asked.metrics, "metrics")):
+        raise ConfigError(wrong)
     # What the command does not name is as the record says.
     store = asked.store if any(word.startswith("store.root=") for word in settings) else None
     status = 0
     for run in runs:
         try:
             print(f"{run.name}: {_added(run, asked, store)}")
-        except (UnsirBenchError, ValueError) as reason:
+        except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(str(run))}: not evaluated: {printable(str(reason))}")
             status = NOT_EVALUATED
     return status
@@ -119,7 +127,7 @@ def _runs(folder: Path) -> list[Path]:
 
 def _added(folder: Path, asked: Config, store: StoreConfig | None) -> str:
     """Add what the run lacks, one process at a time; returns what was done, in words."""
-    at = store or StoreConfig(**_finished(folder).config.get("store", {}))
+    at = store or StoreConfig(str((_finished(folder).config.get("store") or {}).get("root", StoreConfig().root)))
     with Store(Path(at.root)).lock(f"record-{folder.name}", f"metrics of {folder.name}"):
         record = _finished(folder)
         if record.status != "done":

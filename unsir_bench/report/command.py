@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.folders import Sweep, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, Sweep, gathered, read_sweep, sweep_folders
+from unsir_bench.runtime.files import write_atomic
 
 # Each command imports what it needs: pandas, matplotlib and Plotly are slow to import, and `--help` does without them.
 OUTPUTS = Path("multirun_outputs")
@@ -44,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         if name == "tables":
             command.set_defaults(run=_tables_with_columns)
             command.add_argument("--columns", metavar="NAME,NAME", help=COLUMNS_HELP)
+    gather = _command(
+        commands, "gather", _gather, "the records of each sweep as one file, to be shared or committed",
+        "Write the records of each sweep to DIR/<sweep>/records.jsonl, which all commands read like the folders.",
+    )  # fmt: skip
+    _writes(gather, "DIR", REPORT, "the folder to write to")
     _command(
         commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
         "Print every metric of sweeps beside those of their references, as Markdown.",
@@ -76,6 +82,17 @@ def _metrics(chosen: argparse.Namespace) -> int:
 
     sweeps, status = _chosen_sweeps(chosen)
     print("\n".join(metric_tables(sweep.records) for sweep in sweeps), end="")
+    return status
+
+
+def _gather(chosen: argparse.Namespace) -> int:
+    sweeps, status = _chosen_sweeps(chosen)
+    _tell_unreadable(sweeps, "they take no part")
+    for sweep in sweeps:
+        path = chosen.output / sweep.folder.resolve().name / LINES_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, gathered(sweep))
+        print(f"written: {path} ({_counted(len(sweep.found), 'run')})")
     return status
 
 

@@ -77,9 +77,9 @@ def _refuse(record: RunRecord, config: Config) -> None:
 
 
 def _lacks(record: RunRecord, before: MetricsConfig, after: MetricsConfig) -> bool:
-    """Whether anything is to be measured; a plug-in's metric may be newer than the run."""
-    unmeasured = [metric for metric in after.turned_on() if not metric.shipped and metric.relative_to is None
-                  and not metric.summary and not set(metric.fields) <= record.metrics.keys()]  # fmt: skip
+    """Whether anything is to be measured; the metric of a plug-in may be newer than the run."""
+    plugged = [metric for metric in after.turned_on() if not (metric.shipped or metric.summary or metric.relative_to)]
+    unmeasured = [metric for metric in plugged if metric.fields and record.metrics.keys().isdisjoint(metric.fields)]
     return bool(unmeasured) or replace(before, name="") != replace(after, name="")
 
 
