@@ -14,13 +14,8 @@ from hydra.errors import HydraException
 from unsir_bench.cli.bootstrap import bootstrap, compose
 from unsir_bench.cli.reproduce import config_of
 from unsir_bench.config import Config
-<<<<<<< HEAD
-from unsir_bench.errors import UnsirBenchError
-=======
 from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
-from unsir_bench.finished_runs import recorded_metrics
->>>>>>> refs/heads/wt-evaluate
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import Store, StoreConfig
 from unsir_bench.report.tables.text import job_rows, print_rows
