@@ -125,7 +125,8 @@ class TimmModel(ModelConfig):
             return dict(content.get("pretrained_cfg", content))  # older files are flat
         if place in ("hf-hub", "hf_hub"):
             return dict(load_model_config_from_hf(name)[0])
-        return dict(get_pretrained_cfg(self.arch, allow_unregistered=False).to_dict())
+        known = get_pretrained_cfg(self.arch)
+        return dict(known.to_dict()) if known else {}
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_classifier()  # type: ignore[operator,no-any-return]
