@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ def scene() -> Scene:
 
 
 def only(scene: Scene, kind: Any) -> Drawing:
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.simplefilter("error")
         [drawing] = kind.draw(scene)
         drawing.figure.draw_without_rendering()
     return drawing
@@ -93,7 +95,7 @@ def test_controls_are_named_have_open_markers_and_no_ring(scene: Scene) -> None:
     drawing = only(scene, TRADE_OFF)
     labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
     assert {"fisher †", "logit_mask †", "unsir"} < set(labels)
-    assert "† control" in drawing.figure.get_suptitle()
+    assert "† control" in " ".join(drawing.figure.get_suptitle().split())
     for panel in drawing.figure.axes:
         rings = [line for line in panel.lines if line.get_markersize() == 8]
         assert [labels[int(line.get_ydata()[0])] for line in rings] == ["unsir"]

@@ -18,6 +18,7 @@ from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbe
 from unsir_bench.report.method_style import method_style
 
 LABEL_LETTERS = 22
+WIDE = 100  # from which ratio of its ends on a logarithmic axis has room for powers of ten alone
 BAND = "#c9d3dc"
 HEAD_INCHES = 1.35  # for titles and axes
 
@@ -96,17 +97,19 @@ def _ranks(rows: Sequence[Series]) -> list[tuple[int, int]]:
 def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
     if measure.logarithmic:
         panel.set_xscale("log")
+    # Set first: a line or a band of no width would make matplotlib choose limits of its own, and warn.
+    low, high = _room([end for found in measure.estimates.values() for end in found.ends], measure.logarithmic)
+    panel.set_xlim(low, high)
     if (retrain := measure.estimates.get("retrain")) is not None:
         panel.axvspan(*retrain.ends, color=BAND, alpha=0.6, linewidth=0, zorder=0.5)
         panel.axvline(retrain.mean, color="black", linewidth=0.6, zorder=1)
     for place, look in enumerate(looks):
         if (found := measure.estimates.get(look.series.label)) is not None:
             _draw_point(panel, place, look, found)
-    panel.set_xlim(*_room([end for found in measure.estimates.values() for end in found.ends], measure.logarithmic))
     panel.set_title(measure.title, parse_math=True)
     panel.tick_params(axis="y", length=0)
     if measure.logarithmic:
-        panel.xaxis.set_major_locator(LogLocator(base=10, numticks=3))
+        panel.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 3) if high / low < WIDE else (1,), numticks=3))
         plain_numbers(panel.xaxis)
     else:
         panel.xaxis.set_major_locator(MaxNLocator(3))
