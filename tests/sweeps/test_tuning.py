@@ -152,7 +152,16 @@ def test_a_run_that_would_report_what_was_tuned_on_is_refused(won: Path, words: 
         )
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"study": 1, "values": {"method.k": "x"}, "score": 1}', "[1]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"study": 1, "values": {"method.k": "x"}, "score": 1}',
+        "[1]",
+        '{"study": "s", "values": {"seed": 1}, "score": 1}',
+    ],
+)
 def test_a_damaged_file_of_values_is_named(won: Path, content: str) -> None:
     path = tuned_values_path(f"{won}/store", "cf_k", "digits", "allcnn_slim")
     path.write_text(content)

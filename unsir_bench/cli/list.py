@@ -60,7 +60,7 @@ def _method_rows() -> Iterator[dict[str, str]]:
             yield {
                 "method": option,
                 "needs": ", ".join(access_names(method)) or "nothing",
-                "values": f"{method.settings} ({method.study})" if method.study else method.settings,
+                "values": method.settings,
                 "paper, and where its values come from": first_comment(file),
             }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class TunedValues:
             numbers = [*found.values.values(), found.score, found.seed]
             if not all(isinstance(value, int | float) for value in numbers) or not isinstance(found.study, str):
                 raise TypeError("its values are no numbers")
+            if not all(key.startswith("method.") for key in found.values):
+                raise ValueError("it sets more than the method")
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError([f"{key}: {path} holds no tuned values ({error}); remove it and tune again"]) from error
         return found
@@ -65,7 +68,12 @@ class TunedValues:
 
 def tuned_values_path(store_root: str, method: str, dataset: str, model: str) -> Path:
     """Where the best values for a method, a data set and a network are kept, all three by name."""
-    return Path(store_root).parent / FOLDER / f"{method}-{dataset}-{model}.json"
+    return Path(store_root).parent / FOLDER / f"{file_name(method, dataset, model)}.json"
+
+
+def file_name(*words: str) -> str:
+    """Words of a configuration joined by hyphens, without what no file's name may hold."""
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
 
 
 def value_at(node: Any, key: str) -> Any:

@@ -20,7 +20,14 @@ from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import content_key
-from unsir_bench.references.tuned_values import FOLDER, TunedValues, set_values, tuned_values_path, value_at
+from unsir_bench.references.tuned_values import (
+    FOLDER,
+    TunedValues,
+    file_name,
+    set_values,
+    tuned_values_path,
+    value_at,
+)
 from unsir_bench.runner import run
 
 if TYPE_CHECKING:
@@ -70,7 +77,7 @@ class Study:
         config = self.config
         runs = [self._run_config({}, group).run_id for group in self.forget]
         digest = content_key({"runs": runs, "ranges": repr(self.ranges)})
-        return f"{config.method.name}-{config.dataset.name}-{config.model.name}-{digest[:10]}"
+        return file_name(config.method.name, config.dataset.name, config.model.name, digest[:10])
 
     @property
     def folder(self) -> Path:
