@@ -158,11 +158,12 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
             done.refused[key] = "it is being made here by another process"
         except (DamagedEntryError, OSError) as reason:
             done.refused[key] = str(reason)
-    for path in index.records() if outputs is not None else ():
-        try:
-            _take_record(place, outputs, path, index, done)
-        except (OSError, ValueError, RecursionError, DamagedEntryError) as reason:
-            done.refused[path] = printable(str(reason))
+    if outputs is not None:
+        for path in index.records():
+            try:
+                _take_record(place, outputs, path, index, done)
+            except (OSError, ValueError, RecursionError, DamagedEntryError) as reason:
+                done.refused[path] = printable(str(reason))
     return done
 
 
