@@ -210,7 +210,7 @@ def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
     """Keys that `+key=value` added to a section, which objects would silently hold and nobody read."""
     section = OmegaConf.get_type(node)
     known = {each.name for each in fields(section)} if is_dataclass(section) else None
-    for key in node:
+    for key in map(str, node):
         if known is not None and key not in known:
             yield f"{within}{key}"
         elif isinstance(child := node._get_node(key), DictConfig) and not (child._is_none() or child._is_missing()):
