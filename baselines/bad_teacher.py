@@ -29,7 +29,7 @@ class BadTeacher(UnlearningMethod):
     name: str = "bad_teacher"
     train: Recipe = field(default_factory=lambda: Recipe(name="bad_teacher", lr=1e-4, epochs=1))
     retain_share: float = number(0.3, above=0, at_most=1)
-    temperature: float = number(1.0, above=0)
+    temperature: float = number(1.0, above=0, search=(0.5, 5.0))
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
 
     def check(self, key: str) -> Iterator[str]:

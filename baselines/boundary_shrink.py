@@ -30,7 +30,7 @@ class BoundaryShrink(UnlearningMethod):
 
     name: str = "boundary_shrink"
     train: Recipe = field(default_factory=lambda: Recipe(name="boundary_shrink", optimizer="sgd", lr=1e-5, epochs=10))
-    epsilon: float = number(0.1, above=0, at_most=1)
+    epsilon: float = number(0.1, above=0, at_most=1, search=(0.01, 0.5))
     freeze_bn_stats: bool = False
     mask: str = choice("forget_classes", MASKS)
     requires = frozenset({Access.FORGET_DATA})

@@ -23,7 +23,7 @@ class CatastrophicForgettingK(UnlearningMethod):
 
     name: str = "cf_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="cf_k", optimizer="sgd", lr=0.01, epochs=10))
-    k: int = number(2, at_least=1)
+    k: int = number(2, at_least=1, search=(1, 5))
     requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:

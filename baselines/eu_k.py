@@ -14,7 +14,8 @@ from torch import nn
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import hashed_if_not_default, number
-from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, is_weight_layer, last_layers, trained_alone
+from unsir_bench.models.model import is_weight_layer
+from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
 
 
 @dataclass
@@ -23,7 +24,7 @@ class ExactUnlearningK(UnlearningMethod):
 
     name: str = "eu_k"
     train: Recipe = field(default_factory=lambda: Recipe(name="eu_k", optimizer="sgd", lr=0.01, epochs=10))
-    k: int = number(2, at_least=1)
+    k: int = number(2, at_least=1, search=(1, 5))
     reset_norms: bool = hashed_if_not_default(True)
     requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
 

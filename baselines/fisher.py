@@ -38,7 +38,7 @@ class Fisher(UnlearningMethod):
 
     precomputes: ClassVar[tuple[str, ...]] = ("fisher_diagonal",)
     name: str = "fisher"
-    alpha: float = number(1e-6, above=0)
+    alpha: float = number(1e-6, above=0, search=(1e-9, 1e-4))
     labels: str = choice("exact", ("exact", "mc"))
     max_samples: int | None = number(None, at_least=1)
     batch_size: int = number(32, at_least=1)

@@ -22,7 +22,7 @@ class L1Sparse(UnlearningMethod):
 
     name: str = "l1_sparse"
     train: Recipe = field(default_factory=lambda: Recipe(name="l1_sparse", optimizer="sgd", lr=0.01, epochs=10))
-    penalty: float = number(5e-4, at_least=0)
+    penalty: float = number(5e-4, at_least=0, search=(1e-6, 1e-2))
     requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:

@@ -27,7 +27,7 @@ class NegGradPlus(UnlearningMethod):
 
     name: str = "neggrad_plus"
     train: Recipe = field(default_factory=lambda: Recipe(name="neggrad_plus", optimizer="sgd", lr=0.01, epochs=5))
-    alpha: float = number(0.95, above=0, at_most=1)
+    alpha: float = number(0.95, above=0, at_most=1, search=(0.5, 1.0))
     forwards: str = choice("separate", ("separate", "mixed"))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 

@@ -28,7 +28,7 @@ class SalUn(UnlearningMethod):
 
     name: str = "salun"
     train: Recipe = field(default_factory=lambda: Recipe(name="salun", optimizer="sgd", lr=0.013, epochs=10))
-    share: float = number(0.5, above=0, at_most=1)
+    share: float = number(0.5, above=0, at_most=1, search=(0.1, 1.0))
     labels_from: str = choice("retained", LABEL_SOURCES)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 

@@ -33,10 +33,10 @@ class Scrub(UnlearningMethod):
 
     name: str = "scrub"
     train: Recipe = field(default_factory=lambda: Recipe(name="scrub", lr=5e-4, epochs=10))
-    max_epochs: int = number(3, at_least=0)
+    max_epochs: int = number(3, at_least=0, search=(1, 5))
     temperature: float = number(2.0, above=0)
     ce_weight: float = number(1.0, at_least=0)
-    kl_weight: float = number(0.5, at_least=0)
+    kl_weight: float = number(0.5, at_least=0, search=(0.05, 2.0))
     forget_batch_size: int | None = hashed_if_not_default(number(None, at_least=1))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 

@@ -14,11 +14,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod, number
-from unsir_bench.data.batches import DataView, joined
-from unsir_bench.models.model import in_mode
+from unsir_bench.data.batches import joined
+from unsir_bench.unlearning.batch_importance import importance
 
 
 @dataclass
@@ -27,8 +26,8 @@ class SelectiveSynapticDampening(UnlearningMethod):
 
     precomputes: ClassVar[tuple[str, ...]] = ("importance",)
     name: str = "ssd"
-    selection: float = number(10.0, above=0)
-    dampening: float = number(1.0, above=0)
+    selection: float = number(10.0, above=0, search=(1.0, 100.0))
+    dampening: float = number(1.0, above=0, search=(0.1, 1.0))
     batch_size: int = number(256, at_least=1)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
@@ -42,21 +41,6 @@ class SelectiveSynapticDampening(UnlearningMethod):
             of_forget = importance(model, data.forget, self.batch_size, context)
             dampen(model, of_all, of_forget, self.selection, self.dampening)
         return model
-
-
-def importance(model: nn.Module, view: DataView, batch_size: int, context: RunContext) -> dict[str, Tensor]:
-    """Mean over batches of the squared gradient of the mean cross-entropy, by parameter name."""
-    parameters = dict(model.named_parameters())
-    totals = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    batches = 0
-    with in_mode(model, training=False):
-        for images, labels in view.batches(batch_size, order=context.generator("importance", "order")):
-            loss = F.cross_entropy(context.forward(model, images, mixed=False), labels)
-            gradients = torch.autograd.grad(loss, list(parameters.values()))
-            for total, gradient in zip(totals.values(), gradients, strict=True):
-                total.addcmul_(gradient, gradient)
-            batches += 1
-    return {name: total / batches for name, total in totals.items()}
 
 
 @torch.no_grad()

@@ -27,10 +27,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from unsir_bench.cli.evaluate import _parser as evaluate_parser
 from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.reproduce import _parser as reproduce_parser
 from unsir_bench.cli.store import _parser as store_parser
 from unsir_bench.cli.sync import _parser as sync_parser
+from unsir_bench.cli.tune import DEFAULTS
+from unsir_bench.cli.tune import _parser as tune_parser
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.report import command as report_command
@@ -52,8 +55,12 @@ NOT_CHECKED = dict.fromkeys(
         "unsir-bench -m dataset=arrays dataset.root=digits.npz method=unsir forget.classes=[digit_3] sweep=my_data",
     ),
     "names the package of a page: tests/cli/test_add_your_own.py runs it",
-)
-PARSERS = {"reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
+) | {
+    "unsir-bench method=salun settings=tuned dataset=digits forget=single": "needs the study of the line above it: "
+    "tests/sweeps/test_tuning.py makes one",
+}
+TUNE = "tune"  # its options, and words of a run
+PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
 LISTS = ("methods", "datasets", "models", "metrics", "experiments")
 MOST_NOT_CHECKED = 3
 # Files that stand for the reader's own.
@@ -170,6 +177,8 @@ def check_run(words: Sequence[str]) -> None:
     if words and words[0] in PARSERS:
         PARSERS[words[0]]().parse_args(words[1:])
         return
+    if words[:1] == [TUNE]:
+        words = [*DEFAULTS, *tune_parser().parse_known_args(words[1:])[1]]
     if words[:1] == ["list"]:
         assert words[1:] in [[kind] for kind in LISTS], f"no list {words[1:]}"
         return

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.test_runner import composed
-from unsir_bench.config import finished_run
 from unsir_bench.data import dataset, folder_listing
 from unsir_bench.errors import ConfigError
 from unsir_bench.report.tables.sweep import write_sweep_table
 from unsir_bench.runner import run
+from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.sweeps.outcome import SweepJob
 
 LONG_AGO = 1_000_000_000

@@ -3,7 +3,7 @@
 Each configurable object is a dataclass whose fields are its YAML keys. ``number`` and ``choice`` state what a field
 accepts. ``not_hashed`` marks a field that cannot change a result (a path, a thread count) and stays out of hashes;
 ``hashed_if_not_default`` marks a field added after records existed: at its default it stays out of hashes, so that run
-ids and store keys from before remain valid.
+ids and store keys from before remain valid. A number may also state the interval in which ``unsir-bench tune`` looks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 CHECK = "check"
+SEARCH = "search"
 _NOT_HASHED = "not_hashed"
 _HASHED_IF_NOT_DEFAULT = "hashed_if_not_default"
 
@@ -58,14 +59,23 @@ class Choice:
         return None if value in self.options else f"must be one of {', '.join(self.options)}"
 
 
-def number(default: float | None, **bounds: float) -> Any:
+def number(default: float | None, *, search: tuple[float, float] | None = None, **bounds: float) -> Any:
     """A dataclass field holding a number, or None where its type allows that.
 
     Args:
         default: of the field.
+        search: the lowest and the highest value that tuning tries, on a logarithmic scale if both are above 0 and a
+            factor of ten or more apart; None: tuning leaves the field alone.
         bounds: ``above`` or ``at_least``, ``below`` or ``at_most``.
+
+    Raises:
+        ValueError: an end of ``search`` is outside the bounds.
     """
-    return dataclasses.field(default=default, metadata={CHECK: Range(**bounds)})
+    check = Range(**bounds)
+    for end in search or ():
+        if check.complaint(end):
+            raise ValueError(f"search={search}: {end} {check.complaint(end)}")
+    return dataclasses.field(default=default, metadata={CHECK: check, **({SEARCH: search} if search else {})})
 
 
 def choice(default: str, options: Sequence[str]) -> Any:
@@ -111,6 +121,19 @@ def problems(node: Any, key: str) -> Iterator[str]:
                 yield f"{path}={value}: {complaint}"
     if hasattr(node, "check"):
         yield from node.check(key)
+
+
+def search_ranges(node: Any, key: str) -> Iterator[tuple[str, tuple[float, float], bool]]:
+    """Yield what tuning may vary in ``node`` and dataclasses within it: key, (lowest, highest), whether whole numbers.
+
+    A number that is None is left alone, since there None means something else than any number.
+    """
+    for field in dataclasses.fields(node):
+        path, value = f"{key}.{field.name}", getattr(node, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from search_ranges(value, path)
+        elif value is not None and SEARCH in field.metadata:
+            yield path, field.metadata[SEARCH], isinstance(value, int)
 
 
 def identity(node: Any) -> Any:

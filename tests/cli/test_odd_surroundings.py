@@ -19,6 +19,7 @@ from unsir_bench.config import LONGEST_NAME, at_home
 from unsir_bench.data import image_cache
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.errors import DataError
+from unsir_bench.runner import log_failure
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps import isolation
 
@@ -84,11 +85,6 @@ def test_a_long_name_is_cut_to_what_folders_and_weights_and_biases_hold() -> Non
     assert len(composed("model.name=short").run_id) < LONGEST_NAME
 
 
-def test_a_sweep_s_name_longer_than_a_folder_s_is_one_line() -> None:
-    (line,) = command._unreadable([f"sweep={'x' * 300}"])
-    assert "has 300 letters; 128 is the most" in line
-
-
 # Users without a home
 
 
@@ -146,6 +142,16 @@ def test_a_letter_that_the_terminal_lacks_is_printed_as_its_code(monkeypatch: py
     print_any_letter()
     print("café 猫", flush=True)
     assert written.getvalue() == b"caf\\xe9 \\u732b\n"
+
+
+@pytest.mark.parametrize("kind", [DataError, OSError])
+def test_an_escape_in_an_error_never_reaches_the_terminal(
+    kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    log_failure(kind("no images of class \x1b]0;owned\x07"), "run")
+    assert r"run: no images of class \x1b]0;owned\x07" in caplog.text
+    assert not set(caplog.text) & set("\x1b\x07")
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from unsir_bench.data.digits import Digits
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "pandas", "wandb", "matplotlib",
         "plotly", "joblib", "rich", "pytorch_grad_cam")  # fmt: skip
+LONG = "x" * 300
 REFUSED = {
     ("-m", "experiment=digits_demo,digits_methods"): "Give one command for each experiment",
     ("modle=x",): "Could not override 'modle'",
@@ -38,6 +39,17 @@ REFUSED = {
     ("train.batch_size=0", "method.impair.lr=-1", "model.width=0"): "3 settings are wrong; nothing was started",
     ("dataset=digits", "forget.classes=[11]"): "11 is no class",
     ("plan", "method=typo"): "typo",
+    ("sweep=../../x",): "sweep=../../x: must be a folder name",
+    ("-m", "sweep=../../x"): "sweep=../../x: must be a folder name",
+    ("-m", "sweep=../x,../y"): "sweep=../y: must be a folder name",
+    ("-m", f"sweep={LONG}"): "has 300 letters; 128 is the most",
+    ("+foo=1",): "foo: there is no such key",
+    ("-m", "+method.noise.foo=1"): "method.noise.foo: there is no such key",
+    ("outputs=/proc/x",): "outputs=/proc/x: nothing can be written there (No such file or directory)",
+    ("-m", "outputs=/proc/x"): "outputs=/proc/x: nothing can be written there (No such file or directory)",
+    ("-m", "store.root=/proc/x"): "store.root=/proc/x: nothing can be written there (No such file or directory)",
+    (f"outputs={LONG}",): "nothing can be written there (File name too long)",
+    ("-m", f"outputs={'/'.join(['y' * 200] * 20)}"): "nothing can be written there (File name too long)",
 }
 
 
@@ -48,7 +60,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", REFUSED, ids=" ".join)
+@pytest.mark.parametrize("words", REFUSED, ids=lambda words: " ".join(words)[:60])
 def test_a_mistake_is_named_without_a_traceback_and_leaves_no_record(
     words: tuple[str, ...], refusals: dict[tuple[str, ...], Answer]
 ) -> None:
@@ -158,11 +170,13 @@ def test_a_list_has_a_row_with_words_for_each_option(what: str, capsys: pytest.C
 def test_the_list_of_methods_says_what_each_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert list_command(["methods"]) == 0
     printed = capsys.readouterr().out
-    rows = {cells[1].strip(): cells for line in printed.splitlines() if len(cells := line.split("│")) == 5}
+    rows = {cells[1].strip(): cells for line in printed.splitlines() if len(cells := line.split("│")) == 6}
     assert rows.keys() >= set(option_files("method"))
     assert rows["original"][2].strip() == "nothing"
     assert "train_history" in rows["amnesiac_subtract"][2] and "train_history" not in rows["amnesiac"][2]
-    assert "Golatkar et al. 2020" in rows["fisher"][3]
+    assert "Fisher forgetting" in rows["fisher"][4]
+    assert [rows[name][3].strip() for name in ("retrain", "fisher_published", "gkt")] == ["none", "published", "user"]
+    assert rows["fisher"][3].strip() == "tuned"
 
 
 @pytest.mark.parametrize("words", [[], ["sets"], ["methods", "models"]])

@@ -1,4 +1,4 @@
-"""`unsir-bench list methods|datasets|models|metrics|experiments`: the options that there are, plug-ins' included."""
+"""`unsir-bench list methods|datasets|models|metrics|experiments|forget`: the options, those of plug-ins included."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ GROUPS = {
     "models": "model",
     "metrics": "metrics",
     "experiments": "experiment",
+    "forget": "forget",
 }
 WIDTH_OF_A_FILE = 120  # characters
 
@@ -59,6 +60,7 @@ def _method_rows() -> Iterator[dict[str, str]]:
             yield {
                 "method": option,
                 "needs": ", ".join(access_names(method)) or "nothing",
+                "values": method.settings,
                 "paper, and where its values come from": first_comment(file),
             }
 

@@ -171,3 +171,10 @@ def state_to_cpu(model: nn.Module) -> dict[str, Tensor]:
 def has_finite_weights(model: nn.Module) -> bool:
     """Whether no weight or buffer is NaN or infinite."""
     return all(bool(torch.isfinite(value).all()) for value in model.state_dict().values() if value.is_floating_point())
+
+
+def is_weight_layer(module: nn.Module) -> bool:
+    """Whether a module has a weight of two or more dimensions of its own."""
+    own = module.named_parameters(recurse=False)
+    # Attention calls its matrix `in_proj_weight`; tokens and positions have dimensions too, but are no layer.
+    return any(name.endswith("weight") and parameter.ndim >= 2 for name, parameter in own)

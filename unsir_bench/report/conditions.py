@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from unsir_bench.records import RunRecord
@@ -26,6 +27,9 @@ NUMERICS = (
     "flush_denormal",
 )  # of the hardware
 SURROUNDINGS = ("dataset", "model", "train", "hardware")
+ELSEWHERE = "made elsewhere"  # marks models that no run of ours made
+UNVERIFIED = f"{ELSEWHERE}, unverified"
+UNKNOWN_ACCESS = "unknown"
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def _words(record: RunRecord) -> str:
         "JPEG copies of the images" if is_jpeg(record) else "",
         f"{data['subset']} images a class at most" if data.get("subset") else "",
         f"{100 * share:g} % of the training images stand for the test data" if share else "",
-        f"original trained {train['epochs']} epochs" if train.get("epochs") else "",
+        f"original trained {train['epochs']} epochs" if train.get("epochs") and not record.checkpoints else "",
         f"device {record.environment['device']}" if record.environment.get("device") else "",
     ]
     return ", ".join(filter(None, words))
@@ -226,11 +230,26 @@ def forget_label(record: RunRecord) -> str:
     A sequence is named by the classes of each step, since the order of steps matters; that of classes within one does
     not.
     """
-    drawn = record.config.get("forget", {}).get("random_k")
-    if drawn:
-        return f"{record.forget_set} ({drawn})"
+    given = record.config.get("forget", {})
+    for drawn in ("random_k", "share", "count"):
+        if given.get(drawn):
+            return f"{record.forget_set} ({given[drawn]:g})"
+    if given.get("file"):
+        return f"{record.forget_set} ({PurePath(given['file']).name})"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
+
+
+def elsewhere(record: RunRecord) -> str:
+    """The mark of a model that no run of ours made; empty for the others."""
+    return ELSEWHERE if record.checkpoints else ""
+
+
+def provenance_words(record: RunRecord) -> str:
+    """Where the method's values come from, with the study of tuned ones; empty where there is nothing to say."""
+    if record.settings in ("", "none"):
+        return ""
+    return f"{record.settings} ({record.study})" if record.study else record.settings
 
 
 def access_words(declared: Sequence[str]) -> str:

@@ -41,6 +41,8 @@ class HardwareConfig:
     flush_denormal: bool = hashed_if_not_default(False)
     threads: int | None = not_hashed(number(None, at_least=1))
     data_on: str = not_hashed(choice("auto", ("auto", "device", "stream")))
+    time_limit: float | None = not_hashed(number(None, above=0))
+    silence_limit: float | None = not_hashed(number(10.0, above=0))
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what this machine does not have."""

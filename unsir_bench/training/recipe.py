@@ -36,7 +36,7 @@ class Recipe:
     epochs: int = number(1, at_least=0)
     batch_size: int = number(256, at_least=1)
     optimizer: str = choice("adam", ("adam", "adamw", "sgd"))
-    lr: float = number(0.01, above=0)
+    lr: float = number(0.01, above=0, search=(1e-5, 0.5))
     momentum: float = number(0.9, at_least=0, below=1)
     nesterov: bool = False
     weight_decay: float = number(0.0, at_least=0)

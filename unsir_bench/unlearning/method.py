@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
+from unsir_bench.config_fields import choice, not_hashed
 from unsir_bench.data.batches import DataView, Usage, first_or_random_per_class
 from unsir_bench.errors import AccessDenied, NotApplicable
 from unsir_bench.runtime.seeding import generator, role_in_step
@@ -32,6 +33,10 @@ class Access(Enum):
     INITIAL_WEIGHTS = "initial_weights"
 
 
+# Where a method's values come from: its authors, a study (see `unsir-bench tune`), a person; none: nothing to choose.
+SETTINGS = ("published", "tuned", "user", "none")
+
+
 @dataclass
 class UnlearningMethod(ABC):
     """A method is its config node: its fields are the keys of its YAML.
@@ -41,14 +46,23 @@ class UnlearningMethod(ABC):
 
     Attributes:
         precomputes: the kinds of tensors it requests from ``context.precomputed``, so that a plan can name them.
+        settings: where its values come from: ``published``, ``tuned``, ``user`` or ``none``.
+        study: that chose them, if they are tuned.
     """
 
     precomputes: ClassVar[tuple[str, ...]] = ()
     name: str = "???"
+    settings: str = not_hashed(choice("user", SETTINGS))
+    study: str = not_hashed("")
 
     def overruled(self) -> Sequence[str]:
         """Names of fields without effect, since another field overrules them; records hold null for these."""
         return ()
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
+        return False
 
     @property
     @abstractmethod
@@ -57,7 +71,7 @@ class UnlearningMethod(ABC):
 
     @abstractmethod
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        """Forget ``context.forget_classes``.
+        """Forget ``context.forget_classes``, or, where that is empty, the samples of ``data.forget``.
 
         Args:
             model: a copy of the original on the context's device; may be changed in place.
@@ -102,13 +116,16 @@ class UnlearningData:
             step: of a forgetting sequence, from 0; each draws its retain subset for itself.
 
         Raises:
-            NotApplicable: the method declares a kind that is withheld, or of which the split has no sample.
+            NotApplicable: the method declares a kind that is withheld, or of which the split has no sample; or it needs
+                classes, and the split forgets other samples.
         """
         self._method, self._seed, self._step = method, seed, step
         self._training_log: TrainingLog | None = None
         denied = sorted(access.value for access in method.requires if access.value in withheld)
         if denied:
             raise NotApplicable(f"method '{method.name}' needs {', '.join(denied)}, which this run withholds")
+        if method.needs_classes and not split.classes:
+            raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         requires = method.requires
         self._views: dict[str, DataView] = {}

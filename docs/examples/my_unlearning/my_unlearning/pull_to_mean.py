@@ -18,7 +18,7 @@ class PullToMean(UnlearningMethod):
     """Make the forget classes average in the last layer, then repair by cross-entropy; no forget sample is read."""
 
     name: str = "pull_to_mean"
-    strength: float = number(1.0, above=0, at_most=1)
+    strength: float = number(1.0, above=0, at_most=1, search=(0.1, 1.0))
     retain_per_class: int = number(100, at_least=1)
     repair: Recipe = field(default_factory=lambda: Recipe(name="pull_to_mean", optimizer="sgd", lr=0.01, epochs=2))
 

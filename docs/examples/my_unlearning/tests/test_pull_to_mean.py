@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import copy
 import math
-import re
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from my_unlearning.pull_to_mean import PullToMean, pull_rows
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
 from unsir_bench import Access, RunContext, UnlearningData, compose, run
+from unsir_bench.config_fields import search_ranges
 
 TINY = [
     "dataset.subset=15", "model.width=4", "train.epochs=2", "metrics=fast", "tracker=none", "retrain_reference=false",
@@ -69,9 +67,10 @@ def test_a_class_that_is_fully_pulled_is_never_predicted() -> None:
 
 
 def test_the_same_architecture_comes_back_with_finite_weights(config: Callable[..., Any]) -> None:
-    wanted = config("save_model=true")
-    assert run(wanted).status == "done"  # a NaN would make it `diverged`
-    weights = load_file(wanted.folder / "unlearned.safetensors")
+    wanted = config()
+    made = run(wanted)
+    assert made.status == "done"  # a NaN would make it `diverged`
+    weights = load_file(Path(wanted.store.root) / "entries" / made.unlearned[-1]["key"] / "weights.safetensors")
     wanted.model.build((1, 8, 8), 10).load_state_dict(weights)
     assert all(torch.isfinite(value).all() for value in weights.values())
 
@@ -128,14 +127,9 @@ def test_a_wrong_setting_is_refused_before_any_work(config: Callable[..., Any]) 
     assert "method.strength=1.5: must be above 0 and at most 1" in record.reason
 
 
-def test_the_tuning_preset_tries_four_valid_settings(tmp_path: Path) -> None:
-    [path] = Path(__file__).parents[1].glob("my_unlearning/conf/experiment/tuning/*.yaml")
-    params = OmegaConf.load(path).hydra.sweeper.params
-    assert all(re.match(r"method(\.|$)", key) for key in params)
-    grid = product(*([f"{key}={value}" for value in str(values).split(",")] for key, values in params.items()))
-    configs = [compose([f"experiment=tuning/{path.stem}", *job, f"outputs={tmp_path}"]) for job in grid]
-    assert len({one.run_id for one in configs}) == 4
-    assert all(0 < one.method.strength <= 1 and 0 < one.dataset.validation_share < 1 for one in configs)
+def test_tuning_varies_the_strength_and_the_learning_rate() -> None:
+    found = {key: ends for key, ends, _ in search_ranges(PullToMean(), "method")}
+    assert found == {"method.strength": (0.1, 1.0), "method.repair.lr": (1e-5, 0.1)}
 
 
 def test_the_packages_metric_stands_in_the_record(record: Any) -> None:

@@ -1,0 +1,116 @@
+"""SFRon (Z. Huang et al., "Unified Gradient-Based Machine Unlearning with Remain Geometry Enhancement", NeurIPS 2024,
+arXiv:2409.19732).
+
+Before every ``forget_every``-th retain step (CE on D_r) one step ascends the weighted CE of a batch of D_f: sample i
+has weight ℓ_i^-λ / Σ ℓ_j^-λ, so that what is already forgotten counts less. That gradient times a factor, which falls
+from ``ascent`` to 0 as a cosine over the training, is restricted to parameters whose importance for D_f is at least
+``threshold`` times that for D_r (mean squared batch gradients of the original), and clipped to norm ``largest_norm``.
+Published for a random 10 % of CIFAR-10 and ResNet18: SGD at 0.01 on a cosine, momentum 0.9, weight decay 5e-4, 1,500
+retain steps of 128, a forget step before every 5th, ascent 25, λ = 0.5, threshold 1, norm 7. The published rate follows
+the retain steps; here the schedule counts both kinds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
+from unsir_bench.config_fields import number
+from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.unlearning.batch_importance import importance
+from unsir_bench.unlearning.chosen_gradient import clipped, gradients_of, with_gradient
+
+
+@dataclass
+class SFRon(UnlearningMethod):
+    """Retain steps with rare, masked and weighted ascent on the forget samples; an epoch is one pass over D_r."""
+
+    name: str = "sfron"
+    train: Recipe = field(
+        default_factory=lambda: Recipe(name="sfron", optimizer="sgd", lr=0.01, epochs=5, schedule="cosine")
+    )
+    forget_every: int = number(5, at_least=1)
+    ascent: float = number(25.0, above=0, search=(0.1, 100.0))
+    adaptivity: float = number(0.5, at_least=0, search=(0.0, 2.0))
+    threshold: float = number(1.0, at_least=0)
+    largest_norm: float = number(7.0, above=0)
+    requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    needs_classes = True
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        parameters, smoothing = list(model.parameters()), self.train.label_smoothing
+        with context.clock.phase("saliency"):
+            masks = self._salient(model, data.retain, data.forget, context)
+        progress = Progress()
+
+        def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
+            logits = network(images)
+            if not bool(context.is_forgotten(labels[0])):
+                return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            factor = self.ascent * (1 + math.cos(math.pi * progress.share)) / 2
+            loss = -factor * adaptive(F.cross_entropy(logits, labels, reduction="none"), self.adaptivity)
+            masked = [mask * part for mask, part in zip(masks, gradients_of(loss, parameters), strict=True)]
+            return with_gradient(loss, parameters, clipped(masked, self.largest_norm))
+
+        with context.clock.phase("train"):
+            batches = self._alternating(data, context, progress)
+            fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
+        return model
+
+    def _salient(self, model: nn.Module, retain: DataView, forget: DataView, context: RunContext) -> Sequence[Tensor]:
+        """A boolean mask of each parameter, in order."""
+        of_forget, of_retain = (importance(model, view, self.train.batch_size, context) for view in (forget, retain))
+        return [
+            (of_forget[name] + 1e-15) / (of_retain[name] + 1e-15) >= self.threshold
+            for name, _ in model.named_parameters()
+        ]
+
+    def _alternating(self, data: UnlearningData, context: RunContext, progress: Progress) -> EpochBatches:
+        """Retain batches, with a forget batch before every ``forget_every``-th; no batch holds both kinds."""
+        retain = EpochBatches.from_view(data.retain, self.train, context, "sfron retain")
+        forget = EpochBatches.from_view(data.forget, self.train, context, "sfron forget")
+        total = retain.steps * self.train.epochs
+
+        def of_epoch(epoch: int) -> Iterator[Batch]:
+            # Passes over D_f go on where the epoch before has stopped.
+            before = -(-epoch * retain.steps // self.forget_every)
+            source = _endless(forget, before)
+            for place, batch in enumerate(retain.batches(epoch), start=epoch * retain.steps):
+                progress.share = place / total
+                if place % self.forget_every == 0:
+                    yield next(source)
+                yield batch
+
+        def steps_in(epochs: int) -> int:
+            return retain.steps * epochs - (-retain.steps * epochs // self.forget_every)
+
+        return EpochBatches(of_epoch, retain.samples, self.train.batch_size, steps_in)
+
+
+@dataclass
+class Progress:
+    """The share of the retain steps that is done, in [0, 1)."""
+
+    share: float = 0.0
+
+
+def adaptive(losses: Tensor, adaptivity: float) -> Tensor:
+    """The mean of ``losses`` (samples,) with weights ℓ^-λ, which receive no gradient."""
+    weights = 1 / (losses.detach() ** adaptivity + 1e-15)
+    return (weights / weights.sum() * losses).sum()
+
+
+def _endless(batches: EpochBatches, skipped: int) -> Iterator[Batch]:
+    """Batches of pass after pass, without the first ``skipped``."""
+    number_of_pass, to_skip = divmod(skipped, batches.steps)
+    while True:
+        for place, batch in enumerate(batches.batches(number_of_pass)):
+            if place >= to_skip:
+                yield batch
+        number_of_pass, to_skip = number_of_pass + 1, 0

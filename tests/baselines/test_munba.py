@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from unsir_bench.baselines.munba import MUNBa, bargaining_weights
+
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.method import UnlearningData
+
+
+def test_both_gain_alike_from_the_agreed_step() -> None:
+    """The Nash solution: the step's product with each gradient, weighed by its size, is the weight's inverse."""
+    first, second = [torch.tensor([3.0, 0.0]).double()], [torch.tensor([1.0, 2.0]).double()]
+    weights = bargaining_weights(first, second)
+    step = weights[0] * first[0] + weights[1] * second[0]
+    for gradient, weight in ((first[0], weights[0]), (second[0], weights[1])):
+        assert (gradient @ step).item() == pytest.approx(1 / weight.item())
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"), [([0.0, 2.0], (1 / 3, 1 / 2)), ([-3.0, 0.0], (1.0, 0.1)), ([0.0, 0.0], (1.0, 0.1))]
+)
+def test_orthogonal_opposed_and_vanished_gradients(second: list[float], expected: tuple[float, float]) -> None:
+    weights = bargaining_weights([torch.tensor([3.0, 0.0])], [torch.tensor(second)])
+    assert weights.tolist() == pytest.approx(expected)
+
+
+def test_an_epoch_has_a_step_for_each_retain_batch_and_its_first_hold_forget_samples_too(
+    model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = MUNBa(train=Recipe(epochs=2, batch_size=32, optimizer="sgd", lr=0.01))
+    data = UnlearningData(digits, split, method, 0)
+    sizes = [[len(labels) for _, labels in method._paired_batches(data, context).batches(epoch)] for epoch in (0, 1)]
+    assert sizes == [[64, 40, 32, 32, 32]] * 2  # 160 retain samples, 40 forget samples
+    method.unlearn(model, data, context)
+    assert context.steps["train"] == 10

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from unsir_bench.baselines.sfron import Progress, SFRon, adaptive
+
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.method import UnlearningData
+
+
+def test_weights_of_losses_by_hand() -> None:
+    losses = torch.tensor([1.0, 4.0], requires_grad=True)
+    mean = adaptive(losses, 0.5)
+    assert mean.item() == pytest.approx((1 * 1 + 0.5 * 4) / 1.5)
+    mean.backward()
+    assert losses.grad is not None
+    assert losses.grad.tolist() == pytest.approx([1 / 1.5, 0.5 / 1.5])  # the weights are no part of the gradient
+    assert adaptive(losses, 0.0).item() == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 7])
+def test_a_forget_batch_comes_before_every_nth_retain_batch_and_passes_over_them_go_on(
+    every: int, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = SFRon(train=Recipe(epochs=3, batch_size=32, optimizer="sgd", lr=1e-3), forget_every=every)
+    data = UnlearningData(digits, split, method, 0)
+    progress = Progress()
+    batches = method._alternating(data, context, progress)
+    seen, shares, forgotten = [], [], []
+    for epoch in range(3):
+        for images, labels in batches.batches(epoch):
+            kinds = context.is_forgotten(labels).unique().tolist()
+            assert len(kinds) == 1
+            seen.append(kinds[0])
+            shares.append(progress.share)
+            if kinds[0]:
+                forgotten += [tuple(image.flatten().tolist()) for image in images]
+    wanted = [kind for step in range(15) for kind in ([True, False] if step % every == 0 else [False])]
+    assert seen == wanted
+    assert batches.steps_in(3) == len(wanted)
+    assert shares == [step / 15 for step in range(15) for _ in range(2 if step % every == 0 else 1)]
+    # Of 40 forget samples in batches of 32 and 8, each whole pass holds every one once.
+    whole = len(forgotten) // 40 * 40
+    for start in range(0, whole, 40):
+        assert len(set(forgotten[start : start + 40])) == 40

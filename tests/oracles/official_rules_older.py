@@ -1,0 +1,132 @@
+"""The updates of methods to 2023, and of DELETE, as their authors' public code makes them, on whole batches.
+
+Written anew and plainly. Every rule trains a copy of the start for ``EPOCHS`` epochs, retain samples in one batch and
+forget samples in one, in float64. Where a method draws labels or noise, the rule takes the same draws.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.oracles.official_scene import EPOCHS, Batch, Scene, descend, sgd, squared_gradients
+from unsir_bench.unlearning.relabelling import random_labels
+
+
+def scrub(scene: Scene) -> nn.Module:
+    network, teacher = scene.network(), scene.teacher()
+    optimizer = torch.optim.Adam(network.parameters(), 5e-4, weight_decay=0.1)
+
+    def kl(answers: Tensor, batch: Batch) -> Tensor:
+        wanted = F.softmax(teacher(batch.images) / 2, dim=1)
+        return F.kl_div(F.log_softmax(answers / 2, dim=1), wanted, reduction="sum") * 4 / len(batch.labels)
+
+    for epoch in range(EPOCHS):
+        if epoch < 2:
+            descend(optimizer, -kl(network(scene.forget.images), scene.forget))
+        answers = network(scene.retain.images)
+        descend(optimizer, F.cross_entropy(answers, scene.retain.labels) + 0.5 * kl(answers, scene.retain))
+    return network
+
+
+def delete(scene: Scene) -> nn.Module:
+    network, teacher = scene.network(), scene.teacher()
+    optimizer = sgd(network, 0.05)
+    for _ in range(EPOCHS):
+        wanted = teacher(scene.forget.images)
+        wanted[torch.arange(len(wanted)), scene.forget.labels] = -1e10
+        given = F.log_softmax(network(scene.forget.images), dim=1)
+        descend(optimizer, F.kl_div(given, F.softmax(wanted, dim=1), reduction="batchmean"))
+    return network
+
+
+def l1_sparse(scene: Scene) -> nn.Module:
+    network = scene.network()
+    optimizer = sgd(network, 0.05)
+    for epoch in range(EPOCHS):
+        norm = torch.linalg.norm(torch.cat([one.view(-1) for one in network.parameters()]), ord=1)
+        loss = F.cross_entropy(network(scene.retain.images), scene.retain.labels)
+        descend(optimizer, loss + 1e-3 * (1 - epoch / EPOCHS) * norm)
+    return network
+
+
+def neggrad_plus(scene: Scene) -> nn.Module:
+    network = scene.network()
+    optimizer = sgd(network, 0.05)
+    for _ in range(EPOCHS):
+        losses = [F.cross_entropy(network(batch.images), batch.labels) for batch in (scene.retain, scene.forget)]
+        descend(optimizer, 0.95 * losses[0] - 0.05 * losses[1])
+    return network
+
+
+def bad_teacher(scene: Scene) -> nn.Module:
+    network, good = scene.network(), scene.teacher()
+    bad = scene.context.random_network("bad teacher").double().eval()
+    optimizer = sgd(network, 0.5)  # ten times ours: the mean is over classes too
+    images = scene.everything.images
+    kinds = torch.tensor([0.0] * len(scene.retain.labels) + [1.0] * len(scene.forget.labels))[:, None]
+    for _ in range(EPOCHS):
+        with torch.no_grad():
+            wanted = kinds * F.softmax(bad(images), dim=1) + (1 - kinds) * F.softmax(good(images), dim=1)
+        descend(optimizer, F.kl_div(F.log_softmax(network(images), dim=1), wanted, reduction="mean"))
+    return network
+
+
+def amnesiac(scene: Scene) -> nn.Module:
+    network = scene.network()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    wrong = random_labels(scene.forget.labels, "retained", scene.context, "amnesiac labels")
+    for _ in range(EPOCHS):
+        answers = network(scene.everything.images)
+        descend(optimizer, F.cross_entropy(answers, torch.cat([scene.retain.labels, wrong])))
+    return network
+
+
+def salun(scene: Scene) -> nn.Module:
+    network = scene.network().eval()
+    loss = F.cross_entropy(network(scene.forget.images), scene.forget.labels)
+    sizes = [grad.abs() for grad in torch.autograd.grad(loss, list(network.parameters()))]
+    order = torch.cat([size.flatten() for size in sizes]).argsort(descending=True)
+    ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+    masks = [rank < len(order) / 2 for rank in ranks.split([size.numel() for size in sizes])]
+    network.train()
+    optimizer = sgd(network, 0.05)
+    for epoch in range(EPOCHS):
+        labels = torch.cat([scene.retain.labels, scene.wrong_labels(epoch)])
+        optimizer.zero_grad()
+        F.cross_entropy(network(scene.everything.images), labels).backward()  # type: ignore[no-untyped-call]
+        for parameter, mask in zip(network.parameters(), masks, strict=True):
+            assert parameter.grad is not None
+            parameter.grad *= mask.view_as(parameter)
+        optimizer.step()
+    return network
+
+
+def boundary_shrink(scene: Scene) -> nn.Module:
+    network, fixed = scene.network(), copy.deepcopy(scene.start).eval()
+    images, labels = scene.forget
+    # ε is in units of the pixel range; images are normalised with a standard deviation of 0.376.
+    clean = images.clone().requires_grad_()
+    F.cross_entropy(fixed(clean), labels).backward()  # type: ignore[no-untyped-call]
+    assert clean.grad is not None
+    black, white = (0 - 0.305) / 0.376, (1 - 0.305) / 0.376
+    answers = fixed((images + 0.1 / 0.376 * clean.grad.sign()).clamp(black, white))
+    answers[torch.arange(len(labels)), labels] = -math.inf
+    optimizer = sgd(network, 0.05)
+    for _ in range(EPOCHS):
+        descend(optimizer, F.cross_entropy(network(images), answers.argmax(dim=1)))
+    return network
+
+
+def ssd(scene: Scene) -> nn.Module:
+    network = scene.network()
+    of_all, of_forget = squared_gradients(network, scene.everything), squared_gradients(network, scene.forget)
+    with torch.no_grad():
+        for parameter, whole, part in zip(network.parameters(), of_all, of_forget, strict=True):
+            chosen = torch.where(part > 2 * whole)
+            parameter[chosen] *= torch.minimum(whole * 1.0 / part, torch.ones(()))[chosen]
+    return network
