@@ -121,7 +121,7 @@ def _keep_the_given_folder(config: Config) -> None:
     alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
     if alone and (given / config.folder).resolve() != hydras.resolve():
         raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
-    if Path.cwd() != given:
+    if surroundings.job.chdir:
         for node, name in paths_of(config):
             path = getattr(node, name)
             if path and (name != "path" or (given / path).exists()):  # else a name on the Hugging Face hub
