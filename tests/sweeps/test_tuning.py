@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
-from unsir_bench import compose
+from unsir_bench import Access, Recipe, RunContext, UnlearningData, UnlearningMethod, compose, number
 from unsir_bench.cli.tune import DEFAULTS, tune_command
 from unsir_bench.config import validate
 from unsir_bench.data.device_data import DeviceData
@@ -18,6 +20,21 @@ from unsir_bench.sweeps.tuning import Study, closeness_to_retraining, finished, 
 
 optuna = pytest.importorskip("optuna", reason="Optuna is of the extra tune")
 TINY = ["dataset.subset=15", "model=allcnn_tiny", "train.epochs=1", "hardware=cpu"]
+
+
+@dataclass
+class Own(UnlearningMethod):
+    """A method of a user's."""
+
+    name: str = "own"
+    selection: float = number(2.0, above=0, search=(1.0, 9.0))
+    rounds: int = number(2, at_least=1, search=(1, 4))
+    fixed: float = number(1.0, above=0)
+    train: Recipe = field(default_factory=lambda: Recipe(lr=0.01))
+    requires = frozenset[Access]()
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        return model
 
 
 def places(folder: Path) -> list[str]:
@@ -112,6 +129,18 @@ def test_a_study_refuses_test_data_and_methods_without_ranges(tmp_path: Path) ->
         study_of(tmp_path, "dataset.validation_share=0")
     with pytest.raises(ConfigError, match=r"method=logit_mask.*search="):
         study_of(tmp_path, "method=logit_mask")
+
+
+def test_a_users_own_method_is_tuned_by_the_ranges_it_states(tmp_path: Path, scored: list[dict[str, Any]]) -> None:
+    base = study_of(tmp_path)
+    study = Study(replace(base.config, method=Own()), base.forget)
+    assert study.ranges == {
+        "method.selection": ((1.0, 9.0), False), "method.rounds": ((1, 4), True), "method.train.lr": ((1e-5, 0.5), False),
+    }  # fmt: skip
+    winner = tune(study, 4)
+    assert all(isinstance(one["method.rounds"], int) and 1 <= one["method.rounds"] <= 4 for one in scored)
+    assert winner.values.keys() == study.ranges.keys()
+    assert tuned_values_path(f"{tmp_path}/store", "own", "digits", "allcnn_tiny").is_file()
 
 
 @pytest.fixture
