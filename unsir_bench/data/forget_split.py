@@ -197,7 +197,7 @@ class ForgetSplit:
                 f"forget: no training sample of class {min(emptied)} would be retained; "
                 f"to forget a class, write forget.classes=[{min(emptied)}]"
             ])  # fmt: skip
-        return cls((), num_classes, **sets)
+        return cls((), num_classes, *(sets[name] for name in INDEX_SETS))
 
     def __post_init__(self) -> None:
         sides = (("training", self.retain_train, self.forget_train), ("test", self.retain_test, self.forget_test))
@@ -254,7 +254,7 @@ def splits_in_turn(
 
 def splits_of(
     forget: ForgetConfig,
-    labels: Mapping[str, Tensor],
+    labels: Mapping[Any, Tensor],
     class_names: Sequence[str],
     seed: int,
     fingerprint: str,
@@ -280,7 +280,7 @@ def splits_of(
     yield split, split
 
 
-def _samples(forget: ForgetConfig, labels: Mapping[str, Tensor], seed: int, fingerprint: str) -> dict[str, Tensor]:
+def _samples(forget: ForgetConfig, labels: Mapping[Any, Tensor], seed: int, fingerprint: str) -> dict[str, Tensor]:
     if forget.file is None:
         train = drawn(forget.count, forget.share, len(labels["train"]), seed)
         return {"train": train, "test": torch.empty(0, dtype=torch.int64)}
