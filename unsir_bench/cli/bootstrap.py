@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from typing import Any
 
@@ -53,10 +53,14 @@ def installed(base: type[Any]) -> Iterator[type[Any]]:
     A subclass of a test or a notebook is left out: it may share its name with the class it extends.
     """
     packages = {name.partition(".")[0] for name in ("unsir_bench", *plugin_names())}
+    return _concrete(base, packages)
+
+
+def _concrete(base: type[Any], packages: Set[str]) -> Iterator[type[Any]]:
     for cls in base.__subclasses__():
         if cls.__module__.partition(".")[0] in packages and not getattr(cls, "__abstractmethods__", None):
             yield cls
-        yield from installed(cls)
+        yield from _concrete(cls, packages)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

@@ -6,7 +6,7 @@ import argparse
 import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,10 @@ def _checked(config: Config) -> Config:
 
 
 def _one_of_family(name: str, base: type[Any], sections: Mapping[str, Any]) -> list[Any]:
-    return _one_of(name, list(dict.fromkeys(installed(base))), sections)
+    # Those of the section's name come first, since an id is computed for each combination until one fits.
+    title = str((sections.get(name) or {}).get("name"))
+    classes = sorted(dict.fromkeys(installed(base)), key=lambda cls: not title.startswith(cls.name))
+    return _one_of(name, classes, sections)
 
 
 def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]) -> list[Any]:
@@ -171,6 +174,8 @@ def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]
     """
     values, nodes = sections.get(name), []
     for cls in classes:
+        if isinstance(values, dict) and not values.keys() <= {field.name for field in fields(cls)}:
+            continue  # what OmegaConf would find out slowly
         try:
             nodes.append(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values)))
         except (OmegaConfBaseException, ValueError, TypeError):
