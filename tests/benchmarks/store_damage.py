@@ -6,7 +6,8 @@ A small folder of images is trained on. The store then holds an original, a retr
 both, a training log, a precomputation, and the checkpoint of an interrupted training; beside the images lies the
 decoded cache. Each attack damages one file of these, and the run that reads the file is started, once. The damage was
 used silently if the run's results or a hash of its models differ from those before, or if nothing was set aside. It is
-healed if after this start every entry of the store is whole, and the models in it are the same to the bit.
+healed if after this start the file is there again, every entry of the store is whole, and the models in it are the same
+to the bit.
 
 Exit status 1 if anything was used or is not healed.
 """
@@ -161,7 +162,7 @@ class Attacked:
         used = self.start(target.run) != self.right[target.run] or self.set_aside() == before
         for path in self.store.root.rglob("elsewhere-*"):  # what a planted link led to
             path.unlink()
-        return used, self.whole()
+        return used, self.whole() and (target.kind == "checkpoint" or target.path.is_file())
 
 
 def kind_of(entry: Entry) -> str:
