@@ -135,8 +135,10 @@ def test_a_users_own_method_is_tuned_by_the_ranges_it_states(tmp_path: Path, sco
     base = study_of(tmp_path)
     study = Study(replace(base.config, method=Own()), base.forget)
     assert study.ranges == {
-        "method.selection": ((1.0, 9.0), False), "method.rounds": ((1, 4), True), "method.train.lr": ((1e-5, 0.5), False),
-    }  # fmt: skip
+        "method.selection": ((1.0, 9.0), False),
+        "method.rounds": ((1, 4), True),
+        "method.train.lr": ((1e-5, 0.5), False),
+    }
     winner = tune(study, 4)
     assert all(isinstance(one["method.rounds"], int) and 1 <= one["method.rounds"] <= 4 for one in scored)
     assert winner.values.keys() == study.ranges.keys()
