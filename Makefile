@@ -17,12 +17,14 @@ LAUNCHER ?= $(if $(filter smoke,$(SCALE)),joblib,basic)
 DATA ?=
 HEADLINE_DATA := $(if $(DATA),dataset=cifar10_png dataset.root=$(DATA))
 BENCH ?= multirun_outputs/bench
+# What `make reproduce` does again: a run's folder, a record or FILE.jsonl:LINE.
+RECORD ?= tests/golden/digits_run
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables dashboard bench lock clean
+.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables dashboard bench reproduce lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,7 +33,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 		ok or sys.exit("unsir-bench needs Python 3.11 to 3.13; this is %s. Choose one: make setup PYTHON=python3.12" % sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/python -m unsir_bench.cli.install_check
 	@touch $@
@@ -95,10 +97,13 @@ bench: setup ## time what decides a job's speed, each beside its plain twin or i
 	$(BIN)/python -m tests.benchmarks.cost_growth --json $(BENCH)/cost_growth.json --figure $(BENCH)/cost_growth
 	$(BIN)/python -m tests.benchmarks.fisher_times --json $(BENCH)/fisher.json
 
+reproduce: setup ## do the committed run of digits again, training included, and compare bit by bit: make reproduce RECORD=FOLDER
+	$(BIN)/unsir-bench reproduce $(RECORD) --fresh
+
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 pyproject.toml --extra dev --extra launchers \
-		--constraint torch_pair.txt --no-header --no-annotate --output-file requirements.lock
+		--constraint torch_pair.txt --generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove caches and built files; never data, records or trained models
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*

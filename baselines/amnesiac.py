@@ -37,6 +37,10 @@ class Amnesiac(UnlearningMethod):
         other = Access.TRAIN_HISTORY if self.variant == "subtract" else Access.FORGET_DATA
         return frozenset({Access.RETAIN_DATA, other})
 
+    @property
+    def needs_classes(self) -> bool:
+        return self.variant == "subtract"  # the log of updates is kept by class
+
     def overruled(self) -> Sequence[str]:
         return ("labels_from",) if self.variant == "subtract" else ()
 

@@ -23,6 +23,7 @@ class BoundaryExpand(UnlearningMethod):
     train: Recipe = field(default_factory=lambda: Recipe(name="boundary_expand", optimizer="sgd", lr=1e-5, epochs=10))
     freeze_bn_stats: bool = False
     requires = frozenset({Access.FORGET_DATA})
+    needs_classes = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         head = context.architecture.linear_head(model)

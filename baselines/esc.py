@@ -27,6 +27,7 @@ class ErasingSpaceConcept(UnlearningMethod):
     name: str = "esc"
     percent: float = number(1.5, above=0, at_most=100, search=(0.5, 50.0))
     requires = frozenset({Access.FORGET_DATA})
+    needs_classes = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         head = context.architecture.linear_head(model)

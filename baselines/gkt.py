@@ -55,6 +55,7 @@ class GatedKnowledgeTransfer(UnlearningMethod):
     gate: float = number(0.01, above=0, below=1)
     batchnorm: str = choice("eval", ("eval", "train"))
     requires = frozenset[Access]()
+    needs_classes = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""

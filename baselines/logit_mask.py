@@ -24,6 +24,7 @@ class LogitMask(UnlearningMethod):
 
     name: str = "logit_mask"
     requires = frozenset[Access]()
+    needs_classes = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         with context.clock.phase("mask"), torch.no_grad():

@@ -36,6 +36,7 @@ class LoTUS(UnlearningMethod):
     retain_share: float = number(0.3, above=0, at_most=1)
     alpha: float = number(32.0, at_least=0, search=(0.5, 50.0))
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+    needs_classes = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""

@@ -62,6 +62,7 @@ class Scar(UnlearningMethod):
     retain_steps: int = number(6, at_least=1)
     enough: float = number(0.01, at_least=0, at_most=1)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    needs_classes = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""

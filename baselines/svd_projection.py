@@ -40,6 +40,7 @@ class SvdProjection(UnlearningMethod):
     max_patches: int = number(10_000, at_least=1)
     batch_size: int = number(256, at_least=1)
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+    needs_classes = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         kept_classes = context.num_classes - len(context.forget_classes) - len(context.forgotten_before)

@@ -27,6 +27,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from unsir_bench.cli.evaluate import _parser as evaluate_parser
 from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.reproduce import _parser as reproduce_parser
 from unsir_bench.cli.store import _parser as store_parser
@@ -59,7 +60,7 @@ NOT_CHECKED = dict.fromkeys(
     "tests/sweeps/test_tuning.py makes one",
 }
 TUNE = "tune"  # its options, and words of a run
-PARSERS = {"reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
+PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
 LISTS = ("methods", "datasets", "models", "metrics", "experiments")
 MOST_NOT_CHECKED = 3
 # Files that stand for the reader's own.

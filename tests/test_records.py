@@ -17,9 +17,11 @@ from unsir_bench.baselines.scrub import Scrub
 
 from unsir_bench.config_fields import default_of
 from unsir_bench.data.augmentation import Augmentation
+from unsir_bench.data.digits import Digits
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.records import (
     ADDED_TO_AUGMENT,
+    ADDED_TO_DATASETS,
     ADDED_TO_FOLDERS,
     ADDED_TO_HARDWARE,
     ADDED_TO_METHODS,
@@ -308,13 +310,14 @@ def test_an_unreadable_record_is_warned_of_and_the_others_are_kept(tmp_path: Pat
 def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_default(tmp_path: Path) -> None:
     older = {"train": {"epochs": 3, "augment": {"flip": True}}, "method": {"impair": {"augment": {"flip": False}}}}
     newer = {
-        "train": {"epochs": 3, "augment": {"flip": True, "alternate": False}},
+        "train": {"epochs": 3, "augment": {**ADDED_TO_AUGMENT, "flip": True, "alternate": False}},
         "method": {"impair": {"augment": {"flip": False, "alternate": True}}},
     }
     for config, alternate in ((older, False), (newer, True)):
         found = RunRecord.read(record(config=config).write(tmp_path))
         assert found.config["train"] == newer["train"]
-        assert found.config["method"]["impair"]["augment"] == {"flip": False, "alternate": alternate}
+        expected = {**ADDED_TO_AUGMENT, "flip": False, "alternate": alternate}
+        assert found.config["method"]["impair"]["augment"] == expected
 
 
 def test_every_field_added_later_is_known_with_its_default() -> None:
@@ -324,7 +327,8 @@ def test_every_field_added_later_is_known_with_its_default() -> None:
         NoiseConfig: ADDED_TO_NOISE,
         ExactUnlearningK: ADDED_TO_METHODS["eu_k"],
         Scrub: ADDED_TO_METHODS["scrub"],
-        ImageFolder: ADDED_TO_FOLDERS,
+        ImageFolder: ADDED_TO_FOLDERS | ADDED_TO_DATASETS,
+        Digits: ADDED_TO_DATASETS,
         HardwareConfig: ADDED_TO_HARDWARE,
     }
     for cls, added in known.items():
@@ -353,6 +357,7 @@ def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
     assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02} | {
         "decay_epochs": [],
         "decay_factor": 0.1,
+        "cosine_warmup_share": 0.0,
     }
     assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
 

@@ -19,8 +19,10 @@ from tests.stored import with_manifest
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
 from unsir_bench.records import RunRecord
-from unsir_bench.references.store import weights_hash
+from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.runner import run
+from unsir_bench.runs import experiment
+from unsir_bench.runs.record_of_run import blank_record
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.timing import timing_conditions
 from unsir_bench.tracking.run import RememberingTracker, Tracker
@@ -136,13 +138,13 @@ def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same
 ) -> None:
     cold = run(tiny)
     warmed: list[tuple[int, float]] = []
-    original = runner.warm_up
+    original = experiment.warm_up
 
     def watched(model: nn.Module, batch_size: int, context: RunContext) -> None:
         warmed.append((batch_size, context.clock.total))
         original(model, batch_size, context)
 
-    monkeypatch.setattr(runner, "warm_up", watched)
+    monkeypatch.setattr(experiment, "warm_up", watched)
     monkeypatch.setattr("unsir_bench.training.warm_up.SLOW_AT_FIRST", ("cpu",))
     warm = run(dataclasses.replace(tiny, outputs=str(tmp_path / "warm")))
     assert warmed == [(tiny.dataset.batch_size, 0.0)]
@@ -215,8 +217,8 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
         assert manifest["timed_on"] == timing_conditions(here.environment)
         manifest["timed_on"]["threads"] += 7
 
-    for folder in (Path(tiny.store.root) / "entries").glob("[!.]*"):
-        with_manifest(folder, timed_elsewhere)
+    for role in ("original", "retrain"):
+        with_manifest(Path(tiny.store.root) / "entries" / str(here.fingerprints[role]), timed_elsewhere)
     retrain = composed("method=retrain").method
     elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
@@ -230,8 +232,22 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
 
 
 def test_saved_weights_are_those_of_the_fingerprint(tiny: Config) -> None:
-    record = run(dataclasses.replace(tiny, save_model=True))
-    assert weights_hash(load_file(tiny.folder / "unlearned.safetensors")) == record.fingerprints["weights"]
+    record = run(tiny)
+    [kept] = record.unlearned
+    path = Path(tiny.store.root) / "entries" / kept["key"] / "weights.safetensors"
+    assert weights_hash(load_file(path)) == record.fingerprints["weights"] == kept["weights"]
+
+
+def test_save_model_false_keeps_no_unlearned_weights(tiny: Config) -> None:
+    record = run(dataclasses.replace(tiny, save_model=False))
+    assert record.status == "done" and record.unlearned == []
+    assert len(Store(Path(tiny.store.root)).folders()) == 2  # original and retrain
+
+
+def test_weights_that_a_reference_has_are_not_kept_twice(tiny: Config) -> None:
+    record = run(with_method(tiny, composed("method=original").method))
+    assert record.unlearned[0]["key"] == record.fingerprints["original"]
+    assert len(Store(Path(tiny.store.root)).folders()) == 2
 
 
 def test_streamed_images_give_the_result_of_resident_ones(tiny: Config, tmp_path: Path) -> None:
@@ -255,7 +271,8 @@ def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_nu
     assert record.status == "done" and record.run_id != tiny.run_id
     assert record.metrics["retrain_acc_forget_test"] is record.metrics["speedup_vs_retrain"] is None
     assert record.metrics["acc_forget_test"] is not None
-    assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 1
+    kept = {record.fingerprints["original"], record.unlearned[0]["key"]}
+    assert {folder.name for folder in Store(Path(tiny.store.root)).folders()} == kept
 
 
 def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Config) -> None:
@@ -271,7 +288,7 @@ def test_of_several_processes_the_first_hands_everything_over_in_a_file(
     # What a process returns goes through a pipe that holds 64 KiB until all have ended: more would stop it for ever.
     points = 100_000
 
-    def experiment(_fabric: Fabric, _config: Config, tracker: Tracker, record: RunRecord) -> None:
+    def pretended(_fabric: Fabric, _config: Config, tracker: Tracker, record: RunRecord) -> None:
         for step in range(points):
             tracker.log("original", step, {"loss": 1.0})
         record.status = "done"
@@ -282,10 +299,10 @@ def test_of_several_processes_the_first_hands_everything_over_in_a_file(
         def launch(self, work: Callable[..., object], *arguments: object) -> None:
             assert work(tiny.hardware.start(), *arguments) is None
 
-    monkeypatch.setattr(runner, "_experiment", experiment)
+    monkeypatch.setattr(runner, "_experiment", pretended)
     several = dataclasses.replace(tiny, hardware=dataclasses.replace(tiny.hardware, devices=2))
     monkeypatch.setattr(HardwareConfig, "start", lambda config, *_: Launcher() if config.devices == 2 else Fabric())
-    tracker, record = RememberingTracker(), runner.blank_record(several)
+    tracker, record = RememberingTracker(), blank_record(several)
     several.folder.mkdir(parents=True)
     runner._launched(several, tracker, record)
     assert record.status == "done"

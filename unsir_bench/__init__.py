@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unsir_bench.models.model import ModelConfig
     from unsir_bench.report.folders import load_records
     from unsir_bench.runner import run
+    from unsir_bench.runs.checkpoint_scores import score_checkpoints
     from unsir_bench.runtime.progress import Progress
     from unsir_bench.training.context import RunContext
     from unsir_bench.training.epoch_batches import EpochBatches
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 _HOMES = {
+    "runs.checkpoint_scores": ("score_checkpoints",),
     "cli.bootstrap": ("compose",),
     "config_fields": ("choice", "number"),
     "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),
@@ -46,7 +48,7 @@ __all__ = [
     "Access", "DataError", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricCard", "MetricInputs",
     "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext",
     "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "fit", "load_records", "metric",
-    "number", "run",
+    "number", "run", "score_checkpoints",
 ]  # fmt: skip
 
 

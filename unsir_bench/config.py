@@ -6,17 +6,18 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unsir_bench.config_fields import choice, identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
@@ -35,61 +36,6 @@ LONGEST_NAME = 128  # letters of a run's or a group's name in Weights & Biases; 
 
 
 @dataclass
-class ScaledData:
-    """What the paper's experiments on one data set take at one scale: options of groups by name, and sizes.
-
-    ``subset`` counts images per class and split. ``retain_share`` and ``unsir_batch_size`` are UNSIR's; their defaults
-    are those of runs that do not follow the scale.
-    """
-
-    dataset: str | None = not_hashed(None)
-    subset: int | None = not_hashed(None)
-    image_size: int | None = not_hashed(None)
-    batch_size: int | None = not_hashed(None)
-    unsir_batch_size: int = not_hashed(II("dataset.batch_size"))
-    retain_share: float | None = not_hashed(None)
-    train: str | None = not_hashed(None)
-    resnet18: str | None = not_hashed(None)
-    allcnn: str | None = not_hashed(None)
-    mobilenetv2: str | None = not_hashed(None)
-    vit: str | None = not_hashed(None)
-
-
-@dataclass
-class ScaledUnsir:
-    """The name and the values of ``method=scaled/unsir`` at one scale."""
-
-    name: str = not_hashed("unsir")
-    noise_steps: int = not_hashed(40)
-    noise_copies: int = not_hashed(20)
-    impair_lr: float = not_hashed(0.02)
-    repair_lr: float = not_hashed(0.01)
-
-
-@dataclass
-class ScaleConfig:
-    """The scale at which the paper's experiments are composed.
-
-    Run ids ignore it: presets refer to its values, and only what they thereby set is hashed. ``compared`` (presets of
-    UNSIR) and ``seeds`` are lists separated by commas, as sweeps take them. ``data`` names the field whose values
-    apply; it is ``plain`` except in presets that follow the scale.
-    """
-
-    name: str = not_hashed("cpu")
-    seeds: str = not_hashed("0,1,2")
-    compared: str = not_hashed("unsir")
-    metrics: str = not_hashed("standard")
-    fast: str = not_hashed("fast")
-    cpu_threads: int | None = not_hashed(None)
-    unsir: ScaledUnsir = not_hashed(field(default_factory=ScaledUnsir))  # noqa: RUF009 - a field
-    data: str = not_hashed(choice("plain", ("plain", "cifar10", "cifar100", "vggface100")))
-    plain: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-    cifar10: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-    cifar100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-    vggface100: ScaledData = not_hashed(field(default_factory=ScaledData))  # noqa: RUF009 - a field
-
-
-@dataclass
 class Config:
     """One run."""
 
@@ -103,9 +49,10 @@ class Config:
     tracker: TrackerConfig = MISSING
     store: StoreConfig = field(default_factory=StoreConfig)
     seed: int = 0
+    unlearn_seed: int | None = None
     sweep: str = not_hashed("runs")
     outputs: str = not_hashed("multirun_outputs")
-    save_model: bool = not_hashed(False)
+    save_model: bool = not_hashed(True)
     isolate: bool = not_hashed(True)
     retrain_reference: bool = True
     withheld: list[str] = field(default_factory=list)
@@ -120,6 +67,11 @@ class Config:
         return self.model.channels_last if wish is None else wish
 
     @property
+    def method_seed(self) -> int:
+        """What the method's draws depend on: ``unlearn_seed``, by default the training seed."""
+        return self.seed if self.unlearn_seed is None else self.unlearn_seed
+
+    @property
     def numerics(self) -> dict[str, object]:
         """The hardware settings that change numbers."""
         return self.hardware.numerics(self.channels_last)
@@ -127,24 +79,40 @@ class Config:
     @property
     def run_id(self) -> str:
         """A readable name with a hash of all that affects the result; paths, tracker and thread counts do not."""
-        sections = ("dataset", "model", "method", "train", "forget", "metrics")
-        parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
+        measured = {"metrics": identity(self.metrics)}
         if not self.retrain_reference:
-            parts["retrain_reference"] = False
+            measured["retrain_reference"] = False
+        return self.name_with(content_key({**self._what_unlearns, **measured}))
+
+    def name_with(self, digest: str) -> str:
+        """A run id that ends in the beginning of ``digest``."""
+        seeds = f"s{self.seed}" if self.method_seed == self.seed else f"s{self.seed}u{self.method_seed}"
+        words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, seeds, digest[:10])
+        text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
+        return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 11]}-{content_key({'id': text})[:10]}"
+
+    @property
+    def unlearning_id(self) -> str:
+        """A hash of all that affects the unlearned weights: that of the run id without the metrics."""
+        return content_key(self._what_unlearns)
+
+    @property
+    def _what_unlearns(self) -> dict[str, Any]:
+        sections = ("dataset", "model", "method", "train")
+        parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
         if self.forget.sequence is not None:
             parts["sequence_version"] = SEQUENCE_VERSION
         if self.withheld:
             parts["withheld"] = sorted(self.withheld)
-        digest = content_key({**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION})
-        words = (self.method.name, self.dataset.name, self.model.name, self.forget.title, f"s{self.seed}", digest[:10])
-        text = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) for word in words)
-        return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 11]}-{content_key({'id': text})[:10]}"
+        if self.method_seed != self.seed:
+            parts["unlearn_seed"] = self.method_seed
+        return {**parts, "seed": self.seed, "numerics": self.numerics, "version": RESULTS_VERSION}
 
     @property
     def _forget_by_index(self) -> ForgetConfig:
         try:
             return self.forget.by_index(self.dataset.class_names)
-        except DataError:
+        except (DataError, ConfigError):
             return self.forget
 
     @property
@@ -188,15 +156,26 @@ def validate(config: Config) -> tuple[str, ...]:
 def _general_problems(config: Config) -> Iterator[str]:
     if config.seed < 0:
         yield f"seed={config.seed}: must be at least 0"
+    if config.method_seed < 0:
+        yield f"unlearn_seed={config.unlearn_seed}: must be at least 0, or null: the training seed"
+    if config.metrics.bank_size and config.forget.sequence is not None:
+        yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
+    if config.metrics.bank_size and not config.retrain_reference:
+        yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
     kinds = [access.value for access in Access]
     for word in config.withheld:
         if word not in kinds:
             yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", config.sweep) or config.sweep in ("store", "report", ".", ".."):
+    yield from sweep_problems(config.sweep)
+
+
+def sweep_problems(sweep: str) -> Iterator[str]:
+    """A line for each reason why a sweep's name is no name of a folder of records."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", sweep) or sweep in ("store", "report", ".", ".."):
         letters = "must be a folder name of letters, digits, '_', '-' and '.'"
-        yield f"sweep={config.sweep}: {letters}, other than 'store' and 'report'"
-    if len(config.sweep) > LONGEST_NAME:
-        yield f"sweep={config.sweep}: has {len(config.sweep)} letters; {LONGEST_NAME} is the most"
+        yield f"sweep={sweep}: {letters}, other than 'store' and 'report'"
+    if len(sweep) > LONGEST_NAME:
+        yield f"sweep={sweep}: has {len(sweep)} letters; {LONGEST_NAME} is the most"
 
 
 def typed(composed: DictConfig) -> Config:
@@ -208,19 +187,40 @@ def typed(composed: DictConfig) -> Config:
     own = copy.deepcopy(composed)
     with open_dict(own):
         own.pop("hydra", None)
+    if unknown := list(_unknown_keys(own)):
+        hint = "there is no such key, and `+` makes none; `unsir-bench --cfg job` prints every key"
+        raise ConfigError([f"{key}: {hint}" for key in unknown])
     try:
         config = OmegaConf.to_object(own)
     except OmegaConfBaseException as error:
         raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
-    paths = ((config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights"))
-    for node, name in paths:
+    if config.dataset.normalisation == "weights" and (statistics := config.model.statistics_of_weights()):
+        config.dataset.mean, config.dataset.std = statistics
+    for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
     if config.settings != "preset":
         _choose_values(config)
     return config
+
+
+def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
+    """Keys that `+key=value` added to a section, which objects would silently hold and nobody read."""
+    section = OmegaConf.get_type(node)
+    known = {each.name for each in fields(section)} if is_dataclass(section) else None
+    for key in map(str, node):
+        if known is not None and key not in known:
+            yield f"{within}{key}"
+        elif isinstance(child := node._get_node(key), DictConfig) and not (child._is_none() or child._is_missing()):
+            yield from _unknown_keys(child, f"{within}{key}.") if not child._is_interpolation() else ()
+
+
+def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
+    """Each node of a configuration that has a field of a path, and the field's name."""
+    named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
+    return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 
 def _choose_values(config: Config) -> None:

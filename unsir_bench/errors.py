@@ -35,6 +35,10 @@ class DamagedEntryError(UnsirBenchError):
     """An entry of the store or of the decoded cache is not what was written under its key."""
 
 
+class NotRecordedError(UnsirBenchError):
+    """A run's record cannot be written: a full disk, a folder that may not be written, or a path that is too long."""
+
+
 class AccessDenied(UnsirBenchError):  # noqa: N818 - the contract's name for it
     """A method touched data or state that it did not declare in ``requires``."""
 
@@ -61,3 +65,7 @@ class Diverged(UnsirBenchError):  # noqa: N818 - a status, not a fault of the pr
 
     def __reduce__(self) -> tuple[type[Diverged], tuple[str, int, float]]:
         return Diverged, (self.phase, self.step, float("nan"))
+
+
+class SharingError(UnsirBenchError):
+    """A place that a store is shared through cannot be read or written."""

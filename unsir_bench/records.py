@@ -13,22 +13,30 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from unsir_bench.runtime.files import DAMAGED, read_regular, set_aside, sha256, write_atomic
+from unsir_bench.runtime.strict_json import in_words, parsed
 from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
 
 # Configuration fields added since the first records, with the values those runs had.
-ADDED_TO_AUGMENT: dict[str, Any] = {"alternate": False}
+ADDED_TO_AUGMENT: dict[str, Any] = {
+    "alternate": False,
+    "resized_crop_scale": None,
+    "rand_augment_ops": 0,
+    "rand_augment_magnitude": 9,
+}
 ADDED_TO_RECIPES: dict[str, Any] = {
     "plateau_watch": "train",
     "held_out_share": 0.02,
     "decay_epochs": [],
     "decay_factor": 0.1,
+    "cosine_warmup_share": 0.0,
 }
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
 ADDED_TO_FOLDERS: dict[str, Any] = {"image_fit": "squash", "orientation": "stored", "transparency": "drop"}
+ADDED_TO_DATASETS: dict[str, Any] = {"normalisation": "dataset"}
 ADDED_TO_HARDWARE: dict[str, Any] = {"flush_denormal": False}
 # By the beginning of a method's name.
 ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
@@ -45,7 +53,6 @@ NOISE_FILE = "noise.safetensors"  # likewise, if the run kept noise images
 FINISHED = ("done", "skipped", "diverged")
 READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
 LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth
-WHOLE_NUMBERS = 2**63
 ACCURACY = re.compile(r"(original_|retrain_|floor_)?acc_(forget|retain)_(train|test)")
 # What a terminal obeys (escapes, C0 and C1 controls), what turns text around, and what UTF-8 cannot hold.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -78,6 +85,10 @@ class RunRecord:
         command: the command line that repeats this run alone.
         environment: commit, packages, hardware, threads, flags.
         references: of the original and the retrained model the hash of the weights, and their training's environment.
+        unlearned: of the weights after each step, the ``key`` in the store and the hash; empty where none were kept.
+        evaluated: what ``unsir-bench evaluate`` added after the run: settings, names of metrics, where and when.
+        checkpoints: of a model made elsewhere, each file's name, hash and renamed tensors by role; else empty.
+        store_entries: keys of the store's entries that it used; None if that was not recorded.
         digest: sha256 over the other fields; empty in version 1.
     """
 
@@ -107,6 +118,10 @@ class RunRecord:
     started: str = field(default_factory=utc_now)
     finished: str = ""
     references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unlearned: list[dict[str, str]] = field(default_factory=list)
+    evaluated: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    store_entries: list[str] | None = None
     schema_version: int = SCHEMA_VERSION
     digest: str = ""
 
@@ -115,14 +130,20 @@ class RunRecord:
         """The conditions its seconds depend on, in words; only records with equal words are comparable."""
         return timing_words(timing_conditions(self.environment))
 
+    @property
+    def measured_with(self) -> dict[str, Any]:
+        """The settings of its metrics: the configuration's, or, of metrics added later, the last ones."""
+        settings = self.evaluated[-1]["metrics"] if self.evaluated else self.config.get("metrics")
+        return settings or {}
+
     def write(self, folder: Path) -> Path:
-        """The path of the record, written into ``folder`` in one step; sets ``finished`` and ``digest``."""
-        self.finished = utc_now()
+        """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
+        self.finished = self.finished or utc_now()
         path = folder / RECORD_FILE
         for name, value in self.metrics.items():
             if isinstance(value, float) and not math.isfinite(value):
                 self.metrics[name], self.metric_notes[name] = None, f"it came to {value}"
-        content = json.loads(json.dumps(_in_words(asdict(self))))  # keys and lists as a reader finds them
+        content = json.loads(json.dumps(in_words(asdict(self))))  # keys and lists as a reader finds them
         self.digest = content["digest"] = digest(content)
         if path.is_dir() and not path.is_symlink():  # anything else is replaced
             set_aside(path, folder / DAMAGED, "it is a folder")
@@ -138,11 +159,16 @@ class RunRecord:
                 digest, or an accuracy is outside [0, 1].
         """
         try:
-            return cls.of(_parsed(read_regular(path, LARGEST)))
+            return cls.parsed(read_regular(path, LARGEST))
         except OSError as error:
             raise ValueError(f"{printable(str(path))}: {error.strerror or error}") from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{printable(str(path))}: {printable(str(error))}") from error
+
+    @classmethod
+    def parsed(cls, content: bytes) -> RunRecord:
+        """The record that a file's bytes hold; raises ValueError as ``read``, or RecursionError."""
+        return cls.of(parsed(content))
 
     @classmethod
     def of(cls, content: Any) -> RunRecord:
@@ -184,18 +210,15 @@ def printable(content: Any) -> Any:
     return content
 
 
-def _parsed(text: bytes) -> Any:
-    return json.loads(
-        text.decode("utf-8"), parse_constant=_no_number, parse_float=_finite_number, parse_int=_whole_number
-    )
-
-
 def _impossible(record: RunRecord) -> Iterator[str]:
     """What no run writes, though its type is right; reports rely on these."""
     steps = record.details.get("steps", [])
     if not isinstance(steps, list) or not all(_is_step(step) for step in steps):
         yield "details.steps is no list of classes and metrics"
         return
+    stages = record.details.get("stages", [])
+    if not isinstance(stages, list) or not all(map(_is_stage, stages)):
+        yield "details.stages is no list of stages with their step and accuracies"
     for metrics in (record.metrics, *(step["metrics"] for step in steps)):
         for name, value in metrics.items():
             if value is not None and ACCURACY.fullmatch(name) and not 0 <= value <= 1:
@@ -205,6 +228,8 @@ def _impossible(record: RunRecord) -> Iterator[str]:
     for name in ("forget", "retain"):
         if not _fits(record.access.get(name, {}), dict[str, int]):
             yield f"access.{name} holds no counts"
+    if not all(isinstance(each.get("metrics"), dict) for each in record.evaluated):
+        yield "evaluated holds no settings of metrics"
     for name in ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"):
         if not isinstance(record.config.get(name) or {}, dict):
             yield f"config.{name} is no section"
@@ -216,6 +241,13 @@ def _is_step(step: Any) -> bool:
         and _fits(step.get("classes"), list[int])
         and (_fits(step.get("metrics"), dict[str, float | int | None]))
     )
+
+
+def _is_stage(stage: Any) -> bool:
+    if not isinstance(stage, dict) or not isinstance(stage.get("stage"), str) or type(stage.get("step")) is not int:
+        return False
+    accuracies = [value for name, value in stage.items() if ACCURACY.fullmatch(name) and value is not None]
+    return stage["step"] >= 0 and all(_fits(value, float | int) and 0 <= value <= 1 for value in accuracies)
 
 
 def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
@@ -233,6 +265,7 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),
         ("on_bad_image", ADDED_TO_FOLDERS),
+        ("subset_seed", ADDED_TO_DATASETS),
         ("tf32", ADDED_TO_HARDWARE),
     ):
         filled = {**fields, **filled} if known in filled else filled
@@ -255,31 +288,6 @@ def _fits(value: object, kind: Any) -> bool:
     if origin is list:
         return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
     return kind is Any or isinstance(value, kind)
-
-
-def _in_words(content: Any) -> Any:
-    """Plain values with NaN and infinities as strings, which strict JSON cannot hold."""
-    if isinstance(content, dict):
-        return {key: _in_words(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_in_words(value) for value in content]
-    return str(content) if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _no_number(word: str) -> NoReturn:
-    # Python's JSON parser accepts NaN and infinities; in a record they would spoil means and intervals.
-    raise ValueError(f"{word} is no number that a record may hold")
-
-
-def _finite_number(word: str) -> float:
-    value = float(word)
-    return value if math.isfinite(value) else _no_number(word[:20])
-
-
-def _whole_number(word: str) -> int:
-    # Longer ones end in errors of the libraries that draw and average them.
-    value = int(word) if len(word) <= 20 else WHOLE_NUMBERS
-    return value if abs(value) < WHOLE_NUMBERS else _no_number(word[:20])
 
 
 def finished_record(folder: Path) -> RunRecord | None:
@@ -306,7 +314,7 @@ def record_in_line(path: Path, line: int) -> RunRecord:
         lines = read_regular(path).splitlines()
         if not 1 <= line <= len(lines):
             raise ValueError(f"the file has {len(lines)} lines")
-        return RunRecord.of(_parsed(lines[line - 1]))
+        return RunRecord.parsed(lines[line - 1])
     except OSError as error:
         raise ValueError(f"{shown}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -1,89 +1,104 @@
-"""One run, from configuration to record: load data, get the original, forget under the clock, evaluate, record."""
+"""One run, from configuration to record: under a lock, in one process or one per device, whatever happens."""
 
 from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save
-from torch import nn
-
-from unsir_bench.config import Config, validate
-from unsir_bench.data.dataset import load_cached
-from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, splits_in_turn
-from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, UnsirBenchError
-from unsir_bench.evaluation.costs import costs, not_comparable
-from unsir_bench.evaluation.evaluate import Evaluation
-from unsir_bench.models.model import has_finite_weights, state_to_cpu
-from unsir_bench.records import GRAD_CAM_FILE, RunRecord, finished_record
-from unsir_bench.references.precomputation import StoredPrecomputation
-from unsir_bench.references.store import Store, weights_hash
-from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+from unsir_bench.config import Config, sweep_problems
+from unsir_bench.errors import (
+    ConfigError,
+    Diverged,
+    NotApplicable,
+    NotRecordedError,
+    UnsirBenchError,
+)
+from unsir_bench.records import RunRecord, printable
+from unsir_bench.references.trained_models import TrainedModel
+from unsir_bench.runs.experiment import forget_and_evaluate, prepared
+from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.runs.record_of_run import blank_record, note_forget_set
 from unsir_bench.runtime.environment import environment
-from unsir_bench.runtime.files import write_atomic
-from unsir_bench.runtime.peak_memory import PeakMemory
-from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.locks import locked
 from unsir_bench.runtime.several_processes import result_of_first
 from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
-from unsir_bench.training.context import RunContext
-from unsir_bench.training.warm_up import warm_up
-from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
-# Null rather than absent where there is no retrained model: tables read these metrics of every run.
-ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
+LOCKS = ".locks"  # the folder of a sweep's locks
 
 
 def run(config: Config, command: str = "") -> RunRecord:
     """The record of a run: done now and written to the run's folder, or read from there if the run is finished.
 
     An error is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep continues. Only an
-    interruption by the user leaves no record.
+    interruption by the user leaves no record. A run that another process is doing is waited for.
 
     Args:
         config: the run.
         command: see ``RunRecord.command``.
+
+    Raises:
+        ConfigError: the sweep's name is no name of a folder, so that there is no place for a record; or the run is
+            finished, of other images (see ``finished_run``).
+        NotRecordedError: the record cannot be written.
     """
-    finished = finished_record(config.folder)
-    if finished is not None:
-        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
+    if wrong := list(sweep_problems(config.sweep)):
+        raise ConfigError(wrong)
+    if (finished := _finished(config)) is not None:
         return finished
-    config.folder.mkdir(parents=True, exist_ok=True)
-    record = blank_record(config, command)
     try:
-        note_forget_set(record, config)
-        with _tracked(config, record) as tracker:
-            _launched(config, tracker, record)
-    except Exception as error:  # a failed run is a result too
-        record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-        record.error = traceback.format_exc()
-        log_failure(error, record.run_id)
-    LOG.info("%s: %s", record.status, record.write(config.folder))
+        with run_lock(config):
+            if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
+                return finished
+            record, tracker = _recorded(config, command)
+    except OSError as error:
+        raise NotRecordedError(
+            f"{config.run_id} cannot be recorded: {error}; make room, or choose another folder by outputs=FOLDER, and "
+            "give the same command again"
+        ) from error
+    # The record is on the disk: nothing that the tracker does can lose it.
+    tracker.report(record, config.folder)
+    tracker.finish(failed=record.status == "failed")
     return record
 
 
-@contextmanager
-def _tracked(config: Config, record: RunRecord) -> Iterator[Tracker]:
-    """A tracker that reports the record when the run ends, even after an error."""
-    tracker = start_tracker(config.tracker, record, config.folder)
+def run_lock(config: Config, *, wait: bool = True) -> AbstractContextManager[None]:
+    """The lock of a run, which two sweeps may both want to do; raises as ``locked``."""
+    return locked(config.folder.parent / LOCKS, config.run_id, config.run_id, wait=wait)
+
+
+def _finished(config: Config) -> RunRecord | None:
+    finished = finished_run(config)
+    if finished is not None:
+        LOG.info("%s is finished (%s): skipped; remove its folder to run it again", config.run_id, finished.status)
+    return finished
+
+
+def _recorded(config: Config, command: str) -> tuple[RunRecord, Tracker]:
+    """Do a run and write its record; the tracker has still to report it."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    record, tracker = blank_record(config, command), Tracker(None)
     try:
-        yield tracker
-    except Exception as error:
-        record.reason = f"{type(error).__name__}: {error}"
+        try:
+            note_forget_set(record, config)
+            tracker = start_tracker(config.tracker, record, config.folder)
+            _launched(config, tracker, record)
+        except Exception as error:  # a failed run is a result too
+            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+            record.error = traceback.format_exc()
+            log_failure(error, record.run_id)
+        LOG.info("%s: %s", record.status, record.write(config.folder))
+    except BaseException:  # of the user, or of the disk
+        tracker.finish(failed=True)
         raise
-    finally:
-        tracker.report(record, config.folder)
-        tracker.finish(failed=record.status == "failed")
+    return record, tracker
 
 
 def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
@@ -111,68 +126,12 @@ def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRec
     """Do the experiment and note how it ended; several processes share each loss, so they diverge together."""
     record.environment = environment(fabric.device)
     try:
-        _forget_and_evaluate(_prepared(fabric, config, tracker, record))
+        forget_and_evaluate(prepared(fabric, config, tracker, record))
         record.status = "done"
     except Diverged as error:
         record.status, record.reason = "diverged", str(error)
     except NotApplicable as error:
         record.status, record.reason = "skipped", str(error)
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One forgetting request; a run has one, or several in sequence.
-
-    Attributes:
-        number: from 0.
-        split: what to forget in this step; samples forgotten by earlier steps are in no index set.
-        so_far: what all steps up to this one forget; the evaluation uses it.
-        allowed: the data as the method may see it.
-    """
-
-    number: int
-    split: ForgetSplit
-    so_far: ForgetSplit
-    allowed: UnlearningData
-
-
-@dataclass
-class _Experiment:
-    """What the steps of one experiment share; ``measured`` names the metrics of the last step."""
-
-    config: Config
-    data: DeviceData
-    steps: list[_Step]
-    context: RunContext
-    references: ReferenceModels
-    tracker: Tracker
-    record: RunRecord
-    measured: set[str] = field(default_factory=set)
-
-
-def _prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> _Experiment:
-    """Load the data and build what the experiment needs."""
-    progress = Progress()
-    images = load_cached(config.dataset, progress)
-    data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
-    steps = _steps(config, data, record.forget_steps)
-    store = Store(Path(config.store.root))
-    references = ReferenceModels(store, config.train, data, config.numerics)
-    context = RunContext(
-        fabric=fabric,
-        seed=config.seed,
-        architecture=config.model,
-        image_shape=data.image_shape,
-        num_classes=data.num_classes,
-        forget_classes=steps[0].split.classes,
-        progress=progress,
-        log=tracker.log,
-        scratch_trainer=references,
-        precomputation=StoredPrecomputation(store, data.fingerprint, config.numerics),
-        compiled=config.hardware.compile,
-        channels_last=config.channels_last,
-    )
-    return _Experiment(config, data, steps, context, references, tracker, record)
 
 
 def train_reference(config: Config, role: str) -> TrainedModel:
@@ -185,162 +144,15 @@ def train_reference(config: Config, role: str) -> TrainedModel:
     record = blank_record(config)
     note_forget_set(record, config)
     fabric = config.hardware.start(config.model.cpu_threads)
-    scene = _prepared(fabric, config, RememberingTracker(), record)
+    scene = prepared(fabric, config, RememberingTracker(), record)
     if role == "original":
         return scene.references.original(scene.context)
     return scene.references.retrained(scene.steps[-1].so_far, scene.context)
 
 
-def _steps(config: Config, data: DeviceData, groups: list[list[int]]) -> list[_Step]:
-    """One `_Step` per forgetting request; reads are counted across all."""
-    steps: list[_Step] = []
-    for now, so_far in splits_in_turn(data.labels("train"), data.labels("test"), groups, data.num_classes):
-        usage = steps[0].allowed.usage if steps else None
-        allowed = UnlearningData(data, now, config.method, config.seed, config.withheld, usage, len(steps))
-        steps.append(_Step(len(steps), now, so_far, allowed))
-    return steps
-
-
-def _forget_and_evaluate(scene: _Experiment) -> None:
-    """Get the original, then forget and evaluate step by step, filling the record."""
-    config, references, record = scene.config, scene.references, scene.record
-    original = references.original(scene.context)
-    model = references.network(original, scene.context)
-    warm_up(model, config.dataset.batch_size, scene.context)
-    for step in scene.steps:
-        if Access.TRAIN_HISTORY in config.method.requires:
-            step.allowed.training_log = references.training_log(original, step.split, scene.context)
-        model = _unlearned_under_the_clock(model, step, scene)
-        retrained = _retrained(step, scene)
-        _evaluate(model, original, retrained, step, scene)
-    record.fingerprints = {
-        "data": scene.data.fingerprint,
-        "split": step.so_far.fingerprint,
-        "original": original.key,
-        "retrain": retrained.key if retrained else None,
-        "weights": weights_hash(state_to_cpu(model)),
-    }
-    models = {"original": original, "retrain": retrained}
-    record.references = {name: model.provenance for name, model in models.items() if model is not None}
-    if config.save_model and scene.context.fabric.is_global_zero:
-        write_atomic(config.folder / "unlearned.safetensors", save(state_to_cpu(model)))
-
-
-def _unlearned_under_the_clock(model: nn.Module, step: _Step, scene: _Experiment) -> nn.Module:
-    """The model after the method; peak memory and access counts go into the record, even after an error."""
-    method, context, record = scene.config.method, scene.context, scene.record
-    context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
-    memory = PeakMemory(context.device)
-    LOG.info("forgetting classes %s with %s", [scene.data.class_names[c] for c in step.split.classes], method.name)
-    memory.reset()
-    try:
-        with (
-            scene.tracker.holding(),
-            context.clock.running(),
-            context.in_step(step.number),
-            context.without_training_data(kept=Access.INITIAL_WEIGHTS in method.requires),
-        ):
-            model = method.unlearn(model, step.allowed, context)
-    finally:
-        earlier = record.metrics.get("peak_memory_bytes") or 0
-        record.metrics["peak_memory_bytes"] = max(memory.read(), context.stored_peak_bytes, earlier)
-        record.access = {"declared": access_names(method), **step.allowed.access_counts()}
-        _write_kept(scene)
-    if not has_finite_weights(model):
-        raise Diverged(method.name, sum(context.steps.values()), float("nan"))
-    return model
-
-
-def _write_kept(scene: _Experiment) -> None:
-    """Save the tensors passed to `context.keep`, even after an error."""
-    if scene.context.fabric.is_global_zero:
-        for name, tensors in scene.context.kept.items():
-            write_atomic(scene.config.folder / f"{name}.safetensors", save(tensors))
-
-
-def _retrained(step: _Step, scene: _Experiment) -> TrainedModel | None:
-    """The retrained model; None if no retain sample is left, or if it is neither wanted nor in the store."""
-    if len(step.so_far.retain_train) == 0:
-        return None
-    references = scene.references
-    wanted = references.retrained if scene.config.retrain_reference else references.retrained_if_present
-    return wanted(step.so_far, scene.context)
-
-
-def _evaluate(
-    model: nn.Module, original: TrainedModel, retrained: TrainedModel | None, step: _Step, scene: _Experiment
-) -> None:
-    """Measure what the preset asks for; the record keeps the last step's metrics at the top, all steps' in details."""
-    config, record = scene.config, scene.record
-    evaluation = Evaluation(
-        config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
-    )
-    measured = evaluation.of(model)
-    for name in scene.measured:  # an earlier step may have measured more, for example with a retrained model
-        record.metrics.pop(name, None)
-    scene.measured = set(measured.values)
-    missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
-    spent = costs(scene.context, step.so_far, record.access, retrained)
-    not_timed = not_comparable(scene.context, retrained)
-    record.metrics |= missing | measured.values | spent | dict.fromkeys(not_timed)
-    record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
-    earlier = record.details.get("steps", [])
-    record.details = {**measured.details, "metric_seconds": measured.seconds}
-    if len(scene.steps) > 1:
-        done = {"classes": list(step.split.classes), "metrics": dict(record.metrics)}
-        record.details["steps"] = [*earlier, done]
-    record.metric_notes = measured.notes | not_timed
-    for name, reason in record.metric_notes.items():
-        LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
-    if config.metrics.grad_cam_samples and step is scene.steps[-1]:
-        _keep_grad_cam(evaluation, model, scene)
-
-
-def _keep_grad_cam(evaluation: Evaluation, model: nn.Module, scene: _Experiment) -> None:
-    """Write the Grad-CAM maps beside the record; if the model allows none, note why and go on."""
-    try:
-        maps = evaluation.grad_cam_maps(model)
-    except MetricUnavailable as reason:
-        scene.record.metric_notes["grad_cam"] = str(reason)
-        LOG.warning("%s: no Grad-CAM maps: %s", scene.record.run_id, reason)
-        return
-    if scene.context.fabric.is_global_zero:
-        write_atomic(scene.config.folder / GRAD_CAM_FILE, save(maps))
-
-
-def blank_record(config: Config, command: str = "") -> RunRecord:
-    """An empty record: only the configuration is filled in."""
-    return RunRecord(
-        run_id=config.run_id,
-        sweep=config.sweep,
-        method=config.method.name,
-        dataset=config.dataset.name,
-        model=config.model.name,
-        seed=config.seed,
-        forget_set=config.forget.title,
-        config=config.as_plain(),
-        settings=config.method.settings,
-        study=config.method.study,
-        access={"declared": access_names(config.method)},
-        command=command,
-    )
-
-
-def note_forget_set(record: RunRecord, config: Config) -> None:
-    """Check the configuration and fill in the record's forget classes.
-
-    Raises:
-        ConfigError: at least one setting is wrong.
-    """
-    class_names = validate(config)
-    record.forget_classes = list(config.forget.resolve(class_names, config.seed))
-    record.forget_names = [class_names[index] for index in record.forget_classes]
-    record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
-
-
 def log_failure(error: Exception, title: str) -> None:
-    """Log an error: a user's mistake as one message, anything else with its traceback."""
-    if isinstance(error, UnsirBenchError):
-        LOG.error("%s: %s", title, error)
+    """Log an error: a user's mistake, or a disk's refusal, as one message; anything else with its traceback."""
+    if isinstance(error, UnsirBenchError | OSError):
+        LOG.error("%s: %s", title, printable(str(error)))
     else:
         LOG.error("%s: %s: %s", title, type(error).__name__, error, exc_info=error)

@@ -13,6 +13,6 @@ TRAINING_VERSION = 2
 # What a method precomputes (a Fisher diagonal, an importance). Raising it computes each again.
 PRECOMPUTATION_VERSION = 3
 # What the metrics give. Raising it scores the reference models again.
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 # The files of the decoded image cache. Raising it decodes every image folder again.
 CACHE_FORMAT = 2

@@ -65,10 +65,10 @@ def test_a_metric_is_measured_for_each_model_as_the_page_says(metric_sweep: dict
 def test_a_model_trains_and_is_what_the_page_builds(tmp_path: Path) -> None:
     page = Page("docs/add_a_model.md")
     page.write(tmp_path)
-    done(shrunk(page.command("unsir-bench"), save_model="true"), tmp_path, in_folder(page, tmp_path))
+    done(shrunk(page.command("unsir-bench")), tmp_path, in_folder(page, tmp_path))
     record = records(tmp_path, "my_model")["unsir"]
     assert record.model == "two_layers"
-    [path] = tmp_path.glob("multirun_outputs/my_model/unsir-*/unlearned.safetensors")
+    path = tmp_path / "multirun_outputs" / "store" / "entries" / record.unlearned[-1]["key"] / "weights.safetensors"
     shapes = [tuple(value.shape) for value in load_file(path).values()]
     assert sorted(shapes) == [(10,), (10, 64), (64,), (64, 64)]  # 8x8 pixels, 64 hidden units, 10 classes
 

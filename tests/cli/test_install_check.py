@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -7,6 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from unsir_bench.cli import install_check
 from unsir_bench.cli.install_check import TESTED_PAIR, BrokenInstallError, check_torch_pair
@@ -68,5 +71,30 @@ def test_the_command_reports_a_working_pair(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_pair_in_the_advice_is_the_locked_one() -> None:
-    locked = LOCK.read_text().split()
-    assert set(TESTED_PAIR.split()) <= set(locked)
+    assert set(TESTED_PAIR.split()) <= set(locked())
+
+
+def locked() -> dict[str, list[str]]:
+    """The hashes of each pinned requirement, by its line."""
+    entries = LOCK.read_text().replace("\\\n", "").splitlines()
+    return {words[0].strip(): words[1:] for words in (entry.split("--hash=") for entry in entries)}
+
+
+def test_every_pin_has_the_hashes_of_its_files() -> None:
+    pins = locked()
+    assert len(pins) > 100
+    for pin, hashes in pins.items():
+        assert hashes and all(re.fullmatch("sha256:[0-9a-f]{64}", each.strip()) for each in hashes), pin
+
+
+def test_the_lock_is_complete() -> None:
+    """pip installs nothing from a lock with hashes that leaves out what one of its packages needs."""
+    applied = [pin for pin in map(Requirement, locked()) if pin.marker is None or pin.marker.evaluate()]
+    names = {canonicalize_name(pin.name) for pin in applied}
+    missing = set()
+    for pin in applied:
+        for line in metadata.requires(pin.name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                missing |= {f"{pin.name}: {needed.name}"} if canonicalize_name(needed.name) not in names else set()
+    assert not missing

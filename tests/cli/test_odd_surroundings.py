@@ -16,9 +16,10 @@ from tests.conf.test_configs import composed
 from unsir_bench.cli import run as command
 from unsir_bench.cli.terminal import print_any_letter
 from unsir_bench.config import LONGEST_NAME, at_home
-from unsir_bench.data import decoded_cache
+from unsir_bench.data import image_cache
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.errors import DataError
+from unsir_bench.runner import log_failure
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps import isolation
 
@@ -84,11 +85,6 @@ def test_a_long_name_is_cut_to_what_folders_and_weights_and_biases_hold() -> Non
     assert len(composed("model.name=short").run_id) < LONGEST_NAME
 
 
-def test_a_sweep_s_name_longer_than_a_folder_s_is_one_line() -> None:
-    (line,) = command._unreadable([f"sweep={'x' * 300}"])
-    assert "has 300 letters; 128 is the most" in line
-
-
 # Users without a home
 
 
@@ -98,7 +94,7 @@ def test_without_a_home_decoded_images_go_to_a_temporary_folder_of_the_user_s(
     def homeless(name: str) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(decoded_cache, "user_cache_path", homeless)
+    monkeypatch.setattr(image_cache, "user_cache_path", homeless)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     root = images(tmp_path / "set", "a", "b")
     (root / ".unsir_bench_cache").write_text("a file where the folder should be")
@@ -113,7 +109,7 @@ def test_a_temporary_folder_that_somebody_else_made_is_refused(tmp_path: Path, m
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / f"unsir-bench-{os.getuid()}").symlink_to(tmp_path)
     with pytest.raises(DataError, match="another user's; set XDG_CACHE_HOME"):
-        decoded_cache._temporary_cache()
+        image_cache._temporary_cache()
 
 
 # Long TMPDIR
@@ -148,11 +144,24 @@ def test_a_letter_that_the_terminal_lacks_is_printed_as_its_code(monkeypatch: py
     assert written.getvalue() == b"caf\\xe9 \\u732b\n"
 
 
+@pytest.mark.parametrize("kind", [DataError, OSError])
+def test_an_escape_in_an_error_never_reaches_the_terminal(
+    kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    log_failure(kind("no images of class \x1b]0;owned\x07"), "run")
+    assert r"run: no images of class \x1b]0;owned\x07" in caplog.text
+    assert not set(caplog.text) & set("\x1b\x07")
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", [None, "ascii"])
-def test_in_an_ascii_locale_the_record_is_that_of_any_other(tmp_path: Path, encoding: str | None) -> None:
+def test_in_an_ascii_locale_with_warnings_as_errors_and_a_narrow_terminal_the_record_is_that_of_any_other(
+    tmp_path: Path, encoding: str | None
+) -> None:
     root = images(tmp_path / "d", "café", "猫", "b")
     surroundings = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    surroundings |= {"PYTHONWARNINGS": "error", "COLUMNS": "20"}
     if encoding:
         surroundings["PYTHONIOENCODING"] = encoding
     words = [

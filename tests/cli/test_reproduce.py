@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.test_golden_record import constants, kind_of_cpu
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.main import _status
 from unsir_bench.cli.reproduce import compared
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.runner import run
+from unsir_bench.runtime.environment import environment
 
 TINY = [
     "dataset=digits", "dataset.subset=20", "model=allcnn_slim", "model.width=4", "train=small", "train.epochs=2",
@@ -39,6 +42,10 @@ def reproduce(done: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., t
         return status, capsys.readouterr().out
 
     return call
+
+
+# Written by the record's own command, from a clean clone; `make reproduce` does it again.
+COMMITTED = Path(__file__).resolve().parents[1] / "golden" / "digits_run"
 
 
 def altered(done: Path, folder: Path, **changes: Any) -> Path:
@@ -155,3 +162,29 @@ def test_a_record_tells_of_the_trainings_of_its_references(done: Path) -> None:
         for name in ("commit", "dirty", "cpu", "cpu_capability", "threads", "lock_hash", "versions"):
             assert told["trained_in"][name] == record.environment[name]
     assert record.references["original"]["weights"] != record.references["retrain"]["weights"]
+
+
+def test_the_committed_record_is_of_a_clean_tree_and_of_this_code_s_versions() -> None:
+    record = RunRecord.read(COMMITTED / "record.json")
+    told = [record.environment, *(each["trained_in"] for each in record.references.values())]
+    assert [each["dirty"] for each in told] == [False] * 3
+    assert len({each["commit"] for each in told}) == 1
+    assert record.environment["versions"] == constants(), "write it anew: see COMMITTED"
+    assert (record.status, record.environment["threads"]) == ("done", 1)
+
+
+@pytest.mark.slow
+def test_the_committed_record_comes_out_identical_here_and_differs_if_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = kind_of_cpu(environment(torch.device("cpu")))
+    if kind_of_cpu(RunRecord.read(COMMITTED / "record.json").environment) != here:
+        pytest.skip(f"it was made on another kind of CPU than {here}")
+    store = ["--store", str(tmp_path / "store")]
+    assert _status(["reproduce", str(COMMITTED), *store]) == 0, capsys.readouterr().out
+    metrics = RunRecord.read(COMMITTED / "record.json").metrics
+    told = {**metrics, "acc_retain_test": (metrics["acc_retain_test"] or 0.0) - 0.02}
+    assert _status(["reproduce", str(altered(COMMITTED, tmp_path / "changed", metrics=told)), *store]) == 1
+    said = capsys.readouterr().out
+    assert f"{RunRecord.read(COMMITTED / 'record.json').run_id}: identical bits" in said
+    assert "1 differs" in said

@@ -25,6 +25,7 @@ from unsir_bench.data.digits import Digits
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "scipy", "pandas", "wandb", "matplotlib",
         "plotly", "joblib", "rich", "pytorch_grad_cam")  # fmt: skip
+LONG = "x" * 300
 REFUSED = {
     ("-m", "experiment=digits_demo,digits_methods"): "Give one command for each experiment",
     ("modle=x",): "Could not override 'modle'",
@@ -38,6 +39,17 @@ REFUSED = {
     ("train.batch_size=0", "method.impair.lr=-1", "model.width=0"): "3 settings are wrong; nothing was started",
     ("dataset=digits", "forget.classes=[11]"): "11 is no class",
     ("plan", "method=typo"): "typo",
+    ("sweep=../../x",): "sweep=../../x: must be a folder name",
+    ("-m", "sweep=../../x"): "sweep=../../x: must be a folder name",
+    ("-m", "sweep=../x,../y"): "sweep=../y: must be a folder name",
+    ("-m", f"sweep={LONG}"): "has 300 letters; 128 is the most",
+    ("+foo=1",): "foo: there is no such key",
+    ("-m", "+method.noise.foo=1"): "method.noise.foo: there is no such key",
+    ("outputs=/proc/x",): "outputs=/proc/x: nothing can be written there (No such file or directory)",
+    ("-m", "outputs=/proc/x"): "outputs=/proc/x: nothing can be written there (No such file or directory)",
+    ("-m", "store.root=/proc/x"): "store.root=/proc/x: nothing can be written there (No such file or directory)",
+    (f"outputs={LONG}",): "nothing can be written there (File name too long)",
+    ("-m", f"outputs={'/'.join(['y' * 200] * 20)}"): "nothing can be written there (File name too long)",
 }
 
 
@@ -48,7 +60,7 @@ def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", REFUSED, ids=" ".join)
+@pytest.mark.parametrize("words", REFUSED, ids=lambda words: " ".join(words)[:60])
 def test_a_mistake_is_named_without_a_traceback_and_leaves_no_record(
     words: tuple[str, ...], refusals: dict[tuple[str, ...], Answer]
 ) -> None:

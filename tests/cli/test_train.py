@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from unsir_bench.cli.train import own_cores, shares
 from unsir_bench.records import RunRecord
 
 WORDS = ["dataset=digits", "dataset.subset=20", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu"]
@@ -17,17 +16,6 @@ WORDS = ["dataset=digits", "dataset.subset=20", "train.epochs=1", "metrics=fast"
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "unsir_bench", *words, f"outputs={folder}", f"store.root={folder}/store"]
     return subprocess.run(line, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize(
-    ("cores", "each"), [([], ([], [])), ([3], ([3], [3])), ([0, 2], ([0], [2])), ([0, 1, 2], ([0], [1, 2]))]
-)
-def test_each_training_has_cores_of_its_own(cores: list[int], each: tuple[list[int], list[int]]) -> None:
-    assert shares(cores) == each
-
-
-def test_the_cores_of_this_process_are_known() -> None:
-    assert own_cores()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import provenance_words
 from unsir_bench.report.data import PROVENANCE, model_table
 from unsir_bench.report.tables.table import summary
-from unsir_bench.runner import blank_record
+from unsir_bench.runs.record_of_run import blank_record
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from PIL import Image
 
 from tests.damage import flipped, replaced_by_link, structural
 from unsir_bench.data.dataset import content_hash
-from unsir_bench.data.decoded_cache import CACHE_FOLDER
 from unsir_bench.data.folders import ImageFolder
+from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.runtime.progress import Progress
 
 FLIPS = 200

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unsir_bench.data import decoded_cache, folder_listing
+from unsir_bench.data import decoded_cache, folder_listing, image_cache
 from unsir_bench.data.dataset import LabelledImages, content_hash
-from unsir_bench.data.decoded_cache import CACHE_FOLDER, DecodedCache
+from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folders import ImageFolder, VggFace100
+from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -348,7 +349,7 @@ def interrupt_at(call: int) -> Callable[[DecodedCache, Path], np.ndarray]:
 def test_a_read_only_root_caches_in_the_users_folder(
     split_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: list[str], obstacle: str
 ):
-    monkeypatch.setattr(decoded_cache, "user_cache_path", lambda name: tmp_path / "user" / name)
+    monkeypatch.setattr(image_cache, "user_cache_path", lambda name: tmp_path / "user" / name)
     if obstacle == "not writable":
         really_access = os.access
         monkeypatch.setattr(

@@ -16,7 +16,8 @@ from unsir_bench.data.batches import Batch
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotApplicable
-from unsir_bench.references.store import Store, TrainingCheckpoint
+from unsir_bench.references.checkpoint import TrainingCheckpoint
+from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.training.context import RunContext

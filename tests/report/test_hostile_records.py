@@ -150,7 +150,7 @@ def test_each_report_comes_out_and_names_each(
 def test_texts_reach_neither_the_terminal_nor_a_spreadsheet_as_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    formulas = ["=1+cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", f"red{ESCAPE}"]
+    formulas = ["=1+cmd|'/c calc'!A0", "+1", "-1", "@SUM(A1)", "＝1+1", f"red{ESCAPE}"]
     for seed, words in enumerate(formulas):
         make(tmp_path / "s", seed=seed, run_id=f"run{seed}", method=words, model=words, metrics={**METRICS, words: 0.5})
     write_sweep_table(tmp_path / "s")
@@ -160,6 +160,6 @@ def test_texts_reach_neither_the_terminal_nor_a_spreadsheet_as_commands(
         assert not set(everything) & set("\x1b\x07")
     rows = list(csv.reader(io.StringIO((tmp_path / "s" / "results.csv").read_text())))
     cells = [cell for row in rows for cell in row]
-    assert sum(cell.startswith("'") for cell in cells) >= 3 * 4  # method, model and the metric's title
+    assert sum(cell.startswith("'") for cell in cells) >= 3 * 5  # method, model and the metric's title
     for cell in cells:
-        assert not cell.startswith(("=", "+", "-", "@")) or float(cell) is not None
+        assert not cell.startswith(tuple("=+-@＝＋－＠")) or float(cell) is not None

@@ -32,7 +32,8 @@ def test_a_run_has_the_environment_of_its_job_not_of_the_server_that_it_is_forke
     monkeypatch.setattr(runner, "run", lambda *_: seen.write_text(json.dumps(dict(os.environ))))
     monkeypatch.setenv("OF_THE_SERVER", "1")
     given = {"PATH": os.environ["PATH"], "CUDA_VISIBLE_DEVICES": "3"}
-    arguments = (None, "", {"version": 1}, given, [])
+    _, sign = multiprocessing.Pipe(duplex=False)
+    arguments = (None, "", {"version": 1}, given, [], sign)
     process = multiprocessing.get_context("fork").Process(target=_job, args=arguments)
     process.start()
     process.join()

@@ -144,10 +144,11 @@ def test_a_sweep_trains_one_original_a_seed_and_one_retrain_a_seed_and_forget_se
     ("launcher", "seeds"),
     [
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "0,1"),
+        (["hydra/launcher=devices"], "0,1"),
         (["hydra/launcher=submitit_local"], "0"),
         (["hydra/launcher=ray_local"], "0"),
     ],
-    ids=["joblib", "submitit", "ray"],
+    ids=["joblib", "devices", "submitit", "ray"],
 )
 def test_two_runs_at_a_time_give_the_same_records_and_train_each_model_once(
     launcher: list[str], seeds: str, undisturbed: tuple[Path, str], tmp_path: Path
@@ -258,6 +259,7 @@ def test_a_diverged_run_alone_is_reported_and_does_not_fail_the_sweep(tmp_path: 
         ("ray_local", "RayLauncher"),
         ("ray_cluster", "RayLauncher"),
         ("joblib", "JoblibLauncher"),
+        ("devices", "DevicesLauncher"),
     ],
 )
 def test_every_launcher_preset_composes(launcher: str, target: str) -> None:
@@ -278,6 +280,7 @@ def test_a_plan_starts_nothing_and_names_what_would_be_made(tmp_path: Path) -> N
     assert sorted(tmp_path.rglob("*")) == before
     for kind in ("original", "retrain", "training log", "fisher diagonal"):
         assert row(printed, kind) == ["2", "0", "2"]
+        assert "?" not in line(printed, kind) or kind == "fisher diagonal", "a training is tried where none is recorded"
     assert row(printed, "runs") == ["8", "0", "8"]
     assert printed.count("cannot run:") == 8 and "11 is no class" in printed
     assert "nothing was started" in printed and "no earlier record" in printed
@@ -302,10 +305,15 @@ def test_a_plan_after_a_part_names_what_is_there_and_estimates_the_rest(undistur
     assert "no earlier record" not in printed and "about " in printed
 
 
+def line(printed: str, what: str) -> str:
+    """A row of the plan."""
+    [found] = [line for line in printed.splitlines() if line.strip("│ ").startswith(f"{what} ")]
+    return found.strip("│ ")
+
+
 def row(printed: str, what: str) -> list[str]:
     """The numbers of a row of the plan."""
-    [line] = [line for line in printed.splitlines() if line.strip("│ ").startswith(f"{what} ")]
-    return [cell.strip() for cell in line.strip("│ ").split("│")][1:4]
+    return [cell.strip() for cell in line(printed, what).split("│")][1:4]
 
 
 def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:

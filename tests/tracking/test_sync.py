@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.wandb_server import FakeWandb, serving
 from unsir_bench.records import RunRecord
 from unsir_bench.tracking.offline_runs import offline_runs
 from unsir_bench.tracking.run import Tracker, TrackerConfig, start_tracker
@@ -27,97 +23,10 @@ NO_KEY = {"WANDB_API_KEY": "", "NETRC": "nowhere", "WANDB_MODE": "offline"}
 SYNC = "import sys; from unsir_bench.cli.sync import sync_command; sys.exit(sync_command(sys.argv[1:]))"
 
 
-@dataclass
-class FakeWandb:
-    """What a server of W&B got; runs named in ``refused`` are denied."""
-
-    address: str = ""
-    refused: set[str] = field(default_factory=set)
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    tables: set[str] = field(default_factory=set)
-    history: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    def graphql(self, operation: str, given: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer's data; None denies."""
-        if operation == "UpsertBucket":
-            return self._upserted(given)
-        if operation == "CreateArtifact":
-            self.tables.add(given["input"]["artifactCollectionName"])
-            sequence = {"id": "sequence", "latestArtifact": {"id": "artifact", "versionIndex": 0}}
-            return {
-                "createArtifact": {"artifact": {"id": "artifact", "state": "COMMITTED", "artifactSequence": sequence}}
-            }
-        if operation == "CreateRunFiles":
-            files = [{"name": name, "uploadUrl": f"{self.address}/files/{name}"} for name in given["files"]]
-            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": files}}
-        return {"serverInfo": {"features": []}} if operation == "ServerFeaturesQuery" else {}
-
-    def _upserted(self, given: dict[str, Any]) -> dict[str, Any] | None:
-        name = given["name"]
-        if name in self.refused:
-            return None
-        known = name in self.runs
-        self.runs.setdefault(name, {}).update({key: value for key, value in given.items() if value is not None})
-        project = {"id": "project", "name": given["project"], "entity": {"id": "entity", "name": "team"}}
-        bucket = {"id": "bucket", "name": name, "displayName": name, "historyLineCount": 0, "project": project}
-        return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
-
-    def stream(self, path: str, content: dict[str, Any]) -> None:
-        """Take lines of a run's history."""
-        run = path.split("/")[-2]
-        lines = content.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
-        self.history.setdefault(run, []).extend(json.loads(line) for line in lines)
-
-
-def handler_of(server: FakeWandb) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-        def content(self) -> bytes:
-            raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            return gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
-
-        def answer(self, content: dict[str, Any], status: int = 200) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_PUT(self) -> None:
-            server.files[self.path] = self.content()
-            self.answer({})
-
-        def do_POST(self) -> None:
-            raw = self.content()
-            if self.path.endswith("/graphql"):
-                asked = json.loads(raw)
-                data = server.graphql(asked.get("operationName") or "", asked.get("variables") or {})
-                denied = {"errors": [{"message": "permission denied"}]}
-                self.answer(denied if data is None else {"data": data}, 403 if data is None else 200)
-                return
-            if self.path.endswith("/file_stream"):
-                server.stream(self.path, json.loads(raw))
-            self.answer({})
-
-    return Handler
-
-
 @pytest.fixture
 def server() -> Iterator[FakeWandb]:
-    fake = FakeWandb()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(fake))
-    http.handle_error = lambda *_arguments: None  # type: ignore[method-assign] # clients hang up
-    fake.address = f"http://127.0.0.1:{http.server_address[1]}"
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield fake
-    http.shutdown()
-    http.server_close()
+    with serving() as fake:
+        yield fake
 
 
 def a_record(run_id: str) -> RunRecord:

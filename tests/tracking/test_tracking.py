@@ -28,7 +28,8 @@ from unsir_bench.data.digits import Digits
 from unsir_bench.records import RunRecord
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking import run as tracking
-from unsir_bench.tracking.run import Tracker, TrackerConfig, grad_cam_panels, start_tracker, tags
+from unsir_bench.tracking.grad_cam import grad_cam_panels
+from unsir_bench.tracking.run import Tracker, TrackerConfig, start_tracker, tags
 from unsir_bench.tracking.tables import curves, tables
 
 SECRET = "secret" * 7
@@ -438,19 +439,6 @@ def test_maps_that_cannot_be_read_cost_the_summary_nothing(
     written = WhatIsWritten.read(file)
     assert written.summary["retain"] == 0.7
     assert written.exit_code == 1
-
-
-def test_a_failed_run_says_why_in_its_summary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    run = FakeRun()
-    monkeypatch.setattr(runner, "start_tracker", lambda *_arguments: Tracker(run))
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(compose("config", [f"outputs={tmp_path}"]))
-    record = a_record()
-    with pytest.raises(RuntimeError, match="it broke"), runner._tracked(config, record):
-        raise RuntimeError("it broke")
-    [summary] = [values for name, *rest in run.calls if name == "summary" for values in rest]
-    assert (summary["status"], summary["reason"]) == ("failed", "RuntimeError: it broke")
-    assert run.calls[-1] == ("finish", 1)
 
 
 def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:

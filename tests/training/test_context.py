@@ -26,6 +26,26 @@ def test_draws_depend_on_seed_and_role_and_on_nothing_else_of_the_run(make_conte
         assert not torch.equal(draws[0], torch.rand(3, generator=different))
 
 
+def test_a_methods_draws_follow_its_own_seed_and_references_the_training_seed(make_context: MakeContext) -> None:
+    def drawn(context: RunContext) -> list[float]:
+        return torch.rand(3, generator=context.generator("noise")).tolist()
+
+    def weights(network: nn.Module) -> list[float]:
+        return next(network.parameters()).flatten().tolist()
+
+    context, other = make_context(seed=0), make_context(seed=7)
+    plain, initial = drawn(context), weights(context.initial_network())
+    with context.in_step(0, 7):
+        assert drawn(context) == drawn(other) != plain
+        assert weights(context.random_network("teacher")) == weights(other.random_network("teacher"))
+        assert weights(context.initial_network()) == initial != weights(other.initial_network())
+        trained: list[int] = []
+        context.scratch_trainer = lambda view, given: trained.append(given.seed)  # type: ignore[assignment,return-value,func-returns-value]
+        context.train_from_scratch(None)  # type: ignore[arg-type]
+        assert trained == [0] and context.seed == 7
+    assert drawn(context) == plain
+
+
 def test_every_global_generator_is_seeded(make_context: MakeContext) -> None:
     context, drawn = make_context(), []
     for _ in range(2):

@@ -20,7 +20,7 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import Diverged
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.torchvision_models import MobileNetV2
-from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.training import warm_up
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches

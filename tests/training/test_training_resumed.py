@@ -13,7 +13,7 @@ from tests.training.test_training import MakeContext, small_network
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import Batch
 from unsir_bench.data.device_data import DeviceData
-from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.timing import timed_on, timing_words
 from unsir_bench.training.context import RunContext

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import Batch, DataView
 from unsir_bench.data.device_data import DeviceData
-from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import Objective, Variation, fit, freeze_batchnorm, with_batchnorm

@@ -15,6 +15,7 @@ from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
 from unsir_bench.config import Config, note_overrides, register, typed
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.models.model import ModelConfig
+from unsir_bench.sweeps.devices_launcher import register_devices_launcher
 from unsir_bench.sweeps.sweeper import register_sweeper
 from unsir_bench.unlearning.method import UnlearningMethod
 
@@ -30,6 +31,7 @@ def bootstrap() -> None:
     bases = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
     register({group: list(installed(base)) for group, base in bases.items()})
     register_sweeper()
+    register_devices_launcher()
     Plugins.instance().register(PluginSearchPath)
     store = ConfigStore.instance()
     store.repo = _Shared(store.repo)

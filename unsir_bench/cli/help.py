@@ -12,7 +12,7 @@ GROUPS = {
     "model": "the network",
     "method": "how to forget",
     "train": "how the original and the retrained network are trained",
-    "forget": "what to forget; or classes: forget.classes=[0,3]",
+    "forget": "what to forget; or classes: forget.classes=[0,3]; or samples: forget=random_samples",
     "metrics": "what to measure",
     "hardware": "where to compute",
     "tracker": "Weights & Biases",
@@ -27,13 +27,15 @@ Usage: unsir-bench [VERB] [-m] [GROUP=OPTION ...] [KEY=VALUE ...]
 
 Verbs
   (none)         do one run; with -m one run for each combination of comma-separated values
+  split ...      write the samples that a run would forget to a file that others can use
   plan ...       say what a sweep would train, reuse and skip, and about how long it takes; starts nothing
   train ...      train the original and the retrained model of a run side by side, each on half of the CPU cores
   tune ...       choose a method's numbers on held-out training images; `settings=tuned` then uses them
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
-  store ls       say what the store of trained models holds; `store verify` checks every hash
+  evaluate ...   add metrics to finished runs without unlearning again, or score models made elsewhere
+  store VERB     ls, verify, prune, push or pull: list, check, tidy and share the store of trained models
 
 Groups
 {groups}

@@ -1,4 +1,4 @@
-"""`unsir-bench list methods|datasets|models|metrics|experiments`: the options that there are, plug-ins' included."""
+"""`unsir-bench list methods|datasets|models|metrics|experiments|forget`: the options, those of plug-ins included."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ GROUPS = {
     "models": "model",
     "metrics": "metrics",
     "experiments": "experiment",
+    "forget": "forget",
 }
 WIDTH_OF_A_FILE = 120  # characters
 

@@ -19,12 +19,14 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from unsir_bench.errors import UnsirBenchError
+from unsir_bench.records import printable
 
 GROUP = "unsir_bench.plugins"
 VARIABLE = "UNSIR_BENCH_PLUGINS"
 # Every module of these packages is imported: a new method, data set or model is one new file.
 PACKAGES = ("unsir_bench.data", "unsir_bench.models", "unsir_bench.unlearning", "unsir_bench.baselines")
 
+IMPORTED_PLUGINS = "unsir_bench.cli.imported_plugins"
 # What runs import late: imported before any clock runs, and once for all runs of a sweep.
 LIBRARIES = (
     "torchvision", "lightning_fabric.strategies.ddp", "scipy.special", "sklearn.datasets", "sklearn.linear_model",
@@ -69,16 +71,17 @@ def import_all() -> None:
     for name in plugin_names():
         try:
             importlib.import_module(name)
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
+            reason = printable(" ".join(f"{type(error).__name__}: {error}".split()))
             raise PluginError(
-                f"plug-in {name} cannot be imported ({error}); it is named by {VARIABLE} or by an installed package's "
-                f"entry point {GROUP}: install it, put its folder on PYTHONPATH, or remove the name"
+                f"plug-in {name} cannot be imported ({reason}); it is named by {VARIABLE} or by an installed package's "
+                f"entry point {GROUP}: install it, put its folder on PYTHONPATH, mend it, or remove the name"
             ) from error
 
 
 def modules_of_runs(*, tracked: bool) -> list[str]:
     """All that a run imports, the plug-ins included; with ``tracked``, also for Weights & Biases."""
-    return ["unsir_bench.runner", *LIBRARIES, *own_modules(), *plugin_names(), *(TRACKING if tracked else ())]
+    return ["unsir_bench.runner", *LIBRARIES, *own_modules(), IMPORTED_PLUGINS, *(TRACKING if tracked else ())]
 
 
 def conf_packages() -> list[str]:

@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.cli.bootstrap import bootstrap, installed
-from unsir_bench.config import Config, ScaleConfig, validate
+from unsir_bench.config import Config, validate
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
@@ -24,6 +25,7 @@ from unsir_bench.records import FINISHED, RECORD_FILE, RunRecord, printable, rec
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runner import run
+from unsir_bench.runs.finished_runs import recorded_metrics
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.tracking.run import TrackerConfig
 from unsir_bench.training.recipe import Recipe
@@ -103,7 +105,8 @@ def _reproduced(record: RunRecord, given: argparse.Namespace) -> int:
         raise CannotRepeatError(f"{record.run_id} is {record.status}: only finished runs are repeated")
     with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
         store = str(Path(folder) / "store") if given.fresh else given.store
-        again = run(replace(config_of(record, given.root), outputs=folder, store=StoreConfig(root=store)))
+        config = replace(config_of(record, given.root), outputs=folder, store=StoreConfig(root=store))
+        again = run(replace(config, metrics=recorded_metrics(record)))
     if again.status == "failed":
         raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
     return _told(record, again)
@@ -117,6 +120,8 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
     Raises:
         CannotRepeatError: it cannot be composed here, or is another run here; says why.
     """
+    if record.checkpoints:
+        raise CannotRepeatError("its models were made elsewhere: give their files to unsir-bench evaluate again")
     then = (record.environment.get("versions") or {}).get("RESULTS_VERSION", RESULTS_VERSION)
     if then != RESULTS_VERSION:
         raise CannotRepeatError(f"it is of RESULTS_VERSION {then}; this code gives those of {RESULTS_VERSION}")
@@ -126,7 +131,8 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
     threads = record.environment.get("threads")
     sections["hardware"] = {**sections.get("hardware", {}), "threads": threads}
     fixed = {name: _one_of(name, [cls], sections) for name, cls in SINGLE.items()}
-    plain = {name: sections[name] for name in ("seed", "retrain_reference", "withheld") if name in sections}
+    kept = ("seed", "unlearn_seed", "retrain_reference", "withheld")
+    plain = {name: sections[name] for name in kept if name in sections}
     families = [_one_of_family(name, base, sections) for name, base in FAMILIES.items()]
     ids = set()
     for dataset, model, method in itertools.product(*families):

@@ -19,20 +19,37 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs, option_files
-from unsir_bench.config import LONGEST_NAME, Config, note_overrides, typed, validate
-from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.config import LONGEST_NAME, Config, at_home, note_overrides, paths_of, sweep_problems, typed, validate
+from unsir_bench.errors import ConfigError, NotRecordedError
+from unsir_bench.records import RECORD_FILE, RunRecord
+from unsir_bench.references.store import ENTRIES
 from unsir_bench.runner import log_failure, run
+from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.runtime.files import unwritable
 from unsir_bench.sweeps.isolation import import_present, run_in_own_process
 from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
+
+LONGEST_BELOW = 2 * LONGEST_NAME  # letters of a path below a sweep's folder or the store's
+FLAGS = ("-m", "--multirun", "--resolve")  # Hydra's options that take no value
+HYDRA_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+RECORDS_ELSEWHERE = (
+    "records lie in OUTPUTS/SWEEP/RUN_ID, where the same command finds what is finished; "
+    "choose the place with outputs=FOLDER and sweep=NAME instead"
+)
 
 
 class SweepTable(Callback):
     """At the end of a sweep: the comparison table, what is not done and how to do it again, and what was written."""
 
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Stop before Hydra makes the run's folder where there should be none, or where it cannot."""
+        _refuse_places(config, Path(config.hydra.run.dir))
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Stop before another sweeper would launch the runs that are only to be planned."""
+        """Likewise; and stop before another sweeper would launch the runs that are only to be planned."""
+        if not current_launch().plan_only:
+            _refuse_places(config, Path(config.hydra.sweep.dir))
         sweeper = config.hydra.sweeper._target_
         if current_launch().plan_only and sweeper != SWEEPER:
             sys.exit(f"hydra.sweeper: a plan is made by hydra/sweeper=resuming, not by {sweeper}; leave the choice out")
@@ -45,7 +62,12 @@ class SweepTable(Callback):
         from unsir_bench.report.tables.sweep import write_sweep_table
 
         folder = Path(config.hydra.sweep.dir)
-        written = write_sweep_table(folder)
+        try:
+            written = write_sweep_table(folder)
+        except OSError as error:
+            print(f"{folder}: the sweep's table cannot be written: {error}")
+            launch.failed.append("table")
+            written = []
         found = list(troubles(launch, folder))
         for trouble in found:
             print(f"{trouble.status}: {trouble.run_id}: {trouble.reason}")
@@ -64,18 +86,19 @@ class Job:
         launch = current_launch()
         try:
             config = typed(composed)
+            _keep_the_given_folder(config)
             note_overrides(config, HydraConfig.get().overrides.task)
             _refuse_mistakes(config)
-        except ConfigError as error:
-            log_failure(error, "configuration")
+            record = _record_of(config)
+        except (ConfigError, NotRecordedError) as error:
+            log_failure(error, "configuration" if isinstance(error, ConfigError) else "record")
             launch.failed.append("configuration")
             return
-        record = _record_of(config)
         if record.status == "failed":
             launch.failed.append(record.run_id)
         if record.status == "done":
             _print(record)
-        print(f"record: {config.folder / RECORD_FILE}")
+        print(f"record: {config.folder.with_name(record.run_id) / RECORD_FILE}")
 
     def __reduce__(self) -> tuple[Callable[[], Job], tuple[()]]:
         """In a launcher's process, whose configuration Hydra composes there, everything must be registered first."""
@@ -87,24 +110,60 @@ def _job_elsewhere() -> Job:
     return Job()
 
 
+def _keep_the_given_folder(config: Config) -> None:
+    """Make relative paths absolute where ``hydra.job.chdir=true`` has changed the folder.
+
+    Raises:
+        ConfigError: Hydra's folder is not the one of the run.
+    """
+    surroundings = HydraConfig.get()
+    given, hydras = Path(surroundings.runtime.cwd), Path(surroundings.runtime.output_dir)
+    alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
+    if alone and (given / config.folder).resolve() != hydras.resolve():
+        raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
+    if surroundings.job.chdir:
+        for node, name in paths_of(config):
+            path = getattr(node, name)
+            if path and (name != "path" or (given / path).exists()):  # else a name on the Hugging Face hub
+                setattr(node, name, str(given / path))
+
+
 def _refuse_mistakes(config: Config) -> None:
     """Check a run that is alone before it has a folder and a record; in a sweep, the record tells of the mistake.
 
     Raises:
         ConfigError: at least one setting is wrong.
     """
-    if HydraConfig.get().mode is not RunMode.MULTIRUN and finished_record(config.folder) is None:
+    if wrong := list(sweep_problems(config.sweep)):  # there is no place for a record
+        raise ConfigError(wrong)
+    if finished_run(config) is None and HydraConfig.get().mode is not RunMode.MULTIRUN:
         validate(config)
+
+
+def _refuse_places(config: DictConfig, folder: Path) -> None:
+    """End the command where records have no place; in one line, and before anything is made.
+
+    Args:
+        config: composed; that of a sweep lacks what its runs choose.
+        folder: of the run or the sweep.
+    """
+    wrong = list(sweep_problems(str(config.sweep)))
+    for key, place in (("outputs", folder), ("store.root", Path(at_home(str(config.store.root))) / ENTRIES)):
+        if not wrong and (reason := unwritable(place, LONGEST_BELOW)):
+            wrong.append(f"{key}={OmegaConf.select(config, key)}: {reason}; choose another folder, or make room")
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 def _record_of(config: Config) -> RunRecord:
     """The run's record: done here, or, in a sweep, in a process of its own."""
     surroundings = HydraConfig.get()
     command = command_of(surroundings.overrides.task)
-    if finished_record(config.folder) is not None:
+    if finished_run(config) is not None:
         return run(config, command)
     check_torch_pair()
-    if surroundings.mode is not RunMode.MULTIRUN or not config.isolate:
+    apart = surroundings.mode is RunMode.MULTIRUN or config.hardware.time_limit is not None
+    if not (apart and config.isolate):
         import_present(modules_of_runs(tracked=False))
         return run(config, command)
     modules = modules_of_runs(tracked=config.tracker.mode != "none")
@@ -149,14 +208,14 @@ def _with_published(words: Sequence[str]) -> Iterator[str]:
 
 
 def _unreadable(words: Sequence[str]) -> Iterator[str]:
-    """A line for each override that Hydra's grammar cannot read, or that is too long for a folder's name."""
+    """A line for each override that Hydra's grammar cannot read."""
     grammar = OverridesParser.create()
     for before, word in zip(["", *words], words, strict=False):
         key, equals, value = word.partition("=")
-        if not equals or word.startswith("-") or before.startswith("-"):
+        if not equals or word.startswith("-") or (before.startswith("-") and before not in FLAGS):
             continue
-        if key == "sweep" and len(value) > LONGEST_NAME:
-            yield f"sweep={value}: has {len(value)} letters; {LONGEST_NAME} is the most"
+        if key.lstrip("+") in HYDRA_FOLDERS:
+            yield f"{word}: {RECORDS_ELSEWHERE}"
         try:
             grammar.parse_override(word)
         except HydraException as error:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from unsir_bench.records import printable
 from unsir_bench.tracking.offline_runs import OfflineRuns, SyncOutcome, sync
 from unsir_bench.tracking.run import LOGIN_HINT
 
@@ -46,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tell(runs: OfflineRuns) -> None:
     for folder in runs.unfinished:
-        print(f"left: {folder.parent.parent.name}: it has no finished record ({folder})")
+        print(printable(f"left: {folder.parent.parent.name}: it has no finished record ({folder})"))
     for folder in runs.superseded:
-        print(f"left: {folder.parent.parent.name}: an attempt before the one that was recorded ({folder})")
+        print(printable(f"left: {folder.parent.parent.name}: an attempt before the one that was recorded ({folder})"))
     print(
         f"{len(runs.waiting)} finished to upload, {len(runs.uploaded)} uploaded before, "
         f"{len(runs.unfinished)} unfinished, {len(runs.superseded)} superseded"
@@ -57,5 +58,5 @@ def _tell(runs: OfflineRuns) -> None:
 
 def _told_failures(outcome: SyncOutcome) -> int:
     for folder, reason in outcome.failed.items():
-        print(f"failed: {folder.parent.parent.name}: {reason}\n        {folder}")
+        print(printable(f"failed: {folder.parent.parent.name}: {reason}\n        {folder}"))
     return FAILED if outcome.failed else 0

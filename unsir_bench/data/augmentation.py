@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -24,16 +24,29 @@ class Augmentation:
     With ``alternate``, each image is mirrored in every second epoch instead of at random, half of them in the first
     epoch, so that two epochs show both sides of every image (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single
     GPU", arXiv 2404.00498).
+
+    ``resized_crop_scale`` is the smallest share of the image's area that a random crop takes before it is resized to
+    the whole (RandomResizedCrop, Szegedy et al. 2015; 0.08 for ImageNet). ``rand_augment_ops`` is the number of
+    operations of RandAugment (Cubuk et al. 2020) on each image, ``rand_augment_magnitude`` their strength, from 0 to
+    30. Both are torchvision's.
     """
 
     flip: bool = False
     crop_padding: int = number(0, at_least=0)
     alternate: bool = hashed_if_not_default(False)
+    resized_crop_scale: float | None = hashed_if_not_default(number(None, above=0, at_most=1))
+    rand_augment_ops: int = hashed_if_not_default(number(0, at_least=0))
+    rand_augment_magnitude: int = hashed_if_not_default(number(9, at_least=0, at_most=30))
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if self.alternate and not self.flip:
             yield f"{key}.alternate=true: needs {key}.flip=true"
+        if self.resized_crop_scale is not None and self.crop_padding:
+            yield (
+                f"{key}.resized_crop_scale={self.resized_crop_scale}: not beside "
+                f"{key}.crop_padding={self.crop_padding}; set {key}.crop_padding=0, or the other to null"
+            )
 
     def in_epoch(self, epoch: int) -> Augment:
         """The augmentation of one epoch's batches."""
@@ -55,6 +68,10 @@ class Augmentation:
         if self.flip:
             mirrored = self._mirrored(len(images), draws, samples, epoch).to(images.device)
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        if self.resized_crop_scale is not None or self.rand_augment_ops:
+            size = tuple(images.shape[-2:])
+            transform = _torchvisions(size, self.resized_crop_scale, self.rand_augment_ops, self.rand_augment_magnitude)
+            images = _each_transformed(images, transform, draws)
         return images
 
     def _mirrored(self, count: int, draws: torch.Generator, samples: Tensor | None, epoch: int) -> Tensor:
@@ -74,3 +91,20 @@ def _random_crop(images: Tensor, padding: int, draws: torch.Generator) -> Tensor
     columns = left[:, None] + torch.arange(width, device=images.device)
     sample = torch.arange(count, device=images.device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@cache
+def _torchvisions(size: tuple[int, ...], scale: float | None, ops: int, magnitude: int) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2  # slow to import
+
+    crop = [v2.RandomResizedCrop(size, scale=(scale, 1.0), antialias=True)] if scale is not None else []
+    compose: Callable[[Tensor], Tensor] = v2.Compose([*crop, *([v2.RandAugment(ops, magnitude)] if ops else [])])
+    return compose
+
+
+def _each_transformed(images: Tensor, transform: Callable[[Tensor], Tensor], draws: torch.Generator) -> Tensor:
+    """Each image through torchvision's ``transform``, which draws from torch's global generator of the CPU."""
+    seed = int(torch.randint(2**62, (), generator=draws))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would change the GPUs' generators too
+        return torch.stack([transform(image) for image in images])

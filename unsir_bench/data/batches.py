@@ -15,6 +15,7 @@ from unsir_bench.data.augmentation import Augment
 from unsir_bench.data.dataset import Images
 
 Batch = tuple[Tensor, Tensor]
+COPIED_AT_ONCE = 1024  # images; what a copy to the device needs beside it
 
 
 def batch_sizes(samples: int, batch_size: int) -> list[int]:
@@ -48,8 +49,10 @@ class ResidentImages:
 
     def __init__(self, images: Images, device: torch.device):
         self.device = device
-        # Copied, since the memory-mapped cache is read-only.
-        self._images = torch.from_numpy(np.array(images)).to(device)
+        self._images = torch.empty(images.shape, dtype=torch.uint8, device=device)
+        for start in range(0, len(images), COPIED_AT_ONCE):
+            piece = slice(start, start + COPIED_AT_ONCE)
+            self._images[piece] = torch.from_numpy(np.array(images[piece]))  # copied: the cache is read-only
 
     def fetch(self, indices: Tensor) -> Tensor:
         return self._images[indices.to(self.device)]

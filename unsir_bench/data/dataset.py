@@ -6,14 +6,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional as F
 
-from unsir_bench.config_fields import choice, identity, not_hashed, number
+from unsir_bench.config_fields import choice, hashed_if_not_default, identity, not_hashed, number
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -72,7 +69,11 @@ class RawData:
 
 @dataclass
 class DatasetConfig(ABC):
-    """Options that every data set shares; a data set adds its own and says how to read its images."""
+    """Options that every data set shares; a data set adds its own and says how to read its images.
+
+    ``normalisation=weights`` takes mean and std from the configuration of the model's pretrained weights, if there are
+    such.
+    """
 
     name: str = not_hashed("???")
     root: str | None = not_hashed(None)
@@ -81,6 +82,7 @@ class DatasetConfig(ABC):
     subset: int | None = number(None, at_least=1)
     subset_seed: int = 0
     validation_share: float = number(0.0, at_least=0, below=1)
+    normalisation: str = hashed_if_not_default(choice("dataset", ("dataset", "weights")))
     mean: list[float] = field(default_factory=lambda: [0.5])
     std: list[float] = field(default_factory=lambda: [0.5])
     # Recipes and methods refer to these (`${dataset.batch_size}`), and enter hashes themselves.
@@ -108,6 +110,15 @@ class DatasetConfig(ABC):
         """A cheap, path-free name of the content at ``root``, for run ids; by default the data set's name."""
         return self.name
 
+    def may_have_changed(self, root: str | None, since: float) -> bool:
+        """Whether the images may differ from those that a run of the same content identity read.
+
+        Args:
+            root: where that run read them.
+            since: when, in seconds of the epoch.
+        """
+        return False
+
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if len(self.mean) != len(self.std):
@@ -118,24 +129,28 @@ class DatasetConfig(ABC):
                 break
 
     def load(self, progress: Progress) -> ImageData:
-        """Read the set, then apply colour, size, subset and validation options."""
+        """Read the set, then apply subset, validation, size and colour options."""
         raw = self.read(progress)
-        unchanged = self.color == "native" and self.subset is None and self.validation_share == 0
-        train, test = (self._shaped(split) for split in (raw.train, raw.test))
+        train, test = raw.train, raw.test
         if self.subset is not None:
             train, test = (self._capped(split) for split in (train, test))
         if self.validation_share:
             train, test = self._held_out(train)
-        known = raw.fingerprint if unchanged and train is raw.train and test is raw.test else None
+        known = raw.fingerprint if train is raw.train and test is raw.test else None
+        chosen = RawData(train, test, raw.class_names, known)
+        if self.image_size is not None:
+            from unsir_bench.data.resized_images import resized  # imports this module
+
+            chosen = resized(chosen, self.image_size, self.root, progress)
+        train, test = self._coloured(chosen.train), self._coloured(chosen.test)
+        known = chosen.fingerprint if train is chosen.train and test is chosen.test else None
         return ImageData(train, test, raw.class_names, known or content_hash(train, test))
 
-    def _shaped(self, split: LabelledImages) -> LabelledImages:
-        images = split.images
-        if self.image_size is not None and images.shape[-2:] != (self.image_size, self.image_size):
-            images = _resized(images, self.image_size)
-        if self.color == "rgb" and images.shape[1] == 1:
-            images = np.repeat(images, 3, axis=1)
-        return split if images is split.images else LabelledImages(images, split.labels)
+    def _coloured(self, split: LabelledImages) -> LabelledImages:
+        if self.color == "native" or split.images.shape[1] != 1:
+            return split
+        count, _, height, width = split.images.shape
+        return LabelledImages(np.broadcast_to(split.images, (count, 3, height, width)), split.labels)
 
     def _capped(self, split: LabelledImages) -> LabelledImages:
         draw = np.random.default_rng(self.subset_seed)
@@ -192,12 +207,3 @@ def content_hash(*splits: LabelledImages) -> str:
             digest.update(np.ascontiguousarray(split.images[start : start + 4096]).data)
         digest.update(np.ascontiguousarray(split.labels).data)
     return digest.hexdigest()
-
-
-def _resized(images: Images, size: int) -> Images:
-    def resize(chunk: Any) -> Any:
-        pixels = torch.from_numpy(np.ascontiguousarray(chunk)).float()
-        scaled = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        return scaled.round().clamp(0, 255).byte().numpy()
-
-    return np.concatenate([resize(images[start : start + 4096]) for start in range(0, len(images), 4096)])

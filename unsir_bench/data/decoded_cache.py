@@ -1,42 +1,27 @@
-"""The decoded cache of a folder data set: uint8 arrays on disk, verified and memory-mapped when read."""
+"""Decodes the images of a folder data set once, into a cache on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
-from platformdirs import user_cache_path
 
 from unsir_bench.data.dataset import Images, LabelledImages, RawData, content_hash
 from unsir_bench.data.folder_listing import SHOWN_NAMES, ImageFile, Listing
+from unsir_bench.data.image_cache import Contents, allocated, cache_root, read_or_make, with_labels, write_in_pieces
 from unsir_bench.data.picture import PictureOptions, UnusableImage, printable
-from unsir_bench.errors import DamagedEntryError, DataError
-from unsir_bench.runtime.files import (
-    DAMAGED,
-    read_manifest,
-    set_aside,
-    sha256_of_file,
-    sync_folder,
-    write_manifest,
-)
+from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.versions import CACHE_FORMAT
 
 LOG = logging.getLogger("unsir_bench")
-CACHE_FOLDER = ".unsir_bench_cache"
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 Shape = tuple[int, ...]
 
 
@@ -50,11 +35,13 @@ class DecodedCache:
         root: the folder that a listing's paths start from, as the user wrote it.
         options: how a file becomes pixels; without an ``image_size``, all must be of one size.
         on_bad_image: ``error``, or ``skip`` to leave out files that cannot be used, with a warning.
+        key: of the configuration that holds ``root``, for messages.
     """
 
     root: str
     options: PictureOptions
     on_bad_image: str
+    key: str = "dataset.root"
 
     def read(self, listing: Listing, progress: Progress) -> RawData:
         """Both splits, memory-mapped, decoded first if the cache does not hold them yet or is damaged.
@@ -63,27 +50,10 @@ class DecodedCache:
             DataError: a file cannot be used (``on_bad_image=error``), or a class would lose all its images.
         """
         folder = self._cache_root() / self._cache_key(listing)
-        with FileLock(f"{folder}.lock"):
-            found = _read_or_set_aside(folder)
-            if found is None:
-                self._decode_into(folder, listing, progress)
-                found = _read_cache(folder)
-        return found
+        return read_or_make(folder, lambda building: self._decode_into(building, listing, progress))
 
     def _cache_root(self) -> Path:
-        beside = Path(self.root) / CACHE_FOLDER
-        try:
-            beside.mkdir(exist_ok=True)
-            if os.access(beside, os.W_OK):
-                return beside
-        except OSError:
-            pass
-        try:
-            elsewhere = user_cache_path("unsir-bench") / "decoded"
-            elsewhere.mkdir(parents=True, exist_ok=True)
-        except (OSError, RuntimeError):  # a user without a home
-            return _temporary_cache()
-        return elsewhere
+        return cache_root(self.root)
 
     def _cache_key(self, listing: Listing) -> str:
         own = self.options
@@ -94,28 +64,12 @@ class DecodedCache:
         described = (CACHE_FORMAT, listing.digest(with_times=True), *options)
         return hashlib.blake2b(repr(described).encode(), digest_size=8).hexdigest()
 
-    def _decode_into(self, folder: Path, listing: Listing, progress: Progress) -> None:
-        """Decode into a temporary folder and rename it, so that nobody finds a half-written cache."""
-        building = folder.parent / f".building-{uuid4().hex}"
-        building.mkdir()  # not tempfile: the folder gets the user's own permissions
-        try:
-            splits: dict[str, LabelledImages] = {}
-            for name, files in (("train", listing.train), ("test", listing.test)):
-                shape = splits["train"].images.shape[1:] if splits else None
-                splits[name] = self._decode_split(building, name, files, shape, progress)
-            manifest = {
-                "class_names": listing.class_names,
-                "fingerprint": content_hash(*splits.values()),
-                "options": asdict(self.options),
-                "key": folder.name,
-                "files": {array: sha256_of_file(building / f"{array}.npy") for array in ARRAYS},
-            }
-            write_manifest(building, manifest)
-            building.rename(folder)
-            sync_folder(folder.parent)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+    def _decode_into(self, folder: Path, listing: Listing, progress: Progress) -> Contents:
+        splits: dict[str, LabelledImages] = {}
+        for name, files in (("train", listing.train), ("test", listing.test)):
+            shape = splits["train"].images.shape[1:] if splits else None
+            splits[name] = self._decode_split(folder, name, files, shape, progress)
+        return Contents(listing.class_names, content_hash(*splits.values()), asdict(self.options))
 
     def _decode_split(
         self, folder: Path, name: str, files: Sequence[ImageFile], shape: Shape | None, progress: Progress
@@ -125,18 +79,15 @@ class DecodedCache:
         kept = np.array([position for position in range(len(files)) if position not in bad])
         self._check_classes_left(name, files, kept)
         if bad:
-            images = images[kept]
-            np.save(folder / f"{name}_images.npy", images)
-        labels: npt.NDArray[np.int64] = np.array([files[position].label for position in kept], dtype=np.int64)
-        np.save(folder / f"{name}_labels.npy", labels)
-        return LabelledImages(images, labels)
+            _keep_rows(folder / f"{name}_images.npy", images, kept)
+        return with_labels(folder, name, [files[position].label for position in kept])
 
     def _check_classes_left(self, name: str, files: Sequence[ImageFile], kept: npt.NDArray[np.int64]) -> None:
         left = {files[position].label for position in kept}
         lost = sorted({Path(file.path).parent.name for file in files if file.label not in left})
         if lost:
             raise DataError(
-                f"dataset.root={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
+                f"{self.key}={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
                 "(dataset.on_bad_image=skip); fix them or remove the class"
             )
 
@@ -150,10 +101,10 @@ class DecodedCache:
         found = shape or next((first for file in files if (first := self._shape_of(file))), None)
         if found is None:
             raise DataError(
-                f"dataset.root={self.root}: none of the {len(files)} files of {title.split()[1]} is a readable image"
+                f"{self.key}={self.root}: none of the {len(files)} files of {title.split()[1]} is a readable image"
             )
         while True:
-            images: Images = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(files), *found))
+            images = allocated(target, (len(files), *found))
             shapes: Counter[Shape] = Counter()
             bad = dict(self._fill(images, files, shapes, title, progress))
             commonest = shapes.most_common(1)[0][0] if shapes else found
@@ -200,55 +151,15 @@ class DecodedCache:
             return
         names = "\n".join(f"  - {complaint}" for complaint in list(bad.values())[:SHOWN_NAMES])
         more = f"\n  … and {len(bad) - SHOWN_NAMES} more" if len(bad) > SHOWN_NAMES else ""
-        text = f"{len(bad)} of {total} images under dataset.root={self.root} cannot be used:\n{names}{more}"
+        text = f"{len(bad)} of {total} images under {self.key}={self.root} cannot be used:\n{names}{more}"
         if self.on_bad_image == "error" or len(bad) == total:
             raise DataError(f"{text}\nFix or remove them, or leave them out with dataset.on_bad_image=skip.")
         LOG.warning("%s\nThey are left out (dataset.on_bad_image=skip).", text)
 
 
-def _read_or_set_aside(folder: Path) -> RawData | None:
-    """The cache, verified; None where there is none, or where it was damaged and is now set aside."""
-    if not os.path.lexists(folder):
-        return None
-    try:
-        return _read_cache(folder)
-    except DamagedEntryError as reason:
-        set_aside(folder, folder.parent / DAMAGED, str(reason))
-        return None
-
-
-def _temporary_cache() -> Path:
-    """A folder for decoded images that is this user's alone, since others may write beside it.
-
-    Raises:
-        DataError: somebody else has made it.
-    """
-    folder = Path(tempfile.gettempdir()) / f"unsir-bench-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise DataError(f"{folder} is another user's; set XDG_CACHE_HOME to a folder of yours for decoded images")
-    LOG.warning("neither the images' folder nor a home can be written to: decoded images are kept in %s", folder)
-    return folder
-
-
-def _read_cache(folder: Path) -> RawData:
-    """Both splits.
-
-    Raises:
-        DamagedEntryError: a file is not the one that was written.
-    """
-    manifest = read_manifest(folder)
-    try:
-        if manifest["key"] != folder.name:
-            raise DamagedEntryError(f"it was written as {manifest['key']}")
-        for array in ARRAYS:
-            if sha256_of_file(folder / f"{array}.npy") != manifest["files"][array]:
-                raise DamagedEntryError(f"{array}.npy does not match its hash")
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
-
-    def split(name: str) -> LabelledImages:
-        return LabelledImages(arrays[f"{name}_images"], np.array(arrays[f"{name}_labels"]))
-
-    return RawData(split("train"), split("test"), tuple(manifest["class_names"]), manifest["fingerprint"])
+def _keep_rows(path: Path, images: Images, kept: npt.NDArray[np.int64]) -> None:
+    """Leave only some images in a file."""
+    smaller = path.with_suffix(".kept.npy")
+    pieces = (images[kept[start : start + 256]] for start in range(0, len(kept), 256))
+    write_in_pieces(smaller, (len(kept), *images.shape[1:]), pieces)
+    smaller.replace(path)

@@ -26,7 +26,7 @@ APPLE_DOUBLE = "._"  # how macOS names the file of a file's attributes on other 
 NO_CLASS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """One image file: path below the root, class index, size in bytes, time of change in nanoseconds."""
 
@@ -43,6 +43,11 @@ class Listing:
     class_names: tuple[str, ...]
     train: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...]
+
+    @property
+    def last_change(self) -> float:
+        """When a file was last changed, in seconds of the epoch."""
+        return max(file.changed_ns for file in (*self.train, *self.test)) / 1e9
 
     def digest(self, *, with_times: bool) -> str:
         """Hash of paths, labels and sizes, 16 hexadecimal digits; with times, also of each file's last change."""
@@ -254,5 +259,8 @@ def listed_tree(absolute: str, classes: tuple[str, ...], test_share: float, seed
     try:
         train, test = stratified_split(labels, test_share, seed)
     except ValueError as error:
-        raise DataError(f"dataset.test_share={test_share}: {error}") from error
+        raise DataError(
+            f"dataset.test_share={test_share}: {error}; every class needs an image on both sides: add images, or set a "
+            "share nearer to a half"
+        ) from error
     return Listing(names, tuple(files[i] for i in train), tuple(files[i] for i in test))

@@ -39,6 +39,10 @@ class ImageFolder(DatasetConfig):
         except DataError:
             return "missing"
 
+    def may_have_changed(self, root: str | None, since: float) -> bool:
+        moved = Path(root or "").absolute() != Path(self.root or "").absolute()
+        return moved or self._listing().last_change > since
+
     def read(self, progress: Progress) -> RawData:
         options = PictureOptions(self.image_size, self.mode, self.image_fit, self.orientation, self.transparency)
         return DecodedCache(self.root or "", options, self.on_bad_image).read(self._listing(), progress)

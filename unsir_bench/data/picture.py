@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +50,26 @@ class PictureOptions:
                 kinds, so every kind counts.
             DataError: the memory does not suffice; whether the file or the machine is at fault cannot be told.
         """
+        return self._guarded(path, str(path))
+
+    def pixels_of_content(self, content: bytes, name: str) -> Images:
+        """The image in the content of a file, as ``pixels``; ``name`` is for messages."""
+        return self._guarded(BytesIO(content), name)
+
+    def _guarded(self, source: Path | BytesIO, name: str) -> Images:
         try:
-            return self._decoded(path)
+            return self._decoded(source)
         except MemoryError:
             raise DataError(
-                f"{printable(str(path))}: memory does not suffice to decode it; remove it if it is damaged"
+                f"{printable(name)}: memory does not suffice to decode it; remove it if it is damaged"
             ) from None
         except Exception as error:
             raise UnusableImage(_reason(error)) from error
 
-    def _decoded(self, path: Path) -> Images:
-        if not stat.S_ISREG(path.stat().st_mode):
+    def _decoded(self, source: Path | BytesIO) -> Images:
+        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
             raise ValueError("it is a pipe, a socket or a device, not a file")  # opening one may wait for ever
-        with Image.open(path) as opened:
+        with Image.open(source) as opened:
             if opened.mode == "F" or opened.mode.startswith("I"):
                 # Pillow would silently clip them to 255: nearly white images.
                 raise ValueError(

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.config_fields import identity, not_hashed, number
+from unsir_bench.config_fields import hashed_if_not_default, identity, not_hashed, number
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.grad_cam import grad_cam
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MeasuredModel, MetricInputs
+from unsir_bench.evaluation.metrics.model_bank import LEAST_MODELS
 from unsir_bench.evaluation.registry import Metric, cards, registered
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu
@@ -41,16 +42,41 @@ class MetricsConfig:
     floor: bool = True
     lira_shadows: int = number(0, at_least=0)
     grad_cam_samples: int = number(0, at_least=0)
+    bank_size: int = hashed_if_not_default(number(0, at_least=0))
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> MetricsConfig:
+        """From the plain values of a record.
+
+        Raises:
+            ValueError: they are of metrics that this code does not have.
+        """
+        try:
+            return cls(**{**values, "relearn": RelearnConfig(**values["relearn"])})
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"its metrics are not those of this code: {error}") from error
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
         if self.lira_shadows == 1:
             yield f"{key}.lira_shadows=1: a spread needs at least 2 shadow models; 0 leaves the attack out"
+        if 0 < self.bank_size < LEAST_MODELS:
+            yield f"{key}.bank_size={self.bank_size}: needs at least {LEAST_MODELS} models; 0 leaves the bank out"
 
     def turned_on(self) -> list[Metric]:
         """The registered metrics that are to be computed."""
-        on = {**vars(self), "relearn": self.relearn.cap, "always": True}
-        return [metric for metric in registered() if on[metric.when]]
+        return [metric for metric in registered() if self.setting(metric)]
+
+    def setting(self, metric: Metric) -> Any:
+        """What decides a metric's value; false where it is turned off."""
+        on = {**vars(self), "relearn": self.relearn if self.relearn.cap else 0, "always": True}
+        return on[metric.when]
+
+    def joined(self, wanted: MetricsConfig) -> MetricsConfig:
+        """The metrics of both; where both have one with other settings, with those of ``wanted``."""
+        switches = ("outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples")
+        either = {name: getattr(wanted, name) or getattr(self, name) for name in switches}
+        return replace(wanted, relearn=wanted.relearn if wanted.relearn.cap else self.relearn, **either)
 
 
 @dataclass
@@ -79,6 +105,8 @@ class Measurements:
             found = dict.fromkeys(metric.fields)
             self.notes |= dict.fromkeys(metric.fields, str(reason))
         for name, value in found.items():
+            if value is None and name in metric.fields:
+                self.notes.setdefault(name, "there is no such sample")
             (self.values if name in metric.fields else self.details)[name] = value
         self.seconds[metric.group] = self.seconds.get(metric.group, 0.0) + time.perf_counter() - started
 
@@ -91,14 +119,23 @@ class Measurements:
 class Evaluation(EvaluatedRun):
     """Measures models of one run."""
 
-    def of(self, model: nn.Module) -> Measurements:
-        """Measure the unlearned ``model`` and all that it is compared with."""
-        metrics = self.config.turned_on()
+    def of(self, model: nn.Module, known: Mapping[str, float | int | None] | None = None) -> Measurements:
+        """Measure the unlearned ``model`` and all that it is compared with.
+
+        Args:
+            model: on the run's device.
+            known: what was measured of it before: a metric of which a field is there is not measured again.
+        """
+        metrics, known = self.config.turned_on(), known or {}
         parts = outputs_of_splits(model, self.data, self.context, "the unlearned model")
         logits = {name: part.logits for name, part in parts.items()}
         features = {name: part.features for name, part in parts.items() if part.features is not None}
         unlearned = MeasuredModel(logits, state_to_cpu(model), lambda: model, lambda: features or None)
-        measured = self._measured(unlearned, "", metrics)
+        measured = self._measured(
+            unlearned, "", [metric for metric in metrics if not known.keys() & set(metric.fields)]
+        )
+        own = {name for metric in metrics for name in metric.fields if not metric.summary}
+        measured.values = {name: known[name] for name in known if name in own} | measured.values
         for name, trained in self._references():
             measured.join(self._of_reference(name, trained, metrics), f"{name}_")
         measured.values |= _gaps(measured.values)

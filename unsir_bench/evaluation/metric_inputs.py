@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from unsir_bench.errors import MetricUnavailable
+from unsir_bench.runtime.seeding import generator
 
 # Imported where they are used, or for their types alone: the report reads the cards, and needs no training.
 if TYPE_CHECKING:
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
     from unsir_bench.training.context import RunContext
 
 LOG = logging.getLogger("unsir_bench")
+BANK_PARTS = ("forget_train", "forget_test", "retain_test")
+
+
+class OtherSeeds(Protocol):
+    """Unlearned models of other training seeds by a run's method."""
+
+    @property
+    def seconds(self) -> float:
+        """What the method took in this run."""
+        ...
+
+    def logits(self, seed: int) -> Mapping[str, Tensor]:
+        """Of the whole training and test splits, by split, of the model of a training seed: (samples, classes)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +69,7 @@ class EvaluatedRun:
         references: the store's models.
         original: as trained.
         retrained: the gold standard; None leaves out what is relative to it.
+        unlearned_models: the run's method with other training seeds; None: no bank of models.
     """
 
     config: MetricsConfig
@@ -63,10 +79,19 @@ class EvaluatedRun:
     references: ReferenceModels
     original: TrainedModel
     retrained: TrainedModel | None
+    unlearned_models: OtherSeeds | None = None
 
     def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
-        """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``."""
-        return tensors[part.rsplit("_", 1)[1]][self.split.indices[part]]
+        """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``.
+
+        Raises:
+            MetricUnavailable: the part has no sample.
+        """
+        kind, _, split = part.partition("_")
+        chosen = self.split.indices[part]
+        if len(chosen) == 0:
+            raise MetricUnavailable(f"there is no {kind} sample in the {split} split")
+        return tensors[split][chosen]
 
     @cached_property
     def labels(self) -> dict[str, Tensor]:
@@ -96,6 +121,29 @@ class EvaluatedRun:
         LOG.info("LiRA needs %d shadow models: up to %.0f s of training for those not in the store", count, seconds)
         seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
         return [self.references.retrained(self.split, self.context.of_another_seed(seed)) for seed in seeds]
+
+    @cached_property
+    def bank(self) -> dict[str, dict[str, Tensor]]:
+        """Logits of ``bank_size`` models of other training seeds, by kind and part: (models, samples, classes).
+
+        Kinds are ``retrained`` and ``unlearned``. Logits of the retain training samples are left out: they are most of
+        the memory, and no metric reads them.
+        """
+        if self.retrained is None or self.unlearned_models is None:
+            raise MetricUnavailable("a bank needs a retrained model, and a run whose method can be applied again")
+        seeds = range(self.context.seed + 1, self.context.seed + 1 + self.config.bank_size)
+        seconds = self.unlearned_models.seconds + self.original.seconds + self.retrained.seconds
+        LOG.info(
+            "bank of models: %d originals, retrained and unlearned ones: up to %.0f s for those not in the store",
+            len(seeds), len(seeds) * seconds,
+        )  # fmt: skip
+        found: dict[str, dict[str, list[Tensor]]] = {"retrained": {}, "unlearned": {}}
+        for seed in seeds:
+            other = self.references.retrained(self.split, self.context.of_another_seed(seed))
+            for kind, logits in (("retrained", other.logits), ("unlearned", self.unlearned_models.logits(seed))):
+                for part in BANK_PARTS:
+                    found[kind].setdefault(part, []).append(self.rows(logits, part))
+        return {kind: {part: torch.stack(each) for part, each in parts.items()} for kind, parts in found.items()}
 
 
 @dataclass
@@ -136,6 +184,10 @@ class MetricInputs:
         """Those of the shadow models: (models, samples, classes)."""
         return torch.stack([self.run.rows(shadow.logits, part) for shadow in self.run.shadows])
 
+    def bank(self, kind: str, part: str) -> Tensor:
+        """Logits of a part by the bank's ``retrained`` or ``unlearned`` models: (models, samples, classes)."""
+        return self.run.bank[kind][part]
+
     @property
     def seed(self) -> int:
         """The run's."""
@@ -146,6 +198,14 @@ class MetricInputs:
         """Indices of the classes that are kept."""
         return tuple(index for index in range(self.run.data.num_classes) if index not in self.run.split.classes)
 
+    @property
+    def never_seen(self) -> str:
+        """The part that attacks compare forget training samples with: test samples of the same kind.
+
+        Where samples are forgotten and no class, these are the test samples of all classes.
+        """
+        return "forget_test" if self.run.split.classes else "retain_test"
+
     @cached_property
     def features(self) -> Mapping[str, Tensor]:
         """What the head receives, by split: float32 (samples, dimensions); ``MetricUnavailable`` without a head."""
@@ -154,6 +214,37 @@ class MetricInputs:
             raise MetricUnavailable("the model has no head whose input could be read as features")
         return features
 
+    def layers(self, most: int, most_per_side: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+        """What layers receive, by layer and split: float32 (samples, channels); and the samples' labels by split.
+
+        Args:
+            most: of layers; see ``training.inference.layer_inputs``.
+            most_per_side: of retain, and of forget, samples in either split, drawn with the run's seed.
+        """
+        from unsir_bench.training.inference import layer_inputs
+
+        network = self.model.network()
+        received: dict[str, dict[str, Tensor]] = {}
+        labels: dict[str, Tensor] = {}
+        for split in ("train", "test"):
+            chosen = self._drawn(split, most_per_side)
+            labels[split] = self.run.labels[split][chosen]
+            view = self.run.data.view(split, chosen)
+            for layer, features in layer_inputs(network, view, self.run.context, f"layers on {split}", most).items():
+                received.setdefault(layer, {})[split] = features
+        return received, labels
+
+    def _drawn(self, split: str, most_per_side: int) -> Tensor:
+        """Indices, ascending, of at most so many retain and so many forget samples."""
+        parts = []
+        for part in (f"retain_{split}", f"forget_{split}"):
+            indices = self.run.split.indices[part]
+            if len(indices) == 0:
+                raise MetricUnavailable(f"there are no {part} samples")
+            order = torch.randperm(len(indices), generator=generator(self.seed, "layers", part))
+            parts.append(indices[order[:most_per_side]])
+        return torch.cat(parts).sort().values
+
     @cached_property
     def relearning(self) -> RelearnTime:
         """How the model relearned the forgotten classes."""
@@ -161,8 +252,6 @@ class MetricInputs:
         from unsir_bench.evaluation.relearning import relearn
 
         run, known = self.run, self.labels("forget_test")
-        if len(known) == 0:
-            raise MetricUnavailable("there is no forget sample in the test split")
         return relearn(
             self.model.network(),
             run.data.view("train"),

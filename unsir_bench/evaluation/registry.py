@@ -18,7 +18,7 @@ __all__ = ["RETRAIN", "Metric", "MetricCard", "MetricInputs", "Scores", "cards",
 RETRAIN = "retrain's"
 SHIPPED = "unsir_bench.evaluation.metrics"
 
-Switch = Literal["always", "outputs", "weights", "membership", "features", "lira_shadows", "relearn"]
+Switch = Literal["always", "outputs", "weights", "membership", "features", "lira_shadows", "bank_size", "relearn"]
 Scores = Mapping[str, Any]
 MetricFunction = Callable[[MetricInputs], float | Scores]
 

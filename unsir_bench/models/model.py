@@ -45,6 +45,14 @@ class ModelConfig(ABC):
     def head(self, model: nn.Module) -> nn.Module:
         """The module that computes the logits: the classifier, not the backbone."""
 
+    def statistics_of_weights(self) -> tuple[list[float], list[float]] | None:
+        """Mean and std by channel, of pixel values in [0, 1], of the pretrained weights' own data; None without such.
+
+        Raises:
+            ConfigError: the weights' configuration cannot be reached.
+        """
+        return None
+
     def linear_head(self, model: nn.Module) -> nn.Linear:
         """The head as a linear layer, for methods that change single rows of it.
 
@@ -163,3 +171,10 @@ def state_to_cpu(model: nn.Module) -> dict[str, Tensor]:
 def has_finite_weights(model: nn.Module) -> bool:
     """Whether no weight or buffer is NaN or infinite."""
     return all(bool(torch.isfinite(value).all()) for value in model.state_dict().values() if value.is_floating_point())
+
+
+def is_weight_layer(module: nn.Module) -> bool:
+    """Whether a module has a weight of two or more dimensions of its own."""
+    own = module.named_parameters(recurse=False)
+    # Attention calls its matrix `in_proj_weight`; tokens and positions have dimensions too, but are no layer.
+    return any(name.endswith("weight") and parameter.ndim >= 2 for name, parameter in own)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,6 +102,31 @@ class TimmModel(ModelConfig):
             if "img_size" not in str(error):
                 raise
             return create(self.arch, **arguments)
+
+    def statistics_of_weights(self) -> tuple[list[float], list[float]] | None:
+        if not self.pretrained:
+            return None
+        try:
+            found = self._configuration_of_weights()
+            return list(found["mean"]), list(found["std"])
+        except Exception as error:  # timm and its hub client raise their own kinds
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ConfigError([
+                f"dataset.normalisation=weights: the configuration of the weights of {self.arch} cannot be read "
+                f"({reason}); set dataset.normalisation=dataset with dataset.mean and dataset.std"
+            ]) from error  # fmt: skip
+
+    def _configuration_of_weights(self) -> Mapping[str, Any]:
+        from timm.models import get_pretrained_cfg, load_model_config_from_hf
+
+        place, _, name = self.arch.partition(":")
+        if place == "local-dir":
+            content = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+            return dict(content.get("pretrained_cfg", content))  # older files are flat
+        if place in ("hf-hub", "hf_hub"):
+            return dict(load_model_config_from_hf(name)[0])
+        known = get_pretrained_cfg(self.arch)
+        return dict(known.to_dict()) if known else {}
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_classifier()  # type: ignore[operator,no-any-return]

@@ -45,6 +45,9 @@ class ResNet18(ModelConfig):
 
         return SlimResNet18(self.width, num_classes)
 
+    def statistics_of_weights(self) -> tuple[list[float], list[float]] | None:
+        return _statistics(_zoo().ResNet18_Weights.IMAGENET1K_V1) if self.pretrained else None
+
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_submodule("fc")
 
@@ -83,7 +86,6 @@ class MobileNetV2(ModelConfig):
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
         zoo = _zoo()
-        zoo = _zoo()
         if self.pretrained:
             _require_colour(image_shape)
             model = _with_imagenet_weights(zoo.mobilenet_v2, zoo.MobileNet_V2_Weights.IMAGENET1K_V1, "mobilenet_v2")
@@ -97,6 +99,9 @@ class MobileNetV2(ModelConfig):
             model.features[2].conv[1][0].stride = (1, 1)
         return model  # type: ignore[no-any-return]
 
+    def statistics_of_weights(self) -> tuple[list[float], list[float]] | None:
+        return _statistics(_zoo().MobileNet_V2_Weights.IMAGENET1K_V1) if self.pretrained else None
+
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_submodule("classifier.1")
 
@@ -104,6 +109,11 @@ class MobileNetV2(ModelConfig):
         yield from super().check(key)
         if self.pretrained and self.width_mult != 1.0:
             yield f"{key}.pretrained=true: torchvision's weights fit width_mult=1 only"
+
+
+def _statistics(weights: Any) -> tuple[list[float], list[float]]:
+    transforms = weights.transforms()
+    return list(transforms.mean), list(transforms.std)
 
 
 def _require_colour(image_shape: ImageShape) -> None:

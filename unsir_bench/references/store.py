@@ -12,19 +12,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from safetensors.torch import save as serialised
@@ -32,6 +27,7 @@ from torch import Tensor
 
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.errors import DamagedEntryError
+from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.runtime.files import (
     DAMAGED,
     read_manifest,
@@ -40,9 +36,9 @@ from unsir_bench.runtime.files import (
     sha256,
     sha256_of_file,
     sync_folder,
-    write_atomic,
     write_manifest,
 )
+from unsir_bench.runtime.locks import locked
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -50,7 +46,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("unsir_bench")
 ENTRIES, IN_PROGRESS = "entries", "in_progress"
 WEIGHTS = "weights"  # the file whose numbers must be finite
-CHECKPOINT_HEAD = b"unsir-bench checkpoint 1 "
 
 
 @dataclass
@@ -86,8 +81,12 @@ class Entry:
     hashes: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, folder: Path) -> Entry:
+    def opened(cls, folder: Path, key: str | None = None) -> Entry:
         """Open an entry and verify its manifest; ``verify`` does the rest.
+
+        Args:
+            folder: of its files.
+            key: its address, if the folder has another name.
 
         Raises:
             DamagedEntryError: it is not what was written under its key.
@@ -95,8 +94,10 @@ class Entry:
         content = read_manifest(folder)
         try:
             entry = cls(folder, content["manifest"], content["files"])
-            entry._check_key(content["key"])
-        except (LookupError, TypeError) as error:
+            entry._check_key(content["key"], key or folder.name)
+            if not isinstance(entry.hashes, dict):
+                raise DamagedEntryError("its files are no list of names and hashes")
+        except (AttributeError, LookupError, TypeError) as error:
             raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
         return entry
 
@@ -128,9 +129,9 @@ class Entry:
             raise DamagedEntryError(f"{path.name} holds NaN or infinity")
         return found
 
-    def _check_key(self, key: str) -> None:
+    def _check_key(self, key: str, expected: str) -> None:
         described = self.manifest.get("description")
-        if key != self.folder.name or (described is not None and content_key(described) != key):
+        if key != expected or (described is not None and content_key(described) != key):
             raise DamagedEntryError(f"it was written as {key}")
 
 
@@ -139,75 +140,27 @@ def all_finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
 
 
-class TrainingCheckpoint:
-    """The state of a training in progress: one file, replaced whole at each save, its hash before its content."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def load(self) -> dict[str, Any] | None:
-        """The state last saved, or None; only tensors and plain values are ever read.
-
-        What cannot be verified is set aside, with a warning, and the training starts again.
-        """
-        if not os.path.lexists(self._path):
-            return None
-        try:
-            state = self.verify()
-        except DamagedEntryError as reason:
-            set_aside(self._path, self._path.parent.parent / DAMAGED, f"checkpoint: {reason}")
-            return None
-        LOG.info("resuming an interrupted training from its last finished epoch")
-        return state
-
-    def verify(self) -> dict[str, Any]:
-        """The state last saved.
-
-        Raises:
-            DamagedEntryError: the file is not the one that was saved.
-        """
-        try:
-            head, _, content = read_regular(self._path).partition(b"\n")
-            if head != self._head(content):
-                raise DamagedEntryError("its content does not match its hash")
-            return torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
-        except (OSError, ValueError, pickle.UnpicklingError) as error:
-            raise DamagedEntryError(str(error)) from error
-
-    def _head(self, content: bytes) -> bytes:
-        # The name takes part: the state of another training is no state of this one.
-        return CHECKPOINT_HEAD + sha256(self._path.stem.encode() + content).encode()
-
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the state."""
-        buffer = BytesIO()
-        torch.save(state, buffer)
-        content = buffer.getvalue()
-        write_atomic(self._path, self._head(content) + b"\n" + content)
-
-    def discard(self) -> None:
-        """Remove the state: the training is finished."""
-        self._path.unlink(missing_ok=True)
-
-
-def _named(holder: Path) -> str:
-    """The holder of a lock, as written in its file."""
-    try:
-        return holder.read_text() or "another process"
-    except OSError:  # it has only just taken the lock, or released it
-        return "another process"
-
-
 class Store:
-    """Finds, locks and writes entries under one root."""
+    """Finds, locks and writes entries under one root; ``used`` collects the keys of what was found."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, used: list[str] | None = None):
         self.root = root
+        self.used = used if used is not None else []
 
     def find(self, key: str) -> Entry | None:
         """The finished entry, verified; None where there is none, or a damaged one."""
         try:
-            return Entry.opened(self.root / ENTRIES / key).verify()
+            entry = Entry.opened(self.root / ENTRIES / key).verify()
+        except DamagedEntryError:
+            return None
+        if key not in self.used:
+            self.used.append(key)
+        return entry
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """The manifest of an entry, without a look at its files; None where none is whole."""
+        try:
+            return Entry.opened(self.root / ENTRIES / key).manifest
         except DamagedEntryError:
             return None
 
@@ -233,24 +186,9 @@ class Store:
         """Where the training of ``key`` keeps its state."""
         return TrainingCheckpoint(self.root / IN_PROGRESS / f"{key}.pt")
 
-    @contextmanager
-    def lock(self, key: str, what: str) -> Iterator[None]:
-        """Hold the lock of an entry; logs and waits if another process has it. A dead process holds no lock."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{key}.lock")
-        holder = folder / f"{key}.holder"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
-            lock.acquire()
-        try:
-            write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+    def lock(self, key: str, what: str, *, wait: bool = True) -> AbstractContextManager[None]:
+        """The lock of an entry; waits and raises as ``locked``."""
+        return locked(self.root / "locks", key, what, wait=wait)
 
     def get_or_create(self, key: str, what: str, fabric: Fabric, make: Callable[[], None]) -> Entry:
         """The entry, made by ``make`` if it is absent, in one process while others wait.
@@ -304,23 +242,36 @@ class Store:
             raise ValueError(f"weights of {key} hold NaN or infinity: they are not kept")
         if "description" in manifest and content_key(manifest["description"]) != key:
             raise ValueError(f"{key} is not the hash of its description")
-        entries = self.root / ENTRIES
         if self.find(key) is not None:
             raise FileExistsError(f"the store's entry {key} is finished: it is never replaced")
+        with self.building(key) as folder:
+            _fill(folder, key, files, manifest)
+        return Entry.opened(self.root / ENTRIES / key)
+
+    @contextmanager
+    def building(self, key: str) -> Iterator[Path]:
+        """A new folder, put in the entry's place at the end, or removed after an error; call with the lock held.
+
+        Whoever fills it puts its files on the disk, and makes sure that no finished entry is there.
+        """
+        entries = self.root / ENTRIES
         entries.mkdir(parents=True, exist_ok=True)
-        for abandoned in entries.glob(f".{key}-*"):
+        for abandoned in self.abandoned(key):
             shutil.rmtree(abandoned, ignore_errors=True)
         self._set_damaged_aside(key)
-        building = entries / f".{key}-{uuid4().hex}"
-        building.mkdir()  # with the user's own permissions, which a temporary folder has not
+        folder = entries / f".{key}-{uuid4().hex}"
+        folder.mkdir()  # with the user's own permissions, which a temporary folder has not
         try:
-            _fill(building, key, files, manifest)
-            building.rename(entries / key)
+            yield folder
+            folder.rename(entries / key)
         except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
         sync_folder(entries)
-        return Entry.opened(entries / key)
+
+    def abandoned(self, key: str = "*") -> list[Path]:
+        """Folders of entries that were being built; without the lock some still may be."""
+        return sorted((self.root / ENTRIES).glob(f".{key}-*"))
 
 
 def _fill(folder: Path, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
-from unsir_bench.references.store import WEIGHTS, Entry, Store, TrainingCheckpoint, content_key, weights_hash
+from unsir_bench.references.checkpoint import TrainingCheckpoint
+from unsir_bench.references.store import WEIGHTS, Entry, Store, content_key, weights_hash
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.runtime.peak_memory import PeakMemory
@@ -96,7 +97,7 @@ class ReferenceModels:
         Raises:
             NotApplicable: the second training ended at other weights, so that its log is not the original's.
         """
-        key = self.log_key(original.key, original.weights, split)
+        key = self.log_key(original.key, weights_hash(original.weights), split)
         entry = self.store.get_or_create(
             key, "the training log", context.fabric, lambda: self._record_training(key, original, split, context)
         )
@@ -172,8 +173,8 @@ class ReferenceModels:
         """The store's address of the model that the run's recipe makes of ``view``."""
         return content_key(self._description(view, architecture, seed))
 
-    def log_key(self, original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> str:
-        """The store's address of the log of an original's training, for the forget classes of ``split``."""
+    def log_key(self, original_key: str, weights: str, split: ForgetSplit) -> str:
+        """The store's address of the log of an original's training, by its weights' hash and the forget classes."""
         return content_key(_log_description(original_key, weights, split))
 
     def _description(self, view: DataView, architecture: ModelConfig, seed: int) -> dict[str, Any]:
@@ -240,7 +241,7 @@ class ReferenceModels:
                 "folder too, and run it again"
             )
         manifest = {
-            "description": _log_description(original.key, original.weights, split),
+            "description": _log_description(original.key, weights_hash(original.weights), split),
             "original": original.key,
             "seconds": recorder.seconds,
             "timed_on": timed_on(done.timed_on),
@@ -294,9 +295,9 @@ class ReferenceModels:
         return view.narrowed(trained), mean_loss_of(view.uncounted().narrowed(held_out), context)
 
 
-def _log_description(original_key: str, weights: Mapping[str, Tensor], split: ForgetSplit) -> dict[str, Any]:
+def _log_description(original_key: str, weights: str, split: ForgetSplit) -> dict[str, Any]:
     gone = {"gone": split.gone} if split.gone else {}
-    return {"log of": original_key, "weights": weights_hash(weights), "forget classes": split.classes} | gone
+    return {"log of": original_key, "weights": weights, "forget classes": split.classes} | gone
 
 
 def mean_loss_of(view: DataView, context: RunContext) -> WatchedLoss:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.references.store import TrainingCheckpoint
+from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.runtime.clock import Instant
 
 

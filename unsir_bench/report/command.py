@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.folders import Sweep, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, Sweep, gathered, read_sweep, sweep_folders
+from unsir_bench.runtime.files import write_atomic
 
 # Each command imports what it needs: pandas, matplotlib and Plotly are slow to import, and `--help` does without them.
 OUTPUTS = Path("multirun_outputs")
@@ -17,6 +19,10 @@ REPORT = OUTPUTS / "report"
 FIGURES = "figures"
 PAGE = "report.html"
 MEGABYTE = 1e6
+COLUMNS_HELP = (
+    "columns instead of the usual ones: 'standard' for UA,RA,TA,MIA,average_gap,RTE, which most papers print, or names "
+    "of these and of metrics of the records, separated by commas"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,6 +42,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, writers, output, summary, description in INTO_FOLDERS:
         command = _command(commands, name, _into_folder(*writers), summary, description)
         _writes(command, "DIR", output, "the folder to write to")
+        if name == "tables":
+            command.set_defaults(run=_tables_with_columns)
+            command.add_argument("--columns", metavar="NAME,NAME", help=COLUMNS_HELP)
+    gather = _command(
+        commands, "gather", _gather, "the records of each sweep as one file, to be shared or committed",
+        "Write the records of each sweep to DIR/<sweep>/records.jsonl, which all commands read like the folders.",
+    )  # fmt: skip
+    _writes(gather, "DIR", REPORT, "the folder to write to")
     _command(
         commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
         "Print every metric of sweeps beside those of their references, as Markdown.",
@@ -68,6 +82,17 @@ def _metrics(chosen: argparse.Namespace) -> int:
 
     sweeps, status = _chosen_sweeps(chosen)
     print("\n".join(metric_tables(sweep.records) for sweep in sweeps), end="")
+    return status
+
+
+def _gather(chosen: argparse.Namespace) -> int:
+    sweeps, status = _chosen_sweeps(chosen)
+    _tell_unreadable(sweeps, "they take no part")
+    for sweep in sweeps:
+        path = chosen.output / sweep.folder.resolve().name / LINES_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, gathered(sweep))
+        print(f"written: {path} ({_counted(len(sweep.found), 'run')})")
     return status
 
 
@@ -124,15 +149,28 @@ def _claims(sweeps: list[Sweep], output: Path) -> None:
     print(f"written: {', '.join(map(str, written.paths))} ({counts})")
 
 
-def _tables(sweeps: list[Sweep], output: Path) -> None:
+def _tables_with_columns(chosen: argparse.Namespace) -> int:
+    """The command ``tables``: names of columns are checked before any record is read."""
+    from unsir_bench.report.tables.standard_columns import COLUMNS, chosen_columns
+
+    try:
+        columns = chosen_columns(chosen.columns.split(",")) if chosen.columns else COLUMNS
+    except ValueError as error:
+        print(f"unsir-report: {error}", file=sys.stderr)
+        return 2
+    return _into_folder(partial(_tables, columns=columns))(chosen)
+
+
+def _tables(sweeps: list[Sweep], output: Path, columns: Sequence[Any] | None = None) -> None:
     from unsir_bench.report.tables.paper import write_tables
+    from unsir_bench.report.tables.standard_columns import COLUMNS
 
     names = [sweep.folder.resolve().name for sweep in sweeps]
     by_name = {
         name if names.count(name) == 1 else sweep.folder.as_posix(): sweep.records
         for name, sweep in zip(names, sweeps, strict=True)
     }
-    print(f"written: {', '.join(map(str, write_tables(by_name, output)))}")
+    print(f"written: {', '.join(map(str, write_tables(by_name, output, columns or COLUMNS)))}")
 
 
 def _figures(sweeps: list[Sweep], output: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from unsir_bench.records import RunRecord
@@ -26,6 +27,9 @@ NUMERICS = (
     "flush_denormal",
 )  # of the hardware
 SURROUNDINGS = ("dataset", "model", "train", "hardware")
+ELSEWHERE = "made elsewhere"  # marks models that no run of ours made
+UNVERIFIED = f"{ELSEWHERE}, unverified"
+UNKNOWN_ACCESS = "unknown"
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def _words(record: RunRecord) -> str:
         "JPEG copies of the images" if is_jpeg(record) else "",
         f"{data['subset']} images a class at most" if data.get("subset") else "",
         f"{100 * share:g} % of the training images stand for the test data" if share else "",
-        f"original trained {train['epochs']} epochs" if train.get("epochs") else "",
+        f"original trained {train['epochs']} epochs" if train.get("epochs") and not record.checkpoints else "",
         f"device {record.environment['device']}" if record.environment.get("device") else "",
     ]
     return ", ".join(filter(None, words))
@@ -161,7 +165,34 @@ def surroundings(records: Sequence[RunRecord], sections: Sequence[str] = SURROUN
         {key: value for key, value in values.items() if key in known[place]}
         for place, values in zip(places, flat, strict=True)
     ]
-    return [", ".join(parts) for parts in _differences(places, shared)]
+    differences = _differences(places, shared)
+    if "dataset" in sections:
+        differences = [[*parts, *words] for parts, words in zip(differences, _contents(records), strict=True)]
+    return [", ".join(parts) for parts in differences]
+
+
+def _contents(records: Sequence[RunRecord]) -> list[list[str]]:
+    """For each record, in words, which images it is of, where another one's differ though its options are the same.
+
+    So two folders of one name are told apart, and a folder from what it held before.
+    """
+    sets = [_as_key({"place": (r.dataset, r.model), "options": _around(r, ("dataset",))}) for r in records]
+    known: dict[str, set[tuple[str | None, str]]] = defaultdict(set)
+    for key, record in zip(sets, records, strict=True):
+        if content := record.fingerprints.get("data"):
+            known[key].add((_root(record), content))
+    words = []
+    for key, record in zip(sets, records, strict=True):
+        root, content, others = _root(record), record.fingerprints.get("data"), known[key]
+        told = [f"root={root}"] if content and len({name for name, _ in others}) > 1 else []
+        if content and len({one for name, one in others if name == root}) > 1:
+            told.append(f"content={content[:8]}")
+        words.append(told if len({one for _, one in others}) > 1 else [])
+    return words
+
+
+def _root(record: RunRecord) -> str | None:
+    return (record.config.get("dataset") or {}).get("root")
 
 
 def _around(record: RunRecord, sections: Sequence[str]) -> dict[str, Any]:
@@ -199,11 +230,19 @@ def forget_label(record: RunRecord) -> str:
     A sequence is named by the classes of each step, since the order of steps matters; that of classes within one does
     not.
     """
-    drawn = record.config.get("forget", {}).get("random_k")
-    if drawn:
-        return f"{record.forget_set} ({drawn})"
+    given = record.config.get("forget", {})
+    for drawn in ("random_k", "share", "count"):
+        if given.get(drawn):
+            return f"{record.forget_set} ({given[drawn]:g})"
+    if given.get("file"):
+        return f"{record.forget_set} ({PurePath(given['file']).name})"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
+
+
+def elsewhere(record: RunRecord) -> str:
+    """The mark of a model that no run of ours made; empty for the others."""
+    return ELSEWHERE if record.checkpoints else ""
 
 
 def provenance_words(record: RunRecord) -> str:

@@ -6,6 +6,7 @@ tables, figures, claims and the page draw what these frames hold.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,27 +15,28 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import (
+    UNKNOWN_ACCESS,
+    UNVERIFIED,
     access_words,
     conditions,
+    elsewhere,
     forget_label,
     provenance_words,
     settings,
     surroundings,
-    task_of,
 )
 from unsir_bench.report.samples import recorded_samples
 from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.speedups import with_speedups
 
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
 GROUP = [*PLACE, "method", "setting"]  # of the runs that differ by seed alone, within one sweep
 # Runs that share these have the same original and, by seed, the same retrained model.
-EXPERIMENT = [*PLACE, "key", "conditions", "seed"]
-FISHER_PAIR = [*PLACE, "key", "seed", "timed_on"]
+EXPERIMENT = [*PLACE, "key", "conditions", "seed", "origin"]
 ACCESS = "forget / retain / stored"
 PROVENANCE = "values"  # where a method's settings come from
 METHOD_ORDER = ("original", "retrain", "unsir", "finetune")
 SECOND_RETRAIN = "retrain (second)"
-FAST_RECIPE = "fast"
 TIMED_APART = (
     "Seconds were not all taken alike ({}): compare their order of magnitude. Each ratio is of runs timed alike."
 )
@@ -91,11 +93,11 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "model": record.model,
             "forget": forget_label(record),
             "method": record.method,
-            "setting": _joined(setting, outside),
+            "setting": _joined(setting, outside, elsewhere(record)),
             "conditions": outside,
             "seed": record.seed,
             "status": record.status,
-            ACCESS: access_words(record.access.get("declared", [])),
+            ACCESS: UNKNOWN_ACCESS if record.checkpoints else access_words(record.access.get("declared", [])),
             PROVENANCE: provenance_words(record),
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
@@ -106,6 +108,8 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         for record, setting, outside in zip(records, settings(records), around, strict=True)
     ]
     runs = pd.DataFrame(rows)
+    null = [name for record in records for name, value in record.metrics.items() if value is None]
+    runs[null] = runs[null].astype(float)  # a column of nulls alone is one of numbers, too
     for kind in ("forget", "retain"):
         if {f"acc_{kind}_test", f"retrain_acc_{kind}_test"} <= set(runs.columns):
             runs[f"gap_{kind}_test"] = runs[f"acc_{kind}_test"] - runs[f"retrain_acc_{kind}_test"]
@@ -135,6 +139,7 @@ def model_table(
     parts = [part for record in records for part in (_after_steps(record) if steps else [(record, "")])]
     models = [record for record, _ in parts]
     shared, hardware = conditions(models), surroundings(models, ("hardware",))
+    marks = list(map(elsewhere, models))
     columns: dict[str, Any] = {
         "record": models,
         "details": [record.details for record in models],
@@ -142,13 +147,20 @@ def model_table(
         "shared": shared,
         "key": [each.key for each in shared],
         "hardware": hardware,
-        "setting_under": [_joined(*words) for words in zip(settings(models), hardware, strict=True)],
+        "elsewhere": marks,
+        "setting_under": [_joined(*words) for words in zip(settings(models), hardware, marks, strict=True)],
+        "origin": [_origin(record) for record in models],
     }
     runs = run_table(models).assign(**columns)
     runs["forget"] += [suffix for _, suffix in parts]
     table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True)
     table["label"] = list(map(series_label, table["method"], table["setting"]))
-    return _with_speedups(table, fast or {})
+    return with_speedups(table, fast or {})
+
+
+def _origin(record: RunRecord) -> str:
+    """What sets the original of a model made elsewhere apart from every other; empty for runs of ours."""
+    return json.dumps([record.checkpoints.get(role) for role in ("original", "retrain")]) if record.checkpoints else ""
 
 
 def _joined(*words: str) -> str:
@@ -183,12 +195,13 @@ def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
             if (*experiment, method) in swept or not (details or "acc_retain_test" in measured):
                 continue
             first = members.iloc[0]
+            mark = UNVERIFIED if first["origin"] and method == "retrain" else first["elsewhere"]
             yield {
                 **dict(zip(EXPERIMENT, experiment, strict=True)),
                 **{name: first[name] for name in ("record", "shared", "hardware", "timed_on")},
                 "method": method,
-                "setting": first["conditions"],
-                "setting_under": first["hardware"],
+                "setting": _joined(first["conditions"], mark),
+                "setting_under": _joined(first["hardware"], mark),
                 "status": "done",
                 "prefix": reference.prefix,
                 "details": details,
@@ -227,58 +240,6 @@ def _retraining_costs(members: pd.DataFrame) -> dict[str, Any]:
         "retrain_seconds": timed["retrain_seconds"],
         "timed_on": timed["timed_on"],
     }
-
-
-def _with_speedups(table: pd.DataFrame, fast: Mapping[str, float]) -> pd.DataFrame:
-    """Add the seconds of retraining, of fast retraining and of Fisher forgetting over each model's own."""
-    if "unlearn_seconds" not in table:
-        return table
-    worked = table["unlearn_seconds"].where(table["method"] != "original").where(table["unlearn_seconds"] != 0)
-    if "retrain_seconds" in table:
-        measured = (table["retrain_seconds"] / worked).astype(float)
-        recorded = table.get("speedup_vs_retrain", measured)
-        table = table.assign(speedup_vs_retrain=recorded.astype(float).fillna(measured))
-    rivals = table["record"].map(lambda record: fast.get(task_of(record)) if fast else None).astype(float)
-    if rivals.notna().any():
-        table = table.assign(speedup_vs_fast_retrain=rivals / worked)
-    fisher = table[_exact_fisher(table)]
-    if not fisher.empty:
-        seconds = fisher.groupby(FISHER_PAIR)["unlearn_seconds"].mean().rename("fisher_seconds")
-        table = table.join(seconds, on=FISHER_PAIR)
-        table["speedup_vs_fisher"] = table["fisher_seconds"] / worked
-    return table
-
-
-def _exact_fisher(table: pd.DataFrame) -> pd.Series:
-    """Which rows are finished Fisher runs of the exact diagonal, which ``labels=mc`` only estimates."""
-    exact = table["record"].map(lambda record: record.config.get("method", {}).get("labels", "exact") == "exact")
-    return exact & (table["method"] == "fisher") & (table["status"] == "done") & table["unlearn_seconds"].notna()
-
-
-def fisher_runs(table: pd.DataFrame) -> dict[tuple[Any, ...], list[str]]:
-    """Ids of the Fisher runs that a model is compared with, by its ``FISHER_PAIR``."""
-    if "unlearn_seconds" not in table:
-        return {}
-    pairs = table[_exact_fisher(table)].groupby(FISHER_PAIR)["run_id"]
-    return {pair: ids.tolist() for pair, ids in pairs}
-
-
-def fast_retrain_seconds(records: Iterable[RunRecord]) -> dict[str, float]:
-    """By task (``task_of``), mean seconds of finished runs of ``method=retrain`` by the recipe named ``fast``.
-
-    Those that forget in sequence are left out: their seconds are of all steps together.
-    """
-    found = [
-        (task_of(record), record.metrics["unlearn_seconds"])
-        for record in records
-        if record.method == "retrain"
-        and record.status == "done"
-        and (record.config.get("train") or {}).get("name") == FAST_RECIPE
-        and record.metrics.get("unlearn_seconds")
-        and len(record.forget_steps) <= 1
-    ]
-    by_task = pd.DataFrame(found, columns=["task", "seconds"]).groupby("task")["seconds"].mean()
-    return {str(task): float(seconds) for task, seconds in by_task.items()}
 
 
 def series_label(method: str, setting: str) -> str:

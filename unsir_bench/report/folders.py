@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unsir_bench.records import RECORD_FILE, RunRecord, printable, record_paths, records_below
+from unsir_bench.runtime.files import read_regular
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NO_SWEEPS = ("store", "report")
+LINES_FILE = "records.jsonl"  # a sweep's records, one on each line, as `unsir-report gather` writes them
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Sweep:
     """The records in a folder.
 
     Attributes:
-        found: path and record of every run, in order of run id.
+        found: path and record of every run, in order of run id; of a record in ``records.jsonl`` the path ends in its
+            line, as ``unsir-bench reproduce`` takes it.
         unreadable: path of each record that cannot be read, and why.
     """
 
@@ -41,8 +46,9 @@ def load_records(folder: Path | str) -> pd.DataFrame:
 
 
 def sweep_folders(folder: Path) -> list[Path]:
-    """The folder itself or those below it, at any depth, that hold run folders with records; store and report apart."""
+    """The folder itself or those below it, at any depth, that hold records; store and report apart."""
     sweeps = {path.parent.parent for path in folder.rglob(f"*/{RECORD_FILE}")}
+    sweeps |= {path.parent for path in folder.rglob(LINES_FILE)}
     return sorted(sweep for sweep in sweeps if not set(sweep.relative_to(folder).parts) & set(NO_SWEEPS))
 
 
@@ -51,7 +57,37 @@ def read_sweep(folder: Path) -> Sweep:
     found = list(records_below(folder))
     read = {path for path, _ in found}
     missing = [path for path in record_paths(folder) if path not in read]
-    return Sweep(folder, found, [(path, _why_unreadable(path)) for path in missing])
+    in_lines, bad_lines = _in_lines(folder / LINES_FILE)
+    return Sweep(folder, [*found, *in_lines], [*((path, _why_unreadable(path)) for path in missing), *bad_lines])
+
+
+def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path, str]]]:
+    """Records of a file that holds one on each line, and lines that hold none with the reason."""
+    if not os.path.lexists(path):
+        return [], []
+    try:
+        lines = read_regular(path).splitlines()
+    except OSError as error:
+        return [], [(path, str(error.strerror or error))]
+    found, bad = [], []
+    for number, line in enumerate(lines, start=1):
+        place = path.with_name(f"{path.name}:{number}")
+        try:
+            found.append((place, RunRecord.parsed(line)))
+        except (ValueError, RecursionError) as error:
+            bad.append((place, printable(str(error))))
+    return found, bad
+
+
+def gathered(sweep: Sweep) -> str:
+    """The records of a sweep, one on each line, in order of run id; each keeps its digest."""
+    contents = [json.loads(_text_of(path)) for path, _ in sweep.found]
+    return "".join(f"{json.dumps(content, separators=(',', ':'))}\n" for content in contents)
+
+
+def _text_of(path: Path) -> bytes:
+    name, _, line = path.name.rpartition(":")
+    return read_regular(path) if not name else read_regular(path.with_name(name)).splitlines()[int(line) - 1]
 
 
 def _why_unreadable(path: Path) -> str:

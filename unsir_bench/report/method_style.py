@@ -14,13 +14,15 @@ VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY = "#D55E00", "#0072B2", "#009E73", "
 
 # What all others are compared with; and those that do not compete, since a mask hides classes and forgets none.
 REFERENCES = ("original", "retrain")
-CONTROLS = {"logit_mask": "hides the classes' outputs and forgets nothing"}
-NO_COMPETITORS = (*REFERENCES, *CONTROLS)
+CONTROLS = {
+    "logit_mask": "hides the classes' outputs and forgets nothing",
+    "head_distillation": "teaches the head alone to avoid the classes; its features forget nothing",
+}
 
 # A method's place in its family is its marker: new names go to the end, so that the others keep theirs.
 FAMILIES = {
     BLACK: ("retrain", "retrain (second)"),
-    GREY: ("original", "logit_mask"),
+    GREY: ("original", "logit_mask", "head_distillation"),
     VERMILION: ("unsir", "unsir_notebook", "unsir_gentle", "unsir_slim", "unsir_later"),
     BLUE: ("finetune", "l1_sparse", "cf_k", "eu_k", "task_arithmetic"),
     GREEN: ("amnesiac", "random_label", "salun", "bad_teacher", "lotus"),

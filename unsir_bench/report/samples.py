@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.binomial import samples_behind, widened
+from unsir_bench.report.binomial import gap_limits, samples_behind, widened
 from unsir_bench.report.statistics import mean_in_words, mean_interval
 
 # Metrics that are shares of samples, with the samples that they are of.
@@ -45,6 +46,44 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
         return int(rows[recorded].min()) or None
     columns = [prefix + field for prefix in PREFIXES if prefix + field in rows]
     return samples_behind(value for name in columns for value in rows[name].dropna().unique().tolist())
+
+
+def share_interval(values: Sequence[float], samples: int | None) -> tuple[float, float, float]:
+    """Mean over seeds and both ends of its 95 % interval, within [0, 1]; the ends of a single seed are NaN.
+
+    Args:
+        values: shares, one per seed; at least one.
+        samples: distinct ones behind them; None: not known, Student's t alone.
+    """
+    interval = mean_interval(values)
+    if interval.n < 2:
+        return interval.mean, math.nan, math.nan
+    low, high = interval.low, interval.high
+    if samples is not None:
+        low, high = widened((low, high), min(max(interval.mean, 0.0), 1.0), [samples], 0.025)
+    return interval.mean, max(low, 0.0), min(high, 1.0)
+
+
+def gap_in_words(gaps: Sequence[float], own: Sequence[float], samples: int | None, scale: float = 100.0) -> str:
+    """``mean ± half-width`` of a share's gaps to retraining, or ``mean [low, high]`` where samples leave more room.
+
+    Args:
+        gaps: method minus retrain, one per seed.
+        own: the method's shares of the same seeds.
+        samples: distinct ones behind either; None: not known, Student's t alone.
+        scale: to the unit shown.
+    """
+    words = mean_in_words([scale * gap for gap in gaps])
+    if len(gaps) < 2 or samples is None:
+        return words
+    interval = mean_interval(gaps)
+    share = min(max(sum(own) / len(own), 0.0), 1.0)
+    retrained = min(max(share - interval.mean, 0.0), 1.0)
+    low, high = (float(end) for end in gap_limits(share, retrained, samples, 0.025))
+    if high - low <= 2 * interval.half_width:
+        return words
+    low, high = min(low, interval.low), max(high, interval.high)
+    return f"{scale * interval.mean:.2f} [{scale * low:.2f}, {scale * high:.2f}]"
 
 
 def share_in_words(values: Sequence[float], samples: int | None, scale: float = 100.0) -> str:

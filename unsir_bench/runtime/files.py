@@ -19,6 +19,7 @@ from unsir_bench.errors import DamagedEntryError
 
 LOG = logging.getLogger("unsir_bench")
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
+SMALL_FILE = 4096  # bytes
 DAMAGED = "damaged"  # the folder of what was set aside
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither exists on Windows
 
@@ -41,6 +42,29 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         Path(partial).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def unwritable(folder: Path, letters_below: int = 0) -> str | None:
+    """Why no file can be written into a folder, which is made if it is not there; None if one can.
+
+    Args:
+        folder: of the files.
+        letters_below: of the longest path to be made below it.
+    """
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder / ("x/" * (letters_below // 2)))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            file.write(bytes(SMALL_FILE))
+            file.flush()
+    except OSError as error:
+        for place in missing:
+            with suppress(OSError):  # it was not made
+                place.rmdir()
+        return f"nothing can be written there ({error.strerror or error})"
+    return None
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
+from unsir_bench.runtime.available_memory import available_memory
 from unsir_bench.runtime.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class HardwareConfig:
     flush_denormal: bool = hashed_if_not_default(False)
     threads: int | None = not_hashed(number(None, at_least=1))
     data_on: str = not_hashed(choice("auto", ("auto", "device", "stream")))
+    time_limit: float | None = not_hashed(number(None, above=0))
+    silence_limit: float | None = not_hashed(number(10.0, above=0))
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what this machine does not have."""
@@ -118,7 +121,7 @@ class HardwareConfig:
         """Whether to hold images of ``size_bytes`` on the device (``auto``: if they need under half of free memory)."""
         if self.data_on != "auto":
             return self.data_on == "device"
-        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
         return size_bytes < SHARE_FOR_DATA * free
 
 

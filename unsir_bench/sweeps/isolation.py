@@ -8,26 +8,31 @@ module imports nothing heavy itself: the command starts the server before its ow
 from __future__ import annotations
 
 import importlib
+import logging
 import logging.config
 import multiprocessing
 import multiprocessing.util
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import connection
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import TYPE_CHECKING, Any
 
-from unsir_bench.errors import UnsirBenchError
-from unsir_bench.records import RECORD_FILE, RunRecord
+from filelock import Timeout
+
+from unsir_bench.errors import NotRecordedError, UnsirBenchError
+from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.sweeps.watch import Watch, be_first_to_go_when_memory_runs_out, die_with_parent, give_signs_of_life
 
 if TYPE_CHECKING:
     from unsir_bench.config import Config
 
-INTERRUPTED = 130
+INTERRUPTED, NOT_RECORDED = 130, 74  # exit statuses of a run's process
+SECONDS_TO_END = 10.0  # after an interruption
+LOG = logging.getLogger("unsir_bench")
 LONGEST_TMPDIR = 60  # bytes; "/pymp-xxxxxxxx/listener-xxxxxxxx" is added
 
 
@@ -82,20 +87,35 @@ def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any]
         job_logging: the process's logging, as ``logging.config.dictConfig`` takes it.
         modules: what the run imports; the server has done so already, unless this is its first run.
     """
-    given = (config, command, job_logging, dict(os.environ), modules)
-    process = process_context(modules).Process(target=_job, args=given)
+    from unsir_bench.tracking.run import UNREACHABLE
+
+    context = process_context(modules)
+    beats, sign = context.Pipe(duplex=False)
+    given = (config, command, job_logging, dict(os.environ), modules, sign)
+    process = context.Process(target=_job, args=given)
     process.start()
+    sign.close()
+    watch = Watch(process, beats, UNREACHABLE, config.folder / RECORD_FILE)
     try:
+        killed = watch.wait(config.hardware.time_limit, config.hardware.silence_limit)
         process.join()
     except BaseException:
         process.terminate()
+        process.join(SECONDS_TO_END)
+        process.kill()  # one that is stopped hears nothing else
         process.join()
         raise
     if process.exitcode == INTERRUPTED:
         raise KeyboardInterrupt
-    if process.exitcode != 0:
-        return _record_of_the_killed(config, command, process.exitcode)
-    return RunRecord.read(config.folder / RECORD_FILE)
+    if process.exitcode == NOT_RECORDED:
+        raise NotRecordedError(f"{config.run_id}: its process could not write its record, and said why")
+    if process.exitcode == 0:
+        return RunRecord.read(config.folder / RECORD_FILE)
+    reason = f"the run's process was killed: {killed}" if killed else _what_ended_it(process.exitcode)
+    if watch.record_written():
+        LOG.warning("%s: %s; its record was written before, and stands", config.run_id, reason)
+        return RunRecord.read(config.folder / RECORD_FILE)
+    return _record_of_the_killed(config, command, reason)
 
 
 def _job(
@@ -104,46 +124,50 @@ def _job(
     job_logging: dict[str, Any],
     environment: dict[str, str],
     modules: Sequence[str],
+    sign: Connection,
 ) -> None:
     # The server's is that of its start; Hydra sets a job's variables (hydra.job.env_set) in the parent.
     os.environ.clear()
     os.environ.update(environment)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
+    be_first_to_go_when_memory_runs_out()
     logging.config.dictConfig(job_logging)
     try:
         import_present(modules)
         from unsir_bench.runner import run
+        from unsir_bench.tracking.run import UNREACHABLE
 
+        give_signs_of_life(sign, UNREACHABLE)
         run(config, command)
+        sign.send_bytes(os.environ.get(UNREACHABLE, "").encode())
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)
+    except NotRecordedError as error:
+        LOG.error("%s", error)
+        os._exit(NOT_RECORDED)
 
 
 def import_present(modules: Sequence[str]) -> None:
     """Import each module that can be imported, outside of whatever is timed later."""
     for name in modules:
-        with suppress(ImportError):
+        with suppress(Exception, SystemExit):  # of a plug-in; whoever needs it tells why
             importlib.import_module(name)
 
 
-def _die_with_parent() -> None:
-    """A run whose sweep was killed would go on unseen, beside the one that is started next."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _record_of_the_killed(config: Config, command: str, exitcode: int | None) -> RunRecord:
-    from unsir_bench.runner import blank_record, log_failure, note_forget_set
+def _record_of_the_killed(config: Config, command: str, reason: str) -> RunRecord:
+    from unsir_bench.runner import log_failure, run_lock
+    from unsir_bench.runs.record_of_run import blank_record, note_forget_set
 
     record = blank_record(config, command)
-    error = JobKilled(_what_ended_it(exitcode))
+    error = JobKilled(reason)
     record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
     with suppress(UnsirBenchError):
         note_forget_set(record, config)
-    record.write(config.folder)
     log_failure(error, record.run_id)
+    with suppress(Timeout), run_lock(config, wait=False):  # else another sweep does the run, and its record counts
+        if (finished := finished_record(config.folder)) is not None:
+            return finished
+        record.write(config.folder)
     return record
 
 

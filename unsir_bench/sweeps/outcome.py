@@ -12,7 +12,8 @@ from pathlib import Path
 
 from unsir_bench.config import Config
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, records_below
+from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.runs.finished_runs import finished_run
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class SweepJob:
     @property
     def finished(self) -> RunRecord | None:
         """The record of the same run done before; None where it is still to be done."""
-        return None if isinstance(self.config, ConfigError) else finished_record(self.config.folder)
+        return None if isinstance(self.config, ConfigError) else finished_run(self.config)
 
 
 @dataclass
@@ -100,5 +101,5 @@ def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
             reason = " ".join((record.reason or "").split())
             yield Trouble(record.run_id, record.status, reason, record.command, path)
     for place, job in mine.items():
-        if not (place / RECORD_FILE).exists():
+        if not (place / RECORD_FILE).exists() and job.finished is None:
             yield Trouble(place.name, "lost", launch.stopped or "left no record", command_of(job.overrides))

@@ -14,20 +14,24 @@ from rich.console import Console
 
 from unsir_bench.config import Config, validate
 from unsir_bench.config_fields import identity
-from unsir_bench.data.device_data import DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_in_turn
+from unsir_bench.data.dataset import ImageData
+from unsir_bench.data.device_data import SPLITS, DeviceData
+from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_of
 from unsir_bench.errors import ConfigError, UnsirBenchError
-from unsir_bench.records import RunRecord, records_below
-from unsir_bench.references.store import WEIGHTS, Entry, Store, weights_hash
+from unsir_bench.records import RunRecord, printable, records_below
+from unsir_bench.references.bank_models import unlearned_key
+from unsir_bench.references.store import Entry, Store
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob
+from unsir_bench.sweeps.training_trial import seconds_per_sample
 from unsir_bench.unlearning.method import Access
 
 ORIGINAL, RETRAIN, FLOOR, SHADOW, LOG = (
     "original", "retrain", "second retrain (floor)", "shadow models (LiRA)", "training log",
 )  # fmt: skip
+BANK_ORIGINAL, BANK_RETRAIN, BANK_UNLEARNED = "originals (bank)", "retrains (bank)", "unlearned models (bank)"
 UNKNOWN = "?"
 
 
@@ -39,7 +43,7 @@ class Need:
         kind: in words.
         key: its address in the store, or what stands for it while that cannot be known.
         present: whether the store has it.
-        seconds: what making it takes, from earlier trainings of the same network; None where there was none.
+        seconds: what making it takes, from earlier trainings of the same network or a trial of it; None if unknown.
     """
 
     kind: str
@@ -135,7 +139,8 @@ class History:
     def __init__(self) -> None:
         self._entries: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
         self._records: dict[str, list[RunRecord]] = {}
-        self._data: dict[str, DeviceData] = {}
+        self._data: dict[str, tuple[ImageData, DeviceData]] = {}
+        self._tried: dict[str, float] = {}
 
     def entries(self, config: Config) -> list[tuple[Entry, dict[str, Any]]]:
         """The store's entries with their manifests."""
@@ -150,20 +155,34 @@ class History:
         if root not in self._records:
             folders = sorted(path for path in Path(root).glob("*") if path.is_dir())
             found = [record for folder in folders for _, record in records_below(folder)]
-            self._records[root] = [record for record in found if record.status == "done"]
+            self._records[root] = [record for record in found if record.status == "done" and not record.checkpoints]
         return self._records[root]
 
     def data(self, config: Config) -> DeviceData:
         """The data set, read once for all runs that use it."""
+        return self._loaded(config)[1]
+
+    def _loaded(self, config: Config) -> tuple[ImageData, DeviceData]:
         key = repr((identity(config.dataset), config.dataset.root))
         if key not in self._data:
             images = config.dataset.load(Progress())
             cpu = torch.device("cpu")
-            self._data[key] = DeviceData(images, config.dataset, config.hardware, cpu, config.channels_last)
+            self._data[key] = images, DeviceData(images, config.dataset, config.hardware, cpu, config.channels_last)
         return self._data[key]
 
-    def seconds_per_sample(self, config: Config) -> float | None:
-        """What training takes per sample and pass, from earlier trainings of the same network on the same hardware."""
+    def seconds_per_sample(self, config: Config) -> float:
+        """What training takes per sample and pass: from earlier trainings of the same network, else from a trial."""
+        recorded = self._recorded_rate(config)
+        return self._trial(config) if recorded is None else recorded
+
+    def _trial(self, config: Config) -> float:
+        images, data = self._loaded(config)
+        key = repr((identity(config.model), config.numerics, config.train.batch_size, data.image_shape))
+        if key not in self._tried:
+            self._tried[key] = seconds_per_sample(config, images)
+        return self._tried[key]
+
+    def _recorded_rate(self, config: Config) -> float | None:
         wanted = (identity(config.model), dict(config.numerics))
         rates = [
             manifest["seconds"] / manifest["samples"]
@@ -172,6 +191,17 @@ class History:
             and tuple(_described(manifest).get(part) for part in ("model", "numerics")) == wanted
         ]
         return median(rates) if rates else None
+
+    def seconds_to_unlearn(self, config: Config) -> float | None:
+        """What the method took before with this model and amount of data, whatever the metrics."""
+        method, model, _, *data = _alike(config.as_plain())
+        found = []
+        for record in self.records(config):
+            its_method, its_model, _, *its_data = _alike(record.config)
+            seconds = record.metrics.get("unlearn_seconds")
+            if (its_method, its_model, its_data) == (method, model, data) and seconds:
+                found.append(float(seconds))
+        return median(found) if found else None
 
     def seconds_of_run(self, config: Config) -> float | None:
         """Forgetting and evaluation of a run like this one: the same method, model, metrics and amount of data."""
@@ -223,14 +253,15 @@ class _Needs:
         config = self._config
         original = self._model(ORIGINAL, self._everything, config.seed)
         yield original
-        labels = self._data.labels("train"), self._data.labels("test")
-        groups = config.forget.steps(self._class_names, config.seed)
-        for split, so_far in splits_in_turn(*labels, groups, self._data.num_classes):
+        labels = {name: self._data.labels(name) for name in SPLITS}
+        fingerprint = self._data.fingerprint
+        for split, so_far in splits_of(config.forget, labels, self._class_names, config.seed, fingerprint):
             yield from self._retrained(so_far)
             if Access.TRAIN_HISTORY in config.method.requires:
                 yield self._training_log(original, split)
             for kind in config.method.precomputes:
                 yield self._precomputed(kind, original, split)
+            yield from self._bank(so_far)
 
     def _retrained(self, split: ForgetSplit) -> Iterator[Need]:
         config, retain = self._config, split.retain_train
@@ -242,23 +273,39 @@ class _Needs:
         for shadow in range(config.metrics.lira_shadows):
             yield self._model(SHADOW, retain, config.seed + 1 + shadow)
 
-    def _model(self, kind: str, samples: torch.Tensor, seed: int) -> Need:
+    def _bank(self, split: ForgetSplit) -> Iterator[Need]:
+        """What a bank of models needs beside the run; the logs and precomputations of its originals are not planned."""
         config = self._config
-        key = self._references.key(self._data.view("train", samples), config.model, seed)
-        rate = self._history.seconds_per_sample(config)
-        seconds = None if rate is None else rate * len(samples) * config.train.epochs
-        return Need(kind, key, self._store.find(key) is not None, seconds)
+        method, seconds = identity(config.method), self._history.seconds_to_unlearn(config)
+        for seed in range(config.seed + 1, config.seed + 1 + config.metrics.bank_size):
+            original = self._model(BANK_ORIGINAL, self._everything, seed)
+            yield original
+            yield self._model(BANK_RETRAIN, split.retain_train, seed)
+            key = unlearned_key(method, original.key, split, self._references, seed)
+            yield Need(BANK_UNLEARNED, key, self._store.find(key) is not None, seconds)
+
+    def _model(self, kind: str, samples: torch.Tensor, seed: int) -> Need:
+        key = self._references.key(self._data.view("train", samples), self._config.model, seed)
+        present = self._store.manifest(key) is not None
+        return Need(kind, key, present, None if present else self._training_seconds(len(samples)))
+
+    def _training_seconds(self, samples: int) -> float:
+        return self._history.seconds_per_sample(self._config) * samples * self._config.train.epochs
 
     def _training_log(self, original: Need, split: ForgetSplit) -> Need:
-        key = f"log of {original.key} for {split.classes}"
-        entry = self._store.find(original.key)
-        if entry is not None:
-            key = self._references.log_key(original.key, entry.tensors(WEIGHTS), split)
-        return Need(LOG, key, entry is not None and self._store.find(key) is not None, original.seconds)
+        key, weights = f"log of {original.key} for {split.classes}", self._weights(original)
+        if weights is not None:
+            key = self._references.log_key(original.key, weights, split)
+        present = weights is not None and self._store.manifest(key) is not None
+        return Need(LOG, key, present, None if present else self._training_seconds(len(self._everything)))
+
+    def _weights(self, model: Need) -> str | None:
+        """The hash of a trained model's weights; None while it is not trained."""
+        manifest = self._store.manifest(model.key)
+        return manifest.get("weights") if manifest is not None else None
 
     def _precomputed(self, kind: str, original: Need, split: ForgetSplit) -> Need:
-        entry = self._store.find(original.key)
-        weights = weights_hash(entry.tensors(WEIGHTS)) if entry is not None else None
+        weights = self._weights(original)
         samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
         made = (_described(manifest) for _, manifest in self._history.entries(self._config))
         present = any(
@@ -274,5 +321,5 @@ def print_plan(jobs: Sequence[SweepJob]) -> None:
     print_rows(list(plan.rows()), "what this sweep needs")
     console = Console()
     for line in plan.refused:
-        console.print(f"cannot run: {line}", markup=False, soft_wrap=True)
+        console.print(f"cannot run: {printable(line)}", markup=False, soft_wrap=True)
     console.print(f"{plan.total()}; nothing was started", markup=False)

@@ -6,17 +6,12 @@ Jobs are composed by `sweep_jobs`, so that hundreds of finished runs are found i
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -24,11 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
+from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
+from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
 from unsir_bench.sweeps.outcome import SweepJob, current_launch
 
 LOG = logging.getLogger("unsir_bench")
-SWEEPER = "hydra_plugins.unsir_bench.ResumingSweeper"
+SWEEPER = f"{NAMESPACE}.ResumingSweeper"
 
 
 def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
@@ -38,7 +36,9 @@ def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
         hydra.errors.HydraException: an override names a key or an option that does not exist.
     """
     try:
-        return SweepJob(tuple(overrides), typed(composer.compose(overrides)))
+        config = typed(composer.compose(overrides))
+        finished_run(config)  # refuses other images
+        return SweepJob(tuple(overrides), config)
     except ConfigError as error:
         return SweepJob(tuple(overrides), error)
 
@@ -46,7 +46,7 @@ def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
 class ResumingSweeper(Sweeper):
     """The grid of Hydra's basic sweeper, less what is finished; a launcher that breaks down ends with a report, too."""
 
-    __module__ = "hydra_plugins.unsir_bench"  # Hydra instantiates plug-ins of this namespace alone
+    __module__ = NAMESPACE
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None):
         """Take the options of the basic sweeper: runs launched at a time, and what is swept over."""
@@ -72,8 +72,7 @@ class ResumingSweeper(Sweeper):
             print_plan(launch.jobs)
             return []
         folder = Path(self._config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, folder / "multirun.yaml")
+        write_atomic(folder / "multirun.yaml", OmegaConf.to_yaml(self._config))
         missing = [job for job in launch.jobs if job.finished is None]
         LOG.info("%d of %d runs are finished and skipped", len(launch.jobs) - len(missing), len(launch.jobs))
         return self._launched([list(job.overrides) for job in missing])
@@ -90,7 +89,8 @@ class ResumingSweeper(Sweeper):
         except Exception as error:  # of the launcher, or of a job before its run began
             stopped = f"the launcher stopped: {type(error).__name__}: {error}".splitlines()[0]
             current_launch().stopped = stopped
-            LOG.error("%s\n%s", stopped, traceback.format_exc())
+            # What the disk refuses is told by the message alone.
+            LOG.error("%s", stopped, exc_info=None if isinstance(error, OSError) else error)
         return results
 
 
@@ -104,15 +104,5 @@ class ResumingSweeperConf:
 
 
 def register_sweeper() -> None:
-    """Make ``hydra/sweeper=resuming`` known to Hydra.
-
-    Hydra finds installed plug-ins by walking the namespace ``hydra_plugins``, which an editable installation hides from
-    it: so the class is registered, and found under its name there, without a file of that place.
-    """
-    namespace, _, _ = ResumingSweeper.__module__.partition(".")
-    if find_spec(namespace) is None:
-        sys.modules[namespace] = ModuleType(namespace)
-    sys.modules[ResumingSweeper.__module__] = sys.modules[__name__]
-    Plugins.instance().register(ResumingSweeper)
-    store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="resuming", node=ResumingSweeperConf, provider="unsir_bench")
+    """Make ``hydra/sweeper=resuming`` known to Hydra."""
+    register(ResumingSweeper, "hydra/sweeper=resuming", ResumingSweeperConf)

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
+import psutil
 
 from unsir_bench.config_fields import choice, not_hashed
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
+from unsir_bench.runtime.time_limit import within
+from unsir_bench.tracking.grad_cam import log_maps
 from unsir_bench.tracking.tables import Point, TableRows, curves, tables
 
 LOG = logging.getLogger("unsir_bench")
 CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
-GRAD_CAM_MODELS = ("original", "retrain", "unlearned")
-SMALLEST_SHOWN = 96  # pixels; smaller images are enlarged by a whole factor, since W&B shows them as they are
 LONGEST_TAG = 64  # characters; W&B refuses longer ones
 FINISH_SECONDS = 120.0  # for uploads at the end of an online run; what is left stays on disk
+LONGEST_CALL = FINISH_SECONDS + 30  # seconds; a service that has been stopped answers nothing, ever
+# An environment variable, so that the processes of a sweep's later runs have it too: why W&B is not tried online again.
+UNREACHABLE = "UNSIR_BENCH_WANDB_UNREACHABLE"
 # W&B's own default is to try for hours, at each run, when there is no network.
 PATIENCE = {f"WANDB_X_{kind}_RETRY_MAX": "4" for kind in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")}
+WANDB_MODE = "WANDB_MODE"  # of the environment: W&B itself never asks it where a mode is given
 LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
 
 
@@ -53,8 +56,9 @@ class Tracker:
     Points of curves are kept until no clock runs: they are sent when a method starts or stops, and at the end.
     """
 
-    def __init__(self, run: Any | None):
+    def __init__(self, run: Any | None, *, online: bool = False):
         self._run = run
+        self._online = online
         self._waiting: list[Point] = []
         self._defined = set(CURVES)
 
@@ -76,7 +80,7 @@ class Tracker:
         """Log all that a run has found: its metrics, tables, Grad-CAM maps and surroundings.
 
         Args:
-            record: as it will be written.
+            record: as it was written.
             folder: the run's, where its Grad-CAM maps lie.
         """
         self._guarded(lambda run: self._waiting.extend(curves(record)))
@@ -85,7 +89,7 @@ class Tracker:
         self._guarded(lambda run: run.summary.update(summary(record)))
         with _staged_in(folder):
             self._guarded(lambda run: _log_tables(run, tables(record)))
-            self._guarded(lambda run: _log_maps(run, folder / GRAD_CAM_FILE, record))
+            self._guarded(lambda run: log_maps(run, folder / GRAD_CAM_FILE, record))
 
     def finish(self, *, failed: bool) -> None:
         """End the run, so that the next one in this process is another."""
@@ -95,23 +99,31 @@ class Tracker:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for phase in dict.fromkeys(phase for phase, _, _ in waiting if phase not in self._defined):
-            self._guarded(lambda run, phase=phase: _define(run, phase))  # type: ignore[misc]
+        if waiting:
+            self._guarded(lambda run: self._send(run, waiting))
+
+    def _send(self, run: Any, points: Sequence[Point]) -> None:
+        for phase in dict.fromkeys(phase for phase, _, _ in points if phase not in self._defined):
+            _define(run, phase)
             self._defined.add(phase)
-        for phase, step, values in waiting:
-            point = {f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step}
-            self._guarded(lambda run, point=point: run.log(point))  # type: ignore[misc]
+        for phase, step, values in points:
+            run.log({f"{phase}/{name}": value for name, value in values.items()} | {f"{phase}/step": step})
 
     def _guarded(self, action: Callable[[Any], Any]) -> None:
         if self._run is None:
             return
         try:
-            action(self._run)
-        except Exception as error:  # whatever the tracker does, the run goes on
+            within(LONGEST_CALL, partial(action, self._run))
+        except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
             LOG.warning("Weights & Biases failed (%s: %s); the run goes on without it", type(error).__name__, error)
             run, self._run = self._run, None
-            with suppress(Exception):
-                run.finish(exit_code=1)  # what has been logged so far is kept
+            if self._online:
+                _remember(error)
+            if isinstance(error, TimeoutError):
+                _kill_service()
+                return
+            with suppress(Exception, SystemExit):  # what has been logged so far is kept
+                within(LONGEST_CALL, partial(run.finish, exit_code=1))
 
 
 class RememberingTracker(Tracker):
@@ -135,26 +147,46 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
         folder: where offline files are kept.
     """
     modes = {"none": (), "offline": ("offline",), "online": ("online", "offline")}[config.mode]
+    if config.mode == "online" and (reason := os.environ.get(UNREACHABLE)):
+        LOG.info("Weights & Biases failed in an earlier run (%s); this run is logged offline", reason)
+        modes = ("offline",)
+    if os.environ.get(WANDB_MODE) == "disabled":
+        modes = ()
     for mode in modes:
         try:
-            return Tracker(_wandb_run(config, mode, record, folder))
-        except Exception as error:  # whatever the tracker does, the run goes on
+            return Tracker(_wandb_run(config, mode, record, folder), online=mode == "online")
+        except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
             rest = "without it" if mode == modes[-1] else "and is logged offline"
             LOG.warning(
                 "Weights & Biases did not start %s (%s: %s); the run goes on %s",
                 mode, type(error).__name__, error, rest,
             )  # fmt: skip
             if mode == "online" and not isinstance(error, NotLoggedInError):
+                _remember(error)
                 _end_service()
     return Tracker(None)
 
 
+def _remember(error: BaseException) -> None:
+    """Later runs of this process, and of those that it starts, do not wait for W&B again."""
+    os.environ[UNREACHABLE] = f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 def _end_service() -> None:
     """For W&B's service the id of a run that did not start stays in use; the next run starts another service."""
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):
         import wandb
 
-        wandb.teardown()
+        within(LONGEST_CALL, wandb.teardown)
+
+
+def _kill_service() -> None:
+    """W&B's service answers nothing: at its exit, this process would wait for it for ever."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name() == "wandb-core":
+                child.kill()
+    _end_service()
 
 
 def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path) -> Any:
@@ -177,24 +209,31 @@ def _wandb_run(config: TrackerConfig, mode: str, record: RunRecord, folder: Path
         tags=tags(record),
         config=record.config,
         reinit="create_new",
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            host="",
-            disable_git=True,
-            disable_code=True,
-            save_code=False,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_disable_stats=True,  # it samples the machine all the time, inside timed sections too
-            x_save_requirements=False,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-        ),
+        settings=quiet_settings(),
     )
     for phase in CURVES:
         _define(run, phase)
     return run
+
+
+def quiet_settings() -> Any:
+    """Settings under which W&B neither prints nor looks at the host, the code, git or the machine."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        host="",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,  # it samples the machine all the time, inside timed sections too
+        x_save_requirements=False,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+    )
 
 
 def _define(run: Any, phase: str) -> None:
@@ -262,46 +301,6 @@ def _log_tables(run: Any, found: Mapping[str, TableRows]) -> None:
             logged[f"{name}_table"] = table
     if logged:
         run.log(logged)
-
-
-def _log_maps(run: Any, file: Path, record: RunRecord) -> None:
-    import wandb
-
-    if file.exists() and "unlearned" in (maps := load_file(file)):
-        images = [wandb.Image(panel, caption=caption) for caption, panel in grad_cam_panels(maps, record)]
-        run.log({"grad_cam": images})
-
-
-def grad_cam_panels(maps: Mapping[str, NDArray[Any]], record: RunRecord) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """For each sample the image, and beside it the image under the map of each model.
-
-    Args:
-        maps: as in ``grad_cam.safetensors``: ``images`` (samples, channels, height, width), normalised; ``samples`` and
-            ``labels`` (samples,); by model maps (samples, height, width) in [0, 1].
-        record: whose configuration says how the images were normalised.
-
-    Yields:
-        A caption, and pixels (height, width, 3), uint8.
-    """
-    # Brings matplotlib and OpenCV, which whoever made the maps has imported already.
-    from pytorch_grad_cam.utils.image import show_cam_on_image
-
-    models = [name for name in GRAD_CAM_MODELS if name in maps]
-    pixels = _pixels(maps["images"], record.config.get("dataset", {}))
-    for place, image in enumerate(pixels):
-        shown = [np.uint8(255 * image)] + [show_cam_on_image(image, maps[name][place], use_rgb=True) for name in models]
-        panel = np.concatenate(shown, axis=1)
-        factor = -(-SMALLEST_SHOWN // min(image.shape[:2]))
-        caption = f"test sample {maps['samples'][place]}, class {maps['labels'][place]}"
-        yield f"{caption}: {', '.join(['image', *models])}", panel.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def _pixels(images: NDArray[Any], dataset: Mapping[str, Any]) -> NDArray[np.float32]:
-    """Normalised images as (samples, height, width, 3) in [0, 1]."""
-    shape = (1, -1, 1, 1)
-    mean, std = (np.asarray(dataset.get(name, default)).reshape(shape) for name, default in (("mean", 0), ("std", 1)))
-    coloured = np.broadcast_to(images * std + mean, (len(images), 3, *images.shape[2:]))
-    return coloured.clip(0, 1).transpose(0, 2, 3, 1).astype(np.float32)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ class RunContext:
 
     Attributes:
         fabric: Lightning Fabric: device, precision, backward.
-        seed: the run's base seed; take generators from ``generator(role)``.
+        seed: what all draws depend on: the training seed, or, while a method works, the run's unlearning seed (see
+            ``in_step``); take generators from ``generator(role)``.
         architecture: the model's config node: initial weights, head, parameter groups.
         image_shape: (channels, height, width).
         num_classes: of the data set, forgotten ones included.
@@ -50,6 +51,8 @@ class RunContext:
         timed_elsewhere: by phase, why its stored seconds were not taken under this run's conditions.
         kept: tensors to write beside the record, by file name; see ``keep``.
         fresh_precision: state of Fabric's precision plug-in (a gradient scaler) before any training.
+        training_seed: of initial weights and of every reference, whatever a method draws from.
+        at_stage: what the runner does with a model at a stage of the method; see ``stage``.
     """
 
     fabric: Fabric
@@ -67,14 +70,17 @@ class RunContext:
     compiled: bool = False
     channels_last: bool = False
     clock: Stopwatch = field(init=False)
+    training_seed: int = field(init=False)
     steps: Counter[str] = field(default_factory=Counter)
     stored_peak_bytes: int = 0
     timed_elsewhere: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     fresh_precision: dict[str, Any] | None = None
+    at_stage: Callable[[str, nn.Module], None] | None = None
 
     def __post_init__(self) -> None:
         self.clock = Stopwatch(self.device)
+        self.training_seed = self.seed
         if self.fresh_precision is None:
             self.fresh_precision = copy.deepcopy(self.fabric.strategy.precision.state_dict())
 
@@ -89,13 +95,19 @@ class RunContext:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @contextmanager
-    def in_step(self, step: int) -> Iterator[None]:
-        """Make every draw depend on ``step`` of a sequence (from 0); step 0 draws as a single request does."""
-        before, self.step = self.step, step
+    def in_step(self, step: int, seed: int | None = None) -> Iterator[None]:
+        """Make every draw depend on ``step`` of a sequence and on ``seed``.
+
+        Args:
+            step: from 0; step 0 draws as a single request does.
+            seed: None: the training seed.
+        """
+        before = self.step, self.seed
+        self.step, self.seed = step, self.training_seed if seed is None else seed
         try:
             yield
         finally:
-            self.step = before
+            self.step, self.seed = before
 
     @contextmanager
     def without_training_data(self, *, kept: bool = False) -> Iterator[None]:
@@ -119,7 +131,7 @@ class RunContext:
         """The network trained on ``view`` alone by the run's recipe, from the original's initial weights."""
         if self.scratch_trainer is None:
             raise RuntimeError("this context has no trainer from scratch")
-        with self.in_step(0):  # a reference, which no step of a sequence changes
+        with self.in_step(0):  # a reference, which neither a step of a sequence nor the unlearning seed changes
             return self.scratch_trainer(view, self)
 
     def precomputed(
@@ -169,11 +181,28 @@ class RunContext:
 
     def of_another_seed(self, seed: int) -> RunContext:
         """A copy of this context for another training seed; its steps, curves and kept files are not this run's."""
-        return replace(self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None)
+        return replace(
+            self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None, at_stage=None,
+            timed_elsewhere={}, stored_peak_bytes=0,
+        )  # fmt: skip
+
+    def stage(self, name: str, model: nn.Module) -> None:
+        """Mark that a part of the method is done; the record gets A_Dr and A_Df of ``model`` as it is now.
+
+        The method may mark any number of stages, or none. Nothing of the run changes: the clock stands still,
+        generators, modes and batch statistics stay as they are, and the peak memory is that of the method.
+
+        Args:
+            name: of the part, such as ``impair``.
+            model: on the run's device.
+        """
+        if self.at_stage is not None:
+            with self.clock.paused():
+                self.at_stage(name, model)
 
     def initial_network(self) -> nn.Module:
         """The network with the original's initial weights, on the device."""
-        return self._placed(self.architecture.initial(self.image_shape, self.num_classes, self.seed))
+        return self._placed(self.architecture.initial(self.image_shape, self.num_classes, self.training_seed))
 
     def random_network(self, role: str) -> nn.Module:
         """A network of the same architecture with weights drawn for ``role``, never pretrained, on the device."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.models.model import in_mode
+from unsir_bench.models.model import in_mode, is_weight_layer
 from unsir_bench.training.context import RunContext
 
 EVALUATION_BATCH = 512
@@ -57,6 +60,66 @@ def outputs(model: nn.Module, view: DataView, context: RunContext, title: str) -
     if handle is not None:
         handle.remove()
     return Outputs(torch.cat(logits).cpu(), torch.cat(features).cpu() if features else None)
+
+
+@torch.inference_mode()
+def layer_inputs(model: nn.Module, view: DataView, context: RunContext, title: str, most: int) -> dict[str, Tensor]:
+    """What up to ``most`` layers receive of every sample of a view, by the layer's name, in forward order.
+
+    The layers are weight layers (convolutions, linear layers, attentions) at even distances, the last one among them;
+    the first is left out, since it receives the images.
+
+    Args:
+        model: on the context's device; returned to the mode it was in.
+        view: the samples.
+        context: device and precision.
+        title: shown while it runs.
+        most: at least 1.
+
+    Returns:
+        float32 of shape (samples, channels), on the CPU: means over positions (pixels or tokens).
+    """
+    with in_mode(model, training=False):
+        heard = _heard(model, {name for name, module in model.named_modules() if is_weight_layer(module)})
+        first, _ = next(iter(view.batches(1)))
+        with heard as of_one:
+            context.forward(model, first)
+        order = [name for name, received in of_one.items() if len(received) == 1][1:]
+        count = min(most, len(order))
+        chosen = {order[round((place + 1) * len(order) / count) - 1] for place in range(count)}
+        with _heard(model, chosen) as found, context.progress.task(title, len(view), "images") as task:
+            for images, labels in view.batches(EVALUATION_BATCH):
+                context.forward(model, images)
+                task.advance(len(labels))
+    return {name: torch.cat(received) for name, received in found.items()}
+
+
+@contextmanager
+def _heard(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """What modules receive while the context lasts, by name, in the order of the first call."""
+    heard: dict[str, list[Tensor]] = {}
+
+    def listen(name: str, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor):
+            heard.setdefault(name, []).append(_mean_over_positions(inputs[0].float()).cpu())
+
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs, name=name: listen(name, inputs))
+        for name, module in model.named_modules()
+        if name in names
+    ]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _mean_over_positions(activations: Tensor) -> Tensor:
+    """(samples, channels) of (samples, channels, height, width), of (samples, tokens, channels), or of itself."""
+    if activations.ndim == 4:
+        return activations.mean(dim=(2, 3))
+    return activations.mean(dim=1) if activations.ndim == 3 else activations.flatten(1)
 
 
 def _listening_at_the_head(model: nn.Module, context: RunContext, heard: list[Tensor]) -> RemovableHandle | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +28,8 @@ class Recipe:
     ``plateau_watch`` names the loss that the plateau schedule reads after each epoch: of the training batches, of
     ``held_out_share`` of the training images (which are then not trained on), or of the test images (as the authors'
     notebook does; the test data then steer the training). The ``steps`` schedule multiplies the rate by
-    ``decay_factor`` after each of ``decay_epochs`` epochs, counted from 1.
+    ``decay_factor`` after each of ``decay_epochs`` epochs, counted from 1. The ``cosine`` schedule rises linearly over
+    ``cosine_warmup_share`` of the steps before it falls (Goyal et al. 2017; usual for transformers).
     """
 
     name: str = not_hashed("custom")
@@ -46,6 +48,7 @@ class Recipe:
     decay_epochs: list[int] = hashed_if_not_default(field(default_factory=list))  # noqa: RUF009 - a field
     decay_factor: float = hashed_if_not_default(number(0.1, above=0, below=1))
     warmup_share: float = number(0.3, above=0, below=1)
+    cosine_warmup_share: float = hashed_if_not_default(number(0.0, at_least=0, below=1))
     label_smoothing: float = number(0.0, at_least=0, below=1)
     clip_value: float | None = number(None, above=0)
     clip_norm: float | None = number(None, above=0)
@@ -60,6 +63,8 @@ class Recipe:
         if bool(self.decay_epochs) is not (self.schedule == "steps") or min(self.decay_epochs, default=1) < 1:
             wanted = "epochs from 1 on" if self.schedule == "steps" else f"[] beside {key}.schedule={self.schedule}"
             yield f"{key}.decay_epochs={self.decay_epochs}: must be {wanted}"
+        if self.cosine_warmup_share and self.schedule != "cosine":
+            yield f"{key}.cosine_warmup_share={self.cosine_warmup_share}: needs {key}.schedule=cosine"
         if self.plateau_watch != "train" and key != "train":
             yield f"{key}.plateau_watch={self.plateau_watch}: only train.plateau_watch may be; set this one to train"
 
@@ -106,6 +111,9 @@ class Schedule:
             )
         elif recipe.schedule == "triangular":
             self._by_step = lr_scheduler.LambdaLR(optimizer, partial(triangle, total=steps, rise=recipe.warmup_share))
+        elif recipe.schedule == "cosine" and recipe.cosine_warmup_share:
+            rise = max(1, round(recipe.cosine_warmup_share * steps))
+            self._by_step = lr_scheduler.LambdaLR(optimizer, partial(warm_cosine, total=steps, rise=rise))
         elif recipe.schedule == "cosine":
             self._by_step = lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
         elif recipe.schedule == "steps":
@@ -151,3 +159,16 @@ def triangle(step: int, total: int, rise: float) -> float:
     if done < rise:
         return TRIANGLE_START + (1 - TRIANGLE_START) * done / rise
     return max(0.0, (1 - done) / (1 - rise))
+
+
+def warm_cosine(step: int, total: int, rise: int) -> float:
+    """The share of the peak rate at a step of a cosine schedule with warm-up.
+
+    Args:
+        step: counts from 0; the peak is at ``rise``, and from ``total`` on the rate is 0.
+        total: steps of the training.
+        rise: steps before the peak, in which the rate rises linearly from ``1 / (rise + 1)``.
+    """
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(total - rise, 1))))

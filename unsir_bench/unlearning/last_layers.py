@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from unsir_bench.errors import NotApplicable
+from unsir_bench.models.model import is_weight_layer
 from unsir_bench.training.fit import freeze_batchnorm
 
 
@@ -28,13 +29,6 @@ def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
             f"the model has {len(layers)} weight layers, fewer than the last {count} that are asked for"
         )
     return own[layers[-count] :]
-
-
-def is_weight_layer(module: nn.Module) -> bool:
-    """Whether a module has a weight of two or more dimensions of its own."""
-    own = module.named_parameters(recurse=False)
-    # Attention calls its matrix `in_proj_weight`; tokens and positions have dimensions too, but are no layer.
-    return any(name.endswith("weight") and parameter.ndim >= 2 for name, parameter in own)
 
 
 @contextmanager

@@ -60,13 +60,18 @@ class UnlearningMethod(ABC):
         return ()
 
     @property
+    def needs_classes(self) -> bool:
+        """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
+        return False
+
+    @property
     @abstractmethod
     def requires(self) -> frozenset[Access]:
         """What the method touches; anything else raises ``AccessDenied``."""
 
     @abstractmethod
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        """Forget ``context.forget_classes``.
+        """Forget ``context.forget_classes``, or, where that is empty, the samples of ``data.forget``.
 
         Args:
             model: a copy of the original on the context's device; may be changed in place.
@@ -111,13 +116,16 @@ class UnlearningData:
             step: of a forgetting sequence, from 0; each draws its retain subset for itself.
 
         Raises:
-            NotApplicable: the method declares a kind that is withheld, or of which the split has no sample.
+            NotApplicable: the method declares a kind that is withheld, or of which the split has no sample; or it needs
+                classes, and the split forgets other samples.
         """
         self._method, self._seed, self._step = method, seed, step
         self._training_log: TrainingLog | None = None
         denied = sorted(access.value for access in method.requires if access.value in withheld)
         if denied:
             raise NotApplicable(f"method '{method.name}' needs {', '.join(denied)}, which this run withholds")
+        if method.needs_classes and not split.classes:
+            raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         requires = method.requires
         self._views: dict[str, DataView] = {}

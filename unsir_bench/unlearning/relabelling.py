@@ -18,8 +18,9 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
 
     Args:
         labels: true ones, int64 of shape (samples,), on the CPU.
-        source: ``retained``: any class that is not forgotten; ``others``: any but the sample's own, other forget
-            classes included; ``all``: any, so that the true label returns in 1 of C draws, as in some public code.
+        source: ``retained``: any class that is not forgotten, and not the sample's own; ``others``: any but the
+            sample's own, other forget classes included; ``all``: any, so that the true label returns in 1 of C draws,
+            as in some public code.
         context: number of classes, forget classes, seed.
         role: names the draw.
 
@@ -27,7 +28,7 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
         int64 of shape (samples,).
     """
     allowed = torch.ones(context.num_classes, context.num_classes)
-    if source == "others":
+    if source == "others" or (source == "retained" and not context.forget_classes):
         allowed.fill_diagonal_(0)
     elif source == "retained":
         allowed[:, [*context.forget_classes, *context.forgotten_before]] = 0

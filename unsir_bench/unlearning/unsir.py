@@ -87,6 +87,10 @@ class Unsir(UnlearningMethod):
     def requires(self) -> frozenset[Access]:
         return frozenset({Access.RETAIN_SUBSET})
 
+    @property
+    def needs_classes(self) -> bool:
+        return True  # noise is learned for a class
+
     def overruled(self) -> Sequence[str]:
         return () if self.retain_share is None else ("retain_per_class",)
 
@@ -103,6 +107,7 @@ class Unsir(UnlearningMethod):
                     retain, mixture, self.noise.copies, self.impair, context, f"impair {round_index}"
                 )
                 fit(model, batches, self.impair, context, "impair")
+            context.stage("impair", model)
             with context.clock.phase("repair"):
                 batches = EpochBatches.from_view(retain, self.repair, context, f"repair {round_index}")
                 fit(model, batches, self.repair, context, "repair")

@@ -313,6 +313,17 @@ def test_a_control_that_does_as_well_is_named() -> None:
     assert "logit_mask" not in finding("forgets_and_keeps", both_fine("resnet18")).reason
 
 
+def test_fisher_forgetting_is_named_where_it_changes_the_head_alone() -> None:
+    def fisher(probe: float) -> list[RunRecord]:
+        probes = {"probe_linear_auc": probe, "original_probe_linear_auc": 0.967, "retrain_probe_linear_auc": 0.93}
+        runs = both_fine("resnet18")
+        named = [replace(run, run_id=f"fisher-{run.seed}", method="fisher") for run in runs]
+        return [*runs, *(replace(run, metrics={**run.metrics, **probes}) for run in named)]
+
+    assert "fisher (head alone), a control that forgets nothing" in finding("forgets_and_keeps", fisher(0.967)).reason
+    assert "fisher" not in finding("forgets_and_keeps", fisher(0.94)).reason
+
+
 def test_networks_of_different_conditions_do_not_make_a_claim_hold_together() -> None:
     """A CNN that was trained for 3 epochs and a ViT for 4 are two experiments: neither has both families."""
 

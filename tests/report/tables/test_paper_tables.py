@@ -10,7 +10,7 @@ import pytest
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.command import main
-from unsir_bench.report.data import fast_retrain_seconds
+from unsir_bench.report.speedups import fast_retrain_seconds
 from unsir_bench.report.tables.comparison import ComparisonTable, comparison_tables
 from unsir_bench.report.tables.paper import (
     all_runs,

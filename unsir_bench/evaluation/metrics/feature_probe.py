@@ -65,7 +65,7 @@ class KnowledgeRetention:
 
 
 @dataclass(frozen=True)
-class _ForgetOrRest:
+class ForgetOrRest:
     """Standardised features; ``train`` is shuffled, and has no column where the features are constant."""
 
     train: Array
@@ -98,10 +98,10 @@ def linear_probe_auc(samples: ProbeSamples, *, seed: int, most_per_side: int = 2
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    data = _forget_or_rest(samples, seed, most_per_side)
+    data = forget_or_rest(samples, seed, most_per_side)
     if data.train.shape[1] == 0:
         return 0.5
-    probe = _fitted(LogisticRegression(class_weight="balanced"), data.train, data.train_is_forget)
+    probe = fitted(LogisticRegression(class_weight="balanced"), data.train, data.train_is_forget)
     return float(roc_auc_score(data.test_is_forget, probe.decision_function(data.test)))
 
 
@@ -127,7 +127,7 @@ def knn_auc(samples: ProbeSamples, *, seed: int, most_per_side: int = 2000, neig
     from sklearn.metrics import roc_auc_score
     from sklearn.neighbors import NearestNeighbors
 
-    data = _forget_or_rest(samples, seed, most_per_side)
+    data = forget_or_rest(samples, seed, most_per_side)
     if len(data.train) < neighbours:
         raise MetricUnavailable(f"{neighbours} neighbours were asked for; there are {len(data.train)} training samples")
     if data.train.shape[1] == 0:
@@ -171,12 +171,13 @@ def knowledge_retention(samples: ProbeSamples, *, seed: int, most_per_class: int
         raise MetricUnavailable("all training features are constant, so the head can only guess")
     from sklearn.linear_model import LogisticRegression
 
-    hits = _fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
+    hits = fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
     is_forget = samples.is_forget(test_labels).numpy()
     return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()))
 
 
-def _forget_or_rest(samples: ProbeSamples, seed: int, most_per_side: int) -> _ForgetOrRest:
+def forget_or_rest(samples: ProbeSamples, seed: int, most_per_side: int) -> ForgetOrRest:
+    """At most ``most_per_side`` training samples of either side, drawn with ``seed``, and all test samples."""
     _require_both_sides(samples)
     is_forget = samples.is_forget(samples.train_labels)
     draws = generator(seed, "feature_probe")
@@ -184,7 +185,7 @@ def _forget_or_rest(samples: ProbeSamples, seed: int, most_per_side: int) -> _Fo
     # Neighbours at equal distance are taken by position: sorted by side, they would all be of one side.
     chosen = chosen[torch.randperm(len(chosen), generator=draws)]
     train, test = _standardised(samples.train[chosen], samples.test)
-    return _ForgetOrRest(train, is_forget[chosen].numpy(), test, samples.is_forget(samples.test_labels).numpy())
+    return ForgetOrRest(train, is_forget[chosen].numpy(), test, samples.is_forget(samples.test_labels).numpy())
 
 
 def _require_both_sides(samples: ProbeSamples) -> None:
@@ -214,7 +215,7 @@ def _standardised(train: Tensor, test: Tensor) -> tuple[Array, Array]:
     return scaler.transform(train[:, varying].double().numpy()), scaler.transform(test[:, varying].double().numpy())
 
 
-def _fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.generic]) -> LogisticRegression:
+def fitted(head: LogisticRegression, features: Array, targets: npt.NDArray[np.generic]) -> LogisticRegression:
     """Fit by L-BFGS, which needs some tens of steps on standardised features, some hundreds on nearly collinear ones.
 
     What is left at the limit moves scores in late digits only, so the warning would be noise.
@@ -264,5 +265,7 @@ def retention_probe(inputs: MetricInputs) -> Scores:
 
 
 def _samples(inputs: MetricInputs) -> ProbeSamples:
+    if not inputs.run.split.classes:
+        raise MetricUnavailable("no class is forgotten, and a probe tells forgotten classes from retained ones")
     features, labels = inputs.features, inputs.run.labels
     return ProbeSamples(features["train"], labels["train"], features["test"], labels["test"], inputs.run.split.classes)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
+
+if TYPE_CHECKING:
+    from unsir_bench.evaluation.metric_inputs import MetricInputs
 
 
 def require_finite(what: str, *values: Tensor) -> None:
@@ -15,3 +20,11 @@ def require_finite(what: str, *values: Tensor) -> None:
             raise MetricUnavailable(f"there are no {what}")
         if not bool(torch.isfinite(value).all()):
             raise MetricUnavailable(f"some {what} are NaN or infinite")
+
+
+def measured(inputs: MetricInputs, *names: str) -> list[float]:
+    """What has been measured; ``MetricUnavailable`` where any of it is null or absent."""
+    found = {name: inputs.values.get(name) for name in names}
+    if missing := [name for name, value in found.items() if value is None]:
+        raise MetricUnavailable(f"needs {', '.join(missing)}, which this run does not have")
+    return [value for value in found.values() if value is not None]

@@ -224,7 +224,7 @@ def lira_offline_attack(
         axis=1,
     )
     observed = np.concatenate(
-        [_scaled_confidences(member_logits, member_labels), _scaled_confidences(nonmember_logits, nonmember_labels)]
+        [scaled_confidences(member_logits, member_labels), scaled_confidences(nonmember_logits, nonmember_labels)]
     )
     from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -268,7 +268,7 @@ def _confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
     return np.asarray(logits.double().softmax(dim=1).gather(1, labels[:, None]).squeeze(1).numpy())
 
 
-def _scaled_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
+def scaled_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
     """log(p/(1-p)) = z_y - logsumexp of the other logits: finite where p rounds to 0 or 1."""
     wide, at_label = logits.double(), labels[:, None]
     others = wide.scatter(1, at_label, -torch.inf).logsumexp(dim=1)
@@ -276,7 +276,7 @@ def _scaled_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float6
 
 
 def _shadow_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
-    return np.stack([_scaled_confidences(of_one, labels) for of_one in logits])
+    return np.stack([scaled_confidences(of_one, labels) for of_one in logits])
 
 
 def _check_shadows(member_shadows: Tensor, members: Tensor, nonmember_shadows: Tensor, nonmembers: Tensor) -> None:
@@ -335,11 +335,11 @@ def confidence_attack(inputs: MetricInputs) -> float:
 )
 def lira_attack(inputs: MetricInputs) -> Scores:
     """AUC and true positive rate of LiRA, with retrained models of other seeds as shadows."""
-    shadows = [inputs.shadow_logits(part) for part in ("forget_train", "forget_test")]
+    shadows = [inputs.shadow_logits(part) for part in ("forget_train", inputs.never_seen)]
     attack = lira_offline_attack(*_members_and_others(inputs), *shadows)
     return {f"lira_{name}": value for name, value in vars(attack).items()}
 
 
 def _members_and_others(inputs: MetricInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    members, others = "forget_train", "forget_test"
+    members, others = "forget_train", inputs.never_seen
     return inputs.logits(members), inputs.labels(members), inputs.logits(others), inputs.labels(others)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.inputs import measured
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, metric
 
 
@@ -63,18 +63,10 @@ def _require_fraction(name: str, value: float) -> None:
 def tug_of_war_score(inputs: MetricInputs) -> float:
     """ToW of the unlearned model."""
     names = ("acc_forget_train", "acc_retain_train", "acc_retain_test")
-    return tug_of_war(_known(inputs, *names), _known(inputs, *(f"retrain_{name}" for name in names)))
+    return tug_of_war(measured(inputs, *names), measured(inputs, *(f"retrain_{name}" for name in names)))
 
 
 @metric(MetricCard("nomus", "NoMUS %", "Choi and Na 2023"), when="membership", group="scores", summary=True)
 def nomus_score(inputs: MetricInputs) -> float:
     """NoMUS of the unlearned model."""
-    return nomus(*_known(inputs, "acc_retain_test", "mia_loss_accuracy"))
-
-
-def _known(inputs: MetricInputs, *names: str) -> list[float]:
-    """What has been measured; ``MetricUnavailable`` where any of it is null or absent."""
-    found = {name: inputs.values.get(name) for name in names}
-    if missing := [name for name, value in found.items() if value is None]:
-        raise MetricUnavailable(f"needs {', '.join(missing)}, which this run does not have")
-    return [value for value in found.values() if value is not None]
+    return nomus(*measured(inputs, "acc_retain_test", "mia_loss_accuracy"))

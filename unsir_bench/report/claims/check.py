@@ -21,12 +21,14 @@ from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
 from unsir_bench.report.claims.joint import across_networks, together
 from unsir_bench.report.claims.measurements import ClaimRun, Measurement, claim_runs, exact_limits, floor_of, measure
 from unsir_bench.report.conditions import is_jpeg
+from unsir_bench.report.controls import FISHER, control_words
 from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, judge
 from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.published_numbers import PRESETS, SPEEDUPS, experiment_of, is_the_papers
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
 SILENT = "equal values show no spread, and the number of test samples is not known"
+CONTROL_TITLES = {FISHER: "fisher (head alone)"}
 RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
 
 
@@ -37,20 +39,26 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
         records: of any sweeps; a run that lies in several folders counts once.
         claims: ``read_claims``.
     """
-    everything = claim_runs(once_each(records))
+    everything = claim_runs(once_each([record for record in records if not record.checkpoints]))
     judged = _evaluated(claims, everything)
-    on_controls = [replace(claim, methods=list(CONTROLS)) for claim in claims]
-    masked = {
-        (finding.claim, *_where(finding)): finding.preset
-        for finding in _evaluated(on_controls, everything)
-        if finding.verdict is ClaimVerdict.HOLDS and finding.number is None
-    }
+    on_controls = [replace(claim, methods=[*CONTROLS, FISHER]) for claim in claims]
+    controls = {each.record.run_id for each in everything if control_words(each.record.method, each.record.metrics)}
+    masked: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for finding in _evaluated(on_controls, [each for each in everything if each.record.run_id in controls]):
+        if finding.verdict is ClaimVerdict.HOLDS and finding.number is None:
+            masked[finding.claim, *_where(finding)].append(CONTROL_TITLES.get(finding.preset, finding.preset))
     return [
-        replace(finding, reason=f"{finding.reason}; {masked[key]}, a control that forgets nothing, meets this too")
+        replace(finding, reason=f"{finding.reason}; {_controls_meet_it(masked[key])}")
         if (key := (finding.claim, *_where(finding))) in masked and finding.verdict is ClaimVerdict.HOLDS
         else finding
         for finding in judged
     ]
+
+
+def _controls_meet_it(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]}, a control that forgets nothing, meets this too"
+    return f"{', '.join(names)}, controls that forget nothing, meet this too"
 
 
 def _where(finding: Finding) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.binomial import clopper_pearson, gap_limits
 from unsir_bench.report.claims.definitions import Claim
 from unsir_bench.report.conditions import Conditions
-from unsir_bench.report.data import FISHER_PAIR, fisher_runs, model_table, run_table
+from unsir_bench.report.data import model_table, run_table
 from unsir_bench.report.equivalence import floor_of_retraining
 from unsir_bench.report.samples import samples_of
 from unsir_bench.report.seeds import seed_values
+from unsir_bench.report.speedups import FISHER_PAIR, fisher_runs
 
 STEPS = ("noise_steps", "impair_steps", "repair_steps")
 

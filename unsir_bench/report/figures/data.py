@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of
 from unsir_bench.report.plots.parts import places
-from unsir_bench.report.statistics import MeanInterval
 
 Arrays = Mapping[str, NDArray[Any]]
 Parsed = TypeVar("Parsed")
@@ -53,6 +53,20 @@ class Scene:
     def series(self) -> list[Series]:
         """The finished models, references among them, in the order of the tables."""
         return series_of(self.models)
+
+    @cached_property
+    def controls(self) -> set[str]:
+        """Labels of the series that forget nothing."""
+        return {one.label for one in self.series if control_words_of(one.values)}
+
+    def marked(self, label: str) -> str:
+        """A series' label, with a dagger where it is a control; ``control_note`` explains it."""
+        return f"{label} †" if label in self.controls else label
+
+    @property
+    def control_note(self) -> str:
+        """What the dagger means; empty where nothing bears one."""
+        return "† control: forgets nothing" if self.controls else ""
 
     @property
     def records(self) -> list[RunRecord]:
@@ -178,8 +192,3 @@ def values_of(one: Series, column: str, scale: float = 1.0) -> list[float]:
 def over_seeds(counts: Sequence[int]) -> str:
     """What figures of means say of them: nothing where no method has a second seed."""
     return "means with 95 % intervals" if max(counts) > 1 else ""
-
-
-def half_width(interval: MeanInterval) -> float:
-    """Half the interval's width as a figure draws it: 0 where a single seed gives none."""
-    return interval.half_width if math.isfinite(interval.half_width) else 0.0

@@ -16,6 +16,7 @@ from unsir_bench.report.figures.data import Drawing, Scene, scenes
 from unsir_bench.report.figures.efficiency import EFFICIENCY
 from unsir_bench.report.figures.grad_cam import GRAD_CAM
 from unsir_bench.report.figures.noise import NOISE
+from unsir_bench.report.figures.overview import OVERVIEW
 from unsir_bench.report.figures.plane import PLANE
 from unsir_bench.report.figures.predictions import PREDICTIONS
 from unsir_bench.report.figures.relearn_curves import RELEARN_CURVES
@@ -26,7 +27,18 @@ from unsir_bench.report.folders import Sweep
 from unsir_bench.report.tables.text import csv_text
 from unsir_bench.runtime.files import write_atomic
 
-KINDS = (TRADE_OFF, WEIGHT_DISTANCE, PREDICTIONS, RELEARN_CURVES, EFFICIENCY, ABLATION, PLANE, NOISE, GRAD_CAM)
+KINDS = (
+    OVERVIEW,
+    TRADE_OFF,
+    WEIGHT_DISTANCE,
+    PREDICTIONS,
+    RELEARN_CURVES,
+    EFFICIENCY,
+    ABLATION,
+    PLANE,
+    NOISE,
+    GRAD_CAM,
+)
 LONGEST_NAME = 150  # letters of a file's name, which file systems limit to 255 bytes
 
 

@@ -9,24 +9,27 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
 from unsir_bench.report.data import timed_on
-from unsir_bench.report.figures.data import Drawing, Kind, Scene, half_width, over_seeds
+from unsir_bench.report.figures.data import Drawing, Kind, Scene
 from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbers, row_height, shown
 from unsir_bench.report.method_style import method_style
 from unsir_bench.report.plots.bars import Bar, bars
 from unsir_bench.report.plots.parts import EVERY_PRESET
 
+FIELD = "unlearn_seconds"
+SPAN = "means, lines from the shortest to the longest run"
 TIMED_APART = "seconds not all taken on the same machine and threads"
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """Mean wall-clock seconds with 95 % intervals; the original, which does nothing, takes no part."""
-    ordered = bars(scene.series, "unlearn_seconds")
+    """Mean wall-clock seconds, with a line from the shortest run to the longest; the original does nothing."""
+    ordered = bars(scene.series, FIELD)
     if not ordered:
         return
-    labels = [shown(bar.series.label, 28) for bar in ordered]
+    labels = [shown(scene.marked(bar.series.label), 28) for bar in ordered]
     counts = [bar.interval.n for bar in ordered]
     apart = len(timed_on(scene.models[scene.models["prefix"] == ""])) > 1
-    title = scene.title(counts, over_seeds(counts), *([TIMED_APART] if apart else []))
+    notes = (SPAN if max(counts) > 1 else "", TIMED_APART if apart else "", scene.control_note)
+    title = scene.title(counts, *notes)
     figure = new_figure(0.85 + row_height(labels) * len(ordered), title)
     panel = figure.subplots()
     _draw_bars(panel, ordered)
@@ -37,21 +40,19 @@ def draw(scene: Scene) -> Iterator[Drawing]:
 
 def _draw_bars(panel: Axes, ordered: Sequence[Bar]) -> None:
     panel.set_xscale("log")
-    means = [bar.interval.mean for bar in ordered]
+    shortest, longest = (
+        min(bar.values[FIELD].min() for bar in ordered),
+        max(bar.values[FIELD].max() for bar in ordered),
+    )
     # Bars on a logarithmic axis have no zero to start from: they start at the axis, and their ends are what counts.
-    low, high = min(means) / 2, max(means)
+    low = shortest / 2
     for place, bar in enumerate(ordered):
-        interval, color = bar.interval, method_style(bar.series.method).color
-        half = half_width(interval)
-        # A lower end at or below 0 lies infinitely far left: it is drawn to the axis.
-        lower = min(half, interval.mean - low)
-        panel.barh(place, interval.mean - low, left=low, height=0.66, color=color, alpha=0.6)
-        if half > 0:
-            panel.errorbar(interval.mean, place, xerr=[[lower], [half]], color="black", elinewidth=0.7, capsize=1.5)
-        words, end = f"{interval.mean:.3g}", (interval.mean + half, place)
+        mean, color, values = bar.interval.mean, method_style(bar.series.method).color, bar.values[FIELD]
+        panel.barh(place, mean - low, left=low, height=0.66, color=color, alpha=0.6)
+        panel.plot([values.min(), values.max()], [place, place], color="black", linewidth=0.7)
+        words, end = f"{mean:.3g}", (values.max(), place)
         panel.annotate(words, end, xytext=(3, 0), textcoords="offset points", va="center", annotation_clip=False)
-    widest = max(interval.mean + half_width(interval) for interval in (bar.interval for bar in ordered))
-    panel.set_xlim(low, max(high, widest) * (max(high, widest) / low) ** 0.16)
+    panel.set_xlim(low, longest * (longest / low) ** 0.16)
     panel.xaxis.set_major_locator(LogLocator(base=10, numticks=8))
     plain_numbers(panel.xaxis)
 

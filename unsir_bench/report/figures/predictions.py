@@ -27,9 +27,11 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     table = shares(found)
     means = share_map(table)
     classes, percent = [int(index) for index in means.columns], PERCENT * means.to_numpy()
-    labels = [shown(str(label), 22) for label in means.index]
+    labels = [shown(scene.marked(str(label)), 22) for label in means.index]
     height = 1.25 + row_height(labels) * len(labels)
-    figure = new_figure(height, scene.title([len(entry.models) for entry in found], "mean shares"))
+    counts = [len(entry.models) for entry in found]
+    title = scene.title(counts, "mean shares", "the row to match is retrain's", scene.control_note)
+    figure = new_figure(height, title)
     panel = figure.subplots()
     image = panel.imshow(percent, cmap=HEAT, vmin=0, aspect="auto", interpolation="nearest")
     _label_axes(panel, labels, classes)

@@ -15,6 +15,7 @@ from unsir_bench.report.figures.style import legend_below, shown, small_multiple
 from unsir_bench.report.method_style import BLACK, GREY, REFERENCES, method_style
 from unsir_bench.report.plots.parts import NOT_FAST, PERCENT, Entry, Model, entries
 
+TO_SEE = "a curve that rises before the dashed ones still knew the classes"
 DASHES: dict[str, tuple[int, tuple[float, ...]]] = {"original": (0, (1, 1)), "retrain": (0, (3, 1))}
 
 
@@ -30,13 +31,13 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         return
     references = [entry for entry in found if entry.method in REFERENCES]
     own = [entry for entry in found if entry.method not in REFERENCES] or found
-    title = scene.title([len(entry.models) for entry in found], "a curve per seed")
+    title = scene.title([len(entry.models) for entry in found], "a curve per seed", TO_SEE, scene.control_note)
     figure, panels = small_multiples(len(own), title, 0.95, "mini-batches")
     for panel, entry in zip(panels, own, strict=True):
         for shown_entry in references if entry in references else [*references, entry]:
             for model in shown_entry.models:
                 _draw_curve(panel, shown_entry.method, model)
-        panel.set_title(shown(entry.label, 24), loc="left", color=method_style(entry.method).color)
+        panel.set_title(shown(scene.marked(entry.label), 24), loc="left", color=method_style(entry.method).color)
         panel.set_ylim(-5, 105)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.supylabel(r"$A_{\mathrm{Df}}$ on test data, %", parse_math=True)

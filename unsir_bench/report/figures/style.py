@@ -106,7 +106,7 @@ def small_multiples(count: int, title: str, row_inches: float, x_label: str) -> 
         count: panels, at least one.
         title: what the figure is of.
         row_inches: height of a row of panels.
-        x_label: under the lowest panel of each column.
+        x_label: under the panels of the lowest row.
     """
     columns = min(count, 2)
     rows = -(-count // columns)
@@ -117,7 +117,7 @@ def small_multiples(count: int, title: str, row_inches: float, x_label: str) -> 
         first = panels[0] if panels else None
         panel = figure.add_subplot(grid[place // columns, place % columns], sharex=first, sharey=first)
         panel.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= count)
-        if place + columns >= count:
+        if place >= columns * (rows - 1):
             panel.set_xlabel(x_label)
         panels.append(panel)
     return figure, panels

@@ -17,6 +17,7 @@ from unsir_bench.report.method_style import method_style
 from unsir_bench.report.plots.layer_distances import distances, moved
 from unsir_bench.report.plots.parts import NOT_FAST, entries
 
+TO_SEE = "tensors from first to last; far below retrain's dashes little was changed"
 FAR = 30.0  # times the retrained model's largest distance
 
 
@@ -35,7 +36,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     panels_of = [entry for entry in found if entry.label in means and entry.label not in retrained]
     panels_of = panels_of or [entry for entry in found if entry.label in means]
     still = [entry.label for entry in found if entry.label not in means and entry.method != "original"]
-    notes = ("tensors from first to last", f"no layer moved: {', '.join(still)}" if still else "")
+    notes = (TO_SEE, f"no layer moved: {', '.join(still)}" if still else "", scene.control_note)
     title = scene.title([len(entry.models) for entry in found if entry.label in means], *notes)
     figure, panels = small_multiples(len(panels_of), title, 0.95, "parameter tensor")
     cap = _cap(means, retrained)
@@ -44,7 +45,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         for label in retrained:
             panel.add_line(_marks(means[label], "retrain"))
         panel.add_line(_marks(means[entry.label], entry.method))
-        _dress(panel, shown(entry.label, 24), color)
+        _dress(panel, shown(scene.marked(entry.label), 24), color)
         _mark_what_is_beyond(panel, means[entry.label], cap, color)
     panels[0].set_ylim(top=cap)
     figure.supylabel("distance to the original, Euclidean")

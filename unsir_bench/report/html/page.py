@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import forget_label
 from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, retrain_gaps, timed_apart
 from unsir_bench.report.folders import Sweep
 from unsir_bench.report.html.plot_parts import Plot
@@ -162,10 +163,8 @@ def _facts(records: Sequence[RunRecord]) -> dict[str, str]:
         "when": " to ".join(dict.fromkeys(map(_time, [*started[:1], *finished[-1:]]))),
         "data": _listed(_data_words(record) for record in records),
         "model": _listed(_model_words(record) for record in records),
-        "original trained": _listed(_training_words(record) for record in records),
-        "metrics preset": _listed(
-            str(record.config.get("metrics", {}).get("name", "not recorded")) for record in records
-        ),
+        "original trained": _listed(_training_words(record) for record in records if not record.checkpoints),
+        "metrics preset": _listed(str(record.measured_with.get("name", "not recorded")) for record in records),
         "forget sets": _listed(_forget_words(record) for record in records),
         "seeds": _listed(str(seed) for seed in sorted({record.seed for record in records})),
         "methods": str(len({record.method for record in records})),
@@ -202,6 +201,8 @@ def _training_words(record: RunRecord) -> str:
 
 
 def _forget_words(record: RunRecord) -> str:
+    if not record.forget_names:  # samples of all classes
+        return forget_label(record)
     return f"{record.forget_set} ({', '.join(record.forget_names)})"
 
 

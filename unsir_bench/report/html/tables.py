@@ -20,7 +20,7 @@ from unsir_bench.report.tables.verdicts import verdict_rows
 
 # The number that a cell of words starts with; a verdict's mark may stand before it.
 LEADING_NUMBER = re.compile(r"^(?:[=≠?] )?([+-]?\d+(?:\.\d+)?)(?: ± .+)?$")
-WORDS = {*GROUP, "forget / retain / stored", "not done", "beware", "forgotten now"}
+WORDS = {*GROUP, "forget / retain / stored", "control", "not done", "beware", "forgotten now"}
 FILTERS = ("method", "forget", "model", "dataset", "status")
 FURTHER = {
     "relearn_batches": ("relearn batches", 1.0),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Series
-from unsir_bench.report.method_style import NO_COMPETITORS
+from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import PERCENT
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
@@ -46,7 +47,11 @@ def trade_off(series: Sequence[Series]) -> list[Point]:
         forget, retain = (mean_interval(percent[axis].tolist()) for axis in ("x", "y"))
         points.append(Point(one, percent, forget, retain, ranks[one.method], peers[one.method]))
         ranks[one.method] += 1
-    methods = [place for place, point in enumerate(points) if point.series.method not in NO_COMPETITORS]
+    methods = [
+        place
+        for place, point in enumerate(points)
+        if point.series.method not in REFERENCES and not control_words_of(point.series.values)
+    ]
     front = pareto_front([(points[place].forget.mean, points[place].retain.mean) for place in methods])
     best = {place for place, on_front in zip(methods, front, strict=True) if on_front}
     return [replace(point, front=place in best) for place, point in enumerate(points)]

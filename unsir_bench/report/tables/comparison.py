@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import Conditions, is_jpeg
+from unsir_bench.report.conditions import ELSEWHERE, Conditions, is_jpeg
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import (
     PLACE,
     TIMED_APART,
@@ -19,34 +19,26 @@ from unsir_bench.report.data import (
     model_table,
     retrain_gaps,
     run_table,
+    series_label,
     timed_on,
 )
-from unsir_bench.report.method_style import CONTROLS, NO_COMPETITORS
+from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
-from unsir_bench.report.samples import samples_of
+from unsir_bench.report.samples import SHARES, samples_of
 from unsir_bench.report.seeds import one_per_seed
-
-ACCURACIES = ("acc_retain_test", "acc_forget_test")
-
-
-class Column(NamedTuple):
-    """A measured column: its field, its title, the factor to the unit shown, and which value is best."""
-
-    field: str
-    title: str
-    scale: float
-    best: str
-
-
-COLUMNS = (
-    Column("acc_retain_test", "A_Dr %", 100.0, "retrain"),
-    Column("acc_forget_test", "A_Df %", 100.0, "retrain"),
-    Column("relearn_batches", "relearn batches", 1.0, "retrain"),
-    Column("unlearn_seconds", "seconds", 1.0, "least"),
-    Column("speedup_vs_retrain", "× retrain", 1.0, "most"),
-    Column("speedup_vs_fast_retrain", "× fast retrain", 1.0, "most"),
-    Column("speedup_vs_fisher", "× Fisher", 1.0, "most"),
+from unsir_bench.report.tables.standard_columns import (
+    COLUMNS,
+    COMPLEMENTS,
+    OF_TIME,
+    Column,
+    with_standard_columns,
 )
+
+MADE_ELSEWHERE = (
+    f"Models {ELSEWHERE}, from files: their seconds and access are unknown, nobody here saw them trained, and they are "
+    "compared with their own original and retrained model; none is marked as best."
+)
+ACCURACIES = ("acc_retain_test", "acc_forget_test")
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Row:
 
     Attributes:
         not_done: statuses of the runs that gave no values.
-        samples: by accuracy, the test samples that it is a share of, where that is known.
+        samples: by share, how many samples it is of, where that is known.
     """
 
     forget: str
@@ -72,12 +64,22 @@ class Row:
 
     @property
     def competes(self) -> bool:
-        """Whether it may be the best."""
-        return self.method not in NO_COMPETITORS
+        """Whether it may be the best: it is no reference, no control, and was made from the same original."""
+        return self.method not in REFERENCES and not self.control and not self.elsewhere
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether no run of ours made it."""
+        return any(record.checkpoints for record in self.models.get("record", ()))
+
+    @property
+    def control(self) -> str:
+        """Why it is a control that forgets nothing; empty where it is none."""
+        return control_words_of(self.models)
 
     def values(self, name: str) -> list[float]:
         """A field's finite values, one per seed, in the record's unit; the original has no seconds."""
-        if name not in self.models or (self.method == "original" and name not in (*ACCURACIES, "relearn_batches")):
+        if name not in self.models or (self.method == "original" and name in OF_TIME):
             return []
         models = self.models[~self._capped] if name == "relearn_batches" else self.models
         return [float(value) for value in models[name].dropna() if math.isfinite(value)]
@@ -85,7 +87,7 @@ class Row:
     @property
     def censored(self) -> list[int]:
         """Per seed that did not relearn, the cap in mini-batches."""
-        configs = [record.config.get("metrics", {}) for record in self.models.loc[self._capped, "record"]]
+        configs = [record.measured_with for record in self.models.loc[self._capped, "record"]]
         return [int(metrics.get("relearn", {}).get("cap", 0)) for metrics in configs]
 
     @property
@@ -119,6 +121,7 @@ class ComparisonTable:
         failed: ids of the runs that are not done, with their status.
         gaps: forget sets of which finished runs lack a retrained model, in words.
         timed_on: what the seconds of finished runs depend on, each once, in words.
+        columns: what is shown, in order.
     """
 
     sweep: str
@@ -131,6 +134,7 @@ class ComparisonTable:
     failed: list[str]
     gaps: list[str]
     timed_on: list[str]
+    columns: Sequence[Column] = COLUMNS
 
     @property
     def paper_title(self) -> str:
@@ -143,16 +147,18 @@ class ComparisonTable:
         elsewhere = not self.exact and any(row.published for row in self.rows)
         return [
             *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
-            *(f"{name} is a control: it {CONTROLS[name]}; it is never marked as best." for name in self.controls),
+            *(f"{name} is a control: it {words}; it is never marked as best." for name, words in self.controls.items()),
+            *([MADE_ELSEWHERE] if any(row.elsewhere for row in self.rows) else []),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
             *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
         ]
 
     @property
-    def controls(self) -> list[str]:
-        """Methods that forget nothing, shown since accuracies alone would rank them among the best."""
-        return sorted({row.method for row in self.rows if row.method in CONTROLS})
+    def controls(self) -> dict[str, str]:
+        """What forgets nothing, and why, by name; shown since accuracies alone would rank it among the best."""
+        labels = {series_label(row.method, row.setting): row.control for row in self.rows if row.control}
+        return dict(sorted(labels.items()))
 
     def best_rows(self, rows: Sequence[Row], column: Column) -> set[int]:
         """Places of the best unlearning methods of one forget set; none where fewer than two compete.
@@ -160,7 +166,8 @@ class ComparisonTable:
         Where the retrained model did not relearn before the cap, the best are those that did not either. None is the
         best by seconds that were not all taken alike.
         """
-        return set() if column.field == "unlearn_seconds" and len(self.timed_on) > 1 else _best_rows(rows, column)
+        apart = column.field in ("unlearn_seconds", "unlearn_minutes") and len(self.timed_on) > 1
+        return set() if apart or not column.best else _best_rows(rows, column)
 
     @property
     def caption(self) -> str:
@@ -173,7 +180,10 @@ class ComparisonTable:
 
 
 def comparison_tables(
-    sweep: str, records: Sequence[RunRecord], fast: Mapping[str, float] | None = None
+    sweep: str,
+    records: Sequence[RunRecord],
+    fast: Mapping[str, float] | None = None,
+    columns: Sequence[Column] = COLUMNS,
 ) -> list[ComparisonTable]:
     """The tables of one sweep; runs of other data, networks, training or devices get tables of their own.
 
@@ -181,14 +191,16 @@ def comparison_tables(
         sweep: its name.
         records: its runs.
         fast: ``fast_retrain_seconds`` of whatever sweeps.
+        columns: what is shown.
     """
     if not records:
         return []
-    table = compared(model_table(records, fast, steps=True))
-    return [
+    table = with_standard_columns(compared(model_table(records, fast, steps=True)))
+    found = [
         _table(sweep, str(dataset), str(model), rows, records)
         for (dataset, model, _), rows in table.groupby(["dataset", "model", "key"])
     ]
+    return [replace(each, columns=columns) for each in found]
 
 
 def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Sequence[RunRecord]) -> ComparisonTable:
@@ -209,7 +221,8 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
 def _row(key: tuple[str, ...], models: pd.DataFrame, table: pd.DataFrame) -> Row:
     done = models["status"] == "done"
     place = table[table["forget"] == key[2]]
-    samples = {name: samples_of(place, name) for name in ACCURACIES}
+    samples = {name: samples_of(place, name) for name in SHARES}
+    samples |= {name: samples[of] for name, of in COMPLEMENTS.items()}
     return Row(key[2], key[3], key[4], one_per_seed(models[done]), models.loc[~done, "status"].tolist(), samples)
 
 

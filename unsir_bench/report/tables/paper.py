@@ -14,17 +14,19 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING, conditions
-from unsir_bench.report.data import fast_retrain_seconds, run_table
+from unsir_bench.report.data import run_table
 from unsir_bench.report.samples import share_in_words
+from unsir_bench.report.speedups import fast_retrain_seconds
 from unsir_bench.report.statistics import mean_and_half_width, mean_in_words
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,
-    COLUMNS,
-    Column,
     ComparisonTable,
     Row,
     comparison_tables,
 )
+from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
+from unsir_bench.report.tables.stages import stage_rows
+from unsir_bench.report.tables.standard_columns import COLUMNS, STANDARD, STANDARD_LEGEND, Column
 from unsir_bench.report.tables.text import csv_text, markdown, plain
 from unsir_bench.runtime.files import write_atomic
 
@@ -49,15 +51,15 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
     filled = []
     for forget in dict.fromkeys(row.forget for row in table.rows):
         rows = [row for row in table.rows if row.forget == forget]
-        best = {column.field: table.best_rows(rows, column) for column in COLUMNS}
+        best = {column.field: table.best_rows(rows, column) for column in table.columns}
         for place, row in enumerate(rows):
             line = {
                 "forget": Cell(row.forget),
                 "method": Cell(row.method),
                 "setting": Cell(row.setting),
                 "n": Cell(str(row.n)),
-                **{column.title: Cell(_measured(row, column), place in best[column.field]) for column in COLUMNS},
-                **_published(row, table.paper_title),
+                **{column.title: Cell(_measured(row, column), place in best[column.field]) for column in table.columns},
+                **(_published(row, table.paper_title) if table.columns == COLUMNS else {}),
                 "not done": Cell(", ".join(f"{count} {word}" for word, count in Counter(row.not_done).items())),
             }
             filled.append(line)
@@ -87,6 +89,15 @@ def _published(row: Row, title: str) -> dict[str, Cell]:
         known = theirs is not None and ours is not None
         found[f"{short} minus {title}"] = Cell(f"{100 * ((ours or 0) - (theirs or 0)):+.2f}" if known else NOTHING)
     return found
+
+
+def legend(columns: Sequence[Column]) -> str:
+    """What the cells, and the field's standard columns among them, mean."""
+    return f"{LEGEND} {STANDARD_LEGEND}" if set(columns) & set(STANDARD.values()) - set(COLUMNS) else LEGEND
+
+
+def _plain_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    return [{title: plain(cell) for title, cell in row.items()} for row in rows]
 
 
 def as_markdown(table: ComparisonTable) -> str:
@@ -150,7 +161,7 @@ def as_latex(table: ComparisonTable) -> str:
     return "\n".join([
         r"\begin{table}",
         r"  \centering\small",
-        f"  \\caption{{{latex_text(' '.join([f'{table.caption}. {LEGEND}', *table.remarks]))}}}",
+        f"  \\caption{{{latex_text(' '.join([f'{table.caption}. {legend(table.columns)}', *table.remarks]))}}}",
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         f"  \\begin{{tabular}}{{{'l' * words_first}{'r' * (len(titles) - words_first)}}}",
         r"    \toprule",
@@ -179,7 +190,7 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
                 "scale": table.conditions.scale, "conditions": table.conditions.words,
                 "forget": row.forget, "method": row.method, "setting": row.setting, "n": row.n,
             }  # fmt: skip
-            for column in COLUMNS:
+            for column in table.columns:
                 values = row.values(column.field)
                 mean = row.mean(column.field)
                 line[column.field] = mean
@@ -204,30 +215,37 @@ def all_runs(sweeps: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:
     return runs[["sweep", "scale", *(name for name in runs if name not in ("sweep", "scale"))]]
 
 
-def write_tables(sweeps: Mapping[str, Sequence[RunRecord]], folder: Path) -> list[Path]:
+def write_tables(
+    sweeps: Mapping[str, Sequence[RunRecord]], folder: Path, columns: Sequence[Column] = COLUMNS
+) -> list[Path]:
     """Write ``tables.md``, ``.tex`` and ``.csv``, and ``results.csv`` with all runs; returns the files.
 
-    Also ``results.parquet`` where pyarrow is installed.
+    Also ``stages.md`` where a run measured its model at a stage, and ``results.parquet`` where pyarrow is installed.
 
     Args:
         sweeps: records by the sweep's name; at least one among them.
         folder: made if need be.
+        columns: of the comparison tables.
 
     Raises:
         ValueError: there are no records.
     """
     fast = fast_retrain_seconds(record for records in sweeps.values() for record in records)
-    tables = [table for name, records in sweeps.items() for table in comparison_tables(name, records, fast)]
+    tables = [table for name, records in sweeps.items() for table in comparison_tables(name, records, fast, columns)]
     if not tables:
         raise ValueError("no record to make tables of")
     runs = all_runs(sweeps)
     texts = {
-        "tables.md": f"{LEGEND}\n\n" + "\n".join(map(as_markdown, tables)),
+        "tables.md": f"{legend(columns)}\n\n" + "\n".join(map(as_markdown, tables)),
         "tables.tex": "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs} and \\usepackage{graphicx}\n"
         + "\n".join(map(as_latex, tables)),
         "tables.csv": csv_text(numbers(tables)),
         "results.csv": csv_text(runs),
     }
+    stages = {name: rows for name, records in sweeps.items() if (rows := stage_rows(records))}
+    if stages:
+        parts = [f"**sweep {plain(name)}**\n\n{markdown(_plain_rows(rows))}" for name, rows in stages.items()]
+        texts["stages.md"] = "\n".join([f"{STAGES_LEGEND}\n", *parts])
     for name, text in texts.items():
         write_atomic(folder / name, text)
     paths = [folder / name for name in texts]

@@ -27,7 +27,7 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
     Args:
         columns: rows of ``model_table``, one per seed, by title.
     """
-    found = {title: [_summary(row) for row in models.to_dict("records")] for title, models in columns.items()}
+    found = {title: [curve_summary(row) for row in models.to_dict("records")] for title, models in columns.items()}
     known = {title: [each for each in summaries if each] for title, summaries in found.items()}
     if not any(known.values()):
         return []
@@ -41,7 +41,8 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
     return list(rows.values())
 
 
-def _summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
+def curve_summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
+    """The summary of a row of ``model_table``; None where it has no curve, or the original knew nothing."""
     record, details = row["record"], row["details"]
     curve = details.get("relearn_curve")
     original = record.metrics.get("original_acc_forget_test")
@@ -52,7 +53,7 @@ def _summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
 
 def _anamnesis(row: Mapping[Any, Any]) -> str:
     record = row["record"]
-    cap = float((record.config.get("metrics", {}).get("relearn") or {}).get("cap") or 0)
+    cap = float((record.measured_with.get("relearn") or {}).get("cap") or 0)
     retrained = record.metrics.get("retrain_relearn_censored")
     own = row.get("relearn_censored")
     if own is None or pd.isna(own) or retrained is None:

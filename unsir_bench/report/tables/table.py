@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
-from unsir_bench.report.samples import SHARES, samples_of, share_in_words
+from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import mean_in_words
 
@@ -21,8 +22,8 @@ SHOWN = {
     "speedup_vs_retrain": ("speed-up", 1.0),
     "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
-WITHIN = "sd within seeds"
-ONLY_WHERE_USED = ("setting", WITHIN, "A_Df gap", "A_Dr gap", "vs Fisher", PROVENANCE, "not done")
+WITHIN, CONTROL = "sd within seeds", "control"
+ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fisher", PROVENANCE, "not done")
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -33,7 +34,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
     """
     shown = groups(compared(table))
     places = {tuple(map(str, place)): rows for place, rows in table.groupby(PLACE, sort=False)} if shown else {}
-    samples = {place: {name: samples_of(rows, name) for name in SHOWN} for place, rows in places.items()}
+    samples = {place: {name: samples_of(rows, name) for name in SHARES} for place, rows in places.items()}
     rows = []
     for key, group in shown:
         finished = group[group["status"] == "done"]
@@ -45,6 +46,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             WITHIN: _within_seeds(finished),
             **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
+            CONTROL: "forgets nothing" if control_words_of(done) else "",
             PROVENANCE: ", ".join(word for word in group[PROVENANCE].unique() if word),
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
@@ -64,6 +66,10 @@ def _cell(done: pd.DataFrame, metric: str, scale: float, samples: Mapping[str, i
     values = [float(value) for value in done[metric].dropna()]
     if metric in SHARES:
         return share_in_words(values, samples[metric], scale)
+    share = metric.replace("gap", "acc")
+    if metric.startswith("gap_") and "retrain" not in set(done["method"]):  # whose own gap is 0 by definition
+        known = done[done[metric].notna() & done[share].notna()]
+        return gap_in_words(known[metric].tolist(), known[share].tolist(), samples[share], scale)
     return mean_in_words([scale * value for value in values])
 
 

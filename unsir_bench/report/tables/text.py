@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LEFT = ("dataset", "model", "forget", "method", "setting")  # columns of names, which are never folded
 NO_LIMIT = 10_000
-FORMULAS = ("=", "+", "-", "@", "\t", "\n")  # what begins one, at the start of a cell
+FORMULAS = tuple("=+-@＝＋－＠\t\r\n")  # what begins one, at the start of a cell
 
 
 def plain(words: str) -> str:

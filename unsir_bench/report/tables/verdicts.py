@@ -10,10 +10,10 @@ import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.binomial import TestShares
+from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, floor_of_retraining, judge
 from unsir_bench.report.margins import margin_of, read_margins
-from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.metric_cards import verdict_cards
 from unsir_bench.report.samples import samples_of
 from unsir_bench.report.seeds import seed_values
@@ -86,7 +86,7 @@ def _rows_of_place(place: pd.DataFrame, cards: Sequence[MetricCard]) -> list[dic
             else:
                 cells[title] = _cell(card, gaps[where], judged[where]) if where in gaps else "–"
         own = {card: gaps[key, card.field] for card in cards if (key, card.field) in gaps}
-        control = f"control: {CONTROLS[key[3]]}" if key[3] in CONTROLS else ""
+        control = f"control: {words}" if (words := control_words_of(group)) else ""
         cells["beware"] = "; ".join(filter(None, [control, *map(_warning, own, own.values())]))
         rows.append(cells)
     return rows

@@ -1,0 +1,192 @@
+"""`unsir-bench evaluate` on finished runs: what is added is what the run would have had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from baselines.finetune import Finetune
+from tests.stored import with_weights
+from unsir_bench.cli.bootstrap import compose
+from unsir_bench.cli.evaluate import evaluate_command
+from unsir_bench.cli.reproduce import reproduce_command
+from unsir_bench.config import Config
+from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.report.tables.comparison import comparison_tables
+from unsir_bench.report.tables.metrics import metric_tables
+from unsir_bench.runner import run
+from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.sweeps.outcome import SweepJob
+
+TINY = ["dataset.subset=12", "model.width=4", "train.epochs=2", "tracker=none", "method=finetune", "hardware=cpu"]
+FULL = ["metrics=full", "metrics.relearn.cap=4", "metrics.relearn.every=2", "metrics.lira_shadows=2",
+        "metrics.grad_cam_samples=2"]  # fmt: skip
+RELEARN = ["metrics=fast", "metrics.relearn.cap=4", "metrics.relearn.every=2"]
+TIMED = ("seconds", "speedup", "bytes")
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[..., Config]:
+    """A tiny run of digits, by its sweep and further overrides; all share one store."""
+
+    def of(sweep: str, *overrides: str) -> Config:
+        return compose([*TINY, f"outputs={tmp_path}", f"store.root={tmp_path}/store", f"sweep={sweep}", *overrides])
+
+    return of
+
+
+def never_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let unlearning raise from now on."""
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("it was unlearned again")
+
+    monkeypatch.setattr(Finetune, "unlearn", refuse)
+
+
+def record_of(config: Config) -> RunRecord:
+    record = finished_record(config.folder)
+    assert record is not None and record.status == "done"
+    return record
+
+
+def done(config: Config) -> RunRecord:
+    """The record of a run done now, as a reader finds it."""
+    run(config)
+    return record_of(config)
+
+
+def untimed(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if not any(word in name for word in TIMED)}
+
+
+def assert_same_results(record: RunRecord, other: RunRecord) -> None:
+    assert untimed(record.metrics) == untimed(other.metrics)
+    assert record.metric_notes == other.metric_notes
+    plain, others = ({**each.details, "metric_seconds": None, "steps": None} for each in (record, other))
+    assert plain == others
+    steps, other_steps = (each.details.get("steps", []) for each in (record, other))
+    assert [untimed(step["metrics"]) for step in steps] == [untimed(step["metrics"]) for step in other_steps]
+
+
+@pytest.mark.parametrize("forget", ["forget=single", "forget.sequence=[[0],[1]]"], ids=["single", "sequence"])
+def test_full_metrics_added_to_a_fast_run_are_those_of_a_full_run(
+    configured: Callable[..., Config], forget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, full = configured("fast", forget, "metrics=fast"), configured("full", forget, *FULL)
+    before, wanted = done(fast), done(full)
+    never_again(monkeypatch)
+    assert evaluate_command([str(fast.folder.parent), *FULL]) == 0
+    after = record_of(fast)
+    assert len(after.metrics) > len(before.metrics)
+    assert_same_results(after, wanted)
+    for name in ("unlearn_seconds", "retrain_seconds", "peak_memory_bytes"):
+        assert after.metrics[name] == before.metrics[name]
+    assert (after.run_id, after.finished, after.config) == (before.run_id, before.finished, before.config)
+    [added] = after.evaluated
+    assert added["metrics"]["lira_shadows"] == 2 and "relearn_censored" in added["added"]
+    assert "acc_forget_test" not in added["added"]
+    assert (fast.folder / "grad_cam.safetensors").read_bytes() == (full.folder / "grad_cam.safetensors").read_bytes()
+
+
+def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast, relearned = configured("one", "metrics=fast"), configured("one", *RELEARN)
+    assert fast.run_id != relearned.run_id
+    done(fast)
+    assert finished_run(relearned) is None
+    assert evaluate_command([str(fast.folder), *RELEARN]) == 0
+    never_again(monkeypatch)
+    assert run(relearned).run_id == fast.run_id and not relearned.folder.exists()
+    assert SweepJob((), relearned).finished is not None
+    others = (
+        [*RELEARN, "metrics.relearn.cap=2"], [*RELEARN, "metrics.outputs=true"], [*RELEARN, "seed=1"],
+        [*RELEARN, "unlearn_seed=1"], [*RELEARN, "method.train.epochs=3"],
+    )  # fmt: skip
+    assert [finished_run(configured("one", *words)) for words in others] == [None] * len(others)
+
+
+def test_a_run_with_added_metrics_is_reproduced_with_them(
+    configured: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("one", "metrics=fast", "unlearn_seed=5")
+    done(config)
+    assert evaluate_command([str(config.folder), *RELEARN]) == 0
+    before = (config.folder / RECORD_FILE).read_bytes()
+    assert reproduce_command([str(config.folder), "--store", str(tmp_path / "store")]) == 0
+    printed = capsys.readouterr().out
+    assert "relearn_censored" in printed and "identical bits" in printed
+    assert (config.folder / RECORD_FILE).read_bytes() == before
+
+
+def test_tables_name_the_cap_that_a_time_was_added_with() -> None:
+    metrics = {"relearn_batches": None, "relearn_censored": 1, "acc_forget_test": 0.1, "acc_retain_test": 0.9}
+    record = RunRecord(
+        run_id="unsir-0", sweep="s", method="unsir", dataset="digits", model="net", seed=0, status="done",
+        config={"method": {"name": "unsir"}, "metrics": {"relearn": {"cap": 0}}}, metrics=metrics,
+        evaluated=[{"metrics": {"relearn": {"cap": 40}}}, {"metrics": {"relearn": {"cap": 300}}}],
+    )  # fmt: skip
+    assert ">300" in metric_tables([record])
+    [table] = comparison_tables("s", [record])
+    assert [row.censored for row in table.rows if row.method == "unsir"] == [[300]]
+
+
+def test_what_is_there_is_not_measured_again_and_other_settings_replace(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, other = configured("one", "metrics=fast"), ["metrics.relearn.cap=2", "metrics.relearn.every=1"]
+    wanted = done(configured("other", "metrics=fast", *other))
+    run(config)
+    never_again(monkeypatch)
+    assert evaluate_command([str(config.folder), *RELEARN]) == 0
+    first = (config.folder / RECORD_FILE).read_bytes()
+    for again in (RELEARN, ["metrics=fast"]):
+        assert evaluate_command([str(config.folder), *again]) == 0
+        assert "nothing is missing" in capsys.readouterr().out.splitlines()[-1]
+        assert (config.folder / RECORD_FILE).read_bytes() == first
+    assert evaluate_command([str(config.folder), "metrics=fast", *other]) == 0
+    assert_same_results(record_of(config), wanted)
+
+
+def test_a_run_whose_models_or_weights_are_not_there_is_named_and_left_as_it_is(
+    configured: Callable[..., Config], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    kept, other = configured("kept", "metrics=fast"), configured("kept", "metrics=fast", "save_model=false", "seed=1")
+    record = done(kept)
+    run(other)
+    before = [(config.folder / RECORD_FILE).read_bytes() for config in (kept, other)]
+
+    def changed(weights: Any) -> dict[str, Tensor]:
+        return {name: value + 1 for name, value in weights.items()}
+
+    with_weights(tmp_path / "store" / "entries" / record.unlearned[0]["key"], changed)
+    assert evaluate_command([str(kept.folder.parent), *RELEARN]) == 1
+    printed = capsys.readouterr().out
+    assert "holds other weights than the record names" in printed and "save_model=false" in printed
+    with_weights(tmp_path / "store" / "entries" / str(record.fingerprints["original"]), changed)
+    assert evaluate_command([str(kept.folder), *RELEARN]) == 1
+    assert "weights of the original model" in capsys.readouterr().out
+    assert before == [(config.folder / RECORD_FILE).read_bytes() for config in (kept, other)]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nowhere"], "there is no record"),
+        ([], "there is no record"),
+        (["nowhere", "seed=1"], "seed=1: for finished runs, only metrics, store.root, dataset.root can be given"),
+        (["RUN", "metrics=absent"], "absent"),
+        (["RUN", "metrics.relearn.every=7", "metrics.relearn.cap=3"], "metrics.relearn.every=7: must be at most"),
+    ],
+)
+def test_a_wrong_command_says_what_is_wrong(
+    words: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / RECORD_FILE).write_text("{}")
+    assert evaluate_command([str(tmp_path) if word == "RUN" else word for word in words]) == 2
+    assert complaint in capsys.readouterr().out

@@ -1,0 +1,72 @@
+"""Mean and std of pretrained weights, from their own configuration."""
+
+import json
+from pathlib import Path
+
+import pytest
+from timm import create_model
+
+from tests.conf.test_configs import composed
+from unsir_bench.errors import ConfigError
+from unsir_bench.models.timm_models import TimmModel
+from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
+
+# As published: https://pytorch.org/vision/stable/models.html, and timm's model cards.
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+INCEPTION = ([0.5] * 3, [0.5] * 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "statistics"),
+    [
+        (ResNet18(pretrained=True), IMAGENET),
+        (MobileNetV2(pretrained=True), IMAGENET),
+        (TimmModel(arch="resnet10t", pretrained=True), IMAGENET),
+        (TimmModel(arch="vit_tiny_patch16_224", pretrained=True), INCEPTION),
+        (TimmModel(arch="vit_tiny_patch16_224"), None),
+        (ResNet18(), None),
+    ],
+    ids=str,
+)
+def test_the_weights_own_configuration_is_told(model: ResNet18 | TimmModel, statistics: object) -> None:
+    assert model.statistics_of_weights() == statistics
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """A model's folder as the hub serves it, with statistics of its own."""
+    name = "test_resnet"
+    settings = {
+        "architecture": name,
+        "num_classes": 5,
+        "pretrained_cfg": {**create_model(name).pretrained_cfg, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
+    }
+    settings["pretrained_cfg"]["num_classes"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    from safetensors.torch import save_file
+
+    save_file(create_model(name, num_classes=5).state_dict(), tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def test_a_model_that_lies_in_a_folder_is_built_with_its_weights_and_statistics(local: Path) -> None:
+    model = TimmModel(arch=f"local-dir:{local}", pretrained=True)
+    assert model.statistics_of_weights() == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    assert model.head(model.build((3, 32, 32), 7)).out_features == 7
+
+
+def test_a_run_takes_them_where_its_data_set_says_so() -> None:
+    words = ("model=resnet18_pretrained", "dataset=cifar10")
+    own, weights = composed(*words), composed(*words, "dataset.normalisation=weights")
+    assert own.dataset.mean == [0.4914, 0.4822, 0.4465]
+    assert (weights.dataset.mean, weights.dataset.std) == IMAGENET
+    assert own.run_id != weights.run_id
+    untrained = composed("model=resnet18", "dataset=cifar10", "dataset.normalisation=weights")
+    assert untrained.dataset.mean == own.dataset.mean
+
+
+def test_weights_whose_configuration_cannot_be_reached_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    words = ("model=timm", "model.arch=hf-hub:nobody/nothing", "model.pretrained=true")
+    with pytest.raises(ConfigError, match=r"dataset.normalisation=weights: the configuration of the weights of hf-hub"):
+        composed(*words, "dataset.normalisation=weights")

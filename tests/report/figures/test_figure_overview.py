@@ -1,0 +1,113 @@
+"""The picture of the four questions: its numbers by hand, whole intervals, retrain's band, and controls by name."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from scipy import stats
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.figures.data import Drawing, Scene, scenes
+from unsir_bench.report.figures.overview import OVERVIEW
+from unsir_bench.report.figures.style import style
+from unsir_bench.report.figures.trade_off import TRADE_OFF
+
+AREAS = {"unsir": (0.2, 0.3, 0.4), "fisher": (0.9, 0.9, 0.9), "logit_mask": (0.5, 0.5, 0.5)}
+
+
+def record(method: str, seed: int, **metrics: float) -> RunRecord:
+    area = AREAS[method][seed]
+    found = {
+        "acc_forget_test": 0.0, "acc_retain_test": 0.8 + 0.01 * seed, "unlearn_seconds": 1.0 + seed,
+        "original_acc_forget_test": 1.0, "original_acc_retain_test": 0.9, "retrain_acc_forget_test": 0.0,
+        "retrain_acc_retain_test": 0.9 - 0.01 * seed, "retrain_seconds": 100.0, "original_probe_linear_auc": 0.97,
+        "retrain_probe_linear_auc": 0.9, "probe_linear_auc": 0.9702 if method == "fisher" else 0.92, **metrics,
+    }  # fmt: skip
+    curve, theirs = [[0, area], [10, area]], [[0, 0.0], [10, 1.0]]
+    return RunRecord(
+        run_id=f"{method}-{seed}", sweep="s", method=method, dataset="digits", model="net", seed=seed,
+        forget_set="single", forget_classes=[0], status="done", config={}, metrics=found,
+        details={
+            "relearn_curve": curve, "retrain_relearn_curve": theirs,
+            "samples": {"forget_test": 10, "retain_test": 300, "forget_train": 50, "retain_train": 500},
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture
+def scene() -> Scene:
+    [found] = scenes("s", [record(method, seed) for method in AREAS for seed in range(3)])
+    return found
+
+
+def only(scene: Scene, kind: Any) -> Drawing:
+    with style(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [drawing] = kind.draw(scene)
+        drawing.figure.draw_without_rendering()
+    return drawing
+
+
+def test_the_numbers_are_those_by_hand(scene: Scene) -> None:
+    table = only(scene, OVERVIEW).data.set_index("method")
+    unsir = table.loc["unsir"]
+    # 0 of 10 test samples: Clopper-Pearson, 1 - 0.025^(1/10); no seed varies.
+    assert (unsir["a_df_percent"], unsir["a_df_percent_low"]) == (0, 0)
+    assert unsir["a_df_percent_high"] == pytest.approx(100 * (1 - 0.025 ** (1 / 10)))
+    half = stats.t.ppf(0.975, 2) * np.std([20, 30, 40], ddof=1) / 3**0.5
+    assert unsir["relearn_area_percent"] == pytest.approx(30)
+    assert unsir["relearn_area_percent_high"] == pytest.approx(30 + half)
+    assert (unsir["seconds"], unsir["seconds_low"], unsir["seconds_high"]) == (2, 1, 3)
+    assert table.loc["retrain", "seconds"] == 100 and np.isnan(table.loc["original", "seconds"])
+    assert table["control"].to_dict() == {
+        "original": False, "retrain": False, "unsir": False, "fisher": True, "logit_mask": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [OVERVIEW, TRADE_OFF], ids=lambda kind: kind.name)
+def test_every_interval_and_marker_lies_inside_its_axes_and_nothing_shares_a_row(scene: Scene, kind: Any) -> None:
+    for panel in only(scene, kind).figure.axes:
+        low, high = panel.get_xlim()
+        segments = [line for line in panel.lines if line.get_linestyle() == "-" and len(set(line.get_ydata())) == 1]
+        assert len(segments) >= 4
+        for line in segments:
+            assert low < min(line.get_xdata()) <= max(line.get_xdata()) < high
+        rows = [line.get_ydata()[0] for line in segments]
+        assert len(rows) == len(set(rows))
+
+
+def test_retrain_s_interval_is_a_band_behind_each_column(scene: Scene) -> None:
+    drawing = only(scene, OVERVIEW)
+    retrain = drawing.data.set_index("method").loc["retrain"]
+    names = ("a_df_percent", "a_dr_percent", "relearn_area_percent", "seconds")
+    for panel, name in zip(drawing.figure.axes, names, strict=True):
+        [band] = panel.patches
+        ends = band.get_extents().transformed(panel.transData.inverted())
+        expected = [retrain[f"{name}_low"], retrain[f"{name}_high"]]
+        np.testing.assert_allclose([ends.x0, ends.x1], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_controls_are_named_have_open_markers_and_no_ring(scene: Scene) -> None:
+    drawing = only(scene, TRADE_OFF)
+    labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert {"fisher †", "logit_mask †", "unsir"} < set(labels)
+    assert "† control" in " ".join(drawing.figure.get_suptitle().split())
+    for panel in drawing.figure.axes:
+        rings = [line for line in panel.lines if line.get_markersize() == 8]
+        assert [labels[int(line.get_ydata()[0])] for line in rings] == ["unsir"]
+        markers = [line for line in panel.lines if line.get_markersize() == 4]
+        open_ones = {labels[int(m.get_ydata()[0])] for m in markers if to_hex(m.get_markerfacecolor()) == "#ffffff"}
+        assert open_ones == {"fisher †", "logit_mask †"}
+
+
+def test_without_curves_and_seconds_the_other_columns_are_left() -> None:
+    runs = [record("unsir", seed) for seed in range(2)]
+    for run in runs:
+        run.details = {}
+        run.metrics = {name: value for name, value in run.metrics.items() if "seconds" not in name}
+    [scene] = scenes("s", runs)
+    assert len(only(scene, OVERVIEW).figure.axes) == 2

@@ -1,0 +1,50 @@
+"""Who is called a control: two methods by name, and Fisher forgetting where it changes the head alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from unsir_bench.report.controls import control_words, control_words_of
+from unsir_bench.report.tables.verdicts import verdict_rows
+
+
+def probes(own: float, original: float = 0.9668, retrained: float = 0.9325) -> dict[str, Any]:
+    names = ("probe_linear_auc", "original_probe_linear_auc", "retrain_probe_linear_auc")
+    return dict(zip(names, (own, original, retrained), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "metrics", "control"),
+    [
+        ("logit_mask", {}, True),
+        ("head_distillation", {}, True),
+        ("fisher", probes(0.9669), True),  # the committed runs at alpha = 1e-8
+        ("fisher", probes(0.9405), False),
+        ("fisher", probes(0.9669, retrained=0.9668), False),  # there was nothing to forget
+        ("fisher", probes(math.nan), False),
+        ("fisher", {**probes(0.9669), "original_probe_linear_auc": None}, False),
+        ("fisher", {}, False),
+        ("amnesiac", probes(0.9669), False),
+    ],
+)
+def test_a_run_is_a_control_where_its_features_forgot_nothing(method: str, metrics: Any, control: bool) -> None:
+    assert bool(control_words(method, metrics)) is control
+
+
+def test_a_group_is_a_control_where_all_its_seeds_are() -> None:
+    rows = pd.DataFrame([{"method": "fisher", **probes(own)} for own in (0.9669, 0.9665)])
+    assert "0.9669" in control_words_of(rows)
+    assert control_words_of(pd.concat([rows, pd.DataFrame([{"method": "fisher", **probes(0.94)}])])) == ""
+    assert control_words_of(rows.iloc[:0]) == ""
+
+
+def test_the_verdict_table_names_head_only_fisher() -> None:
+    shared = {
+        "dataset": "d", "model": "m", "forget": "f", "setting": "", "status": "done", "seed": 0, "gap_zrf": 0.0,
+    }  # fmt: skip
+    rows = verdict_rows(pd.DataFrame([{**shared, "method": name, **probes(0.9669)} for name in ("fisher", "unsir")]))
+    assert {row["method"]: "control" in row["beware"] for row in rows} == {"fisher": True, "unsir": False}

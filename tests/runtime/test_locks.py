@@ -1,0 +1,55 @@
+"""Locks between processes."""
+
+import logging
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+
+from unsir_bench.runtime.locks import locked
+
+FORK = multiprocessing.get_context("fork")
+
+
+def hold(folder: Path, held: multiprocessing.synchronize.Event, seconds: float) -> None:
+    with locked(folder, "one", "it"):
+        held.set()
+        signal.sigtimedwait([], seconds)
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> multiprocessing.process.BaseProcess:
+    held = FORK.Event()
+    process = FORK.Process(target=hold, args=(tmp_path, held, 60.0))
+    process.start()
+    assert held.wait(30)
+    return process
+
+
+def test_a_lock_that_another_process_has_is_waited_for_and_the_holder_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="unsir_bench")
+    held = FORK.Event()
+    process = FORK.Process(target=hold, args=(tmp_path, held, 0.5))
+    process.start()
+    assert held.wait(30)
+    with locked(tmp_path, "other", "it"):
+        assert caplog.text == ""
+    with locked(tmp_path, "one", "it"):
+        process.join(30)
+        assert process.exitcode == 0
+    assert f"waiting for process {process.pid} on " in caplog.text and "which is making it" in caplog.text
+
+
+def test_who_does_not_want_to_wait_is_told(tmp_path: Path, holder: multiprocessing.process.BaseProcess) -> None:
+    with pytest.raises(Timeout), locked(tmp_path, "one", "it", wait=False):
+        pytest.fail("the lock was held twice")
+    os.kill(holder.pid, signal.SIGKILL)  # a dead process holds no lock
+    holder.join(30)
+    with locked(tmp_path, "one", "it", wait=False):
+        pass

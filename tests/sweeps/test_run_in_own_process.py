@@ -1,0 +1,120 @@
+"""A run in a process of its own that is stopped, killed or refused, and what the sweep keeps of it."""
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unsir_bench import runner
+from unsir_bench.cli.bootstrap import compose
+from unsir_bench.config import Config
+from unsir_bench.errors import NotRecordedError
+from unsir_bench.records import RECORD_FILE, RunRecord
+from unsir_bench.runner import run_lock
+from unsir_bench.runs.record_of_run import blank_record
+from unsir_bench.sweeps import isolation, watch
+from unsir_bench.sweeps.isolation import run_in_own_process
+from unsir_bench.tracking.run import UNREACHABLE
+
+LOGGING = {"version": 1, "disable_existing_loggers": False}
+Work = Callable[[Config], object]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A run whose process is forked from this one, so that it does what a test puts in the place of ``run``."""
+    monkeypatch.setattr(isolation, "process_context", lambda modules: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.05)
+    monkeypatch.setenv(UNREACHABLE, "")
+    return compose([f"outputs={tmp_path}", f"store.root={tmp_path}/store", "tracker=none"])
+
+
+@pytest.fixture
+def record_of(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], RunRecord]:
+    def done(work: Work) -> RunRecord:
+        monkeypatch.setattr(runner, "run", lambda config, command: work(config))
+        return run_in_own_process(config, "the command", LOGGING, [])
+
+    return done
+
+
+def on_disk(config: Config) -> dict:
+    return json.loads((config.folder / RECORD_FILE).read_text())
+
+
+def write_done(config: Config) -> None:
+    record = blank_record(config)
+    record.status = "done"
+    record.write(config.folder)
+
+
+def test_a_stopped_run_is_recorded_as_failed_and_the_sweep_goes_on(
+    config: Config, record_of: Callable[[Work], RunRecord]
+) -> None:
+    config.hardware.silence_limit = 0.02
+    record = record_of(lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+    assert (record.status, record.command) == ("failed", "the command")
+    assert "JobKilled: the run's process was killed: it gave no sign of life" in (record.reason or "")
+    assert "hardware.silence_limit=0.02" in on_disk(config)["reason"]
+    assert record_of(write_done).status == "done"
+    assert on_disk(config)["status"] == "done"
+
+
+def test_a_run_over_its_time_is_recorded_as_failed(config: Config, record_of: Callable[[Work], RunRecord]) -> None:
+    config.hardware.time_limit = 0.02
+    assert "it took longer than hardware.time_limit=0.02 minutes" in (record_of(lambda _: time.sleep(60)).reason or "")
+    assert on_disk(config)["forget_names"] == ["0"]
+
+
+def recorded_and_killed(config: Config) -> None:
+    write_done(config)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_record_written_before_the_process_was_killed_stands(
+    config: Config, record_of: Callable[[Work], RunRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="unsir_bench")
+    assert record_of(recorded_and_killed).status == "done"
+    assert on_disk(config)["status"] == "done"
+    assert "SIGKILL" in caplog.text and "its record was written before, and stands" in caplog.text
+
+
+def test_a_run_that_another_sweep_is_doing_gets_no_record_of_failure(
+    config: Config, record_of: Callable[[Work], RunRecord]
+) -> None:
+    with run_lock(config):
+        record = record_of(lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    assert record.status == "failed"
+    assert not (config.folder / RECORD_FILE).exists()
+
+
+def refuse(config: Config) -> None:
+    raise NotRecordedError("the disk is full")
+
+
+def test_a_record_that_cannot_be_written_is_an_error_of_one_line(
+    config: Config, record_of: Callable[[Work], RunRecord], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(NotRecordedError, match="could not write its record"):
+        record_of(refuse)
+    assert "Traceback" not in capfd.readouterr().err
+    assert not config.folder.exists()
+
+
+def lose_the_tracker(config: Config) -> None:
+    os.environ[UNREACHABLE] = "ConnectionError: no network"
+    write_done(config)
+
+
+def test_that_weights_and_biases_cannot_be_reached_is_known_to_later_runs(
+    record_of: Callable[[Work], RunRecord],
+) -> None:
+    record_of(lose_the_tracker)
+    assert os.environ[UNREACHABLE] == "ConnectionError: no network"

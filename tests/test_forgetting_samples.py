@@ -1,0 +1,78 @@
+"""Runs that forget samples of all classes: what is measured, what is skipped, what is shared as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unsir_bench import RunRecord, compose, run
+from unsir_bench.cli.split import split_command
+from unsir_bench.report.conditions import forget_label
+
+TINY = (
+    "dataset=digits", "dataset.subset=30", "model.width=4", "train.epochs=2", "tracker=none", "hardware=cpu",
+    "metrics=standard", "metrics.floor=false", "forget=random_samples", "forget.share=0.2",
+)  # fmt: skip
+
+
+def record_of(folder: Path, *words: str) -> RunRecord:
+    return run(compose([*TINY, f"outputs={folder}", f"store.root={folder}/store", *words]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("samples")
+
+
+def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_a_reason(folder: Path) -> None:
+    record = record_of(folder, "method=retrain")
+    assert record.status == "done", record.error
+    assert record.forget_classes == [] and record.details["samples"] == {
+        "retain_train": 240, "forget_train": 60, "retain_test": 300, "forget_test": 0,
+    }  # fmt: skip
+    for name in ("acc_forget_train", "acc_retain_test", "mia_loss_accuracy", "weight_distance_to_retrain"):
+        assert record.metrics.get(name, 0) is not None, record.metric_notes
+    assert record.metrics["gap_acc_forget_train"] == 0
+    assert record.metrics["mia_loss_accuracy"] is not None
+    for name in ("acc_forget_test", "forget_answered_any_forget_class", "relearn_batches"):
+        assert record.metrics.get(name) is None
+    assert "forget sample" in record.metric_notes["forget_answered_any_forget_class"]
+    assert all(record.metric_notes.get(name) for name, value in record.metrics.items() if value is None)
+    assert forget_label(record) == "random_samples (0.2)"
+
+
+@pytest.mark.parametrize("method", ["unsir", "logit_mask", "boundary_expand", "amnesiac_subtract"])
+def test_methods_of_whole_classes_are_skipped_by_name(folder: Path, method: str) -> None:
+    record = record_of(folder, f"method={method}", "metrics=fast")
+    assert record.status == "skipped" and "forgets whole classes" in (record.reason or "")
+
+
+@pytest.mark.parametrize("method", ["finetune", "ssd", "scrub", "salun", "amnesiac", "random_label", "neggrad_plus"])
+def test_methods_of_samples_run(folder: Path, method: str) -> None:
+    record = record_of(folder, f"method={method}", "metrics=fast")
+    assert record.status == "done", record.error
+    assert record.access["forget"]["samples"] in (0, 60)
+
+
+def test_a_written_split_forgets_the_same_samples_in_plain_torch_and_in_a_run(folder: Path) -> None:
+    file = folder / "forget.json"
+    words = ["dataset=digits", "dataset.subset=30", "forget=random_samples", "forget.share=0.2"]
+    assert split_command([*words, "--output", str(file)]) == 0
+    listed = torch.tensor(json.loads(file.read_text())["train"])
+    retain = torch.ones(300, dtype=torch.bool)
+    retain[listed] = False
+    assert int(retain.sum()) == 240
+    drawn, read = (
+        record_of(folder, "method=original", "metrics=fast", *more)
+        for more in ((), ("forget=indices", f"forget.file={file}", "~forget.share"))
+    )
+    assert drawn.fingerprints["split"] == read.fingerprints["split"]
+    assert drawn.run_id != read.run_id and read.status == "done"
+
+
+def test_a_split_that_cannot_be_made_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert split_command(["dataset=digits", "forget=random_samples", "--output", str(folder / "x.txt")]) == 1
+    assert "must end in .json, .csv, .npy" in capsys.readouterr().err

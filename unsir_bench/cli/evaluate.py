@@ -1,0 +1,139 @@
+"""`unsir-bench evaluate`: further metrics for finished runs, and all metrics for checkpoints made elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.errors import HydraException
+
+from unsir_bench.cli.bootstrap import bootstrap, compose
+from unsir_bench.cli.reproduce import config_of
+from unsir_bench.config import Config
+from unsir_bench.config_fields import problems
+from unsir_bench.errors import ConfigError, UnsirBenchError
+from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
+from unsir_bench.references.store import Store, StoreConfig
+from unsir_bench.report.tables.text import job_rows, print_rows
+from unsir_bench.runs.added_metrics import CannotEvaluateError, add_metrics
+from unsir_bench.runs.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
+from unsir_bench.runs.finished_runs import recorded_metrics
+
+NOT_EVALUATED, WRONG = 1, 2
+KEYS_OF_FINISHED = ("metrics", "store.root", "dataset.root")
+
+
+def evaluate_command(argv: Sequence[str]) -> int:
+    """Add metrics to finished runs, or score checkpoints.
+
+    Args:
+        argv: the words after ``evaluate``.
+
+    Returns:
+        Exit status: 0, 1 if a run could not be evaluated, 2 if the command is wrong.
+    """
+    given = _parser().parse_intermixed_args(argv)
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
+    settings = [word for word in given.words if "=" in word]
+    folders = [Path(word) for word in given.words if "=" not in word]
+    bootstrap()
+    try:
+        if given.original or given.unlearned or given.retrained:
+            return _of_checkpoints(given, folders, settings, argv)
+        return _of_finished(folders, settings)
+    except (UnsirBenchError, HydraException) as error:
+        print(printable(str(error)))
+        return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unsir-bench evaluate",
+        description="Add to finished runs the metrics that they lack, without unlearning again; or, with --original "
+        "and --unlearned, measure models made elsewhere (docs/evaluate.md).",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="FOLDER|KEY=VALUE",
+        help="folders of sweeps or runs, with metrics=, store.root=, dataset.root=; or what the checkpoints are of",
+    )  # fmt: skip
+    for role, words in (
+        ("original", "before unlearning"),
+        ("unlearned", "after"),
+        ("retrained", "without the classes"),
+    ):
+        parser.add_argument(f"--{role}", type=Path, metavar="FILE", help=f"the state dict of the model {words}")
+    parser.add_argument("--name", help="the method's name in tables (default: the name of the unlearned file)")
+    parser.add_argument(
+        "--rename", action="append", default=[], metavar="THEIRS=OURS",
+        help="names of tensors, such as 'linear.*=fc.*'; may be given several times",
+    )  # fmt: skip
+    return parser
+
+
+def _of_checkpoints(
+    given: argparse.Namespace, folders: Sequence[Path], settings: Sequence[str], argv: Sequence[str]
+) -> int:
+    if folders or not (given.original and given.unlearned):
+        print("give --original FILE and --unlearned FILE, the model before and after, and KEY=VALUE; no folder")
+        return WRONG
+    files = {ORIGINAL: given.original, UNLEARNED: given.unlearned}
+    files |= {RETRAIN: given.retrained} if given.retrained else {}
+    name = given.name or given.unlearned.stem
+    command = shlex.join(["unsir-bench", "evaluate", *argv])
+    record, path = score_checkpoints(compose(["method=original", *settings]), name, files, given.rename, command)
+    print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
+    print(sanity(record))
+    print(f"record: {path}")
+    return 0
+
+
+def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
+    for word in settings:
+        if not word.startswith(KEYS_OF_FINISHED):
+            print(f"{word}: for finished runs, only {', '.join(KEYS_OF_FINISHED)} can be given")
+            return WRONG
+    runs = [run for folder in folders for run in _runs(folder)]
+    if not runs:
+        print(f"{' '.join(map(str, folders)) or 'no folder'}: there is no record; give the folder of a sweep or a run")
+        return WRONG
+    asked = compose(settings)
+    if wrong := list(problems(asked.metrics, "metrics")):
+        raise ConfigError(wrong)
+    # What the command does not name is as the record says.
+    store = asked.store if any(word.startswith("store.root=") for word in settings) else None
+    status = 0
+    for run in runs:
+        try:
+            print(f"{run.name}: {_added(run, asked, store)}")
+        except (UnsirBenchError, ValueError, OSError) as reason:
+            print(f"{printable(str(run))}: not evaluated: {printable(str(reason))}")
+            status = NOT_EVALUATED
+    return status
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The run folders of a run or of a sweep."""
+    return [folder] if (folder / RECORD_FILE).is_file() else [path.parent for path in record_paths(folder)]
+
+
+def _added(folder: Path, asked: Config, store: StoreConfig | None) -> str:
+    """Add what the run lacks, one process at a time; returns what was done, in words."""
+    at = store or StoreConfig(str((_finished(folder).config.get("store") or {}).get("root", StoreConfig().root)))
+    with Store(Path(at.root)).lock(f"record-{folder.name}", f"metrics of {folder.name}"):
+        record = _finished(folder)
+        if record.status != "done":
+            return f"{record.status}: there is nothing to measure"
+        config = replace(config_of(record, asked.dataset.root), store=at, metrics=recorded_metrics(record))
+        added = add_metrics(record, config, asked.metrics, folder)
+    return f"{len(added)} metrics added" if added else "nothing is missing"
+
+
+def _finished(folder: Path) -> RunRecord:
+    record = finished_record(folder)
+    if record is None:
+        raise CannotEvaluateError("it has no finished record")
+    return record

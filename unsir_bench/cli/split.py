@@ -1,0 +1,57 @@
+"""`unsir-bench split ... --output FILE`: the samples that a run would forget, as a file that anyone can share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def split_command(words: Sequence[str]) -> int:
+    """Write the samples that a configuration forgets, of all its steps together.
+
+    Args:
+        words: those of a run, and ``--output FILE``, whose suffix says how it is written.
+
+    Returns:
+        The exit status: 1 if the configuration or the file's name is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        prog="unsir-bench split",
+        usage="%(prog)s dataset=digits forget=random_samples forget.share=0.1 seed=0 --output FILE.json",
+        description="Write the samples that a run would forget, with the fingerprint of their data set. "
+        "forget=indices forget.file=FILE forgets them.",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .json, .csv or .npy")
+    given, overrides = parser.parse_known_args(words)
+
+    from hydra.errors import HydraException
+
+    from unsir_bench.errors import ConfigError, DataError
+
+    try:
+        print(_written(overrides, given.output))
+    except (ConfigError, DataError, HydraException) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _written(overrides: Sequence[str], output: Path) -> str:
+    import torch
+
+    from unsir_bench.cli.bootstrap import compose
+    from unsir_bench.config import validate
+    from unsir_bench.data.forget_samples import IndexFile
+    from unsir_bench.data.forget_split import splits_of
+    from unsir_bench.runtime.progress import Progress
+
+    config = compose(overrides)
+    class_names = validate(config)
+    data = config.dataset.load(Progress())
+    labels = {"train": torch.from_numpy(data.train.labels), "test": torch.from_numpy(data.test.labels)}
+    *_, (_, split) = splits_of(config.forget, labels, class_names, config.seed, data.fingerprint)
+    file = IndexFile(data.fingerprint, tuple(split.forget_train.tolist()), tuple(split.forget_test.tolist()))
+    file.write(output)
+    return f"written: {output} ({split.samples_in_words})"

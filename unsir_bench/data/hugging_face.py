@@ -1,0 +1,174 @@
+"""Data sets of the Hugging Face library `datasets`: on its hub, or local Parquet, Arrow and image files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed
+from unsir_bench.data.dataset import DatasetConfig, Images, RawData
+from unsir_bench.data.decoded_cache import DecodedCache
+from unsir_bench.data.folder_listing import ImageFile, Listing
+from unsir_bench.data.image_cache import cache_root
+from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, PictureOptions
+from unsir_bench.errors import DataError
+from unsir_bench.runtime.progress import Progress
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What decides the rows: the arguments of ``load_dataset``, and the columns."""
+
+    path: str
+    config_name: str | None
+    revision: str | None
+    splits: tuple[str, str]
+    image_column: str
+    label_column: str
+
+
+@dataclass
+class HuggingFaceSet(DatasetConfig):
+    """Images of a data set that ``datasets.load_dataset`` finds; needs the extra ``data``.
+
+    ``path`` is a name on the hub or a local folder. Classes are those of the label column's ``ClassLabel``, else its
+    distinct values in sorted order. No code of a data set is run: ``datasets`` 4 and later run none.
+    """
+
+    name: str = not_hashed("hf")
+    path: str = not_hashed("")
+    config_name: str | None = None
+    revision: str | None = not_hashed(None)
+    image_column: str = "image"
+    label_column: str = "label"
+    train_split: str = "train"
+    test_split: str = "test"
+    mode: str = choice("RGB", ("RGB", "L"))
+    on_bad_image: str = choice("error", ("error", "skip"))
+    image_fit: str = hashed_if_not_default(choice("squash", FITS))
+    orientation: str = hashed_if_not_default(choice("stored", ORIENTATIONS))
+    transparency: str = hashed_if_not_default(choice("drop", TRANSPARENCIES))
+
+    def class_names(self) -> tuple[str, ...]:
+        return _rows(self._source).listing.class_names
+
+    def content_identity(self) -> str:
+        try:
+            return _rows(self._source).listing.digest(with_times=False)
+        except DataError:
+            return "missing"
+
+    def may_have_changed(self, root: str | None, since: float) -> bool:
+        return True  # the library does not tell; the comparison reads the cache of decoded images
+
+    def read(self, progress: Progress) -> RawData:
+        options = PictureOptions(self.image_size, self.mode, self.image_fit, self.orientation, self.transparency)
+        rows = _rows(self._source)
+        cache = _RowCache(self.path, options, self.on_bad_image, "dataset.path", rows.splits)
+        return cache.read(rows.listing, progress)
+
+    @property
+    def _source(self) -> _Source:
+        splits = (self.train_split, self.test_split)
+        return _Source(self.path, self.config_name, self.revision, splits, self.image_column, self.label_column)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of both splits, images encoded, and their listing: ``SPLIT/CLASS/ROW`` stands for a file's path."""
+
+    listing: Listing
+    splits: tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class _RowCache(DecodedCache):
+    """Decodes rows as if they were files, into the user's cache folder."""
+
+    splits: Sequence[Any] = field(default=())
+
+    def _cache_root(self) -> Path:
+        return cache_root(None)
+
+    def _cache_key(self, listing: Listing) -> str:
+        # The library's fingerprints change with the content: other images of equal sizes have another cache.
+        fingerprints = "-".join(rows._fingerprint for rows in self.splits)
+        return f"{super()._cache_key(listing)}-{fingerprints}"
+
+    def _pixels(self, path: Path) -> Images:
+        split, row = path.parts[-3], int(path.name)
+        stored = self.splits[SPLITS.index(split)][row]["image"]
+        if stored["bytes"] is not None:
+            return self.options.pixels_of_content(stored["bytes"], str(path))
+        return self.options.pixels(Path(stored["path"]))
+
+
+@lru_cache(maxsize=4)
+def _rows(source: _Source) -> _Rows:
+    """The rows of a source; kept for the life of the process, since a sweep asks once per job.
+
+    Raises:
+        DataError: the package, the set, a split or a column is missing, or a row has no label.
+    """
+    if not source.path:
+        raise DataError("dataset.path is not set: give a name on the Hugging Face hub, or a folder")
+    splits = (_split(source, SPLITS[0], source.splits[0]), _split(source, SPLITS[1], source.splits[1]))
+    labels = [rows["label"][:] for rows in splits]
+    missing = [name for name, values in zip(SPLITS, labels, strict=True) if any(v is None or v == -1 for v in values)]
+    if missing:
+        key = f"dataset.{missing[0]}_split={source.splits[SPLITS.index(missing[0])]}"
+        raise DataError(f"{key}: has rows without a label; choose another split, or a part of it such as train[:90%]")
+    feature = splits[0].features["label"]
+    names = getattr(feature, "names", None)
+    values: list[Any] = list(range(len(names))) if names else sorted(set(labels[0]) | set(labels[1]))
+    class_names = tuple(map(str, names or values))
+    number = {value: index for index, value in enumerate(values)}
+    files = [
+        tuple(
+            ImageFile(f"{name}/{class_names[number[label]].replace('/', '_')}/{row}", number[label], size, 0)
+            for row, (label, size) in enumerate(zip(own, _sizes(rows), strict=True))
+        )
+        for name, rows, own in zip(SPLITS, splits, labels, strict=True)
+    ]
+    return _Rows(Listing(class_names, files[0], files[1]), splits)
+
+
+def _split(source: _Source, name: str, split: str) -> Any:
+    """The rows of one split with two columns, ``image`` (encoded: bytes and path) and ``label``."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(f"dataset=hf needs the package datasets ({error}): pip install 'unsir-bench[data]'") from error
+    datasets.disable_progress_bars()
+    key = f"dataset.path={source.path}, dataset.{name}_split={split}"
+    try:
+        rows = datasets.load_dataset(source.path, source.config_name, split=split, revision=source.revision)
+    except Exception as error:  # the library and its client raise their own kinds
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{key}: cannot be loaded ({reason})") from error
+    for column, wanted in (("image", source.image_column), ("label", source.label_column)):
+        if wanted not in rows.column_names:
+            raise DataError(f"dataset.{column}_column={wanted}: {key} has the columns {', '.join(rows.column_names)}")
+    rows = rows.select_columns([source.image_column, source.label_column])
+    rows = rows.rename_columns({source.image_column: "image", source.label_column: "label"})
+    try:
+        return rows.cast_column("image", datasets.Image(decode=False))
+    except Exception as error:
+        raise DataError(f"dataset.image_column={source.image_column}: {key} has no images there ({error})") from error
+
+
+def _sizes(rows: Any) -> list[int]:
+    """Bytes of each encoded image."""
+    import pyarrow.compute as pc
+
+    stored = rows.with_format("arrow")["image"][:]
+    lengths = pc.binary_length(pc.struct_field(stored, "bytes")).to_pylist()
+    paths = pc.struct_field(stored, "path").to_pylist()
+    return [
+        Path(path).stat().st_size if length is None else length for length, path in zip(lengths, paths, strict=True)
+    ]

@@ -1,0 +1,97 @@
+"""Unlearned models of other training seeds by one method, kept in the store: half of a bank of models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable
+from unsir_bench.models.model import has_finite_weights
+from unsir_bench.references.store import content_key
+from unsir_bench.references.trained_models import LOGITS, ReferenceModels, TrainedModel
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.inference import predict_splits
+from unsir_bench.versions import RESULTS_VERSION
+
+LOG = logging.getLogger("unsir_bench")
+
+Unlearn = Callable[[nn.Module, TrainedModel, RunContext], nn.Module]
+
+
+@dataclass
+class UnlearnedModels:
+    """Applies a method to originals of other training seeds, each once for all runs.
+
+    Attributes:
+        method: its identity: all of its settings that can change a result.
+        unlearn: applies it to a network, which has the weights of an original, in a context of another seed.
+        split: what is forgotten.
+        references: the store's models.
+        context: of the run.
+        seconds: what the method took in the run itself, for the cost.
+    """
+
+    method: Mapping[str, Any]
+    unlearn: Unlearn
+    split: ForgetSplit
+    references: ReferenceModels
+    context: RunContext
+    seconds: float
+
+    def logits(self, seed: int) -> Mapping[str, Tensor]:
+        """Float32 logits of both splits of the model of a training seed, by split; unlearned now or found.
+
+        Raises:
+            MetricUnavailable: the method diverged, or cannot be applied, with this seed.
+        """
+        context = self.context.of_another_seed(seed)
+        original = self.references.original(context)
+        key = unlearned_key(self.method, original.key, self.split, self.references, seed)
+        store = self.references.store
+        try:
+            entry = store.get_or_create(
+                key, "an unlearned model", context.fabric, lambda: self._unlearn(key, original, context)
+            )
+        except (Diverged, NotApplicable) as error:
+            raise MetricUnavailable(f"the bank's model of training seed {seed} could not be made: {error}") from error
+        return entry.tensors(LOGITS)
+
+    def _unlearn(self, key: str, original: TrainedModel, context: RunContext) -> None:
+        LOG.info("unlearning with training seed %d for the bank of models (%s)", context.seed, key)
+        network = self.references.network(original, context)
+        with context.clock.running():
+            network = self.unlearn(network, original, context)
+        if not has_finite_weights(network):
+            raise Diverged("bank", sum(context.steps.values()), float("nan"))
+        logits = predict_splits(network, self.references.data, context, "a bank's model")
+        if context.fabric.is_global_zero:
+            described = _described(self.method, original.key, self.split, self.references, context.seed)
+            self.references.store.write(
+                key, {LOGITS: logits}, {"description": described, "seconds": context.clock.total}
+            )
+
+
+def unlearned_key(
+    method: Mapping[str, Any], original_key: str, split: ForgetSplit, references: ReferenceModels, seed: int
+) -> str:
+    """The store's address of the logits of the model that a method makes of an original."""
+    return content_key(_described(method, original_key, split, references, seed))
+
+
+def _described(
+    method: Mapping[str, Any], original_key: str, split: ForgetSplit, references: ReferenceModels, seed: int
+) -> dict[str, Any]:
+    return {
+        "version": RESULTS_VERSION,
+        "unlearned from": original_key,
+        "method": dict(method),
+        "split": split.fingerprint,
+        "classes": split.classes,
+        "seed": seed,
+        "numerics": dict(references.numerics),
+    }

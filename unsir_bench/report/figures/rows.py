@@ -1,0 +1,135 @@
+"""Figures with a row a method and a column a measure: estimates with whole intervals, before retrain's band."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from unsir_bench.report.data import Series
+from unsir_bench.report.figures.data import Scene
+from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbers, row_height, shade, shown
+from unsir_bench.report.method_style import method_style
+
+LABEL_LETTERS = 22
+WIDE = 100  # from which ratio of its ends on a logarithmic axis has room for powers of ten alone
+BAND = "#c9d3dc"
+HEAD_INCHES = 1.35  # for titles and axes
+
+
+class Estimate(NamedTuple):
+    """A mean over ``n`` seeds with the ends of its interval, which are NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval, or the mean itself where there is none."""
+        return (self.mean, self.mean) if math.isnan(self.low) else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column.
+
+    Attributes:
+        name: of its columns in the table beside the figure.
+        title: above it; mathematics is parsed.
+        estimates: by the series' label, those that have one.
+        logarithmic: whether the axis is.
+    """
+
+    name: str
+    title: str
+    estimates: Mapping[str, Estimate]
+    logarithmic: bool = False
+
+
+def method_rows(title: str, scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) -> Figure:
+    """One panel a measure; a point with its interval for each series that has an estimate.
+
+    Args:
+        title: what the figure is of.
+        scene: tells controls, which have open markers.
+        rows: from the top.
+        measures: columns from the left, at least one.
+    """
+    labels = [shown(scene.marked(row.label), LABEL_LETTERS) for row in rows]
+    looks = [
+        _Look(row, scene.marked(row.label) != row.label, rank) for row, rank in zip(rows, _ranks(rows), strict=True)
+    ]
+    figure = new_figure(HEAD_INCHES + row_height(labels) * len(rows), title)
+    panels: Any = figure.subplots(1, len(measures), sharey=True, squeeze=False)
+    for panel, measure in zip(panels[0], measures, strict=True):
+        _draw_column(panel, looks, measure)
+    label_rows(panels[0][0], labels)
+    for panel in panels[0]:
+        panel.grid(visible=True, axis="y")  # leads the eye across the columns
+    return figure
+
+
+class _Look(NamedTuple):
+    """How a row is drawn; ``rank`` is its place among the settings of its method, and their number."""
+
+    series: Series
+    control: bool
+    rank: tuple[int, int]
+
+
+def _ranks(rows: Sequence[Series]) -> list[tuple[int, int]]:
+    seen, peers = Counter[str](), Counter(row.method for row in rows)
+    found = []
+    for row in rows:
+        found.append((seen[row.method], peers[row.method]))
+        seen[row.method] += 1
+    return found
+
+
+def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
+    if measure.logarithmic:
+        panel.set_xscale("log")
+    # Set first: a line or a band of no width would make matplotlib choose limits of its own, and warn.
+    low, high = _room([end for found in measure.estimates.values() for end in found.ends], measure.logarithmic)
+    panel.set_xlim(low, high)
+    if (retrain := measure.estimates.get("retrain")) is not None:
+        panel.axvspan(*retrain.ends, color=BAND, alpha=0.6, linewidth=0, zorder=0.5)
+        panel.axvline(retrain.mean, color="black", linewidth=0.6, zorder=1)
+    for place, look in enumerate(looks):
+        if (found := measure.estimates.get(look.series.label)) is not None:
+            _draw_point(panel, place, look, found)
+    panel.set_title(measure.title, parse_math=True)
+    panel.tick_params(axis="y", length=0)
+    if measure.logarithmic:
+        panel.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 3) if high / low < WIDE else (1,), numticks=3))
+        plain_numbers(panel.xaxis)
+    else:
+        panel.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def _draw_point(panel: Axes, place: int, look: _Look, found: Estimate) -> None:
+    style = method_style(look.series.method)
+    color = shade(style.color, *look.rank)
+    low, high = found.ends
+    panel.plot([low, high], [place, place], color=color, linewidth=0.9, solid_capstyle="butt", zorder=2)
+    face = "white" if look.control else color
+    marker: dict[str, Any] = {"marker": style.marker, "markerfacecolor": face, "markeredgecolor": color}
+    panel.plot(found.mean, place, linestyle="none", markersize=4, markeredgewidth=0.7, zorder=3, **marker)
+
+
+def _room(ends: Sequence[float], logarithmic: bool) -> tuple[float, float]:
+    """The ends of an axis that holds all intervals whole, with room for the markers at them."""
+    low, high = min(ends), max(ends)
+    if logarithmic:
+        factor = (high / low) ** 0.08 if high > low else 2.0
+        return low / factor, high * factor
+    room = 0.08 * (high - low) or 0.5
+    return low - room, high + room

@@ -1,0 +1,55 @@
+"""Locks between processes, on one machine or on several that share files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from unsir_bench.runtime.files import write_atomic
+
+LOG = logging.getLogger("unsir_bench")
+
+
+@contextmanager
+def locked(folder: Path, name: str, what: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock; logs who has it and waits if another process does. A dead process holds no lock.
+
+    Args:
+        folder: of the locks.
+        name: of this one.
+        what: is made under the lock, for the message.
+        wait: for the process that has it.
+
+    Raises:
+        filelock.Timeout: another process has it, and ``wait`` is false.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock")
+    holder = folder / f"{name}.holder"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise
+        LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
+        lock.acquire()
+    try:
+        write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _named(holder: Path) -> str:
+    """The holder of a lock, as written in its file."""
+    try:
+        return holder.read_text() or "another process"
+    except OSError:  # it has only just taken the lock, or released it
+        return "another process"

@@ -1,0 +1,210 @@
+"""Entries of the store and records, pushed to a shared place and pulled from it.
+
+What is pulled is verified before it is put in place; nothing in it is executed. What is finished is never replaced, on
+neither side. Hashes detect damage. They are no signature: pull from people whose numbers you would believe.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import Timeout
+
+from unsir_bench.errors import DamagedEntryError, SharingError
+from unsir_bench.records import FINISHED, LARGEST, RECORD_FILE, RunRecord, printable
+from unsir_bench.references.store import Entry, Store
+from unsir_bench.runtime.files import MANIFEST, MANIFEST_HASH, read_regular, sha256, sync_files, write_atomic
+from unsir_bench.sharing.index import INDEX, NOT_SHARED, Index
+from unsir_bench.sharing.places import Source, Target
+from unsir_bench.versions import SCHEMA_VERSION
+
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")  # of sweeps and runs
+
+
+@dataclass
+class Transfer:
+    """What became of the entries and records.
+
+    Attributes:
+        entries, records: keys and run ids that were copied.
+        present: that were there already, and stay as they are.
+        refused: why something was not taken, by its name.
+        size: bytes copied.
+    """
+
+    entries: list[str] = field(default_factory=list)
+    records: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+
+
+def push(
+    store: Store, records: Mapping[Path, RunRecord], place: Target, keys: Collection[str] | None = None
+) -> Transfer:
+    """Copy entries and finished records to a place; an entry that is damaged here is refused.
+
+    Args:
+        store: whose entries are copied.
+        records: by their path; those that are not finished are left out.
+        place: to copy to.
+        keys: of the entries to copy; None: all.
+
+    Raises:
+        SharingError: the place cannot be written, or its index is damaged.
+    """
+    done, index = Transfer(), _index_to_extend(place)
+    known = index.entries()
+    for folder in store.folders():
+        key = folder.name
+        if keys is not None and key not in keys:
+            continue
+        if key in known:
+            done.present.append(key)
+            continue
+        try:
+            files = _files_of(folder)
+        except (DamagedEntryError, OSError) as reason:
+            done.refused[key] = str(reason)
+            continue
+        _send(place, index, done, files)
+        done.entries.append(key)
+    for path, record in records.items():
+        if record.status in FINISHED and record.schema_version == SCHEMA_VERSION:
+            try:
+                content = read_regular(path, LARGEST)
+            except OSError as reason:  # it was there a moment ago
+                done.refused[record.run_id] = str(reason)
+                continue
+            name = f"records/{sha256(content)}.json"
+            if name in index.files:
+                done.present.append(record.run_id)
+                continue
+            _send(place, index, done, {name: content})
+            done.records.append(record.run_id)
+    _write(place, INDEX, index.content())  # last: what is not listed is not there
+    return done
+
+
+def _index_to_extend(place: Target) -> Index:
+    try:
+        return Index.parsed(place.read(INDEX))
+    except FileNotFoundError:
+        return Index()
+    except DamagedEntryError as reason:
+        raise SharingError(f"{place}: {reason}; remove it and push again, or push to another place") from reason
+
+
+def _files_of(folder: Path) -> dict[str, bytes]:
+    """The content of an entry's files by the path they are shared under.
+
+    Raises:
+        DamagedEntryError: the entry is not what was written.
+    """
+    entry = _described(Entry.opened(folder).verify())
+    names = [*(f"{name}.safetensors" for name in entry.hashes), MANIFEST_HASH, MANIFEST]
+    return {f"entries/{folder.name}/{name}": read_regular(folder / name) for name in names}
+
+
+def _described(entry: Entry) -> Entry:
+    if "description" not in entry.manifest:
+        raise DamagedEntryError("it has no description that its key could be held against")
+    return entry
+
+
+def _send(place: Target, index: Index, done: Transfer, files: Mapping[str, bytes]) -> None:
+    for path, content in files.items():
+        _write(place, path, content)
+        done.size += len(content)
+    index.files |= {path: sha256(content) for path, content in files.items()}
+
+
+def _write(place: Target, path: str, content: bytes) -> None:
+    try:
+        place.write(path, content)
+    except OSError as error:
+        raise SharingError(f"{place}: {path} cannot be written: {error}") from error
+
+
+def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
+    """Copy what a place holds and is not here; what is damaged there is refused by name, and the rest is taken.
+
+    Args:
+        place: to copy from.
+        store: where entries go.
+        outputs: the folder of sweeps, where records go; None: none are taken.
+
+    Raises:
+        SharingError: the place's index is missing or damaged.
+    """
+    try:
+        index = Index.parsed(place.read(INDEX))
+    except FileNotFoundError as reason:
+        hint = "; ".join(f"{name} {why}" for name, why in place.refused.items()) or "`unsir-bench store push` makes it"
+        raise SharingError(f"{place}: nothing is pulled: it holds no {INDEX} ({hint})") from reason
+    except (DamagedEntryError, OSError) as reason:
+        raise SharingError(f"{place}: nothing is pulled: {reason}") from reason
+    done = Transfer(refused=dict(place.refused))
+    for name in index.strange:
+        done.refused[printable(name)] = NOT_SHARED
+    for key, paths in index.entries().items():
+        try:
+            _take_entry(place, store, key, paths, index, done)
+        except Timeout:
+            done.refused[key] = "it is being made here by another process"
+        except (DamagedEntryError, OSError) as reason:
+            done.refused[key] = str(reason)
+    if outputs is not None:
+        for path in index.records():
+            try:
+                _take_record(place, outputs, path, index, done)
+            except (OSError, ValueError, RecursionError, DamagedEntryError) as reason:
+                done.refused[path] = printable(str(reason))
+    return done
+
+
+def _read(place: Source, path: str, index: Index) -> bytes:
+    content = place.read(path)
+    if sha256(content) != index.files[path]:
+        raise DamagedEntryError(f"{path} does not match its hash")
+    return content
+
+
+def _take_entry(place: Source, store: Store, key: str, paths: Mapping[str, str], index: Index, done: Transfer) -> None:
+    if store.find(key) is not None:
+        done.present.append(key)
+        return
+    with store.lock(key, "an entry that is pulled", wait=False), store.building(key) as folder:
+        size = 0
+        for name, path in paths.items():
+            size += (folder / name).write_bytes(_read(place, path, index))
+        entry = _described(Entry.opened(folder, key))
+        named = {f"{name}.safetensors" for name in entry.hashes} | {MANIFEST, MANIFEST_HASH}
+        if named != paths.keys():
+            raise DamagedEntryError(f"its manifest names other files: {printable(str(sorted(named ^ paths.keys())))}")
+        entry.verify()
+        sync_files(folder)
+    done.entries.append(key)
+    done.size += size
+
+
+def _take_record(place: Source, outputs: Path, path: str, index: Index, done: Transfer) -> None:
+    content = _read(place, path, index)
+    if len(content) > LARGEST:
+        raise ValueError(f"is larger than {LARGEST} bytes")
+    record = RunRecord.parsed(content)
+    if record.schema_version != SCHEMA_VERSION or record.status not in FINISHED:
+        raise ValueError(f"{record.run_id} is not finished, or of schema version {record.schema_version}")
+    if not FOLDER_NAME.fullmatch(record.sweep) or not FOLDER_NAME.fullmatch(record.run_id):
+        raise ValueError(f"sweep {record.sweep!r}, run {record.run_id!r}: cannot be folders of sweeps")
+    target = outputs / record.sweep / record.run_id / RECORD_FILE
+    if os.path.lexists(target):
+        done.present.append(record.run_id)
+        return
+    write_atomic(target, content)
+    done.records.append(record.run_id)
+    done.size += len(content)

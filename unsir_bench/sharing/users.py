@@ -1,0 +1,75 @@
+"""Which records use which entries of the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unsir_bench.records import RunRecord, record_paths
+from unsir_bench.references.store import Store
+
+
+@dataclass
+class KeptRecords:
+    """The records below a folder.
+
+    Attributes:
+        readable: by their path.
+        unreadable: why a record cannot be read; the reason names its path.
+    """
+
+    readable: dict[Path, RunRecord] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def kept_records(outputs: Path) -> KeptRecords:
+    """All records of a folder of sweeps, or of one sweep."""
+    found = KeptRecords()
+    for folder in [outputs, *sorted(outputs.glob("*/"))]:
+        for path in record_paths(folder):
+            try:
+                found.readable[path] = RunRecord.read(path)
+            except ValueError as reason:
+                found.unreadable.append(str(reason))
+    return found
+
+
+def users_of_entries(store: Store, records: Iterable[RunRecord]) -> dict[str, list[str]]:
+    """The ids of the runs that use an entry, by the entry's key.
+
+    A record lists the keys of what its run used. One that was written before records did so counts as a user of every
+    entry of its data set, and of all that was derived from these.
+    """
+    users: dict[str, list[str]] = defaultdict(list)
+    descriptions = {entry.folder.name: entry.manifest.get("description") or {} for entry in store.entries()}
+    for record in records:
+        keys = record.store_entries
+        for key in _entries_of_data(record, descriptions) if keys is None else keys:
+            users[key].append(record.run_id)
+    return users
+
+
+def _entries_of_data(record: RunRecord, descriptions: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    data = record.fingerprints.get("data")
+    keys = {record.fingerprints.get(name) for name in ("original", "retrain")} - {None}
+    keys |= {key for key, about in descriptions.items() if data is not None and about.get("data") == data}
+    before = -1
+    while len(keys) > before:
+        before = len(keys)
+        keys |= {key for key, about in descriptions.items() if not keys.isdisjoint(_words(about))}
+    return {key for key in keys if key is not None}
+
+
+def _words(content: Any) -> Iterator[str]:
+    """Every text among plain values; a description names the entries that it was derived from by their keys."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            yield from _words(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _words(value)
