@@ -197,7 +197,9 @@ class ForgetSplit:
                 f"forget: no training sample of class {min(emptied)} would be retained; "
                 f"to forget a class, write forget.classes=[{min(emptied)}]"
             ])  # fmt: skip
-        return cls((), num_classes, *(sets[name] for name in INDEX_SETS))
+        return cls(
+            (), num_classes, sets["retain_train"], sets["forget_train"], sets["retain_test"], sets["forget_test"]
+        )
 
     def __post_init__(self) -> None:
         sides = (("training", self.retain_train, self.forget_train), ("test", self.retain_test, self.forget_test))
