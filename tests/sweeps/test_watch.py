@@ -94,7 +94,7 @@ def test_the_time_after_the_record_has_a_limit_of_its_own(tmp_path: Path, monkey
 def watch_a_live_one(place: Path, ended: Path) -> None:
     os.setpgid(0, 0)
     (place / "group").write_text(str(os.getpid()))
-    killed, _ = watched(lambda: time.sleep(3), place, silence_limit=0.02, time_limit=0.05)
+    killed, _ = watched(lambda: time.sleep(4.5), place, silence_limit=0.05, time_limit=0.05)
     ended.write_text(str(killed))
 
 
@@ -106,7 +106,7 @@ def test_a_sweep_stopped_together_with_its_run_counts_nothing_against_it(tmp_pat
         time.sleep(0.01)
     time.sleep(0.5)
     os.killpg(sweep.pid, signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(4)  # more than either limit
     os.killpg(sweep.pid, signal.SIGCONT)
     sweep.join(30)
     assert (tmp_path / "ended").read_text() == "None"
