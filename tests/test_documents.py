@@ -178,7 +178,7 @@ def check_run(words: Sequence[str]) -> None:
         PARSERS[words[0]]().parse_args(words[1:])
         return
     if words[:1] == [TUNE]:
-        words = [*DEFAULTS, *tune_parser().parse_known_args(words[1:])[1]]
+        words = ["-m", *DEFAULTS, *tune_parser().parse_known_args(words[1:])[1]]
     if words[:1] == ["list"]:
         assert words[1:] in [[kind] for kind in LISTS], f"no list {words[1:]}"
         return
