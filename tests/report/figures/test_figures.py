@@ -166,7 +166,7 @@ def test_a_missing_metric_is_named_with_the_preset_that_records_it(tmp_path: Pat
     assert len(missing) == 1 and "metrics=standard" in missing[0] and "single {0}" in missing[0]
     assert any("no ablation" in line and "experiment=ablation_lambda" in line for line in said)
     kinds = {path.name.split("-")[0] for path in (tmp_path / "out" / "s").iterdir()}
-    assert kinds == {"trade_off", "efficiency"}
+    assert kinds == {"overview", "trade_off", "efficiency"}
 
 
 def test_data_sets_models_and_forget_sets_never_share_a_figure(tmp_path: Path) -> None:
