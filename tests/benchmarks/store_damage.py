@@ -42,7 +42,7 @@ from unsir_bench import compose, run
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.config import Config
 from unsir_bench.data import dataset
-from unsir_bench.data.decoded_cache import CACHE_FOLDER
+from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.references.store import Entry, Store
 

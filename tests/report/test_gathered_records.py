@@ -47,9 +47,7 @@ def test_tables_are_the_same(tmp_path: Path) -> None:
     assert texts[0] == texts[1] != []
 
 
-def test_a_changed_line_is_named_and_the_others_are_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_line_is_named_and_the_others_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = gather(sweep_of(tmp_path / "mine"), tmp_path / "shared")
     lines = file.read_text().splitlines()
     content = json.loads(lines[1])
