@@ -156,7 +156,7 @@ def validate(config: Config) -> tuple[str, ...]:
 def _general_problems(config: Config) -> Iterator[str]:
     if config.seed < 0:
         yield f"seed={config.seed}: must be at least 0"
-    if config.method_seed < 0:
+    if config.unlearn_seed is not None and config.unlearn_seed < 0:
         yield f"unlearn_seed={config.unlearn_seed}: must be at least 0, or null: the training seed"
     if config.metrics.bank_size and config.forget.sequence is not None:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"

@@ -49,10 +49,10 @@ def test_every_preset_says_where_its_values_come_from() -> None:
 
 
 def test_settings_published_chooses_the_preset_of_the_authors() -> None:
-    words = ["-m", "method=salun,ssd,delete", "settings=published", "seed=0"]
+    words = ["-m", "method=salun,cf_k,delete", "settings=published", "seed=0"]
     assert list(_with_published(words)) == [
         "-m",
-        "method=salun_published,ssd,delete_published",
+        "method=salun_published,cf_k,delete_published",
         "settings=published",
         "seed=0",
     ]

@@ -66,7 +66,7 @@ class ForgetConfig:
                 yield f"forget.random_k={self.random_k}: must be below the number of classes, {len(class_names)}"
             return
         if not self.classes:
-            yield f"forget.classes={self.classes}: name at least one class to forget"
+            yield f"forget.classes={self.classes}: name at least one class to forget, or samples: share, count or file"
             return
         yield from listed_problems("forget.classes", self.classes, class_names)
 

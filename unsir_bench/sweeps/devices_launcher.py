@@ -19,7 +19,6 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from joblib import wrap_non_picklable_objects
 from omegaconf import DictConfig
 
 from unsir_bench.errors import ConfigError
@@ -90,6 +89,8 @@ class DevicesLauncher(Launcher):
         self._given = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from joblib import wrap_non_picklable_objects
+
         gpus = visible_gpus(self._given[2].hardware.accelerator)
         places = slots(gpus, own_cores(), self._per_device, self._cores_per_run)
         spawn = get_context("spawn")
