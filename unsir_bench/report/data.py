@@ -108,7 +108,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
         for record, setting, outside in zip(records, settings(records), around, strict=True)
     ]
     runs = pd.DataFrame(rows)
-    null = [name for record in records for name, value in record.metrics.items() if value is None]
+    null = sorted({name for record in records for name, value in record.metrics.items() if value is None})
     runs[null] = runs[null].astype(float)  # a column of nulls alone is one of numbers, too
     for kind in ("forget", "retain"):
         if {f"acc_{kind}_test", f"retrain_acc_{kind}_test"} <= set(runs.columns):
