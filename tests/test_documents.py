@@ -30,6 +30,7 @@ from omegaconf import OmegaConf
 from unsir_bench.cli.evaluate import _parser as evaluate_parser
 from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.reproduce import _parser as reproduce_parser
+from unsir_bench.cli.split import _parser as split_parser
 from unsir_bench.cli.store import _parser as store_parser
 from unsir_bench.cli.sync import _parser as sync_parser
 from unsir_bench.cli.tune import DEFAULTS
@@ -47,7 +48,7 @@ PROGRAMS = ("unsir-bench", "unsir-report", "make", "python -m")
 PLACEHOLDERS = {"FOLDER": "tests", "FILE": "report.html", "DIR": "out", "N": "2"}
 ELLIPSES = {"experiment=...": "experiment=cifar10_single", "scale=...": "scale=smoke"}
 # What this machine need not have: a mistake that names one of them is none of the document's.
-OF_THE_MACHINE = ("dataset.root=", "hardware.accelerator=", "hardware.devices=")
+OF_THE_MACHINE = ("dataset.root=", "forget.file=", "hardware.accelerator=", "hardware.devices=")
 # Command: why it is not checked.
 NOT_CHECKED = dict.fromkeys(
     (
@@ -61,7 +62,7 @@ NOT_CHECKED = dict.fromkeys(
 }
 TUNE = "tune"  # its options, and words of a run
 PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
-LISTS = ("methods", "datasets", "models", "metrics", "experiments")
+LISTS = ("methods", "datasets", "models", "metrics", "experiments", "forget")
 MOST_NOT_CHECKED = 3
 # Files that stand for the reader's own.
 FILES_OF_READERS = ("conf/method/mine.yaml",)
@@ -179,6 +180,8 @@ def check_run(words: Sequence[str]) -> None:
         return
     if words[:1] == [TUNE]:
         words = ["-m", *DEFAULTS, *tune_parser().parse_known_args(words[1:])[1]]
+    if words[:1] == ["split"]:
+        words = split_parser().parse_known_args([*words[1:], "--output", "forget.json"])[1]
     if words[:1] == ["list"]:
         assert words[1:] in [[kind] for kind in LISTS], f"no list {words[1:]}"
         return

@@ -105,5 +105,5 @@ def test_unchanged_images_are_not_read_to_find_a_finished_run(
     config = composed(*words, f"dataset.root={tmp_path}/first")
     run(config)
     forget_what_was_read()
-    monkeypatch.setattr("unsir_bench.config.load_cached", lambda *_: pytest.fail("the images were read"))
+    monkeypatch.setattr("unsir_bench.runs.finished_runs.load_cached", lambda *_: pytest.fail("the images were read"))
     assert finished_run(config) is not None

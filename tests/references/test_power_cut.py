@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from tests.journal import Journal
-from unsir_bench.data.decoded_cache import CACHE_FOLDER, _read_cache
+from unsir_bench.data.decoded_cache import _read_cache
 from unsir_bench.data.folders import ImageFolder
+from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.errors import DamagedEntryError
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.references.store import Entry, Store, content_key

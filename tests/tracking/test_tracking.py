@@ -239,6 +239,7 @@ def test_every_number_of_the_details_is_in_a_table(tracked: Tracked) -> None:
     names = ("accuracy_by_class", "forget_predictions", "weight_distance", "batchnorm_distance", "relearn_curve",
              "metric_seconds")  # fmt: skip
     logged = {number for name in names for number in numbers_in(tracked.table(name)[1])}
+    logged |= {number for _, text in tracked.table("other_details")[1] for number in numbers_in(json.loads(text))}
     # Numbers of images are the data set's, and no result.
     details = {key: value for key, value in tracked.record.details.items() if not key.endswith("samples")}
     missing = [number for number in numbers_in(details) if number not in logged]

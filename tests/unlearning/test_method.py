@@ -41,7 +41,7 @@ def allowed(digits: DeviceData, split: ForgetSplit) -> Callable[..., UnlearningD
     """
 
     def build(*requires: Access, seed: int = 0) -> UnlearningData:
-        method: Any = SimpleNamespace(name="made-up", requires=frozenset(requires))
+        method: Any = SimpleNamespace(name="made-up", requires=frozenset(requires), needs_classes=False)
         return UnlearningData(digits, split, method, seed)
 
     return build
@@ -167,7 +167,7 @@ def test_training_from_scratch_is_served_with_all_retain_samples(
 
 
 def test_access_is_recorded_as_sorted_words() -> None:
-    method: Any = SimpleNamespace(requires=frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA}))
+    method: Any = SimpleNamespace(requires=frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA}), needs_classes=False)
     assert access_names(method) == ["forget_data", "retain_subset"]
     assert access_names(Unsir()) == ["retain_subset"]
 

@@ -17,14 +17,7 @@ def split_command(words: Sequence[str]) -> int:
     Returns:
         The exit status: 1 if the configuration or the file's name is wrong.
     """
-    parser = argparse.ArgumentParser(
-        prog="unsir-bench split",
-        usage="%(prog)s dataset=digits forget=random_samples forget.share=0.1 seed=0 --output FILE.json",
-        description="Write the samples that a run would forget, with the fingerprint of their data set. "
-        "forget=indices forget.file=FILE forgets them.",
-    )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .json, .csv or .npy")
-    given, overrides = parser.parse_known_args(words)
+    given, overrides = _parser().parse_known_args(words)
 
     from hydra.errors import HydraException
 
@@ -36,6 +29,17 @@ def split_command(words: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unsir-bench split",
+        usage="%(prog)s dataset=digits forget=random_samples forget.share=0.1 seed=0 --output FILE.json",
+        description="Write the samples that a run would forget, with the fingerprint of their data set. "
+        "forget=indices forget.file=FILE forgets them.",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .json, .csv or .npy")
+    return parser
 
 
 def _written(overrides: Sequence[str], output: Path) -> str:
