@@ -139,6 +139,8 @@ class Attacked:
         for entry in self.store.entries():
             kind = kind_of(entry)
             reader = {"original": "models", "retrain": "models", "features": "scores"}.get(kind, kind)
+            if kind == "unlearned":
+                [reader] = [name for name, config in self.configs.items() if config.run_id == entry.manifest["run"]]
             for path in sorted(entry.folder.iterdir()):
                 yield Target(kind, entry.folder, path.name, reader, scores if kind == "features" else ())
         original = self._entries("original")[0].folder
@@ -166,12 +168,14 @@ class Attacked:
 
 
 def kind_of(entry: Entry) -> str:
-    """What an entry is: original, retrain, features, scores, log or precomputation."""
+    """What an entry is: original, retrain, features, scores, log, precomputation or unlearned (weights)."""
     about = entry.manifest["description"]
     if "features of" in about:
         return "features"
     if "log of" in about:
         return "log"
+    if about.get("kind") == "unlearned weights":
+        return "unlearned"
     if "kind" in about:
         return "precomputation" if "weights" in about else "scores"
     return str(entry.manifest["role"])

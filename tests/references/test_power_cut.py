@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 
 from tests.journal import Journal
-from unsir_bench.data.decoded_cache import _read_cache
 from unsir_bench.data.folders import ImageFolder
-from unsir_bench.data.image_cache import CACHE_FOLDER
+from unsir_bench.data.image_cache import CACHE_FOLDER, _read
 from unsir_bench.errors import DamagedEntryError
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.references.store import Entry, Store, content_key
@@ -62,7 +61,7 @@ def read_all(root: Path) -> set[str]:
         RunRecord.read(path)
         found.add(path.parent.name)
     for folder in root.glob(f"{CACHE_FOLDER}/[!.]*/"):
-        _read_cache(folder)
+        _read(folder)
         found.add("cache")
     return found
 

@@ -12,7 +12,17 @@ from tests.benchmarks.store_damage import Attacked, Target, attack
 from unsir_bench.references.store import Entry
 
 SEED = int(os.environ.get("UNSIR_BENCH_TEST_SEED", "0"))
-KINDS = {"original", "retrain", "features", "scores", "log", "precomputation", "checkpoint", "decoded cache"}
+KINDS = {
+    "original",
+    "retrain",
+    "features",
+    "scores",
+    "log",
+    "precomputation",
+    "unlearned",
+    "checkpoint",
+    "decoded cache",
+}
 
 
 @pytest.fixture(scope="module")
