@@ -78,7 +78,7 @@ def command(folder: Path, *given: str, status: int = 0, plugins: Path | None = N
     if plugins is not None:
         surroundings |= {"PYTHONPATH": str(plugins), "UNSIR_BENCH_PLUGINS": "trouble"}
     done = subprocess.run(
-        arguments(folder, *given), capture_output=True, text=True, timeout=300, check=False, env=surroundings
+        arguments(folder, *given), capture_output=True, text=True, timeout=600, check=False, env=surroundings
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
