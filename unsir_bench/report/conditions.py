@@ -252,6 +252,19 @@ def provenance_words(record: RunRecord) -> str:
     return f"{record.settings} ({record.study})" if record.study else record.settings
 
 
+def mixture_words(records: Sequence[RunRecord]) -> str:
+    """What a mean over these records mixes (commits, kinds of CPU), and unclean trees; empty where nothing."""
+    found = [record.environment for record in records]
+    commits = {each["commit"] for each in found if each.get("commit")}
+    machines = {(each["cpu"], each.get("cpu_capability")) for each in found if each.get("cpu")}
+    words = [
+        f"{len(commits)} commits" if len(commits) > 1 else "",
+        f"{len(machines)} kinds of CPU" if len(machines) > 1 else "",
+        "an unclean tree" if any(each.get("dirty") for each in found) else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
 def access_words(declared: Sequence[str]) -> str:
     """The declared access in three words: forget data, retain data, stored state."""
     retain = "all" if "retain_data" in declared else "subset" if "retain_subset" in declared else NOTHING

@@ -334,3 +334,26 @@ def test_one_run_shows_original_retrained_and_unlearned_side_by_side():
     assert [row["A_Df test %"] for row in rows] == ["50.00", "25.00", "12.50"]
     assert [row["A_Dr train %"] for row in rows] == ["53.00", "28.00", "15.50"]
     assert [row["seconds"] for row in rows] == ["–", "30.00", "1.50"]
+
+
+# What a row mixes
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"commit": "a", "dirty": False, "cpu": "x", "cpu_capability": "AVX2"}, None),
+        ({"commit": "b", "dirty": False, "cpu": "x", "cpu_capability": "AVX2"}, "2 commits"),
+        ({"commit": "a", "dirty": False, "cpu": "x", "cpu_capability": "AVX512"}, "2 kinds of CPU"),
+        (
+            {"commit": "b", "dirty": True, "cpu": "y", "cpu_capability": "AVX2"},
+            "2 commits, 2 kinds of CPU, an unclean tree",
+        ),
+    ],
+)
+def test_a_mean_over_several_commits_or_cpus_or_an_unclean_tree_is_marked(
+    second: dict[str, Any], words: str | None
+) -> None:
+    first = {"commit": "a", "dirty": False, "cpu": "x", "cpu_capability": "AVX2"}
+    rows = summary([record(seed=0, environment=first), record(seed=1, environment=second)])
+    assert {row.get("mixes") for row in rows if row["method"] == "unsir"} == {words}

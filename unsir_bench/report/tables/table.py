@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.conditions import NOTHING, mixture_words
 from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
@@ -22,8 +22,8 @@ SHOWN = {
     "speedup_vs_retrain": ("speed-up", 1.0),
     "speedup_vs_fisher": ("vs Fisher", 1.0),
 }
-WITHIN, CONTROL = "sd within seeds", "control"
-ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fisher", PROVENANCE, "not done")
+WITHIN, CONTROL, MIXED = "sd within seeds", "control", "mixes"
+ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fisher", PROVENANCE, MIXED, "not done")
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -48,6 +48,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             ACCESS: group[ACCESS].iloc[0],
             CONTROL: "forgets nothing" if control_words_of(done) else "",
             PROVENANCE: ", ".join(word for word in group[PROVENANCE].unique() if word),
+            MIXED: mixture_words(finished["record"].tolist()),
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
         })  # fmt: skip
     return without_empty(rows, ONLY_WHERE_USED)
