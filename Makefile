@@ -43,7 +43,7 @@ setup: $(READY) ## install the locked packages and this project into .venv (abou
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
-test: setup ## run the test suite and print its coverage (about 10 minutes)
+test: setup ## run the test suite and print its coverage (about 20 minutes on two cores)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 test-slurm: setup ## test sweeps on a real Slurm: installs Debian's and starts it on this machine (root; a machine to spare)
