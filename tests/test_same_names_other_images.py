@@ -58,7 +58,7 @@ def test_another_folder_of_the_same_names_and_sizes_is_refused_and_a_copy_is_not
     with pytest.raises(ConfigError, match=r"dataset.root=.*other: .* is finished, of other images .*dataset.name=NAME"):
         run(other)
     with pytest.raises(ConfigError):
-        _ = SweepJob((), other).finished
+        _ = SweepJob.of((), other)
 
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     copy = finished_run(composed(*words, f"dataset.root={tmp_path}/copy"))

@@ -7,6 +7,7 @@ import traceback
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsir_bench.config import Config, sweep_problems
@@ -54,7 +55,7 @@ def run(config: Config, command: str = "") -> RunRecord:
     if (finished := _finished(config)) is not None:
         return finished
     try:
-        with run_lock(config):
+        with run_lock(config.folder):
             if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
                 return finished
             record, tracker = _recorded(config, command)
@@ -69,9 +70,9 @@ def run(config: Config, command: str = "") -> RunRecord:
     return record
 
 
-def run_lock(config: Config, *, wait: bool = True) -> AbstractContextManager[None]:
+def run_lock(folder: Path, *, wait: bool = True) -> AbstractContextManager[None]:
     """The lock of a run, which two sweeps may both want to do; raises as ``locked``."""
-    return locked(config.folder.parent / LOCKS, config.run_id, config.run_id, wait=wait)
+    return locked(folder.parent / LOCKS, folder.name, folder.name, wait=wait)
 
 
 def _finished(config: Config) -> RunRecord | None:

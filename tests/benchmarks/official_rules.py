@@ -38,7 +38,7 @@ def main() -> None:
         rows.append(
             {
                 "method": f"`{name}`",
-                "rule read in": case.source,
+                "rule of": case.source,
                 "largest difference": f"{apart:.1e}",
                 "largest move": f"{moved:.1e}",
                 "why above 1e-6": case.note if apart > 1e-6 else "",

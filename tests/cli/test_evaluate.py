@@ -103,7 +103,7 @@ def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
     assert evaluate_command([str(fast.folder), *RELEARN]) == 0
     never_again(monkeypatch)
     assert run(relearned).run_id == fast.run_id and not relearned.folder.exists()
-    assert SweepJob((), relearned).finished is not None
+    assert SweepJob.of((), relearned).finished == "done"
     others = (
         [*RELEARN, "metrics.relearn.cap=2"], [*RELEARN, "metrics.outputs=true"], [*RELEARN, "seed=1"],
         [*RELEARN, "unlearn_seed=1"], [*RELEARN, "method.train.epochs=3"],

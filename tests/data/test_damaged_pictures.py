@@ -1,8 +1,9 @@
-"""Damaged files of every format that Pillow writes here: each gives pixels or one named complaint."""
+"""Damaged files of every format that Pillow writes here, and of three that it only reads: pixels or one complaint."""
 
 import io
 import logging
 import random
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,21 @@ def written() -> dict[str, tuple[str, bytes]]:
         except (OSError, ValueError, KeyError, RuntimeError):
             continue  # not built in here
         made[name] = (suffixes.get(name, ".png"), target.getvalue())
-    return made
+    return made | only_read(noise)
+
+
+def only_read(image: Image.Image) -> dict[str, tuple[str, bytes]]:
+    """As ``written``, of formats that Pillow reads and does not write: a cursor, a Photoshop file, an X pixmap."""
+    icon = io.BytesIO()
+    image.save(icon, "ICO", bitmap_format="bmp")
+    cursor = bytearray(icon.getvalue())
+    cursor[2] = 2  # the kind: 1 is an icon
+    width, height = image.size
+    head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, height, width, 8, 3) + bytes(12) + bytes(2)  # no layers, raw
+    planes = np.asarray(image).transpose(2, 0, 1).tobytes()
+    rows = ",\n".join(f'"{"ab" * (width // 2)}"' for _ in range(height))
+    pixmap = f'/* XPM */\nstatic char *x[] = {{\n"{width} {height} 2 1",\n"a c #ff0000",\n"b c #00ff00",\n{rows}\n}};\n'
+    return {"CUR": (".cur", bytes(cursor)), "PSD": (".psd", head + planes), "XPM": (".xpm", pixmap.encode())}
 
 
 def damaged(content: bytes, draw: random.Random, count: int) -> Iterator[bytes]:
@@ -78,8 +93,13 @@ def fuzz(folder: Path, per_format: int, seed: int) -> dict[str, int]:
 @pytest.mark.filterwarnings("ignore")
 def test_a_damaged_file_of_any_format_is_an_unusable_image(tmp_path: Path):
     print(f"seed {SEED}")
+    for name in ("CUR", "PSD", "XPM"):
+        suffix, content = written()[name]
+        (tmp_path / f"whole{suffix}").write_bytes(content)
+        assert PictureOptions(None, "RGB").pixels(tmp_path / f"whole{suffix}").shape == (3, 24, 24), name
+        assert name not in Image.SAVE
     tried = fuzz(tmp_path, PER_FORMAT, SEED)
-    assert {"PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"} <= set(tried)
+    assert {"PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "CUR", "PSD", "XPM"} <= set(tried)
     assert sum(tried.values()) >= 300
 
 

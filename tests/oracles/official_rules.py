@@ -1,4 +1,4 @@
-"""Every method with public code, and the rule it is held against; ``CASES`` by name, with where the rule was read."""
+"""Every method with public code, and the rule it is held against; ``CASES`` by name, with whose rule it is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = ["CASES", "EPOCHS", "Case"]
 
 @dataclass(frozen=True)
 class Case:
-    """A method of ours, the rule it is held against, where that was read, and why they may differ above 1e-6."""
+    """A method of ours, the rule it is held against, whose public code has it, and why they may differ above 1e-6."""
 
     method: UnlearningMethod
     rule: Rule

@@ -89,7 +89,7 @@ def test_a_record_written_before_the_process_was_killed_stands(
 def test_a_run_that_another_sweep_is_doing_gets_no_record_of_failure(
     config: Config, record_of: Callable[[Work], RunRecord]
 ) -> None:
-    with run_lock(config):
+    with run_lock(config.folder):
         record = record_of(lambda _: os.kill(os.getpid(), signal.SIGKILL))
     assert record.status == "failed"
     assert not (config.folder / RECORD_FILE).exists()

@@ -17,8 +17,9 @@ from unsir_bench.config import Config
 from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
-from unsir_bench.references.store import Store, StoreConfig
+from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.tables.text import job_rows, print_rows
+from unsir_bench.runner import run_lock
 from unsir_bench.runs.added_metrics import CannotEvaluateError, add_metrics
 from unsir_bench.runs.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
 from unsir_bench.runs.finished_runs import recorded_metrics
@@ -123,7 +124,7 @@ def _runs(folder: Path) -> list[Path]:
 def _added(folder: Path, asked: Config, store: StoreConfig | None) -> str:
     """Add what the run lacks, one process at a time; returns what was done, in words."""
     at = store or StoreConfig(str((_finished(folder).config.get("store") or {}).get("root", StoreConfig().root)))
-    with Store(Path(at.root)).lock(f"record-{folder.name}", f"metrics of {folder.name}"):
+    with run_lock(folder):
         record = _finished(folder)
         if record.status != "done":
             return f"{record.status}: there is nothing to measure"

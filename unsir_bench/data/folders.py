@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
-from unsir_bench.data.dataset import DatasetConfig, RawData
+from unsir_bench.config_fields import not_hashed, number
+from unsir_bench.data.dataset import RawData
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import Listing, identities, listed, listed_tree
-from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, PictureOptions
+from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
 
 @dataclass
-class ImageFolder(DatasetConfig):
+class ImageFolder(PictureSet):
     """``root/train/<class>/*`` and ``root/test/<class>/*``, or one tree ``root/<class>/*`` split by a seeded ratio.
 
     Classes are numbered in alphabetical order of their folders. Any image format that PIL reads is accepted.
@@ -24,11 +24,6 @@ class ImageFolder(DatasetConfig):
     name: str = not_hashed("image_folder")
     test_share: float = number(0.2, above=0, below=1)
     split_seed: int = 0
-    mode: str = choice("RGB", ("RGB", "L"))
-    on_bad_image: str = choice("error", ("error", "skip"))
-    image_fit: str = hashed_if_not_default(choice("squash", FITS))
-    orientation: str = hashed_if_not_default(choice("stored", ORIENTATIONS))
-    transparency: str = hashed_if_not_default(choice("drop", TRANSPARENCIES))
 
     def class_names(self) -> tuple[str, ...]:
         return self._listing().class_names
@@ -44,8 +39,7 @@ class ImageFolder(DatasetConfig):
         return moved or self._listing().last_change > since
 
     def read(self, progress: Progress) -> RawData:
-        options = PictureOptions(self.image_size, self.mode, self.image_fit, self.orientation, self.transparency)
-        return DecodedCache(self.root or "", options, self.on_bad_image).read(self._listing(), progress)
+        return DecodedCache(self.root or "", self.options, self.on_bad_image).read(self._listing(), progress)
 
     def _listing(self) -> Listing:
         if not self.root:

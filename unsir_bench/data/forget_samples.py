@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,7 @@ class IndexFile:
         if not self.train:
             yield f"{KEY}={path}: names no training sample"
         for name, indices in (("train", self.train), ("test", self.test)):
-            seen: set[int] = set()
-            twice = sorted({index for index in indices if index in seen or seen.add(index)})  # type: ignore[func-returns-value]
+            twice = sorted(index for index, count in Counter(indices).items() if count > 1)
             if twice:
                 yield f"{KEY}={path}: {name} index {twice[0]} is there twice ({len(twice)} such indices)"
             if min(indices, default=0) < 0:

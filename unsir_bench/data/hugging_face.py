@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed
-from unsir_bench.data.dataset import DatasetConfig, Images, RawData
+from unsir_bench.config_fields import not_hashed
+from unsir_bench.data.dataset import Images, RawData
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import ImageFile, Listing
 from unsir_bench.data.image_cache import cache_root
-from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, PictureOptions
+from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -33,7 +33,7 @@ class _Source:
 
 
 @dataclass
-class HuggingFaceSet(DatasetConfig):
+class HuggingFaceSet(PictureSet):
     """Images of a data set that ``datasets.load_dataset`` finds; needs the extra ``data``.
 
     ``path`` is a name on the hub or a local folder. Classes are those of the label column's ``ClassLabel``, else its
@@ -48,11 +48,6 @@ class HuggingFaceSet(DatasetConfig):
     label_column: str = "label"
     train_split: str = "train"
     test_split: str = "test"
-    mode: str = choice("RGB", ("RGB", "L"))
-    on_bad_image: str = choice("error", ("error", "skip"))
-    image_fit: str = hashed_if_not_default(choice("squash", FITS))
-    orientation: str = hashed_if_not_default(choice("stored", ORIENTATIONS))
-    transparency: str = hashed_if_not_default(choice("drop", TRANSPARENCIES))
 
     def class_names(self) -> tuple[str, ...]:
         return _rows(self._source).listing.class_names
@@ -67,9 +62,8 @@ class HuggingFaceSet(DatasetConfig):
         return True  # the library does not tell; the comparison reads the cache of decoded images
 
     def read(self, progress: Progress) -> RawData:
-        options = PictureOptions(self.image_size, self.mode, self.image_fit, self.orientation, self.transparency)
         rows = _rows(self._source)
-        cache = _RowCache(self.path, options, self.on_bad_image, "dataset.path", rows.splits)
+        cache = _RowCache(self.path, self.options, self.on_bad_image, "dataset.path", rows.splits)
         return cache.read(rows.listing, progress)
 
     @property

@@ -227,7 +227,8 @@ def _with_other_seeds(step: Step, scene: Experiment) -> UnlearnedModels:
         allowed = UnlearningData(scene.data, step.split, config.method, context.seed, config.withheld)
         if Access.TRAIN_HISTORY in config.method.requires:
             allowed.training_log = references.training_log(original, step.split, context)
-        return config.method.unlearn(network, allowed, context)
+        with context.without_training_data(kept=Access.INITIAL_WEIGHTS in config.method.requires):
+            return config.method.unlearn(network, allowed, context)
 
     seconds = scene.context.clock.total
     return UnlearnedModels(identity(config.method), unlearn, step.so_far, references, scene.context, seconds)

@@ -164,7 +164,8 @@ def _record_of_the_killed(config: Config, command: str, reason: str) -> RunRecor
     with suppress(UnsirBenchError):
         note_forget_set(record, config)
     log_failure(error, record.run_id)
-    with suppress(Timeout), run_lock(config, wait=False):  # else another sweep does the run, and its record counts
+    # Where another sweep has the lock, it does the run, and its record counts.
+    with suppress(Timeout), run_lock(config.folder, wait=False):
         if (finished := finished_record(config.folder)) is not None:
             return finished
         record.write(config.folder)

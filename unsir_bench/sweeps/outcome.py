@@ -12,7 +12,7 @@ from pathlib import Path
 
 from unsir_bench.config import Config
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.records import RECORD_FILE, records_below
 from unsir_bench.runs.finished_runs import finished_run
 
 
@@ -23,15 +23,22 @@ class SweepJob:
     Attributes:
         overrides: what the command line says for this run alone.
         config: its configuration, or why it has none.
+        finished: the status of the same run done before, when the sweep began; None where it was still to be done.
     """
 
     overrides: tuple[str, ...]
     config: Config | ConfigError
+    finished: str | None = None
 
-    @property
-    def finished(self) -> RunRecord | None:
-        """The record of the same run done before; None where it is still to be done."""
-        return None if isinstance(self.config, ConfigError) else finished_run(self.config)
+    @classmethod
+    def of(cls, overrides: Sequence[str], config: Config) -> SweepJob:
+        """A job, with a look at what was done before.
+
+        Raises:
+            ConfigError: the same run is finished, of other images.
+        """
+        done = finished_run(config)
+        return cls(tuple(overrides), config, done.status if done is not None else None)
 
 
 @dataclass
@@ -94,12 +101,12 @@ class Trouble:
 
 def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
     """Every run of the launch that was not done, from the records below the sweep's folder."""
-    mine = {job.config.folder: job for job in launch.jobs if isinstance(job.config, Config)}
+    mine = {job.config.folder: (job, job.config) for job in launch.jobs if isinstance(job.config, Config)}
     for path, record in records_below(folder):
         fresh = path.parent in mine if launch.jobs else path.stat().st_mtime >= launch.started
         if record.status != "done" and fresh:
             reason = " ".join((record.reason or "").split())
             yield Trouble(record.run_id, record.status, reason, record.command, path)
-    for place, job in mine.items():
-        if not (place / RECORD_FILE).exists() and job.finished is None:
+    for place, (job, config) in mine.items():
+        if not (place / RECORD_FILE).exists() and job.finished is None and finished_run(config) is None:
             yield Trouble(place.name, "lost", launch.stopped or "left no record", command_of(job.overrides))

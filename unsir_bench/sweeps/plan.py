@@ -80,9 +80,8 @@ class Plan:
         return plan
 
     def _add(self, job: SweepJob, history: History) -> None:
-        done = job.finished
-        if done is not None:
-            self.finished[done.status] += 1
+        if job.finished is not None:
+            self.finished[job.finished] += 1
             return
         try:
             if isinstance(job.config, ConfigError):

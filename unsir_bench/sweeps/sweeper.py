@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
-from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
@@ -36,9 +35,7 @@ def sweep_job(composer: JobComposer, overrides: Sequence[str]) -> SweepJob:
         hydra.errors.HydraException: an override names a key or an option that does not exist.
     """
     try:
-        config = typed(composer.compose(overrides))
-        finished_run(config)  # refuses other images
-        return SweepJob(tuple(overrides), config)
+        return SweepJob.of(overrides, typed(composer.compose(overrides)))
     except ConfigError as error:
         return SweepJob(tuple(overrides), error)
 
