@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,25 @@ def test_without_curves_and_seconds_the_other_columns_are_left() -> None:
         run.metrics = {name: value for name, value in run.metrics.items() if "seconds" not in name}
     [scene] = scenes("s", runs)
     assert len(only(scene, OVERVIEW).figure.axes) == 2
+
+
+@pytest.mark.parametrize("retained", [0.3, 0.5, 0.8, 0.92, 0.95, 0.965, 0.97])
+@pytest.mark.parametrize("kind", [OVERVIEW, TRADE_OFF], ids=lambda kind: kind.name)
+def test_numbers_at_an_axis_never_run_into_each_other(kind: Any, retained: float) -> None:
+    near = {"original_acc_retain_test": retained + 0.025, "retrain_acc_retain_test": retained + 0.02}
+    runs = [
+        record(method, seed, acc_retain_test=retained + 0.005 * (seed - 1), **near)
+        for method in AREAS
+        for seed in range(3)
+    ]
+    [found] = scenes("s", runs)
+    figure = only(found, kind).figure
+    for panel in figure.axes:
+        low, high = panel.get_xlim()
+        shown = [
+            label.get_window_extent()
+            for place, label in zip(panel.get_xticks(), panel.get_xticklabels(), strict=True)
+            if low <= place <= high and label.get_text()
+        ]
+        assert shown, "an axis without numbers"
+        assert all(left.x1 < right.x0 for left, right in pairwise(sorted(shown, key=lambda box: box.x0)))

@@ -112,7 +112,7 @@ def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
         panel.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 3) if high / low < WIDE else (1,), numticks=3))
         plain_numbers(panel.xaxis)
     else:
-        panel.xaxis.set_major_locator(MaxNLocator(3))
+        panel.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
 
 
 def _draw_point(panel: Axes, place: int, look: _Look, found: Estimate) -> None:
