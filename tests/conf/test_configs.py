@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -25,11 +26,12 @@ OPTIONS = [
     for group in GROUPS
     for path in sorted((CONF / group).glob("*.yaml" if group == "scale" else "**/*.yaml"))
 ]
-# Presets that follow `scale` are run in tests/conf/test_experiments.py.
+# Presets that follow `scale` are run in tests/conf/test_experiments.py; this one has the methods of digits_methods.
+ALIKE = "digits_any_forget_class"
 EXPERIMENTS = sorted(
     path.stem
     for path in (CONF / "experiment").glob("*.yaml")
-    if "scaled/common" not in path.read_text(encoding="utf-8")
+    if "scaled/common" not in path.read_text(encoding="utf-8") and path.stem != ALIKE
 )
 # What a test machine need not have: these refuse to validate, but compose like the rest.
 ABSENT = {"gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "indices"}
@@ -125,6 +127,20 @@ def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
         config.outputs, config.store.root = str(tmp_path), str(tmp_path / "store")
         record = run(config)
         assert record.status == "done", record.reason
+
+
+def test_what_a_df_hides_is_asked_of_every_method_and_of_four_digits() -> None:
+    def swept(name: str) -> dict[str, Any]:
+        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+            preset = compose("config", [f"experiment={name}"], return_hydra_config=True)
+        params = OmegaConf.to_container(preset.hydra.sweeper.params)
+        assert isinstance(params, dict)
+        return {str(key): value for key, value in params.items()}
+
+    params = swept(ALIKE)
+    assert params["method"] == swept("digits_methods")["method"]
+    config = composed(f"experiment={ALIKE}", "forget=four", f"forget.classes={params['forget.classes']}")
+    assert config.forget.classes == [3, 5, 8, 9]
 
 
 def _shrunk_method(job: Sequence[str]) -> list[str]:

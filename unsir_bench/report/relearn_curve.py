@@ -85,6 +85,14 @@ def first_at(curve: Curve, accuracy: float) -> Time:
     return Time(float(curve[-1][0]), censored=True)
 
 
+def accuracy_at(curve: Curve, batches: float) -> float:
+    """The accuracy after so many batches, linear between checks and constant after the last one."""
+    for left, right in pairwise(curve):
+        if batches < right[0]:
+            return float(left[1] + (right[1] - left[1]) * (batches - left[0]) / (right[0] - left[0]))
+    return float(curve[-1][1])
+
+
 def plateau_of(curve: Curve) -> float:
     """Where a curve levels off: the mean accuracy of the last quarter of its checks, at least one of them."""
     last = curve[-max(1, len(curve) // 4) :]
@@ -110,11 +118,19 @@ def median_in_words(times: Sequence[Time]) -> str:
     if not times:
         return "–"
     censored = sum(time.censored for time in times)
-    remark = f" ({censored} of {len(times)} censored)" if censored else ""
+    return f"{median_time(times)}" + (f" ({censored} of {len(times)} censored)" if censored else "")
+
+
+def median_time(times: Sequence[Time]) -> Time:
+    """Kaplan-Meier's median; censored where half of the times or more are, at the least of these.
+
+    Args:
+        times: one per seed, at least one.
+    """
     surviving = 1.0
     for batches in sorted({time.batches for time in times if not time.censored}):
         at_risk = sum(time.batches >= batches for time in times)
         surviving *= 1 - sum(time.batches == batches and not time.censored for time in times) / at_risk
         if surviving <= 0.5 + ROUNDING:
-            return f"{batches:g}{remark}"
-    return f">{min(time.batches for time in times if time.censored):g}{remark}"
+            return Time(batches)
+    return Time(min(time.batches for time in times if time.censored), censored=True)

@@ -186,6 +186,8 @@ def test_each_number_of_the_summary_sorts_by_the_mean_it_shows(reader: Reader) -
         ("-2.79 ± 7.34", -2.79),
         ("= -0.3 ± 1.0", -0.3),
         ("≠ +98.7 ± 1.0", 98.7),
+        ("37.50 [1.20, 80.00]", 37.5),
+        ("× +3.0 [-9.0, 15.0]", 3.0),
         ("3", 3.0),
         ("–", None),
         ("", None),
@@ -341,12 +343,18 @@ def test_layers_stand_in_the_networks_order_and_frozen_ones_have_no_point(reader
     assert reader.plots["s0-layers"]["layout"]["yaxis"]["type"] == "log"
 
 
-def test_a_reference_has_one_relearn_curve_per_seed_and_a_method_one_per_run(reader: Reader) -> None:
-    assert len(named(reader, "relearning", "retrain")) == 2
-    curves = named(reader, "relearning", "unsir")
-    assert [curve["y"] for curve in curves] == [[0.0, 50.0, 90.0], [0.0, 100.0, 90.0]]
-    assert unquote(curves[0]["meta"]["link"]).endswith("/unsir-s0/record.json")
+def test_relearning_shows_the_mean_and_below_it_a_curve_per_seed(reader: Reader) -> None:
+    assert len(named(reader, "relearning", "retrain")) == 1 + 2
+    mean, *seeds = named(reader, "relearning", "unsir")
+    assert mean["y"] == [0.0, 75.0, 90.0] and mean.get("showlegend", True) and mean["meta"]["link"] == ""
+    assert [curve["y"] for curve in seeds] == [[0.0, 50.0, 90.0], [0.0, 100.0, 90.0]]
+    assert unquote(seeds[0]["meta"]["link"]).endswith("/unsir-s0/record.json")
     assert "method" not in named(reader, "relearning", "retrain")[0]["meta"]["show"]
+    (plateau,) = named(reader, "relearning", "retrain's plateau")
+    assert plateau["x"] == [0, 10] and plateau["y"] == [90.0, 90.0]
+    # Half of Student's t of two seeds is 12.7 · 25 points: the band reaches both ends.
+    (band,) = [one for one in traces(reader, "relearning") if one.get("fill") and one["legendgroup"] == "unsir"]
+    assert band["x"] == [0, 5, 10, 10, 5, 0] and band["y"][1] == 100 and band["y"][4] == 0
 
 
 def test_predictions_are_shown_by_the_index_of_the_retained_class(reader: Reader) -> None:

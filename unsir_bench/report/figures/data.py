@@ -22,6 +22,7 @@ from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of
 from unsir_bench.report.plots.parts import places
 
+ALL_FORGET_SETS = "all forget sets"
 Arrays = Mapping[str, NDArray[Any]]
 Parsed = TypeVar("Parsed")
 
@@ -62,6 +63,11 @@ class Scene:
     def marked(self, label: str) -> str:
         """A series' label, with a dagger where it is a control; ``control_note`` explains it."""
         return f"{label} †" if label in self.controls else label
+
+    @property
+    def across(self) -> bool:
+        """Whether it joins all forget sets of a data set and model."""
+        return self.place.forget == ALL_FORGET_SETS
 
     @property
     def control_note(self) -> str:
@@ -153,6 +159,17 @@ def scenes(sweep: str, records: Sequence[RunRecord], folders: Mapping[str, Path]
     """
     table = model_table(records)
     return [Scene(sweep, place, rows, folders or {}) for place, rows in places(table).items()] if records else []
+
+
+def across_forget_sets(found: Sequence[Scene]) -> list[Scene]:
+    """Scenes of one sweep, joined by data set and model: for figures against the number of forgotten classes."""
+    joined: dict[tuple[str, str], list[Scene]] = {}
+    for scene in found:
+        joined.setdefault((scene.place.dataset, scene.place.model), []).append(scene)
+    return [
+        Scene(scenes[0].sweep, Place(*network, ALL_FORGET_SETS), pd.concat([scene.models for scene in scenes]))
+        for network, scenes in joined.items()
+    ]
 
 
 def require(arrays: Arrays, shapes: Mapping[str, tuple[int | None, ...]]) -> int:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from joblib import Parallel, cpu_count, delayed
 
 from unsir_bench.report.figures.ablation import ABLATION
-from unsir_bench.report.figures.data import Drawing, Scene, scenes
+from unsir_bench.report.figures.any_forget_class import ANY_FORGET_CLASS
+from unsir_bench.report.figures.data import Drawing, Scene, across_forget_sets, scenes
 from unsir_bench.report.figures.efficiency import EFFICIENCY
 from unsir_bench.report.figures.grad_cam import GRAD_CAM
 from unsir_bench.report.figures.noise import NOISE
@@ -20,6 +21,7 @@ from unsir_bench.report.figures.overview import OVERVIEW
 from unsir_bench.report.figures.plane import PLANE
 from unsir_bench.report.figures.predictions import PREDICTIONS
 from unsir_bench.report.figures.relearn_curves import RELEARN_CURVES
+from unsir_bench.report.figures.repair_gain import REPAIR_GAIN
 from unsir_bench.report.figures.style import rendered, style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
 from unsir_bench.report.figures.weight_distance import WEIGHT_DISTANCE
@@ -30,6 +32,7 @@ from unsir_bench.runtime.files import write_atomic
 KINDS = (
     OVERVIEW,
     TRADE_OFF,
+    ANY_FORGET_CLASS,
     WEIGHT_DISTANCE,
     PREDICTIONS,
     RELEARN_CURVES,
@@ -39,6 +42,7 @@ KINDS = (
     NOISE,
     GRAD_CAM,
 )
+KINDS_ACROSS = (REPAIR_GAIN,)  # of all forget sets of a data set and model
 LONGEST_NAME = 150  # letters of a file's name, which file systems limit to 255 bytes
 
 
@@ -56,7 +60,7 @@ def write_figures(sweeps: Sequence[Sweep], output: Path) -> Iterator[str]:
         folder, names = output / _unique(sweep.folder.resolve().name, taken), set[str]()
         folders = {record.run_id: path.parent for path, record in sweep.found}
         found = scenes(sweep.folder.resolve().name, sweep.records, folders)
-        places += [(scene, folder, names) for scene in found]
+        places += [(scene, folder, names) for scene in (*found, *across_forget_sets(found))]
         unreadable += [(folder.name, path, why) for path, why in sweep.unreadable]
     drawn = Parallel(n_jobs=max(min(cpu_count(), len(places)), 1), return_as="generator")(
         delayed(_drawn)(scene) for scene, _, _ in places
@@ -65,7 +69,8 @@ def write_figures(sweeps: Sequence[Sweep], output: Path) -> Iterator[str]:
         for sheet in sheets:
             _write(sheet, folder / _unique(f"{sheet.name}-{'-'.join(scene.place)}", names))
         yield from said
-        yield f"{_title(scene)}: {len(sheets)} figures in {folder} from {_run_words(scene)}"
+        if sheets or not scene.across:
+            yield f"{_title(scene)}: {len(sheets)} figures in {folder} from {_run_words(scene)}"
     yield from (f"{name}: {path} cannot be read and takes no part: {why}" for name, path, why in unreadable)
 
 
@@ -80,13 +85,14 @@ def _drawn(scene: Scene) -> tuple[list[Sheet], list[str]]:
     """What can be drawn of a group of runs, and what is said of the rest."""
     sheets: list[Sheet] = []
     said = []
-    for kind in KINDS:
+    for kind in KINDS_ACROSS if scene.across else KINDS:
         with style():
             drawings = [_sheet(drawing) for drawing in kind.draw(scene)]
         sheets += drawings
         if not drawings:
             said.append(f"{_title(scene)}: no {kind.name} figure for want of {kind.absent}")
-    return sheets, [*said, *(f"{_title(scene)}: {words}" for words in (*scene.complaints, *scene.gaps))]
+    apart = () if scene.across else (*scene.complaints, *scene.gaps)  # said of each forget set
+    return sheets, [*said, *(f"{_title(scene)}: {words}" for words in apart)]
 
 
 def _sheet(drawing: Drawing) -> Sheet:

@@ -2,60 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from unsir_bench.report.figures.data import Drawing, Kind, Scene
 from unsir_bench.report.figures.style import legend_below, shown, small_multiples
 from unsir_bench.report.method_style import BLACK, GREY, REFERENCES, method_style
-from unsir_bench.report.plots.parts import NOT_FAST, PERCENT, Entry, Model, entries
+from unsir_bench.report.plots.parts import NOT_FAST, PERCENT, Entry, entries, mean
+from unsir_bench.report.plots.relearning import BandPoint, band, plateau, times_to_plateau
+from unsir_bench.report.relearn_curve import Time, accuracy_at, median_in_words, median_time
+from unsir_bench.report.samples import samples_of
 
-TO_SEE = "a curve that rises before the dashed ones still knew the classes"
+TO_SEE = "a curve that rises before retrain's dashed one still knew the classes"
 DASHES: dict[str, tuple[int, tuple[float, ...]]] = {"original": (0, (1, 1)), "retrain": (0, (3, 1))}
+PLATEAU = (0, (6, 2, 1, 2))
+TITLE_LETTERS = 28
+# What the curves are of, by their name in the record, and the first part of the files' names.
+VARIANTS = {
+    "relearn_curve": ("relearn_curves", "relearning from all data"),
+    "relearn_curve_few_shot": ("relearn_curves_few_shot", "relearning from a few images a class"),
+    "relearn_curve_retain_only": ("relearn_curves_retain_only", "relearning from retained classes alone"),
+}
+
+
+class _Course(NamedTuple):
+    """A model's mean curve, and its times to retrain's plateau, one per seed."""
+
+    entry: Entry
+    points: list[BandPoint]
+    times: list[Time]
+
+    @property
+    def censored(self) -> bool:
+        return any(model.censored for model in self.entry.models)
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """A_Df on test data against mini-batches of training on all data again, one curve per seed.
+    """A_Df on test data against mini-batches of further training: mean over seeds with its 95 % interval.
 
-    A curve ends in a disc where accuracy is back within tolerance of the original's, in an open triangle where it is
-    not back at the cap (censored: the relearn time is above it). The original, which has nothing to relearn, is a
-    horizontal line at its accuracy.
+    A seed that ended early, back within tolerance of the original's accuracy, counts at its last accuracy from then on.
+    A curve ends in a disc where all seeds were back, in an open triangle where one was not (censored at the cap). A
+    diamond marks Kaplan-Meier's median time to 95 % of retrain's plateau. The original, which has nothing to relearn,
+    is a horizontal line at its accuracy.
     """
-    found = entries(scene.models, "relearn_curve")
-    if not found:
-        return
-    references = [entry for entry in found if entry.method in REFERENCES]
-    own = [entry for entry in found if entry.method not in REFERENCES] or found
-    title = scene.title([len(entry.models) for entry in found], "a curve per seed", TO_SEE, scene.control_note)
-    figure, panels = small_multiples(len(own), title, 0.95, "mini-batches")
-    for panel, entry in zip(panels, own, strict=True):
-        for shown_entry in references if entry in references else [*references, entry]:
-            for model in shown_entry.models:
-                _draw_curve(panel, shown_entry.method, model)
-        panel.set_title(shown(scene.marked(entry.label), 24), loc="left", color=method_style(entry.method).color)
-        panel.set_ylim(-5, 105)
-        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for detail, (name, words) in VARIANTS.items():
+        if found := entries(scene.models, detail):
+            samples = samples_of(scene.models, "acc_forget_test")
+            courses = [_Course(entry, band(entry.values, samples), times_to_plateau(entry, detail)) for entry in found]
+            yield Drawing(name, _figure(scene, courses, words), _table(courses))
+
+
+def _figure(scene: Scene, courses: Sequence[_Course], words: str) -> Figure:
+    references = [course for course in courses if course.entry.method in REFERENCES]
+    own = [course for course in courses if course not in references] or list(courses)
+    counts = [len(course.entry.models) for course in courses]
+    over = "mean over seeds with 95 % interval" if max(counts) > 1 else ""
+    title = scene.title(counts, words, over, TO_SEE, scene.control_note)
+    figure, panels = small_multiples(len(own), title, 1.2, "mini-batches")
+    retrained = next((course.entry for course in references if course.entry.method == "retrain"), None)
+    for panel, course in zip(panels, own, strict=True):
+        if retrained:
+            panel.axhline(PERCENT * plateau(retrained), color=BLACK, linewidth=0.6, linestyle=PLATEAU)
+        for shown_course in references if course in references else [*references, course]:
+            _draw_course(panel, shown_course)
+        _head(panel, scene, course)
+    last = max(course.points[-1].batches for course in courses)
+    panels[0].set(xlim=(-0.04 * last, 1.06 * last) if last else (-1, 1), ylim=(-5, 105))
+    panels[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.supylabel(r"$A_{\mathrm{Df}}$ on test data, %", parse_math=True)
-    censored = any(model.censored for entry in found for model in entry.models)
-    legend_below(figure, *_legend(list(dict.fromkeys(entry.method for entry in references)), censored))
-    yield Drawing("relearn_curves", figure, _table(found))
+    legend_below(figure, *_legend(courses, references, with_plateau=retrained is not None))
+    return figure
 
 
-def _draw_curve(panel: Axes, method: str, model: Model) -> None:
+def _head(panel: Axes, scene: Scene, course: _Course) -> None:
+    """The method's name, and when it reached retrain's plateau."""
+    lines = [shown(scene.marked(course.entry.label), TITLE_LETTERS)]
+    if course.times:
+        lines.append("◇ " + median_in_words(course.times))
+    panel.set_title("\n".join(lines), loc="left", color=method_style(course.entry.method).color)
+
+
+def _draw_course(panel: Axes, course: _Course) -> None:
+    method, points = course.entry.method, course.points
     color = method_style(method).color
-    batches = [float(point[0]) for point in model.value]
-    percent = [PERCENT * float(point[1]) for point in model.value]
-    if method == "original" and len(batches) == 1:
+    batches = [point.batches for point in points]
+    percent = [PERCENT * point.mean for point in points]
+    if method == "original" and len(points) == 1:
         panel.axhline(percent[0], color=color, linestyle=DASHES["original"])
         return
-    width = 0.8 if method in REFERENCES else 1.1
-    panel.plot(batches, percent, color=color, linestyle=DASHES.get(method, "-"), linewidth=width)
-    panel.plot(batches[-1], percent[-1], color=color, clip_on=False, zorder=4, **_end(censored=model.censored))
+    if not math.isnan(points[0].low):
+        low, high = ([PERCENT * getattr(point, end) for point in points] for end in ("low", "high"))
+        panel.fill_between(batches, low, high, color=color, alpha=0.18, linewidth=0)
+    front = 2 if method in REFERENCES else 4
+    panel.plot(batches, percent, color=color, linestyle=DASHES.get(method, "-"), linewidth=1.1, zorder=front)
+    panel.plot(batches[-1], percent[-1], color=color, clip_on=False, zorder=front, **_end(censored=course.censored))
+    if course.times and method not in REFERENCES and not (median := median_time(course.times)).censored:
+        height = PERCENT * mean([accuracy_at(curve, median.batches) for curve in course.entry.values])
+        panel.plot(median.batches, height, color=color, zorder=5, **MEDIAN)
+
+
+MEDIAN: dict[str, Any] = {"marker": "D", "linestyle": "none", "markersize": 3.8, "markerfacecolor": "white"}
 
 
 def _end(*, censored: bool) -> dict[str, Any]:
@@ -63,25 +116,41 @@ def _end(*, censored: bool) -> dict[str, Any]:
     return {**mark, "linestyle": "none", "markersize": 3.5 if censored else 3, "markeredgewidth": 0.8}
 
 
-def _legend(references: Sequence[str], censored: bool) -> tuple[list[Line2D], list[str]]:
-    handles = [Line2D([], [], color=method_style(name).color, linestyle=DASHES[name]) for name in references]
-    ends = [("relearned", False), *([("censored at the cap", True)] if censored else [])]
-    marks = [Line2D([], [], color=BLACK if open_ else GREY, **_end(censored=open_)) for _, open_ in ends]
-    return [*handles, *marks], [*references, *(words for words, _ in ends)]
+def _legend(
+    courses: Sequence[_Course], references: Sequence[_Course], *, with_plateau: bool
+) -> tuple[list[Line2D], list[str]]:
+    """What lines and markers mean, those that are drawn alone."""
+    found = [
+        (Line2D([], [], color=method_style(name).color, linestyle=DASHES[name]), name)
+        for name in dict.fromkeys(course.entry.method for course in references)
+    ]
+    if with_plateau:
+        found.append((Line2D([], [], color=BLACK, linewidth=0.6, linestyle=PLATEAU), "retrain's plateau"))
+    if any(not course.censored and len(course.points) > 1 for course in courses):
+        found.append((Line2D([], [], color=GREY, **_end(censored=False)), "all seeds are back"))
+    if any(course.censored for course in courses):
+        found.append((Line2D([], [], color=BLACK, **_end(censored=True)), "a seed is censored"))
+    if any(course.times for course in courses):
+        found.append((Line2D([], [], color=BLACK, **MEDIAN), "median to 95 % of plateau"))
+    handles, labels = zip(*found, strict=True) if found else ((), ())
+    return list(handles), list(labels)
 
 
-def _table(found: Sequence[Entry]) -> pd.DataFrame:
+def _table(courses: Sequence[_Course]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "method": entry.label,
-            "seed": model.seed,
-            "batches": batches,
-            "a_df_percent": PERCENT * float(accuracy),
-            "censored": model.censored,
+            "method": course.entry.label,
+            "batches": point.batches,
+            "n": point.n,
+            "seeds_measured": point.measured,
+            "a_df_percent": PERCENT * point.mean,
+            "a_df_percent_low": PERCENT * point.low,
+            "a_df_percent_high": PERCENT * point.high,
+            "seeds_censored": sum(model.censored for model in course.entry.models),
+            "median_batches_to_plateau": str(median_time(course.times)) if course.times else "",
         }
-        for entry in found
-        for model in entry.models
-        for batches, accuracy in model.value
+        for course in courses
+        for point in course.points
     )
 
 

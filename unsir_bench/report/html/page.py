@@ -29,7 +29,16 @@ from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, 
 from unsir_bench.report.folders import Sweep
 from unsir_bench.report.html.plot_parts import Plot
 from unsir_bench.report.html.plots import plots
-from unsir_bench.report.html.tables import Table, note_table, runs_table, step_table, summary_table, verdict_table
+from unsir_bench.report.html.tables import (
+    Table,
+    note_table,
+    runs_table,
+    stage_table,
+    step_table,
+    summary_table,
+    verdict_table,
+)
+from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.verdicts import LEGEND
 from unsir_bench.runtime.files import write_atomic
 
@@ -57,6 +66,7 @@ class SweepView:
     summary: Table
     runs: Table
     verdicts: Table | None
+    stages: Table | None
     steps: Table | None
     notes: Table | None
     plots: list[Plot]
@@ -96,6 +106,7 @@ def _rendered(views: Sequence[SweepView], sweeps: Sequence[Sweep]) -> str:
         newest=_time(max(record.finished for record in records)),
         mixed=_mixed(records),
         legend=LEGEND,
+        stages_legend=STAGES_LEGEND.replace("*", ""),
         plotly_script=get_plotlyjs(),
         # As text in a script element the bundle's own "<!--" and "<script" would end it in the wrong place.
         tables_script=base64.b64encode(tables_script.read_bytes()).decode(),
@@ -122,6 +133,7 @@ def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
         summary=summary_table(f"{key}-summary", table),
         runs=runs_table(f"{key}-runs", runs),
         verdicts=None if runs.empty else verdict_table(f"{key}-verdicts", runs),
+        stages=stage_table(f"{key}-stages", sweep.records),
         steps=step_table(f"{key}-steps", runs),
         notes=note_table(f"{key}-notes", sweep.records),
         plots=[] if runs.empty else plots(table),

@@ -35,10 +35,11 @@ from unsir_bench.report.html.plot_parts import (
     significant,
     titled_plot,
 )
+from unsir_bench.report.html.relearning_plot import relearning_plot
 from unsir_bench.report.method_style import method_style
 from unsir_bench.report.plots.bars import Bar, bars
 from unsir_bench.report.plots.layer_distances import distances, moved
-from unsir_bench.report.plots.parts import FORGET_AXIS, PERCENT, RETAIN_AXIS, Entry, Model, entries, places
+from unsir_bench.report.plots.parts import FORGET_AXIS, RETAIN_AXIS, Entry, entries, places
 from unsir_bench.report.plots.predictions import share_map, shares
 from unsir_bench.report.plots.trade_off import Point, trade_off
 from unsir_bench.report.statistics import MeanInterval
@@ -54,7 +55,11 @@ def plots(table: pd.DataFrame) -> list[Plot]:
         table: its ``model_table``, with a column ``link`` to each run's record.
     """
     by_place = places(table[table["status"] == "done"])
-    return [draw(by_place) for draw in (_trade_off, _speedups, _layer_distances, _relearning, _predictions)]
+    return [
+        *(draw(by_place) for draw in (_trade_off, _speedups, _layer_distances)),
+        relearning_plot(by_place, _methods(by_place)),
+        _predictions(by_place),
+    ]
 
 
 def _trade_off(by_place: Places) -> Plot:
@@ -269,46 +274,6 @@ def _layer_trace(place: Place, entry: Entry, means: pd.DataFrame, target: str) -
         hovertemplate=f"{label}<br>%{{x}}<br>%{{y:.3g}} (n = {len(entry.models)})<extra></extra>",
         meta=shown_for(place, to=target, **shown_with(entry)) | {"method": entry.label},
         **line_style(entry, 7),
-    )
-
-
-def _relearning(by_place: Places) -> Plot:
-    """A_Df against mini-batches of training on all data again, one curve per run."""
-    traces = [
-        _relearn_trace(place, entry, model, first=model is entry.models[0])
-        for place, rows in by_place.items()
-        for entry in entries(rows, "relearn_curve")
-        for model in entry.models
-    ]
-    layout = page_layout(
-        xaxis={"title": {"text": "mini-batches of training on all data"}},
-        yaxis={"title": {"text": axis_words("A_Df on test data, %")}, "range": [-4, 104]},
-        height=480,
-    )
-    return titled_plot(
-        "relearning",
-        "Relearning the forgotten classes",
-        "One curve per seed; it ends where accuracy is back within tolerance of the original's, or at the cap. A model "
-        "that relearns much sooner than the retrained one had not forgotten. A click opens the record.",
-        f"No run here has a relearn curve: {FAST}",
-        traces,
-        layout,
-        [_methods(by_place)],
-    )
-
-
-def _relearn_trace(place: Place, entry: Entry, model: Model, *, first: bool) -> go.Scatter:
-    run = model.record.run_id if model.own else f"{entry.label}, measured in {model.record.run_id}"
-    return go.Scatter(
-        x=[batches for batches, _ in model.value],
-        y=[significant(PERCENT * accuracy) for _, accuracy in model.value],
-        mode="lines+markers",
-        name=escaped(entry.label),
-        legendgroup=entry.label,
-        showlegend=first,
-        hovertemplate=f"{in_template(run)}<br>after %{{x}} batches: %{{y:.2f}} %<extra></extra>",
-        meta=shown_for(place, **shown_with(entry)) | {"link": model.link},
-        **line_style(entry, 5),
     )
 
 

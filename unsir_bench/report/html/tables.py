@@ -14,13 +14,14 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP
 from unsir_bench.report.metric_cards import verdict_cards
+from unsir_bench.report.tables.stages import stage_rows
 from unsir_bench.report.tables.table import SHOWN, summary
 from unsir_bench.report.tables.text import step_rows
 from unsir_bench.report.tables.verdicts import verdict_rows
 
-# The number that a cell of words starts with; a verdict's mark may stand before it.
-LEADING_NUMBER = re.compile(r"^(?:[=≠?] )?([+-]?\d+(?:\.\d+)?)(?: ± .+)?$")
-WORDS = {*GROUP, "forget / retain / stored", "control", "not done", "beware", "forgotten now"}
+# The number that a cell of words starts with; a verdict's mark may stand before it, an interval after it.
+LEADING_NUMBER = re.compile(r"^(?:[=≠?×] )?([+-]?\d+(?:\.\d+)?)(?: [±\[(].+)?$")
+WORDS = {*GROUP, "stage", "forget / retain / stored", "control", "not done", "beware", "forgotten now"}
 FILTERS = ("method", "forget", "model", "dataset", "status")
 FURTHER = {
     "relearn_batches": ("relearn batches", 1.0),
@@ -187,6 +188,15 @@ def step_table(key: str, runs: pd.DataFrame) -> Table | None:
                 Row([*own, *_cells(row, list(row))], {name: run[name] for name in ("method", "forget", "model")})
             )
     return Table(key, titles, rows, page=25) if rows else None
+
+
+def stage_table(key: str, records: Sequence[RunRecord]) -> Table | None:
+    """Accuracies at the stages that methods mark, such as between impair and repair; None where none marked one."""
+    rows = stage_rows(records)
+    if not rows:
+        return None
+    shown = _differing(rows)
+    return Table(key, shown, [Row(_cells(row, shown), _keys(row)) for row in rows])
 
 
 def note_table(key: str, records: Sequence[RunRecord]) -> Table | None:

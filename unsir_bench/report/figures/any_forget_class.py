@@ -1,0 +1,51 @@
+"""Figure: what A_Df hides where several classes are forgotten, a row per method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from unsir_bench.report.data import Series
+from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
+from unsir_bench.report.figures.overview import share_measure, table_of
+from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
+from unsir_bench.report.method_style import REFERENCES
+from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
+from unsir_bench.report.statistics import mean_interval
+
+OWN, ANY = "acc_forget_test", "forget_answered_any_forget_class"
+TO_SEE = "hidden: forgotten samples answered with another forgotten class"
+
+
+def draw(scene: Scene) -> Iterator[Drawing]:
+    """A_Df, the share answered with any forgotten class, and the difference that A_Df hides; retrain's interval behind.
+
+    Forget sets of one class alone have no such figure: both are the same there.
+    """
+    if not any(len(record.forget_classes) > 1 for record in scene.records):
+        return
+    rows = sorted(
+        (row for row in scene.series if values_of(row, ANY)),
+        key=lambda row: (row.method not in REFERENCES, row.label in scene.controls),
+    )
+    if not rows:
+        return
+    measures = [
+        share_measure(scene, rows, "a_df_percent", "own class\n$A_{\\mathrm{Df}}$, %", OWN),
+        share_measure(scene, rows, "any_forget_class_percent", "any forgotten\nclass, %", ANY),
+        Measure("hidden_points", "hidden,\npoints", {row.label: _hidden(row) for row in rows}),
+    ]
+    counts = [estimate.n for estimate in measures[1].estimates.values()]
+    title = scene.title(counts, TO_SEE, "good: in retrain's grey band", scene.control_note)
+    yield Drawing("any_forget_class", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
+
+
+def _hidden(row: Series) -> Estimate:
+    """The mean difference within seeds, with Student's t."""
+    both: Sequence[float] = (PERCENT * (row.values[ANY] - row.values[OWN])).dropna().tolist()
+    interval = mean_interval(both)
+    return Estimate(interval.mean, interval.low, interval.high, interval.n)
+
+
+ANY_FORGET_CLASS = Kind(
+    "any_forget_class", draw, f"several forgotten classes and what their samples are called: {EVERY_PRESET}"
+)

@@ -1,0 +1,106 @@
+"""Figure: what the last part of a method gains, against the number of forgotten classes.
+
+"Repair gets more effective with more classes" is a claim on this gain: the change of each accuracy from the last stage
+that a method marks, such as the end of impair, to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.figures.data import Drawing, Kind, Scene
+from unsir_bench.report.figures.style import legend_below, new_figure
+from unsir_bench.report.method_style import GREY, method_style
+from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
+from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.statistics import mean_interval
+
+GAINS = {
+    "a_dr_gain_points": ("acc_retain_test", "$A_{\\mathrm{Dr}}$"),
+    "a_df_gain_points": ("acc_forget_test", "$A_{\\mathrm{Df}}$"),
+}
+TO_SEE = "good: the upper curve is high, the lower one at 0"
+APART = 0.12  # between the methods of one number of classes, along the axis
+
+
+def draw(scene: Scene) -> Iterator[Drawing]:
+    """Gains in points, mean over seeds with 95 % intervals (Student's t), a curve a method.
+
+    Numbers of classes stand side by side at equal distances. Several sets of as many classes are averaged in each seed.
+    """
+    runs = [{"label": run.label, **_gains(run.record)} for run in scene.runs() if _is_comparable(run.record)]
+    if not runs:
+        return
+    table = pd.DataFrame(_estimates(pd.DataFrame(runs)))
+    title = scene.title([int(n) for n in table["n"]], "from the last stage marked to the end", TO_SEE)
+    figure = new_figure(3.4, title)
+    panels = figure.subplots(len(GAINS), 1, sharex=True)
+    counts = sorted(table["classes"].unique().tolist())
+    for panel, (name, (_, words)) in zip(panels, GAINS.items(), strict=True):
+        _draw(panel, table, name, counts)
+        panel.set_ylabel(f"gain of {words}, points", parse_math=True)
+    panels[-1].set_xticks(range(len(counts)), list(map(str, counts)))
+    panels[-1].set_xlabel("forgotten classes")
+    handles, labels = panels[0].get_legend_handles_labels()
+    legend_below(figure, handles, labels)
+    yield Drawing("repair_gain", figure, table)
+
+
+def _is_comparable(record: RunRecord) -> bool:
+    """Whether a run marked a stage, and forgot classes at once: steps of a sequence have several ends."""
+    return bool(record.details.get("stages") and record.forget_classes and len(record.forget_steps) == 1)
+
+
+def _gains(record: RunRecord) -> dict[str, object]:
+    last = record.details["stages"][-1]
+    return {
+        "method": record.method,
+        "seed": record.seed,
+        "classes": len(record.forget_classes),
+        **{name: _difference(record.metrics.get(field), last.get(field)) for name, (field, _) in GAINS.items()},
+    }
+
+
+def _difference(end: float | None, before: float | None) -> float:
+    return float("nan") if end is None or before is None else PERCENT * (end - before)
+
+
+def _estimates(runs: pd.DataFrame) -> Iterator[dict[str, object]]:
+    for (label, classes), rows in runs.groupby(["label", "classes"], sort=False):
+        own = one_per_seed(rows)
+        row: dict[str, object] = {
+            "method": rows["method"].iloc[0], "label": label, "classes": classes, "n": len(own),
+        }  # fmt: skip
+        for name in GAINS:
+            interval = mean_interval(own[name].dropna().tolist())
+            row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        yield row
+
+
+def _draw(panel: Axes, table: pd.DataFrame, name: str, counts: Sequence[int]) -> None:
+    labels = list(table["label"].unique())
+    panel.axhline(0, color=GREY, linewidth=0.6)
+    for place, label in enumerate(labels):
+        rows = table[table["label"] == label].sort_values("classes")
+        style = method_style(str(rows["method"].iloc[0]))
+        shift = APART * (place - (len(labels) - 1) / 2)
+        panel.errorbar(
+            [counts.index(count) + shift for count in rows["classes"]],
+            rows[name],
+            yerr=(rows[f"{name}_high"] - rows[name]).fillna(0.0),
+            color=style.color, marker=style.marker, label=str(label), elinewidth=0.7, capsize=1.5,
+        )  # fmt: skip
+    panel.set_xlim(-0.5, len(counts) - 0.5)
+    panel.yaxis.set_major_locator(MaxNLocator(4))
+
+
+REPAIR_GAIN = Kind(
+    "repair_gain",
+    draw,
+    f"stages, which UNSIR marks between impair and repair, of runs that forget classes: {EVERY_PRESET}",
+)
