@@ -79,13 +79,28 @@ def assert_same_maps(found: Tensor, expected: Tensor) -> None:
 def test_maps_of_the_all_convolutional_network(shape: tuple[int, int, int]) -> None:
     model = built(AllCNNConfig(width=4), shape)
     images = some_images(*shape)
-    found = grad_cam(model, images, LABELS)
+    found = grad_cam(model, images, LABELS).maps
     net = copy.deepcopy(model).eval()
     expected = by_hand(net.features, lambda maps: net.head(maps.mean((2, 3))), images)
     assert found.shape == (5, *shape[1:])
     assert_same_maps(found, expected)
     with torch.no_grad():
-        torch.testing.assert_close(grad_cam(model, images, LABELS), found)
+        torch.testing.assert_close(grad_cam(model, images, LABELS).maps, found)
+
+
+def test_peaks_are_the_largest_values_that_the_scaling_hides() -> None:
+    model, images = built(AllCNNConfig(width=4), (1, 8, 8)), some_images(1, 8, 8)
+    net = copy.deepcopy(model).eval()
+    expected = []
+    for image, label in zip(images, LABELS.tolist(), strict=True):
+        feature_map = net.features(image[None]).detach().requires_grad_()
+        expected.append(weighted_map(feature_map, net.head(feature_map.mean((2, 3)))[0, label]).max())
+    peaks = grad_cam(model, images, LABELS).peaks
+    torch.testing.assert_close(peaks, torch.stack(expected).detach().float())
+    # A head twice as large speaks twice as loud; the maps are scaled and stay.
+    with torch.no_grad():
+        model.head.weight.mul_(2)
+    torch.testing.assert_close(grad_cam(model, images, LABELS).peaks, 2 * peaks)
 
 
 def resnet_parts(net: nn.Module) -> list[nn.Module]:
@@ -99,7 +114,7 @@ def test_maps_of_a_residual_network_are_those_of_its_last_stage_with_more_than_o
     """On 8x8 images the fourth stage is left with one position, on which no map can be drawn."""
     model = built(ResNet18(width=8, stem="cifar"), (3, size, size))
     images = some_images(3, size, size)
-    found = grad_cam(model, images, LABELS)
+    found = grad_cam(model, images, LABELS).maps
     net = copy.deepcopy(model).eval()
     parts = resnet_parts(net)
     body, rest = nn.Sequential(*parts[:stages]), nn.Sequential(*parts[stages:], net.avgpool, nn.Flatten(), net.fc)
@@ -121,7 +136,7 @@ def test_maps_of_a_vision_transformer(options: dict[str, object], size: tuple[in
         for parameter in model.parameters():
             parameter.mul_(4)
     images = some_images(1, *size)
-    found = grad_cam(model, images, LABELS)
+    found = grad_cam(model, images, LABELS).maps
 
     net = copy.deepcopy(model).eval()
     last, height, width = net.blocks[-1], size[0] // 2, size[1] // 2
@@ -165,7 +180,9 @@ def test_a_map_with_its_channels_innermost_is_turned_round() -> None:
     def body(image: Tensor) -> Tensor:
         return net.norm(net.convolution(image).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
-    assert_same_maps(grad_cam(net, images, LABELS), by_hand(body, lambda maps: net.head(maps.mean((2, 3))), images))
+    assert_same_maps(
+        grad_cam(net, images, LABELS).maps, by_hand(body, lambda maps: net.head(maps.mean((2, 3))), images)
+    )
 
 
 class Twice(nn.Module):
@@ -189,14 +206,14 @@ class Twice(nn.Module):
 
 def test_a_module_called_twice_is_passed_over_and_a_map_is_read_before_it_is_overwritten() -> None:
     net, images = Twice(), some_images(1, 8, 8)
-    assert_same_maps(grad_cam(net, images, LABELS), by_hand(net.first, net.rest, images))
+    assert_same_maps(grad_cam(net, images, LABELS).maps, by_hand(net.first, net.rest, images))
 
 
 def test_weights_of_other_precisions_are_read_as_float32() -> None:
     model = built(AllCNNConfig(width=4), (1, 8, 8)).bfloat16()
     images = some_images(1, 8, 8)
-    found = grad_cam(model, images, LABELS)
-    torch.testing.assert_close(found, grad_cam(copy.deepcopy(model).float(), images, LABELS))
+    found = grad_cam(model, images, LABELS).maps
+    torch.testing.assert_close(found, grad_cam(copy.deepcopy(model).float(), images, LABELS).maps)
     assert next(model.parameters()).dtype == torch.bfloat16
 
 
@@ -204,7 +221,7 @@ def test_a_class_for_which_nothing_speaks_has_an_empty_map() -> None:
     model = built(AllCNNConfig(width=4), (1, 8, 8))
     with torch.no_grad():
         model.head.weight[0] = -model.head.weight[0].abs()
-    found = grad_cam(model, some_images(1, 8, 8), LABELS)
+    found = grad_cam(model, some_images(1, 8, 8), LABELS).maps
     assert torch.equal(found[1], torch.zeros(8, 8))
     assert found[0].max() > 0.99
 

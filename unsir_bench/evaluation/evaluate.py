@@ -194,7 +194,10 @@ class Evaluation(EvaluatedRun):
         return metric.relative_to != name and not (metric.relative_to == "retrain" and self.retrained is None)
 
     def grad_cam_maps(self, model: nn.Module) -> dict[str, Tensor]:
-        """Maps of the first forget test samples for their own class, by model, with the sample ids and pixels."""
+        """Maps of the first forget test samples for their own class, by model, with the sample ids and pixels.
+
+        ``<model>_peaks`` bring the maps of all models to one scale (``CamMaps``).
+        """
         chosen = self.split.forget_test[: self.config.grad_cam_samples]
         images, labels = self.data.view("test", chosen).fetch(torch.arange(len(chosen)))
         models: dict[str, Callable[[], nn.Module]] = {
@@ -204,8 +207,10 @@ class Evaluation(EvaluatedRun):
         if self.retrained is not None:
             trained = self.retrained
             models["retrain"] = lambda: self.references.network(trained, self.context)
-        maps = {name: grad_cam(build(), images, labels) for name, build in models.items()}
-        return {"samples": chosen, "labels": labels.cpu(), "images": images.cpu().contiguous(), **maps}
+        found = {name: grad_cam(build(), images, labels) for name, build in models.items()}
+        maps = {name: each.maps for name, each in found.items()}
+        peaks = {f"{name}_peaks": each.peaks for name, each in found.items()}
+        return {"samples": chosen, "labels": labels.cpu(), "images": images.cpu().contiguous(), **maps, **peaks}
 
 
 def _gaps(values: Mapping[str, float | int | None]) -> dict[str, float | int | None]:

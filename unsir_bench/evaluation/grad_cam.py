@@ -11,7 +11,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,20 @@ from unsir_bench.evaluation.metrics.inputs import require_finite
 ToMap = Callable[[Tensor], Tensor]
 
 
-def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+class CamMaps(NamedTuple):
+    """Maps of images for their own classes, on the CPU.
+
+    Attributes:
+        maps: float32 (images, height, width) in [0, 1], each scaled on its own.
+        peaks: float32 (images,), the largest value of each before that, at the layer's own size: maps times peaks have
+            one scale, that of logits. 0 where nothing speaks for the class.
+    """
+
+    maps: Tensor
+    peaks: Tensor
+
+
+def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> CamMaps:
     """Grad-CAM maps of images, each for its own class, in eval mode.
 
     The layer is the last one whose output is a map of more than one position; of a vision transformer of timm it is the
@@ -34,8 +47,7 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         labels: int64 (images,), the class that each map speaks for.
 
     Returns:
-        float32 (images, height, width) on the CPU, bilinearly enlarged. Each map is scaled on its own, its least value
-        to 0 and its largest to 1, so that sizes cannot be compared between images or models; a map without any contrast
+        Maps, bilinearly enlarged, each with its least value at 0 and its largest at 1; one without any contrast
         (nothing speaks for the class, or all positions alike) is 0 everywhere.
 
     Raises:
@@ -55,11 +67,21 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     watched = images.detach().to(next(twin.parameters()).device, torch.float32, copy=True).requires_grad_()
     layer, to_map = _token_layer(twin) or _last_map_layer(twin, watched[:1])
     targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
+    peaks: list[Tensor] = []
+
+    class PeakNotingGradCAM(GradCAM):  # type: ignore[misc]  # the library is not typed
+        """Notes the largest value of each map, which the library scales away."""
+
+        def get_cam_image(self, *given: Any) -> Any:
+            unscaled = super().get_cam_image(*given)
+            peaks.append(torch.as_tensor(unscaled).float().amax((1, 2)).clamp(min=0))
+            return unscaled
+
     with torch.enable_grad():
         # Not as a context manager: that one would swallow the IndexError of a label the model does not know.
-        maps = torch.from_numpy(GradCAM(twin, [layer], to_map)(watched, targets))
+        maps = torch.from_numpy(PeakNotingGradCAM(twin, [layer], to_map)(watched, targets))
     require_finite("values of the Grad-CAM maps", maps)
-    return maps
+    return CamMaps(maps, peaks[0])
 
 
 def _token_layer(model: nn.Module) -> tuple[nn.Module, ToMap] | None:

@@ -105,15 +105,44 @@ def test_many_methods_go_to_several_figures_each_with_the_references(tmp_path: P
     assert sorted([*shown[0][2:], *shown[1][2:]]) == sorted(names) and len(shown[0]) == 5
 
 
-def test_one_seed_is_shown_and_maps_of_other_images_are_named(tmp_path: Path) -> None:
+def test_maps_of_other_images_are_named_and_left_out(tmp_path: Path) -> None:
     other = views(samples=torch.tensor([5, 6]))
-    scene = scene_of(
-        tmp_path, (record("unsir"), views()), (record("ssd"), views()), (record("salun"), other),
-        (record("unsir", seed=1), views()),
-    )  # fmt: skip
+    scene = scene_of(tmp_path, (record("unsir"), views()), (record("ssd"), views()), (record("salun"), other))
     (drawing,) = drawn(scene)
-    assert set(drawing.data["model"]) == {"original", "retrain", "unsir", "ssd"} and set(drawing.data["seed"]) == {0}
+    assert set(drawing.data["model"]) == {"original", "retrain", "unsir", "ssd"}
     assert scene.complaints == ["the Grad-CAM maps of salun-s0 are of other images and left out"]
+
+
+def test_seeds_of_an_image_stand_below_one_another_and_a_seed_without_maps_is_left_blank(tmp_path: Path) -> None:
+    runs = [record("unsir"), record("unsir", seed=1), record("ssd", seed=1)]
+    (drawing,) = drawn(scene_of(tmp_path, *((run, views()) for run in runs)))
+    tiles = np.array(drawing.figure.axes[:20]).reshape(4, 5)
+    assert [row[0].get_ylabel() for row in tiles] == ["class 3\nseed 0", "class 3\nseed 1"] * 2
+    # Two by two: the same image.
+    shown = [row[0].images[0].get_array() for row in tiles]
+    assert (shown[0] == shown[1]).all() and (shown[2] == shown[3]).all() and (shown[0] != shown[2]).any()
+    heads = [tile.get_title() for tile in tiles[0]]
+    assert [bool(row[heads.index("ssd")].images) for row in tiles] == [False, True, False, True]
+    assert drawing.data.groupby("model")["seed"].unique().map(list).to_dict()["unsir"] == [0, 1]
+
+
+def test_one_scale_for_all_maps_where_their_sizes_are_known(tmp_path: Path) -> None:
+    peaks = {name: torch.tensor([size, size / 2]) for name, size in
+             (("original_peaks", 8.0), ("retrain_peaks", 1.0), ("unlearned_peaks", 2.0))}  # fmt: skip
+    (drawing,) = drawn(scene_of(tmp_path, (record("unsir"), views(**peaks))))
+    tiles = np.array(drawing.figure.axes[:8]).reshape(2, 4)
+    # The brightest position of unsir's first map has 2 of 8.
+    expected = overlay(RAMP.numpy(), RAMP.T.numpy() * 0.25)
+    np.testing.assert_allclose(tiles[0, 3].images[0].get_array(), expected, atol=1e-6)
+    assert drawing.figure.axes[-1].get_xlabel() == "Grad-CAM, one scale for all maps"
+    assert drawing.figure.axes[-1].get_xlim() == (0, 8)
+    assert drawing.data.set_index(["model", "sample"]).loc[("unsir", 9), "largest"] == 1
+
+
+def test_without_all_sizes_each_map_has_its_own_scale_and_the_figure_says_so(tmp_path: Path) -> None:
+    partly = views(unlearned_peaks=torch.tensor([1.0, 2.0]))
+    (drawing,) = drawn(scene_of(tmp_path, (record("unsir"), partly)))
+    assert drawing.figure.axes[-1].get_xlabel() == "Grad-CAM, each map scaled on its own"
 
 
 def test_a_run_without_a_retrained_model_has_no_column_for_it(tmp_path: Path) -> None:
@@ -128,6 +157,8 @@ def test_a_run_without_a_retrained_model_has_no_column_for_it(tmp_path: Path) ->
         ({"original": torch.zeros(2, 4, 4)}, "different sizes"),
         ({"labels": torch.tensor([3])}, "different lengths"),
         ({"images": torch.zeros(0, 1, 8, 8)}, "shape"),
+        ({"retrain_peaks": torch.tensor([1.0])}, "one number of at least 0 for each image"),
+        ({"retrain_peaks": torch.tensor([1.0, float("nan")])}, "one number of at least 0 for each image"),
     ],
 )
 def test_a_damaged_file_is_named_and_left_out(tmp_path: Path, changes: dict[str, Any], why: str) -> None:

@@ -23,7 +23,9 @@ from unsir_bench.report.figures.style import HEAT, narrow, new_figure, picture, 
 from unsir_bench.report.method_style import REFERENCES, method_style
 
 METHODS_SHOWN = 3  # in one figure, beside the image and the references
-IMAGES_SHOWN = 8  # the table has all
+ROWS_SHOWN = 8  # images times seeds; the table has all
+SEEDS_SHOWN = 3
+TO_SEE = "bright: speaks for the image's own class, which retrain never saw"
 HEAT_SHARE = 0.6  # of the map's colour in a tile; the rest is the image in grey
 HALF = 0.5  # map values from which on a position counts as part of the area
 
@@ -39,45 +41,68 @@ class Views:
         labels: for each image, its class.
         pixels: grey, (images, height, width) in [0, 1].
         maps: by model (``original``, ``retrain``, ``unlearned``), (images, height, width) in [0, 1].
+        peaks: by model, the largest value of each map before it was scaled, (images,); older records have none.
     """
 
     samples: tuple[int, ...]
     labels: tuple[int, ...]
     pixels: NDArray[Any]
     maps: Maps
+    peaks: Maps
 
 
 @dataclass(frozen=True)
 class Column:
-    """The maps of one model."""
+    """The maps of one model, by seed."""
 
     label: str
     method: str
-    maps: NDArray[Any]
+    maps: Mapping[int, NDArray[Any]]
+    peaks: Mapping[int, NDArray[Any]]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the size of every map is known."""
+        return self.maps.keys() == self.peaks.keys()
+
+    def scaled(self, seed: int, place: int, top: float | None) -> NDArray[Any]:
+        """A map in [0, 1]: of the largest value ``top`` of all maps shown, or scaled on its own for None."""
+        heat = self.maps[seed][place]
+        return heat if top is None else heat * (self.peaks[seed][place] / top)
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """Rows are images, columns models; a few methods a figure, each figure with the image and the references.
+    """Rows are images and seeds, columns models; a few methods a figure, each with the image and the references.
 
-    All are of one seed: the first for which most methods have maps of the same images. Each map speaks for the image's
-    own class and is scaled on its own from 0 to 1, so sizes cannot be compared between maps, only places. A map without
-    contrast (nothing speaks for the class) is marked as empty.
+    A map speaks for the image's own class. All maps have the scale of the largest value among them; those of records
+    that do not know their size are each scaled on its own, and the figure says so. A map without contrast (nothing
+    speaks for the class) is marked as empty.
     """
     found = _same_images(scene, scene.beside(GRAD_CAM_FILE, _parsed))
     if not found:
         return
     run, views = found[0]
+    seeds = sorted({run.record.seed for run, _ in found})[:SEEDS_SHOWN]
     references, methods = _columns(found)
+    every = [*references, *methods]
+    top = max((float(peaks.max()) for column in every for peaks in column.peaks.values()), default=0.0)
+    top_shown = top if top > 0 and all(column.comparable for column in every) else None
     for page, start in enumerate(range(0, len(methods) or 1, METHODS_SHOWN), start=1):
         columns = [*references, *methods[start : start + METHODS_SHOWN]]
-        empty = any(not heat.any() for column in columns for heat in column.maps)
-        notes = ("maps for each image's own class", "empty: nothing speaks for it" if empty else "")
-        title = scene.title([1], f"seed {run.record.seed}", *notes)
+        empty = any(not heat.any() for column in columns for seed in seeds for heat in column.maps.get(seed, ()))
+        notes = (TO_SEE, "empty: nothing speaks for it" if empty else "", scene.control_note)
+        title = scene.title([len(seeds)], f"seed {', '.join(map(str, seeds))}", *notes)
         yield Drawing(
             f"grad_cam-{page}" if len(methods) > METHODS_SHOWN else "grad_cam",
-            _figure(title, run, views, columns),
-            _table(run, views, columns, references),
+            _figure(title, run, views, columns, _rows(seeds, views), top_shown),
+            _table(views, columns, references),
         )
+
+
+def _rows(seeds: Sequence[int], views: Views) -> list[tuple[int, int]]:
+    """Seed and place of the image of each row: as many images of each seed, the seeds of an image below one another."""
+    images = min(len(views.samples), max(1, ROWS_SHOWN // len(seeds)))
+    return [(seed, place) for place in range(images) for seed in seeds]
 
 
 def _parsed(run: Run, arrays: Arrays) -> Views:
@@ -93,7 +118,15 @@ def _parsed(run: Run, arrays: Arrays) -> Views:
         tuple(int(label) for label in arrays["labels"]),
         _grey(images, run.record.config.get("dataset", {})),
         {name: arrays[name].astype(float) for name in models},
+        {name: _peaks(arrays, name) for name in models if f"{name}_peaks" in arrays},
     )
+
+
+def _peaks(arrays: Arrays, model: str) -> NDArray[Any]:
+    peaks: NDArray[Any] = arrays[f"{model}_peaks"].astype(float)
+    if peaks.shape != arrays["samples"].shape or not (np.isfinite(peaks) & (peaks >= 0)).all():
+        raise ValueError(f"'{model}_peaks' are not one number of at least 0 for each image")
+    return peaks
 
 
 def _grey(images: NDArray[Any], dataset: Mapping[str, Any]) -> NDArray[Any]:
@@ -105,51 +138,65 @@ def _grey(images: NDArray[Any], dataset: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def _same_images(scene: Scene, found: Sequence[tuple[Run, Views]]) -> list[tuple[Run, Views]]:
-    """The runs of the seed and images that most methods share; that the others are left out is complained of."""
-    counts = Counter((run.record.seed, views.samples) for run, views in found)
+    """The runs of the images that most runs share; that the others are left out is complained of."""
+    counts = Counter(views.samples for _, views in found)
     if not counts:
         return []
-    chosen = min(counts, key=lambda key: (-counts[key], key))
+    chosen = min(counts, key=lambda samples: (-counts[samples], samples))
     for run, views in found:
-        if run.record.seed == chosen[0] and views.samples != chosen[1]:
+        if views.samples != chosen:
             scene.complaints.append(f"the Grad-CAM maps of {run.record.run_id} are of other images and left out")
-    return [(run, views) for run, views in found if (run.record.seed, views.samples) == chosen]
+    return [(run, views) for run, views in found if views.samples == chosen]
 
 
 def _columns(found: Sequence[tuple[Run, Views]]) -> tuple[list[Column], list[Column]]:
-    """The references, of the first run that has them, and the methods; two runs of one label give one column."""
+    """The references, of the first run of each seed that has them, and the methods in the order of the tables."""
     references = [
-        Column(name, name, next(views.maps[name] for _, views in found if name in views.maps))
+        _column(name, name, name, [pair for pair in found if name in pair[1].maps])
         for name in REFERENCES
         if any(name in views.maps for _, views in found)
     ]
-    methods = {
-        run.label: Column(run.label, run.record.method, views.maps["unlearned"])
-        for run, views in reversed(found)
-        if run.record.method not in REFERENCES
-    }
-    return references, list(reversed(methods.values()))
+    labels = {run.label: run.record.method for run, _ in found if run.record.method not in REFERENCES}
+    methods = [
+        _column(label, method, "unlearned", [pair for pair in found if pair[0].label == label])
+        for label, method in labels.items()
+    ]
+    return references, methods
 
 
-def _figure(title: str, run: Run, views: Views, columns: Sequence[Column]) -> Figure:
-    rows = min(len(views.samples), IMAGES_SHOWN)
+def _column(label: str, method: str, model: str, found: Sequence[tuple[Run, Views]]) -> Column:
+    first = {run.record.seed: views for run, views in reversed(found)}
+    return Column(
+        label,
+        method,
+        {seed: first[seed].maps[model] for seed in sorted(first)},
+        {seed: first[seed].peaks[model] for seed in sorted(first) if model in first[seed].peaks},
+    )
+
+
+def _figure(
+    title: str, run: Run, views: Views, columns: Sequence[Column], rows: Sequence[tuple[int, int]], top: float | None
+) -> Figure:
     names = dict(zip(run.record.forget_classes, run.record.forget_names, strict=False))
     heads = ["image", *(narrow(column.label, 9) for column in columns)]
-    figure = new_figure(1.35 + 2.6 / len(heads) * rows, title)
-    tiles = figure.subplots(rows, len(heads), squeeze=False)
+    figure = new_figure(1.35 + 2.6 / len(heads) * len(rows), title)
+    tiles = figure.subplots(len(rows), len(heads), squeeze=False)
     for tile, head, color in zip(tiles[0], heads, ["black", *_colors(columns)], strict=True):
         tile.set_title(head, color=color)
-    for place, row in enumerate(tiles):
+    several = len({seed for seed, _ in rows}) > 1
+    for (seed, place), row in zip(rows, tiles, strict=True):
         for tile in row:
             picture(tile)
         row[0].imshow(views.pixels[place], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        row[0].set_ylabel(class_words(views.labels[place], names), rotation=0, ha="right", va="center")
+        words = class_words(views.labels[place], names) + (f"\nseed {seed}" if several else "")
+        row[0].set_ylabel(words, rotation=0, ha="right", va="center")
         for tile, column in zip(row[1:], columns, strict=True):
-            _draw_map(tile, views.pixels[place], column.maps[place])
+            if seed in column.maps:
+                _draw_map(tile, views.pixels[place], column.scaled(seed, place, top))
     bar = figure.colorbar(
-        ScalarMappable(Normalize(0, 1), HEAT), ax=tiles.ravel().tolist(), orientation="horizontal", fraction=0.05
+        ScalarMappable(Normalize(0, top or 1), HEAT), ax=tiles.ravel().tolist(), orientation="horizontal", fraction=0.05
     )
-    bar.set_label("Grad-CAM, each map scaled on its own")
+    bar.set_label("Grad-CAM, each map scaled on its own" if top is None else "Grad-CAM, one scale for all maps")
     return figure
 
 
@@ -172,23 +219,32 @@ def _draw_map(tile: Axes, pixels: NDArray[Any], heat: NDArray[Any]) -> None:
     tile.text(0.5, 0.5, shown("empty", 9), transform=tile.transAxes, ha="center", va="center")
 
 
-def _table(run: Run, views: Views, columns: Sequence[Column], references: Sequence[Column]) -> pd.DataFrame:
-    """Summary numbers of each map; ``correlation_with_<reference>`` is Pearson's, empty where a map is constant."""
+def _table(views: Views, columns: Sequence[Column], references: Sequence[Column]) -> pd.DataFrame:
+    """Numbers of each map; ``correlation_with_<reference>`` is Pearson's, empty where a map is constant.
+
+    ``largest`` is the map's largest value before it was scaled, empty where that was not recorded.
+    """
     return pd.DataFrame(
         {
             "model": column.label,
-            "seed": run.record.seed,
+            "seed": seed,
             "sample": sample,
             "class": label,
+            "largest": column.peaks[seed][place] if seed in column.peaks else None,
             "mean": heat.mean(),
             "std": heat.std(),
             "area_above_half": (heat >= HALF).mean(),
             **dict(zip(("peak_row", "peak_column"), _peak(heat), strict=True)),
             "empty": not heat.any(),
-            **{f"correlation_with_{one.label}": _correlation(heat, one.maps[place]) for one in references},
+            **{
+                f"correlation_with_{one.label}": _correlation(heat, one.maps[seed][place])
+                for one in references
+                if seed in one.maps
+            },
         }
         for column in columns
-        for place, (sample, label, heat) in enumerate(zip(views.samples, views.labels, column.maps, strict=True))
+        for seed, maps in column.maps.items()
+        for place, (sample, label, heat) in enumerate(zip(views.samples, views.labels, maps, strict=True))
     ).round(DECIMALS)
 
 
