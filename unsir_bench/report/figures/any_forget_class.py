@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
-from unsir_bench.report.figures.overview import share_measure, table_of
+from unsir_bench.report.figures.overview import good_words, share_measure, table_of
 from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
@@ -35,7 +35,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         Measure("hidden_points", "hidden,\npoints", {row.label: _hidden(row) for row in rows}),
     ]
     counts = [estimate.n for estimate in measures[1].estimates.values()]
-    title = scene.title(counts, TO_SEE, "good: in retrain's grey band", scene.control_note)
+    title = scene.title(counts, TO_SEE, good_words(measures), scene.control_note)
     yield Drawing("any_forget_class", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
 
 

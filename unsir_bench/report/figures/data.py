@@ -92,7 +92,8 @@ class Scene:
         statuses = sorted(Counter(run.record.status for run in self.runs(done=False)).items())
         absent = [f"{count} {status}" for status, count in statuses]
         gaps = [f"not shown: {', '.join(absent)}"] if absent else []
-        return [*gaps, *retrain_gaps(self.models[self.models["prefix"] == ""]).values()]
+        retrained = {} if self.across else retrain_gaps(self.models[self.models["prefix"] == ""])
+        return [*gaps, *retrained.values()]
 
     def beside(self, file: str, parse: Callable[[Run, Arrays], Parsed]) -> list[tuple[Run, Parsed]]:
         """What finished runs keep in a safetensors file beside their record; one that cannot be read is complained of.

@@ -60,7 +60,7 @@ def write_figures(sweeps: Sequence[Sweep], output: Path) -> Iterator[str]:
         folder, names = output / _unique(sweep.folder.resolve().name, taken), set[str]()
         folders = {record.run_id: path.parent for path, record in sweep.found}
         found = scenes(sweep.folder.resolve().name, sweep.records, folders)
-        places += [(scene, folder, names) for scene in (*found, *across_forget_sets(found))]
+        places += [(scene, folder, names) for scene in (*across_forget_sets(found), *found)]
         unreadable += [(folder.name, path, why) for path, why in sweep.unreadable]
     drawn = Parallel(n_jobs=max(min(cpu_count(), len(places)), 1), return_as="generator")(
         delayed(_drawn)(scene) for scene, _, _ in places

@@ -25,6 +25,7 @@ GAINS = {
     "a_df_gain_points": ("acc_forget_test", "$A_{\\mathrm{Df}}$"),
 }
 TO_SEE = "good: the upper curve is high, the lower one at 0"
+LEAST_SPAN = 2.0  # points; an axis of fewer would make much of nothing
 APART = 0.12  # between the methods of one number of classes, along the axis
 
 
@@ -96,6 +97,9 @@ def _draw(panel: Axes, table: pd.DataFrame, name: str, counts: Sequence[int]) ->
             color=style.color, marker=style.marker, label=str(label), elinewidth=0.7, capsize=1.5,
         )  # fmt: skip
     panel.set_xlim(-0.5, len(counts) - 0.5)
+    low, high = panel.get_ylim()
+    room = max(0.0, LEAST_SPAN - (high - low)) / 2
+    panel.set_ylim(low - room, high + room)
     panel.yaxis.set_major_locator(MaxNLocator(4))
 
 

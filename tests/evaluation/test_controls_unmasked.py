@@ -1,0 +1,69 @@
+"""What forgets nothing and answers with no forgotten class is found out: logit_mask and head_distillation on digits.
+
+Retraining is measured beside them: a metric unmasks a control where it stands as the original does, and far from
+retraining, by more than the margin up to which gaps count as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from unsir_bench.config import typed
+from unsir_bench.records import RunRecord
+from unsir_bench.report.margins import read_margins
+from unsir_bench.report.relearn_curve import summarise
+from unsir_bench.runner import run
+
+CONTROLS = ("logit_mask", "head_distillation")
+OVERRIDES = [
+    "dataset=digits", "dataset.subset=100", "model=allcnn_slim", "model.width=8", "train=small", "train.epochs=10",
+    "forget=pair", "seed=0", "hardware=cpu", "hardware.threads=1", "tracker=none", "metrics=standard",
+    "metrics.floor=false", "metrics.membership=false", "metrics.weights=false", "metrics.relearn.cap=30",
+    "save_model=false",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunRecord]]:
+    folder = tmp_path_factory.mktemp("controls")
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        places = [f"outputs={folder}", f"store.root={folder}/store"]
+        configs = {name: typed(compose("config", [*OVERRIDES, *places, f"method={name}"])) for name in CONTROLS}
+    yield {name: run(config) for name, config in configs.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", CONTROLS)
+def test_a_control_looks_as_if_it_had_forgotten_and_is_unmasked(method: str, records: dict[str, RunRecord]) -> None:
+    record = records[method]
+    assert record.status == "done", record.reason
+    metrics = {name: float(value) for name, value in record.metrics.items() if value is not None}
+    assert metrics["acc_forget_test"] <= 0.05 and metrics["original_acc_forget_test"] > 0.9
+    assert abs(metrics["gap_acc_retain_test"]) < 0.05
+    # The share of what the original's layers know beyond retraining's that is left: all of it.
+    assert metrics["information_difference_index"] == pytest.approx(1, abs=0.05)
+    # A new head on the same features is as good as the original's, and better than on retraining's.
+    margin = read_margins()["retention_forget_accuracy"].margin
+    assert metrics["retention_forget_accuracy"] == pytest.approx(
+        metrics["original_retention_forget_accuracy"], abs=0.02
+    )
+    assert metrics["gap_retention_forget_accuracy"] > 2 * margin
+    # What the forgotten samples are taken for betrays a mask, too: the original's second choices, not retraining's.
+    assert metrics["forget_prediction_tv_to_retrain"] > 0.2
+
+
+@pytest.mark.slow
+def test_relearning_unmasks_head_distillation_and_not_a_mask(records: dict[str, RunRecord]) -> None:
+    """A mask is never relearned: the logits that it subtracts from are out of reach."""
+
+    def area(record: RunRecord, prefix: str = "") -> float:
+        original = float(record.metrics["original_acc_forget_test"] or 0)
+        retrained = record.details["retrain_relearn_curve"]
+        return summarise(record.details[f"{prefix}relearn_curve"], original, retrained).area
+
+    distilled = records["head_distillation"]
+    assert area(distilled) > 0.5 > 2 * area(distilled, "retrain_")
+    assert area(records["logit_mask"]) == 0
