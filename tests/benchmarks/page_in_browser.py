@@ -66,10 +66,15 @@ def opened(browser: Any, page: Path, screen: str) -> tuple[Any, float, list[str]
     complaints: list[str] = []
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
+    session = tab.context.new_cdp_session(tab)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
     started = time.perf_counter()
     tab.goto(page.resolve().as_uri())
     tab.wait_for_selector("html[data-ready]", timeout=60_000)
-    return tab, time.perf_counter() - started, complaints
+    seconds = time.perf_counter() - started
+    found = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    print(f"{screen}: ready after {seconds:.2f} s, of which {found['ThreadTime']:.2f} s of computing in the page")
+    return tab, seconds, complaints
 
 
 def filters_by_keyboard(tab: Any) -> bool:
@@ -95,13 +100,14 @@ def faults(browser: Any, page: Path, screenshots: Path | None) -> Iterator[str]:
     """What is wrong, in words; prints what was measured."""
     for screen in SCREENS:
         tab, seconds, complaints = opened(browser, page, screen)
-        print(f"{screen}: ready after {seconds:.2f} s")
         if seconds > MOST_SECONDS:
             yield f"{screen}: {seconds:.2f} s"
         if not filters_by_keyboard(tab):
             yield f"{screen}: the list of methods does not answer to keys"
+        _scrolled_through(tab)
+        if absent := layers_without_a_point(tab):
+            yield f"{screen}: {absent} layers on the axis are of no network shown"
         if screenshots:
-            _scrolled_through(tab)
             tab.screenshot(path=screenshots / f"{screen}.png", full_page=True)
         wide, window = tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         if wide > window:
@@ -110,11 +116,22 @@ def faults(browser: Any, page: Path, screenshots: Path | None) -> Iterator[str]:
         tab.close()
 
 
+def layers_without_a_point(tab: Any) -> int:
+    """Names on the axis of layers that no curve has: the sweep has two networks, of which one is shown."""
+    return int(
+        tab.evaluate(
+            "() => { const plot = document.querySelector('#s0-layers .drawing');"
+            "const named = new Set(plot.data.flatMap((trace) => trace.x));"
+            "return plot._fullLayout.xaxis._categories.filter((name) => !named.has(name)).length; }"
+        )
+    )
+
+
 def _scrolled_through(tab: Any) -> None:
     """Plots are drawn when they come into view."""
     for figure in tab.locator("figure").all():
         figure.scroll_into_view_if_needed()
-        tab.wait_for_timeout(300)
+        figure.locator("svg.main-svg").first.wait_for()
 
 
 def main() -> None:
