@@ -59,7 +59,7 @@ def test_columns_are_the_image_the_references_and_each_method_in_its_colour(tmp_
     methods = ("original", "retrain", "unsir", "finetune")
     (drawing,) = drawn(scene_of(tmp_path, *((record(name), views()) for name in methods)))
     tiles = [panel for panel in drawing.figure.axes if panel.images and panel.get_ylabel() != ""]
-    assert [tile.get_ylabel() for tile in tiles if "class" in tile.get_ylabel()] == ["class 3", "class 3"]
+    assert [tile.get_ylabel() for tile in tiles if "class" in tile.get_ylabel()] == ["class 3\nseed 0"] * 2
     heads = [panel.title for panel in drawing.figure.axes[:5]]
     assert [head.get_text() for head in heads] == ["image", "original", "retrain", "unsir", "finetune"]
     assert [head.get_color() for head in heads[1:]] == [
@@ -124,6 +124,12 @@ def test_seeds_of_an_image_stand_below_one_another_and_a_seed_without_maps_is_le
     heads = [tile.get_title() for tile in tiles[0]]
     assert [bool(row[heads.index("ssd")].images) for row in tiles] == [False, True, False, True]
     assert drawing.data.groupby("model")["seed"].unique().map(list).to_dict()["unsir"] == [0, 1]
+
+
+def test_a_control_bears_a_dagger(tmp_path: Path) -> None:
+    (drawing,) = drawn(scene_of(tmp_path, (record("logit_mask"), views())))
+    assert drawing.figure.axes[3].get_title().replace("\n", "") == "logit_mask †"
+    assert "† control" in " ".join(drawing.figure.get_suptitle().split())
 
 
 def test_one_scale_for_all_maps_where_their_sizes_are_known(tmp_path: Path) -> None:

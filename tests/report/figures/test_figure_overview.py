@@ -124,8 +124,20 @@ def test_numbers_at_an_axis_never_run_into_each_other(kind: Any, retained: float
         for seed in range(3)
     ]
     [found] = scenes("s", runs)
-    figure = only(found, kind).figure
-    for panel in figure.axes:
+    assert_numbers_apart(only(found, kind))
+
+
+@pytest.mark.parametrize("longest", [0.9, 6.0, 78.0, 120.0, 900.0, 40_000.0])
+@pytest.mark.parametrize("shortest", [0.0004, 0.003, 0.02, 0.4])
+def test_nor_do_those_of_seconds(shortest: float, longest: float) -> None:
+    seconds = {"unlearn_seconds": shortest, "retrain_seconds": longest}
+    runs = [record(method, seed, **seconds) for method in AREAS for seed in range(2)]
+    [found] = scenes("s", runs)
+    assert_numbers_apart(only(found, OVERVIEW))
+
+
+def assert_numbers_apart(drawing: Drawing) -> None:
+    for panel in drawing.figure.axes:
         low, high = panel.get_xlim()
         shown = [
             label.get_window_extent()

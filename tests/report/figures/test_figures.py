@@ -25,7 +25,7 @@ from unsir_bench.report.figures import efficiency as figure_efficiency
 from unsir_bench.report.figures.ablation import ABLATION
 from unsir_bench.report.figures.any_forget_class import ANY_FORGET_CLASS
 from unsir_bench.report.figures.data import scenes
-from unsir_bench.report.figures.draw import KINDS, write_figures
+from unsir_bench.report.figures.draw import KINDS, KINDS_ACROSS, write_figures
 from unsir_bench.report.figures.style import WIDTH, style
 from unsir_bench.report.folders import Sweep
 from unsir_bench.report.plots.trade_off import pareto_front
@@ -213,7 +213,7 @@ def test_unfinished_runs_are_counted_and_take_no_part(tmp_path: Path) -> None:
 def test_runs_that_all_failed_give_no_figure_and_are_still_counted(tmp_path: Path) -> None:
     said = make(tmp_path, [record(status="failed")])
     assert "not shown: 1 failed" in said[-2]
-    assert len(said) == len(KINDS) + 2 and "0 figures" in said[-1] and "1 failed" in said[-1]
+    assert len(said) == len(KINDS_ACROSS) + len(KINDS) + 2 and "0 figures" in said[-1] and "1 failed" in said[-1]
     assert not (tmp_path / "out").exists()
 
 

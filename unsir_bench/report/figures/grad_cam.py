@@ -67,8 +67,8 @@ class Column:
 
     def scaled(self, seed: int, place: int, top: float | None) -> NDArray[Any]:
         """A map in [0, 1]: of the largest value ``top`` of all maps shown, or scaled on its own for None."""
-        heat = self.maps[seed][place]
-        return heat if top is None else heat * (self.peaks[seed][place] / top)
+        heat: NDArray[Any] = self.maps[seed][place]
+        return heat if top is None else np.asarray(heat * (self.peaks[seed][place] / top))
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
@@ -91,10 +91,12 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         columns = [*references, *methods[start : start + METHODS_SHOWN]]
         empty = any(not heat.any() for column in columns for seed in seeds for heat in column.maps.get(seed, ()))
         notes = (TO_SEE, "empty: nothing speaks for it" if empty else "", scene.control_note)
-        title = scene.title([len(seeds)], f"seed {', '.join(map(str, seeds))}", *notes)
+        title = scene.title([len(seeds)], *notes)
         yield Drawing(
             f"grad_cam-{page}" if len(methods) > METHODS_SHOWN else "grad_cam",
-            _figure(title, run, views, columns, _rows(seeds, views), top_shown),
+            _figure(
+                title, run, views, [(scene.marked(one.label), one) for one in columns], _rows(seeds, views), top_shown
+            ),
             _table(views, columns, references),
         )
 
@@ -175,20 +177,25 @@ def _column(label: str, method: str, model: str, found: Sequence[tuple[Run, View
 
 
 def _figure(
-    title: str, run: Run, views: Views, columns: Sequence[Column], rows: Sequence[tuple[int, int]], top: float | None
+    title: str,
+    run: Run,
+    views: Views,
+    headed: Sequence[tuple[str, Column]],
+    rows: Sequence[tuple[int, int]],
+    top: float | None,
 ) -> Figure:
     names = dict(zip(run.record.forget_classes, run.record.forget_names, strict=False))
-    heads = ["image", *(narrow(column.label, 9) for column in columns)]
+    columns = [column for _, column in headed]
+    heads = ["image", *(narrow(head, 9) for head, _ in headed)]
     figure = new_figure(1.35 + 2.6 / len(heads) * len(rows), title)
     tiles = figure.subplots(len(rows), len(heads), squeeze=False)
     for tile, head, color in zip(tiles[0], heads, ["black", *_colors(columns)], strict=True):
         tile.set_title(head, color=color)
-    several = len({seed for seed, _ in rows}) > 1
     for (seed, place), row in zip(rows, tiles, strict=True):
         for tile in row:
             picture(tile)
         row[0].imshow(views.pixels[place], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        words = class_words(views.labels[place], names) + (f"\nseed {seed}" if several else "")
+        words = f"{class_words(views.labels[place], names)}\nseed {seed}"
         row[0].set_ylabel(words, rotation=0, ha="right", va="center")
         for tile, column in zip(row[1:], columns, strict=True):
             if seed in column.maps:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Scene
@@ -18,7 +18,7 @@ from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbe
 from unsir_bench.report.method_style import method_style
 
 LABEL_LETTERS = 22
-WIDE = 100  # from which ratio of its ends on a logarithmic axis has room for powers of ten alone
+APART = 0.55  # of a column's width, what two numbers at a logarithmic axis need between them
 BAND = "#c9d3dc"
 HEAD_INCHES = 1.35  # for titles and axes
 
@@ -109,10 +109,21 @@ def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
     panel.set_title(measure.title, parse_math=True)
     panel.tick_params(axis="y", length=0)
     if measure.logarithmic:
-        panel.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 3) if high / low < WIDE else (1,), numticks=3))
+        panel.xaxis.set_major_locator(FixedLocator(_log_ticks(low, high)))
         plain_numbers(panel.xaxis)
     else:
         panel.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """The first and the last power of ten where they stand apart, else the like with threes between them, else one."""
+    found: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 3, 5)):
+        found = [float(tick) for tick in LogLocator(base=10, subs=steps, numticks=50).tick_values(low, high)]
+        found = [tick for tick in found if low < tick < high]
+        if len(found) > 1 and math.log(found[-1] / found[0]) >= APART * math.log(high / low):
+            return [found[0], found[-1]]
+    return found[len(found) // 2 :][:1]
 
 
 def _draw_point(panel: Axes, place: int, look: _Look, found: Estimate) -> None:
