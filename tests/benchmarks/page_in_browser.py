@@ -152,7 +152,7 @@ def main() -> None:
         browser = started.chromium.launch(executable_path=path, args=FLAGS)
         wrong = list(faults(browser, page, chosen.screenshots))
         browser.close()
-    sys.exit("\n".join(wrong))
+    sys.exit("\n".join(wrong) or 0)
 
 
 if __name__ == "__main__":
