@@ -1,7 +1,8 @@
-"""Folders whose files have equal names and sizes: a finished run is never taken for one of other images."""
+"""Folders whose files have equal names and sizes: a run is of its pixels and labels, not of its files."""
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,13 @@ import pytest
 from PIL import Image
 
 from tests.test_runner import composed
-from unsir_bench.data import dataset, folder_listing
+from unsir_bench.cli.reproduce import CannotRepeatError, config_of
+from unsir_bench.config import Config
+from unsir_bench.data import dataset, folder_listing, picture_set
+from unsir_bench.data.folders import ImageFolder
+from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.errors import ConfigError
+from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.report.tables.sweep import write_sweep_table
 from unsir_bench.runner import run
 from unsir_bench.runs.finished_runs import finished_run
@@ -35,6 +41,7 @@ def bitmaps(root: Path, seed: int) -> Path:
 def forget_what_was_read() -> None:
     folder_listing.listed.cache_clear()
     dataset._LAST_LOADED.clear()
+    picture_set._CONTENTS.clear()
 
 
 @pytest.fixture
@@ -47,37 +54,127 @@ def words(tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_another_folder_of_the_same_names_and_sizes_is_refused_and_a_copy_is_not(
+def test_two_folders_of_the_same_names_and_sizes_are_two_runs_of_one_sweep_and_a_copy_is_none(
     tmp_path: Path, words: list[str]
 ) -> None:
-    first = composed(*words, f"dataset.root={tmp_path}/first")
-    assert run(first).status == "done"
+    bitmaps(tmp_path / "other", 1)
+    configs = [composed(*words, f"dataset.root={tmp_path}/{root}") for root in ("first", "other")]
+    records = [run(config) for config in configs]
+    assert [record.status for record in records] == ["done", "done"]
+    assert len({record.run_id for record in records}) == len({record.fingerprints["data"] for record in records}) == 2
+    for config, record in zip(configs, records, strict=True):
+        assert config.run_id == record.run_id
+        assert record.config["dataset"]["content"] == record.fingerprints["data"]
+        assert SweepJob.of((), config).finished == "done"
+        assert RunRecord.read(config.folder / RECORD_FILE).digest == record.digest
 
-    other = composed(*words, f"dataset.root={bitmaps(tmp_path / 'other', 1)}")
-    assert other.run_id == first.run_id
-    with pytest.raises(ConfigError, match=r"dataset.root=.*other: .* is finished, of other images .*dataset.name=NAME"):
-        run(other)
-    with pytest.raises(ConfigError):
-        _ = SweepJob.of((), other)
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", ignore=shutil.ignore_patterns(CACHE_FOLDER))
+    copy = composed(*words, f"dataset.root={tmp_path}/copy")
+    assert run(copy).digest == records[0].digest
+    assert len(list((tmp_path / "out" / "runs").glob("*/record.json"))) == 2
+
+    write_sweep_table(tmp_path / "out" / "runs")
+    header, _, *rows = [
+        [cell.strip() for cell in line.split("|")]
+        for line in (tmp_path / "out" / "runs" / "table.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    assert [row[header.index("n")] for row in rows if "logit_mask" in row] == ["1", "1"]
+
+
+@pytest.mark.parametrize("how", ["time", "size"])
+def test_a_file_replaced_in_place_makes_another_run_and_the_first_is_kept(
+    tmp_path: Path, words: list[str], how: str
+) -> None:
+    before = run(composed(*words, f"dataset.root={tmp_path}/first"))
+    path = tmp_path / "first" / "train" / "b" / "2.bmp"
+    size = path.stat().st_size
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(path)  # its time of change is now
+    assert path.stat().st_size == size
+    if how == "size":  # bytes behind the pixels
+        path.write_bytes(path.read_bytes() + b"more")
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    forget_what_was_read()
+    now = composed(*words, f"dataset.root={tmp_path}/first")
+    assert now.run_id != before.run_id
+    assert finished_run(now) is None
+    assert run(now).status == "done"
+    assert RunRecord.read(now.folder.with_name(before.run_id) / RECORD_FILE).digest == before.digest
+
+
+def named_by_files(config: Config) -> Config:
+    """As before ids knew the content of images."""
+    assert isinstance(config.dataset, ImageFolder)
+    return replace(config, dataset=replace(config.dataset, content=None))
+
+
+def test_runs_named_by_their_files_are_finished_for_these_images_and_for_no_others(
+    tmp_path: Path, words: list[str]
+) -> None:
+    known = composed(*words, f"dataset.root={tmp_path}/first", "metrics.outputs=true")
+    older = run(named_by_files(known))
+    assert older.run_id != known.run_id
+    assert run(known).digest == older.digest
+
+    fewer = composed(*words, f"dataset.root={tmp_path}/first")
+    assert fewer.run_id != known.run_id
+    found = finished_run(fewer)  # the older record has all of its metrics
+    assert found is not None and found.run_id == older.run_id
+
+    other = composed(*words, f"dataset.root={bitmaps(tmp_path / 'other', 1)}", "metrics.outputs=true")
+    others_older = named_by_files(other)
+    assert others_older.run_id == older.run_id
+    assert finished_run(other) is None
+    with pytest.raises(ConfigError, match=r"dataset.root=.*other: .* is finished, of other images .*sweep=NAME"):
+        run(others_older)
+    assert run(other).run_id == other.run_id != older.run_id
 
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     copy = finished_run(composed(*words, f"dataset.root={tmp_path}/copy"))
-    assert copy is not None and copy.digest == run(first).digest
-
-    named = composed(*words, f"dataset.root={tmp_path}/other", "dataset.name=other")
-    assert run(named).fingerprints["data"] != copy.fingerprints["data"]
+    assert copy is not None and copy.digest == older.digest
 
 
-def test_files_replaced_by_others_of_the_same_size_are_noticed(tmp_path: Path, words: list[str]) -> None:
-    config = composed(*words, f"dataset.root={tmp_path}/first")
-    run(config)
-    name = tmp_path / "first" / "train" / "b" / "2.bmp"
-    before = name.stat().st_size
-    Image.new("RGB", (16, 16), (1, 2, 3)).save(name)  # its time of change is now
-    assert name.stat().st_size == before
+def test_a_record_tells_its_id_where_its_images_are_gone_and_is_not_repeated_with_others(
+    tmp_path: Path, words: list[str]
+) -> None:
+    record = run(composed(*words, f"dataset.root={tmp_path}/first"))
+    shutil.rmtree(tmp_path / "first")
     forget_what_was_read()
-    with pytest.raises(ConfigError, match="of other images"):
-        finished_run(config)
+    with pytest.raises(CannotRepeatError, match="there is no such folder"):
+        config_of(record)
+    with pytest.raises(CannotRepeatError, match=f"dataset.content={record.fingerprints['data']}: .* are others"):
+        config_of(record, str(bitmaps(tmp_path / "other", 1)))
+    assert config_of(record, str(bitmaps(tmp_path / "again", 0))).run_id == record.run_id
+
+
+def test_images_that_change_after_the_sweep_began_are_refused_by_the_run(tmp_path: Path, words: list[str]) -> None:
+    config = composed(*words, f"dataset.root={tmp_path}/first")
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "first/test/a/0.bmp")
+    forget_what_was_read()
+    record = run(config)
+    assert record.status == "failed"
+    assert f"dataset.content={config.dataset.content_identity()}: the images" in str(record.reason)
+    with pytest.raises(ConfigError, match=r"dataset.content=abc: the images of image_folder are others"):
+        composed(*words, f"dataset.root={tmp_path}/first", "dataset.content=abc")
+
+
+def test_images_that_cannot_be_decoded_leave_the_error_to_the_run(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "first/train/c/3.bmp").write_bytes(b"BM no picture")
+    config = composed(*words, f"dataset.root={tmp_path}/first")
+    assert isinstance(config.dataset, ImageFolder) and config.dataset.content is None
+    record = run(config)
+    assert record.status == "failed" and "c/3.bmp" in str(record.reason)
+
+
+def test_folders_that_share_a_place_for_decoded_images_do_not_share_those(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bitmaps(tmp_path / "other", 1)
+    shared = tmp_path / "home"
+    shared.mkdir()
+    monkeypatch.setattr("unsir_bench.data.decoded_cache.cache_root", lambda _: shared)
+    contents = [composed(*words, f"dataset.root={tmp_path}/{root}").run_id for root in ("first", "other", "first")]
+    assert contents[0] == contents[2] != contents[1]
 
 
 def test_two_folders_and_one_that_grew_are_rows_of_their_own_in_the_sweep_s_table(
@@ -102,8 +199,8 @@ def test_two_folders_and_one_that_grew_are_rows_of_their_own_in_the_sweep_s_tabl
 def test_unchanged_images_are_not_read_to_find_a_finished_run(
     tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed(*words, f"dataset.root={tmp_path}/first")
-    run(config)
+    run(composed(*words, f"dataset.root={tmp_path}/first"))
     forget_what_was_read()
-    monkeypatch.setattr("unsir_bench.runs.finished_runs.load_cached", lambda *_: pytest.fail("the images were read"))
-    assert finished_run(config) is not None
+    for reader in ("unsir_bench.runs.finished_runs.load_cached", "unsir_bench.data.decoded_cache.DecodedCache.read"):
+        monkeypatch.setattr(reader, lambda *_: pytest.fail("the images were read"))
+    assert finished_run(composed(*words, f"dataset.root={tmp_path}/first")) is not None

@@ -24,6 +24,7 @@ from unsir_bench.models.model import ModelConfig
 from unsir_bench.references.store import StoreConfig, content_key
 from unsir_bench.references.tuned_values import TunedValues, set_values, tuned_values_path
 from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking.run import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
@@ -201,6 +202,7 @@ def typed(composed: DictConfig) -> Config:
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
+    note_content(config)
     if config.settings != "preset":
         _choose_values(config)
     return config
@@ -221,6 +223,18 @@ def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
     """Each node of a configuration that has a field of a path, and the field's name."""
     named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
     return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
+
+
+def note_content(config: Config) -> None:
+    """Note, in place, which images the configuration is of.
+
+    Raises:
+        ConfigError: ``dataset.content`` says that they are others.
+    """
+    try:
+        config.dataset.note_content(Progress())
+    except DataError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _choose_values(config: Config) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.cli.bootstrap import bootstrap, installed
-from unsir_bench.config import Config, validate
+from unsir_bench.config import Config, note_content, validate
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_split import ForgetConfig
 from unsir_bench.data.scale import ScaleConfig
@@ -145,15 +145,17 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
             return _checked(config)
     _checked(config)  # where the images are missing, this says it
     raise CannotRepeatError(
-        f"its configuration is the run {' or '.join(sorted(ids))} here, not {record.run_id}: the images have other "
-        "names or sizes, this machine has another accelerator, a plug-in is missing, or the code is of another "
-        "RESULTS_VERSION"
+        f"its configuration is the run {' or '.join(sorted(ids))} here, not {record.run_id}: the images are others, or "
+        "their files have other names or sizes, this machine has another accelerator, a plug-in is missing, or the "
+        "code is of another RESULTS_VERSION"
     )
 
 
 def _checked(config: Config) -> Config:
     try:
         validate(config)
+        if getattr(config.dataset, "content", None):  # else it is known by its files, as it was
+            note_content(config)
     except UnsirBenchError as error:
         raise CannotRepeatError(str(error)) from error
     return config

@@ -19,7 +19,17 @@ from omegaconf import DictConfig, OmegaConf
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.install_check import check_torch_pair
 from unsir_bench.cli.plugins import modules_of_runs, option_files
-from unsir_bench.config import LONGEST_NAME, Config, at_home, note_overrides, paths_of, sweep_problems, typed, validate
+from unsir_bench.config import (
+    LONGEST_NAME,
+    Config,
+    at_home,
+    note_content,
+    note_overrides,
+    paths_of,
+    sweep_problems,
+    typed,
+    validate,
+)
 from unsir_bench.errors import ConfigError, NotRecordedError
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.references.store import ENTRIES
@@ -118,14 +128,15 @@ def _keep_the_given_folder(config: Config) -> None:
     """
     surroundings = HydraConfig.get()
     given, hydras = Path(surroundings.runtime.cwd), Path(surroundings.runtime.output_dir)
-    alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
-    if alone and (given / config.folder).resolve() != hydras.resolve():
-        raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
     if surroundings.job.chdir:
         for node, name in paths_of(config):
             path = getattr(node, name)
             if path and (name != "path" or (given / path).exists()):  # else a name on the Hugging Face hub
                 setattr(node, name, str(given / path))
+        note_content(config)
+    alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
+    if alone and (given / config.folder).resolve() != hydras.resolve():
+        raise ConfigError([f"hydra.run.dir={hydras}: {RECORDS_ELSEWHERE}"])
 
 
 def _refuse_mistakes(config: Config) -> None:

@@ -110,6 +110,13 @@ class DatasetConfig(ABC):
         """A cheap, path-free name of the content at ``root``, for run ids; by default the data set's name."""
         return self.name
 
+    def note_content(self, progress: Progress) -> None:  # noqa: B027 - most sets are known by their name
+        """Fill in what identifies the images, where files hold them; may decode them all.
+
+        Raises:
+            DataError: the images are not those that the configuration names.
+        """
+
     def may_have_changed(self, root: str | None, since: float) -> bool:
         """Whether the images may differ from those that a run of the same content identity read.
 

@@ -15,7 +15,15 @@ import numpy.typing as npt
 
 from unsir_bench.data.dataset import Images, LabelledImages, RawData, content_hash
 from unsir_bench.data.folder_listing import SHOWN_NAMES, ImageFile, Listing
-from unsir_bench.data.image_cache import Contents, allocated, cache_root, read_or_make, with_labels, write_in_pieces
+from unsir_bench.data.image_cache import (
+    Contents,
+    allocated,
+    cache_root,
+    noted_fingerprint,
+    read_or_make,
+    with_labels,
+    write_in_pieces,
+)
 from unsir_bench.data.picture import PictureOptions, UnusableImage, printable
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -49,11 +57,31 @@ class DecodedCache:
         Raises:
             DataError: a file cannot be used (``on_bad_image=error``), or a class would lose all its images.
         """
-        folder = self._cache_root() / self._cache_key(listing)
-        return read_or_make(folder, lambda building: self._decode_into(building, listing, progress))
+        return read_or_make(self.folder(listing), lambda building: self._decode_into(building, listing, progress))
+
+    def fingerprint(self, listing: Listing, progress: Progress) -> str:
+        """The hash of all pixels and labels, which are decoded only if there is no cache; raises as ``read``.
+
+        A cache's own pixels are verified when a run reads them.
+        """
+        known = noted_fingerprint(self.folder(listing)) or self.read(listing, progress).fingerprint
+        if known is None:
+            raise TypeError("a decoded cache knows its content")
+        return known
+
+    def folder(self, listing: Listing) -> Path:
+        """Where the cache of these files lies; the size or time of any of them leads to another one."""
+        return self._cache_root() / self._cache_key(listing)
 
     def _cache_root(self) -> Path:
-        return cache_root(self.root)
+        place = cache_root(self.root)
+        if place.parent == Path(self.root):
+            return place
+        # Elsewhere another folder's cache may be of files of the same names, sizes and times.
+        root = str(Path(self.root).absolute())
+        own = place / hashlib.blake2b(root.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        own.mkdir(exist_ok=True)
+        return own
 
     def _cache_key(self, listing: Listing) -> str:
         own = self.options

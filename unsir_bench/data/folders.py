@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unsir_bench.config_fields import not_hashed, number
-from unsir_bench.data.dataset import RawData
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import Listing, identities, listed, listed_tree
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
-from unsir_bench.runtime.progress import Progress
 
 
 @dataclass
@@ -28,18 +26,12 @@ class ImageFolder(PictureSet):
     def class_names(self) -> tuple[str, ...]:
         return self._listing().class_names
 
-    def content_identity(self) -> str:
-        try:
-            return self._listing().digest(with_times=False)
-        except DataError:
-            return "missing"
-
     def may_have_changed(self, root: str | None, since: float) -> bool:
         moved = Path(root or "").absolute() != Path(self.root or "").absolute()
         return moved or self._listing().last_change > since
 
-    def read(self, progress: Progress) -> RawData:
-        return DecodedCache(self.root or "", self.options, self.on_bad_image).read(self._listing(), progress)
+    def cached(self) -> tuple[DecodedCache, Listing]:
+        return DecodedCache(self.root or "", self.options, self.on_bad_image), self._listing()
 
     def _listing(self) -> Listing:
         if not self.root:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from unsir_bench.config_fields import not_hashed
-from unsir_bench.data.dataset import Images, RawData
+from unsir_bench.data.dataset import Images
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import ImageFile, Listing
 from unsir_bench.data.image_cache import cache_root
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
-from unsir_bench.runtime.progress import Progress
 
 SPLITS = ("train", "test")
 
@@ -52,19 +51,12 @@ class HuggingFaceSet(PictureSet):
     def class_names(self) -> tuple[str, ...]:
         return _rows(self._source).listing.class_names
 
-    def content_identity(self) -> str:
-        try:
-            return _rows(self._source).listing.digest(with_times=False)
-        except DataError:
-            return "missing"
-
     def may_have_changed(self, root: str | None, since: float) -> bool:
         return True  # the library does not tell; the comparison reads the cache of decoded images
 
-    def read(self, progress: Progress) -> RawData:
+    def cached(self) -> tuple[DecodedCache, Listing]:
         rows = _rows(self._source)
-        cache = _RowCache(self.path, self.options, self.on_bad_image, "dataset.path", rows.splits)
-        return cache.read(rows.listing, progress)
+        return _RowCache(self.path, self.options, self.on_bad_image, "dataset.path", rows.splits), rows.listing
 
     @property
     def _source(self) -> _Source:

@@ -67,6 +67,16 @@ def read_or_make(folder: Path, make: Callable[[Path], Contents]) -> RawData:
     return found
 
 
+def noted_fingerprint(folder: Path) -> str | None:
+    """The hash of a cache's content by its manifest; None if there is no cache, or the manifest is damaged."""
+    try:
+        manifest = read_manifest(folder)
+    except DamagedEntryError:  # or there is none; who reads the images sets it aside
+        return None
+    known = manifest.get("fingerprint")
+    return known if manifest.get("key") == folder.name and isinstance(known, str) else None
+
+
 def _make_whole(folder: Path, make: Callable[[Path], Contents]) -> None:
     """Make a cache under another name and rename it, so that nobody finds a half-written one."""
     building = folder.parent / f".building-{uuid4().hex}"

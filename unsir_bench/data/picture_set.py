@@ -2,22 +2,83 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
-from unsir_bench.config_fields import choice, hashed_if_not_default
-from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed
+from unsir_bench.data.dataset import DatasetConfig, RawData
+from unsir_bench.data.decoded_cache import DecodedCache
+from unsir_bench.data.folder_listing import Listing
 from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, PictureOptions
+from unsir_bench.errors import DataError
+from unsir_bench.runtime.progress import Progress
+
+_CONTENTS: dict[Path, str | None] = {}  # by the folder of the cache; None where the images cannot be decoded
 
 
 @dataclass
 class PictureSet(DatasetConfig):
-    """A data set that decodes pictures; ``PictureOptions`` explains how, ``on_bad_image`` what an unusable one does."""
+    """A data set that decodes pictures; ``PictureOptions`` explains how, ``on_bad_image`` what an unusable one does.
+
+    ``content`` is a hash of all its pixels and labels, which ``note_content`` fills in: it is the set's identity. Where
+    it is None, as in records from before there was one, names and sizes of the files are.
+    """
 
     mode: str = choice("RGB", ("RGB", "L"))
     on_bad_image: str = choice("error", ("error", "skip"))
     image_fit: str = hashed_if_not_default(choice("squash", FITS))
     orientation: str = hashed_if_not_default(choice("stored", ORIENTATIONS))
     transparency: str = hashed_if_not_default(choice("drop", TRANSPARENCIES))
+    content: str | None = not_hashed(None)  # enters hashes as the content identity
+
+    @abstractmethod
+    def cached(self) -> tuple[DecodedCache, Listing]:
+        """The cache of the decoded images, and what it is made from.
+
+        Raises:
+            DataError: the images cannot be found or their layout is wrong.
+        """
+
+    def content_identity(self) -> str:
+        if self.content:
+            return self.content
+        try:
+            return self.cached()[1].digest(with_times=False)
+        except DataError:
+            return "missing"
+
+    def note_content(self, progress: Progress) -> None:
+        found = self._content(progress)
+        if self.content and found:
+            self._require(found)
+        self.content = found or self.content
+
+    def _content(self, progress: Progress) -> str | None:
+        """The hash beside the decoded images, which are decoded first if need be; None if they cannot be."""
+        try:
+            cache, listing = self.cached()
+            folder = cache.folder(listing)
+            if folder not in _CONTENTS:
+                _CONTENTS[folder] = None
+                _CONTENTS[folder] = cache.fingerprint(listing, progress)
+            return _CONTENTS[folder]
+        except DataError:  # the run reads them, too, and tells
+            return None
+
+    def read(self, progress: Progress) -> RawData:
+        cache, listing = self.cached()
+        raw = cache.read(listing, progress)
+        if self.content and raw.fingerprint:
+            self._require(raw.fingerprint)
+        return raw
+
+    def _require(self, found: str) -> None:
+        if found != self.content:
+            raise DataError(
+                f"dataset.content={self.content}: the images of {self.name} are others ({found}). Give the folder of "
+                "those by dataset.root=FOLDER, or leave dataset.content out and start again"
+            )
 
     @property
     def options(self) -> PictureOptions:

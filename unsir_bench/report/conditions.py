@@ -15,7 +15,7 @@ NOTHING = "–"
 PAPER = "paper"
 NO_SETTINGS = ("noise.kept",)  # files kept beside the record change no result
 # What of a data set changes no pixel of a test image: training recipes say what they use of it themselves.
-NOT_DATA = {"name", "root", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
+NOT_DATA = {"name", "root", "content", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
 NOT_MODEL = {"name", "cpu_threads", "channels_last"}
 NUMERICS = (
     "devices",
