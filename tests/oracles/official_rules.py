@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unsir_bench.baselines.amnesiac import Amnesiac
 from unsir_bench.baselines.bad_teacher import BadTeacher
+from unsir_bench.baselines.boundary_expand import BoundaryExpand
 from unsir_bench.baselines.boundary_shrink import BoundaryShrink
+from unsir_bench.baselines.cf_k import CatastrophicForgettingK
 from unsir_bench.baselines.delete import Delete
 from unsir_bench.baselines.esc import ErasingSpaceConcept
+from unsir_bench.baselines.eu_k import ExactUnlearningK
+from unsir_bench.baselines.finetune import Finetune
+from unsir_bench.baselines.fisher import Fisher
 from unsir_bench.baselines.gkt import GatedKnowledgeTransfer
 from unsir_bench.baselines.jit import JustInTime
 from unsir_bench.baselines.l1_sparse import L1Sparse
 from unsir_bench.baselines.lotus import LoTUS
 from unsir_bench.baselines.munba import MUNBa
+from unsir_bench.baselines.neggrad import NegGrad
 from unsir_bench.baselines.neggrad_plus import NegGradPlus
+from unsir_bench.baselines.random_label import RandomLabel
 from unsir_bench.baselines.salun import SalUn
 from unsir_bench.baselines.scar import Scar
 from unsir_bench.baselines.scrub import Scrub
@@ -25,19 +32,31 @@ from unsir_bench.baselines.svd_projection import SvdProjection
 from unsir_bench.baselines.task_arithmetic import TaskArithmetic
 
 from tests.oracles.official_rules_newer import esc, gkt, jit, lotus, munba, scar, sfron, svd_projection, task_arithmetic
+from tests.oracles.official_rules_of_layers import (
+    COPIES,
+    NOISE_IMAGES,
+    boundary_expand,
+    fisher,
+    last_layers,
+    unsir,
+)
 from tests.oracles.official_rules_older import (
     amnesiac,
     bad_teacher,
     boundary_shrink,
     delete,
+    finetune,
     l1_sparse,
+    neggrad,
     neggrad_plus,
+    random_label,
     salun,
     scrub,
     ssd,
 )
 from tests.oracles.official_scene import EPOCHS, WHOLE, Rule, recipe
 from unsir_bench.unlearning.method import UnlearningMethod
+from unsir_bench.unlearning.unsir import NoiseConfig, Unsir
 
 __all__ = ["CASES", "EPOCHS", "Case"]
 
@@ -59,58 +78,95 @@ FLOAT32 = "ours rounds logits of fixed networks to float32; Adam's first steps d
 def cases() -> Iterator[tuple[str, Case]]:
     """Every method with its rule, by name."""
     adam = {"optimizer": "adam"}
-    yield "amnesiac", Case(Amnesiac(train=recipe(1e-3, **adam)), amnesiac, "lmgraves/AmnesiacML")
+    yield "amnesiac", Case(Amnesiac(train=recipe(1e-3, **adam)), amnesiac, "lmgraves/AmnesiacML, Unlearning Tester - CIFAR100.ipynb")
     yield (
         "bad_teacher",
-        Case(BadTeacher(train=recipe(0.05), retain_share=1.0), bad_teacher, "vikram2000b/bad-teaching-unlearning"),
+        Case(BadTeacher(train=recipe(0.05), retain_share=1.0), bad_teacher, "vikram2000b/bad-teaching-unlearning, unlearn.py"),
     )
     yield (
         "boundary_shrink",
         Case(
-            BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink, "TY-LEE-KR/Boundary-Unlearning-Code"
+            BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink, "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py"
         ),
     )
-    yield "delete", Case(Delete(train=recipe(0.05), mask="own_class"), delete, "shaaaaron/DELETE")
-    yield "esc", Case(ErasingSpaceConcept(percent=30), esc, "KU-VGI/ESC")
+    yield (
+        "boundary_expand",
+        Case(
+            BoundaryExpand(train=recipe(0.05), shadow_init="xavier"), boundary_expand,
+            "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py",
+        ),
+    )  # fmt: skip
+    goel = "shash42/Evaluating-Inexact-Unlearning, src/methods.py, src/learn.py"
+    yield "cf_k", Case(
+        CatastrophicForgettingK(train=recipe(0.05, clip_norm=10.0), freeze_bn_stats=False), last_layers(anew=False), goel
+    )  # fmt: skip
+    yield "delete", Case(Delete(train=recipe(0.05), mask="own_class"), delete, "shaaaaron/DELETE, method/delete.py")
+    yield "esc", Case(ErasingSpaceConcept(percent=30), esc, "KU-VGI/ESC, unlearn.py")
+    yield "eu_k", Case(
+        ExactUnlearningK(train=recipe(0.05, clip_norm=10.0), reset_norms=False, freeze_bn_stats=False),
+        last_layers(anew=True), goel,
+    )  # fmt: skip
+    yield "finetune", Case(
+        Finetune(train=recipe(0.05)), finetune, "OPTML-Group/Unlearn-Saliency, Classification/unlearn/FT.py"
+    )  # fmt: skip
+    yield "fisher", Case(Fisher(), fisher, "AdityaGolatkar/SelectiveForgetting, Forgetting.ipynb")
     yield "gkt", Case(
         GatedKnowledgeTransfer(
             train=recipe(1e-3, batch_size=64, clip_norm=5.0, **adam), student_steps=2, gate=0.5
         ),
-        gkt, "ayu987/zero-shot-unlearning", FLOAT32, 1e-4,
+        gkt, "ayu987/zero-shot-unlearning, unlearn.py", FLOAT32, 1e-4,
     )  # fmt: skip
     yield (
         "jit",
-        Case(JustInTime(train=recipe(0.01, momentum=0.0), copies=4), jit, "jwf40/Information-Theoretic-Unlearning"),
+        Case(JustInTime(train=recipe(0.01, momentum=0.0), copies=4), jit, "jwf40/Information-Theoretic-Unlearning, src/lipschitz.py"),
     )
-    yield "l1_sparse", Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse, "OPTML-Group/Unlearn-Sparse")
+    yield "l1_sparse", Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse, "OPTML-Group/Unlearn-Sparse, unlearn/FT.py")
     yield "lotus", Case(
         LoTUS(train=recipe(1e-3, optimizer="adamw", weight_decay=5e-4), retain_share=1.0, alpha=2.0),
-        lotus, "cspartalis/LoTUS", FLOAT32, 1e-4,
+        lotus, "cspartalis/LoTUS, src/unlearning_methods/lotus_class.py", FLOAT32, 1e-4,
     )  # fmt: skip
-    yield "munba", Case(MUNBa(train=recipe(0.05, weight_decay=5e-4), labels_from="all"), munba, "JingWu321/MUNBa")
-    yield "neggrad_plus", Case(NegGradPlus(train=recipe(0.05)), neggrad_plus, "meghdadk/SCRUB")
-    yield "salun", Case(SalUn(train=recipe(0.05), labels_from="all"), salun, "OPTML-Group/Unlearn-Saliency")
-    yield "scar", Case(Scar(train=recipe(1e-3, **adam)), scar, "jbonato1/SCAR", FLOAT32, 1e-4)
+    yield "munba", Case(MUNBa(train=recipe(0.05, weight_decay=5e-4), labels_from="all"), munba, "JingWu321/MUNBa, Classification/unlearn/MUNBa.py")
+    yield "neggrad", Case(
+        NegGrad(train=recipe(0.01)), neggrad, "OPTML-Group/Unlearn-Saliency, Classification/unlearn/GA.py"
+    )  # fmt: skip
+    yield "neggrad_plus", Case(NegGradPlus(train=recipe(0.05)), neggrad_plus, "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py")
+    yield "random_label", Case(
+        RandomLabel(train=recipe(0.05), labels_from="all"), random_label,
+        "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py",
+    )  # fmt: skip
+    yield "salun", Case(SalUn(train=recipe(0.05), labels_from="all"), salun, "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py")
+    yield "scar", Case(Scar(train=recipe(1e-3, **adam)), scar, "jbonato1/SCAR, src/Unlearning_methods.py", FLOAT32, 1e-4)
     yield (
         "scrub",
-        Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **adam), max_epochs=2), scrub, "meghdadk/SCRUB", FLOAT32, 1e-4),
+        Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **adam), max_epochs=2), scrub, "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py", FLOAT32, 1e-4),
     )
     yield "sfron", Case(
         SFRon(train=recipe(0.02, weight_decay=5e-4), forget_every=1), sfron,
-        "K1nght/Unified-Unlearning-w-Remain-Geometry",
+        "K1nght/Unified-Unlearning-w-Remain-Geometry, Classification/unlearn/sfron.py",
     )  # fmt: skip
     yield (
         "ssd",
-        Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd, "if-loops/selective-synaptic-dampening"),
+        Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd, "if-loops/selective-synaptic-dampening, src/ssd.py"),
     )
     yield "svd_projection", Case(
         SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE), svd_projection,
-        "sangamesh-kodge/class_forgetting",
+        "sangamesh-kodge/class_forgetting, main.py",
     )  # fmt: skip
     yield (
         "task_arithmetic",
-        Case(TaskArithmetic(train=recipe(0.05), strength=0.5), task_arithmetic, "mlfoundations/task_vectors"),
+        Case(TaskArithmetic(train=recipe(0.05), strength=0.5), task_arithmetic, "mlfoundations/task_vectors, src/task_vectors.py"),
     )
+    noise = NoiseConfig(batch_size=NOISE_IMAGES, copies=COPIES)
+    impair, repair = (recipe(lr, **adam) for lr in (0.02, 0.01))
+    notebook = "vikram2000b/Fast-Machine-Unlearning, Machine Unlearning.ipynb"
+    yield "unsir", Case(
+        Unsir(noise=noise, impair=impair, repair=repair), unsir(notebook=False), notebook, FLOAT32, 1e-4
+    )  # fmt: skip
+    odd = replace(noise, one_per_channel=True, labels="class_zero", batchnorm="train", classes_together=False)
+    yield "unsir_notebook", Case(
+        Unsir(noise=odd, impair=impair, repair=repair, retain_selection="first"), unsir(notebook=True), notebook, FLOAT32,
+        1e-4,
+    )  # fmt: skip
 
 
 CASES = dict(cases())
