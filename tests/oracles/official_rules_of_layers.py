@@ -1,4 +1,4 @@
-"""UNSIR's update, Fisher's, and those of methods that train the last layers or the head, as their authors' code has them.
+"""The updates of UNSIR, Fisher and methods that train the last layers or the head, as in their authors' code.
 
 Written anew and plainly, in float64, on whole batches; what is drawn at random is drawn as the method draws it.
 """
@@ -40,7 +40,7 @@ def unsir(*, notebook: bool) -> Rule:
 
 
 def learned_noise(network: nn.Module, start: Tensor, label: int) -> Tensor:
-    """In float32, as the notebook has it: with the statistics of so small a batch, rounding would grow from step to step."""
+    """In float32, as the notebook: with the statistics of so small a batch, rounding grows from step to step."""
     noise = nn.Parameter(start)
     optimizer = torch.optim.Adam([noise], 0.1)
     labels = torch.full((len(noise),), label)
@@ -59,7 +59,7 @@ def fisher(scene: Scene) -> nn.Module:
         for y in range(classes):
             grads = torch.autograd.grad(-log_p[y], list(network.parameters()), retain_graph=True)
             for total, grad in zip(totals, grads, strict=True):
-                total += log_p[y].exp().detach() * grad**2
+                total.add_(log_p[y].exp().detach() * grad**2)
     draws = scene.context.generator("fisher noise")
     with torch.no_grad():
         for parameter, total in zip(network.parameters(), totals, strict=True):
