@@ -3,7 +3,8 @@ Unlearning", 2022).
 
 The last k weight layers return to the weights that the original's training started from and are trained anew by CE on
 D_r; all else is frozen, batch-normalisation statistics included. The published code resets convolutions and linear
-layers alone (``reset_norms=false``): normalisations between them then start from what they learned with D_f.
+layers alone (``reset_norms=false``): normalisations between them then start from what they learned with D_f. It also
+leaves all batch normalisation in train mode (``freeze_bn_stats=false``; see ``cf_k``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import nn
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import hashed_if_not_default, number
 from unsir_bench.models.model import is_weight_layer
-from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
+from unsir_bench.unlearning.last_layers import frozen_outside, last_layers, trained_alone
 
 
 @dataclass
@@ -26,11 +27,12 @@ class ExactUnlearningK(UnlearningMethod):
     train: Recipe = field(default_factory=lambda: Recipe(name="eu_k", optimizer="sgd", lr=0.01, epochs=10))
     k: int = number(2, at_least=1, search=(1, 5))
     reset_norms: bool = hashed_if_not_default(True)
+    freeze_bn_stats: bool = hashed_if_not_default(True)
     requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         layers = last_layers(model, self.k)
-        variation = Variation(before_epoch=lambda network, epoch: freeze_batchnorm_outside(network, layers))
+        variation = Variation(before_epoch=frozen_outside(layers)) if self.freeze_bn_stats else Variation()
         with context.clock.phase("train"), trained_alone(model, layers):
             for layer, start in zip(layers, last_layers(data.initial_network(context), self.k), strict=True):
                 if self.reset_norms or is_weight_layer(layer):

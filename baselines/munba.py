@@ -3,7 +3,9 @@
 Each step bargains between g_r, the gradient of CE on a retain batch, and g_f, that of CE with random labels on a forget
 batch: the Nash solution for two, α_r g_r + α_f g_f with α_i = 1 / √(‖g_i‖² (1 + cos(g_r, g_f))), gives both the same
 gain. The published closed form is the same number, but divides by g_r·g_f. Where the two are opposed there is no
-agreement; the authors then step along g_r + 0.1 g_f. The combined gradient is clipped to norm 1; when an epoch's forget
+agreement; the authors then step along g_r + 0.1 g_f. Their code adds ``epsilon`` = 1e-8 to two denominators. Where the
+network fits the retain batch well this decides: ‖g_r‖⁴‖g_f‖² is then below 1e-8, so that the step leans to g_f, or
+finds no agreement. The combined gradient is clipped to norm 1; when an epoch's forget
 samples are used up, the remaining retain batches are plain steps. Published (defaults of the authors' program): SGD at
 0.01, momentum 0.9, weight decay 5e-4, 10 epochs, batch 256, labels drawn over all classes.
 """
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
-from unsir_bench.config_fields import choice
+from unsir_bench.config_fields import choice, hashed_if_not_default, number
 from unsir_bench.data.batches import Batch, DataView
 from unsir_bench.unlearning.chosen_gradient import clipped, gradients_of, inner_product, with_gradient
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, random_labels
@@ -36,6 +38,7 @@ class MUNBa(UnlearningMethod):
     name: str = "munba"
     train: Recipe = field(default_factory=lambda: Recipe(name="munba", optimizer="sgd", lr=0.01, epochs=10))
     labels_from: str = choice("retained", LABEL_SOURCES)
+    epsilon: float = hashed_if_not_default(number(0.0, at_least=0))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
@@ -47,7 +50,7 @@ class MUNBa(UnlearningMethod):
                 for kind in (labels < classes, labels >= classes)
                 if bool(kind.any())
             ]
-            return losses[0] if len(losses) == 1 else bargained(losses[0], losses[1], parameters)
+            return losses[0] if len(losses) == 1 else bargained(losses[0], losses[1], parameters, self.epsilon)
 
         with context.clock.phase("train"):
             batches = self._paired_batches(data, context)
@@ -75,18 +78,31 @@ class MUNBa(UnlearningMethod):
         )
 
 
-def bargained(retain_loss: Tensor, forget_loss: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def bargained(retain_loss: Tensor, forget_loss: Tensor, parameters: Sequence[Tensor], epsilon: float) -> Tensor:
     """The sum of both losses, with the gradient of the Nash bargaining solution, clipped."""
     of_retain, of_forget = (gradients_of(loss, parameters) for loss in (retain_loss, forget_loss))
-    weights = bargaining_weights(of_retain, of_forget)
+    weights = bargaining_weights(of_retain, of_forget, epsilon)
     combined = [weights[0] * one + weights[1] * other for one, other in zip(of_retain, of_forget, strict=True)]
     return with_gradient(retain_loss + forget_loss, parameters, clipped(combined, LARGEST_NORM))
 
 
-def bargaining_weights(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """The weights (2,) with which two gradients enter the Nash solution; ``NO_AGREEMENT`` where there is none."""
+def bargaining_weights(first: Sequence[Tensor], second: Sequence[Tensor], epsilon: float = 0.0) -> Tensor:
+    """The weights (2,) with which two gradients enter the Nash solution; ``NO_AGREEMENT`` where there is none.
+
+    Args:
+        first: gradients, one of each parameter.
+        second: likewise.
+        epsilon: 0: the exact solution; above: the published closed form, with it added to two denominators.
+    """
     squares = torch.stack([inner_product(one, one) for one in (first, second)])
-    cosine = inner_product(first, second) / squares.prod().sqrt()
-    weights: Tensor = (squares * (1 + cosine)).rsqrt()
-    agreed = torch.isfinite(weights).all() & (cosine > -1 + 1e-6)
+    product, sizes = inner_product(first, second), squares.prod().sqrt()
+    if epsilon:
+        along = squares[0]
+        weight = ((sizes.square() - product * sizes) / (along * (sizes.square() - product.square()) + epsilon)).sqrt()
+        weights = torch.stack([weight, (1 - along * weight.square()) / (product * weight + epsilon)])
+        agreed = (weights > 0).all() & torch.isfinite(weights).all()
+    else:
+        cosine = product / sizes
+        weights = (squares * (1 + cosine)).rsqrt()
+        agreed = torch.isfinite(weights).all() & (cosine > -1 + 1e-6)
     return torch.where(agreed, weights, weights.new_tensor(NO_AGREEMENT))

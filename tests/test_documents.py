@@ -59,6 +59,7 @@ NOT_CHECKED = dict.fromkeys(
 ) | {
     "unsir-bench method=salun settings=tuned dataset=digits forget=single": "needs the study of the line above it: "
     "tests/sweeps/test_tuning.py makes one",
+    "unsir-bench -m experiment=digits_tuned": "needs the studies of the line above it, half an hour of trials",
 }
 TUNE = "tune"  # its options, and words of a run
 PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}

@@ -32,7 +32,7 @@ def test_widening_adds_a_fresh_row_below_the_old_ones(
     head = head_of(model.to(dtype))
     weight, bias = head.weight.detach().clone(), head.bias.detach().clone()
     torch.manual_seed(99)
-    widen(head, context)
+    widen(head, "default", context)
     assert head.out_features == len(head.weight) == len(head.bias) == 11
     assert torch.equal(head.weight[:10], weight)
     assert torch.equal(head.bias[:10], bias)
@@ -41,7 +41,7 @@ def test_widening_adds_a_fresh_row_below_the_old_ones(
     assert 0 < head.weight[10].abs().max() <= 1 / head.in_features**0.5
     assert len(head.weight[10].unique()) == head.in_features
     again = nn.Linear(head.in_features, 10)
-    widen(again, context)
+    widen(again, "default", context)
     torch.testing.assert_close(again.weight[10].to(dtype), head.weight[10])
 
 
@@ -63,7 +63,7 @@ def test_a_step_teaches_the_shadow_class_and_the_shadow_class_is_gone_afterwards
     rate = 0.2
     start = copy.deepcopy(model)
     widened = copy.deepcopy(model)
-    widen(head_of(widened), context)
+    widen(head_of(widened), "default", context)
     twin = widened.double().train()
     [(images, _)] = digits.view("train", split.forget_train).batches(64)
     loss = -twin(images.double()).log_softmax(dim=1)[:, 10].mean()

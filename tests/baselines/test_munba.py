@@ -29,6 +29,19 @@ def test_orthogonal_opposed_and_vanished_gradients(second: list[float], expected
     assert weights.tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("scale", [1e-1, 1e-4])
+def test_the_published_closed_form_leans_to_the_forget_gradient_where_the_retain_gradient_is_tiny(scale: float) -> None:
+    first, second = [torch.tensor([scale, 0.0]).double()], [torch.tensor([1.0, 2.0]).double()]
+    exact, published = (bargaining_weights(first, second, epsilon) for epsilon in (0.0, 1e-8))
+    if scale == 1e-1:
+        assert published.tolist() == pytest.approx(exact.tolist(), rel=1e-3)
+    else:
+        g1, g2, g3 = scale**2, scale, 5.0  # by hand: the squared sizes and the product
+        weight = ((g1 * g3 - g2 * (g1 * g3) ** 0.5) / (g1 * g1 * g3 - g1 * g2 * g2 + 1e-8)) ** 0.5
+        assert published.tolist() == pytest.approx([weight, (1 - g1 * weight**2) / (g2 * weight + 1e-8)])
+        assert published[1] / published[0] > 10 * exact[1] / exact[0]
+
+
 def test_an_epoch_has_a_step_for_each_retain_batch_and_its_first_hold_forget_samples_too(
     model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
 ) -> None:

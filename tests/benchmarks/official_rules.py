@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from tests.oracles.official_comparison import FORGET, compared
-from tests.oracles.official_rules import CASES, EPOCHS
+from tests.oracles.official_rules import CASES, EPOCHS, READ_IN
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
@@ -19,9 +19,9 @@ from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.progress import Progress
 
 ELSEWHERE = (
-    "Not here, since they have tests of their own: `unsir` and `unsir_notebook` (`tests/unlearning/test_unsir.py`), "
-    "`fisher` (`tests/unlearning/fisher`, `tests/baselines/test_fisher.py`), `boundary_expand`, `cf_k`, `eu_k`, "
-    "`neggrad`, `random_label`."
+    "Not here: `amnesiac_subtract`, whose update is recorded while the original trains "
+    "(`tests/baselines/test_amnesiac.py`). `retrain`, `original`, `logit_mask` and `head_distillation` have no public "
+    "code of their own."
 )
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         rows.append(
             {
                 "method": f"`{name}`",
-                "rule of": case.source,
+                "rule read in": READ_IN[name],
                 "largest difference": f"{apart:.1e}",
                 "largest move": f"{moved:.1e}",
                 "why above 1e-6": case.note if apart > 1e-6 else "",

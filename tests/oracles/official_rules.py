@@ -1,21 +1,28 @@
-"""Every method with public code, and the rule it is held against; ``CASES`` by name, with whose rule it is."""
+"""Every method with public code, and the rule it is held against: ``CASES`` by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unsir_bench.baselines.amnesiac import Amnesiac
 from unsir_bench.baselines.bad_teacher import BadTeacher
+from unsir_bench.baselines.boundary_expand import BoundaryExpand
 from unsir_bench.baselines.boundary_shrink import BoundaryShrink
+from unsir_bench.baselines.cf_k import CatastrophicForgettingK
 from unsir_bench.baselines.delete import Delete
 from unsir_bench.baselines.esc import ErasingSpaceConcept
+from unsir_bench.baselines.eu_k import ExactUnlearningK
+from unsir_bench.baselines.finetune import Finetune
+from unsir_bench.baselines.fisher import Fisher
 from unsir_bench.baselines.gkt import GatedKnowledgeTransfer
 from unsir_bench.baselines.jit import JustInTime
 from unsir_bench.baselines.l1_sparse import L1Sparse
 from unsir_bench.baselines.lotus import LoTUS
 from unsir_bench.baselines.munba import MUNBa
+from unsir_bench.baselines.neggrad import NegGrad
 from unsir_bench.baselines.neggrad_plus import NegGradPlus
+from unsir_bench.baselines.random_label import RandomLabel
 from unsir_bench.baselines.salun import SalUn
 from unsir_bench.baselines.scar import Scar
 from unsir_bench.baselines.scrub import Scrub
@@ -25,30 +32,41 @@ from unsir_bench.baselines.svd_projection import SvdProjection
 from unsir_bench.baselines.task_arithmetic import TaskArithmetic
 
 from tests.oracles.official_rules_newer import esc, gkt, jit, lotus, munba, scar, sfron, svd_projection, task_arithmetic
+from tests.oracles.official_rules_of_layers import (
+    COPIES,
+    NOISE_IMAGES,
+    boundary_expand,
+    fisher,
+    last_layers,
+    unsir,
+)
 from tests.oracles.official_rules_older import (
     amnesiac,
     bad_teacher,
     boundary_shrink,
     delete,
+    finetune,
     l1_sparse,
+    neggrad,
     neggrad_plus,
+    random_label,
     salun,
     scrub,
     ssd,
 )
 from tests.oracles.official_scene import EPOCHS, WHOLE, Rule, recipe
 from unsir_bench.unlearning.method import UnlearningMethod
+from unsir_bench.unlearning.unsir import NoiseConfig, Unsir
 
-__all__ = ["CASES", "EPOCHS", "Case"]
+__all__ = ["CASES", "EPOCHS", "READ_IN", "Case"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method of ours, the rule it is held against, whose public code has it, and why they may differ above 1e-6."""
+    """A method of ours, the rule it is held against, and why they may differ above 1e-6."""
 
     method: UnlearningMethod
     rule: Rule
-    source: str
     note: str = ""
     tolerance: float = 1e-6
 
@@ -59,58 +77,144 @@ FLOAT32 = "ours rounds logits of fixed networks to float32; Adam's first steps d
 def cases() -> Iterator[tuple[str, Case]]:
     """Every method with its rule, by name."""
     adam = {"optimizer": "adam"}
-    yield "amnesiac", Case(Amnesiac(train=recipe(1e-3, **adam)), amnesiac, "lmgraves/AmnesiacML")
+    yield "amnesiac", Case(Amnesiac(train=recipe(1e-3, **adam)), amnesiac)
     yield (
         "bad_teacher",
-        Case(BadTeacher(train=recipe(0.05), retain_share=1.0), bad_teacher, "vikram2000b/bad-teaching-unlearning"),
+        Case(BadTeacher(train=recipe(0.05), retain_share=1.0), bad_teacher),
     )
     yield (
         "boundary_shrink",
+        Case(BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink),
+    )
+    yield (
+        "boundary_expand",
         Case(
-            BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink, "TY-LEE-KR/Boundary-Unlearning-Code"
+            BoundaryExpand(train=recipe(0.05), shadow_init="xavier"),
+            boundary_expand,
         ),
     )
-    yield "delete", Case(Delete(train=recipe(0.05), mask="own_class"), delete, "shaaaaron/DELETE")
-    yield "esc", Case(ErasingSpaceConcept(percent=30), esc, "KU-VGI/ESC")
-    yield "gkt", Case(
-        GatedKnowledgeTransfer(
-            train=recipe(1e-3, batch_size=64, clip_norm=5.0, **adam), student_steps=2, gate=0.5
+    yield (
+        "cf_k",
+        Case(
+            CatastrophicForgettingK(train=recipe(0.05, clip_norm=10.0), freeze_bn_stats=False), last_layers(anew=False)
         ),
-        gkt, "ayu987/zero-shot-unlearning", FLOAT32, 1e-4,
-    )  # fmt: skip
+    )
+    yield "delete", Case(Delete(train=recipe(0.05), mask="own_class"), delete)
+    yield "esc", Case(ErasingSpaceConcept(percent=30), esc)
+    yield (
+        "eu_k",
+        Case(
+            ExactUnlearningK(train=recipe(0.05, clip_norm=10.0), reset_norms=False, freeze_bn_stats=False),
+            last_layers(anew=True),
+        ),
+    )
+    yield "finetune", Case(Finetune(train=recipe(0.05)), finetune)
+    yield "fisher", Case(Fisher(), fisher)
+    yield (
+        "gkt",
+        Case(
+            GatedKnowledgeTransfer(train=recipe(1e-3, batch_size=64, clip_norm=5.0, **adam), student_steps=2, gate=0.5),
+            gkt,
+            FLOAT32,
+            1e-4,
+        ),
+    )
     yield (
         "jit",
-        Case(JustInTime(train=recipe(0.01, momentum=0.0), copies=4), jit, "jwf40/Information-Theoretic-Unlearning"),
+        Case(JustInTime(train=recipe(0.01, momentum=0.0), copies=4), jit),
     )
-    yield "l1_sparse", Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse, "OPTML-Group/Unlearn-Sparse")
-    yield "lotus", Case(
-        LoTUS(train=recipe(1e-3, optimizer="adamw", weight_decay=5e-4), retain_share=1.0, alpha=2.0),
-        lotus, "cspartalis/LoTUS", FLOAT32, 1e-4,
-    )  # fmt: skip
-    yield "munba", Case(MUNBa(train=recipe(0.05, weight_decay=5e-4), labels_from="all"), munba, "JingWu321/MUNBa")
-    yield "neggrad_plus", Case(NegGradPlus(train=recipe(0.05)), neggrad_plus, "meghdadk/SCRUB")
-    yield "salun", Case(SalUn(train=recipe(0.05), labels_from="all"), salun, "OPTML-Group/Unlearn-Saliency")
-    yield "scar", Case(Scar(train=recipe(1e-3, **adam)), scar, "jbonato1/SCAR", FLOAT32, 1e-4)
+    yield "l1_sparse", Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse)
+    yield (
+        "lotus",
+        Case(
+            LoTUS(train=recipe(1e-3, optimizer="adamw", weight_decay=5e-4), retain_share=1.0, alpha=2.0),
+            lotus,
+            FLOAT32,
+            1e-4,
+        ),
+    )
+    yield "munba", Case(MUNBa(train=recipe(0.05, weight_decay=5e-4), labels_from="all", epsilon=1e-8), munba)
+    yield "neggrad", Case(NegGrad(train=recipe(0.01)), neggrad)
+    yield "neggrad_plus", Case(NegGradPlus(train=recipe(0.05)), neggrad_plus)
+    yield (
+        "random_label",
+        Case(
+            RandomLabel(train=recipe(0.05), labels_from="all"),
+            random_label,
+        ),
+    )
+    yield "salun", Case(SalUn(train=recipe(0.05), labels_from="all"), salun)
+    yield "scar", Case(Scar(train=recipe(1e-3, **adam)), scar, FLOAT32, 1e-4)
     yield (
         "scrub",
-        Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **adam), max_epochs=2), scrub, "meghdadk/SCRUB", FLOAT32, 1e-4),
+        Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **adam), max_epochs=2), scrub, FLOAT32, 1e-4),
     )
-    yield "sfron", Case(
-        SFRon(train=recipe(0.02, weight_decay=5e-4), forget_every=1), sfron,
-        "K1nght/Unified-Unlearning-w-Remain-Geometry",
-    )  # fmt: skip
+    yield (
+        "sfron",
+        Case(
+            SFRon(train=recipe(0.02, weight_decay=5e-4), forget_every=1),
+            sfron,
+        ),
+    )
     yield (
         "ssd",
-        Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd, "if-loops/selective-synaptic-dampening"),
+        Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd),
     )
-    yield "svd_projection", Case(
-        SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE), svd_projection,
-        "sangamesh-kodge/class_forgetting",
-    )  # fmt: skip
+    yield (
+        "svd_projection",
+        Case(
+            SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE),
+            svd_projection,
+        ),
+    )
     yield (
         "task_arithmetic",
-        Case(TaskArithmetic(train=recipe(0.05), strength=0.5), task_arithmetic, "mlfoundations/task_vectors"),
+        Case(TaskArithmetic(train=recipe(0.05), strength=0.5), task_arithmetic),
+    )
+    noise = NoiseConfig(batch_size=NOISE_IMAGES, copies=COPIES)
+    impair, repair = (recipe(lr, **adam) for lr in (0.02, 0.01))
+    yield "unsir", Case(Unsir(noise=noise, impair=impair, repair=repair), unsir(notebook=False), FLOAT32, 1e-4)
+    odd = replace(noise, one_per_channel=True, labels="class_zero", batchnorm="train", classes_together=False)
+    yield (
+        "unsir_notebook",
+        Case(
+            Unsir(noise=odd, impair=impair, repair=repair, retain_selection="first"),
+            unsir(notebook=True),
+            FLOAT32,
+            1e-4,
+        ),
     )
 
 
 CASES = dict(cases())
+
+# Repository and file in which each rule was read.
+READ_IN = {
+    "amnesiac": "lmgraves/AmnesiacML, Unlearning Tester - CIFAR100.ipynb",
+    "bad_teacher": "vikram2000b/bad-teaching-unlearning, unlearn.py",
+    "boundary_expand": "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py",
+    "boundary_shrink": "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py",
+    "cf_k": "shash42/Evaluating-Inexact-Unlearning, src/methods.py",
+    "delete": "shaaaaron/DELETE, method/delete.py",
+    "esc": "KU-VGI/ESC, unlearn.py",
+    "eu_k": "shash42/Evaluating-Inexact-Unlearning, src/methods.py",
+    "finetune": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/FT.py",
+    "fisher": "AdityaGolatkar/SelectiveForgetting, Forgetting.ipynb",
+    "gkt": "ayu987/zero-shot-unlearning, unlearn.py",
+    "jit": "jwf40/Information-Theoretic-Unlearning, src/lipschitz.py",
+    "l1_sparse": "OPTML-Group/Unlearn-Sparse, unlearn/FT.py",
+    "lotus": "cspartalis/LoTUS, src/unlearning_methods/lotus_class.py",
+    "munba": "JingWu321/MUNBa, Classification/unlearn/MUNBa.py",
+    "neggrad": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/GA.py",
+    "neggrad_plus": "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py",
+    "random_label": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py",
+    "salun": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py",
+    "scar": "jbonato1/SCAR, src/Unlearning_methods.py",
+    "scrub": "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py",
+    "sfron": "K1nght/Unified-Unlearning-w-Remain-Geometry, Classification/unlearn/sfron.py",
+    "ssd": "if-loops/selective-synaptic-dampening, src/ssd.py",
+    "svd_projection": "sangamesh-kodge/class_forgetting, main.py",
+    "task_arithmetic": "mlfoundations/task_vectors, src/task_vectors.py",
+    "unsir": "vikram2000b/Fast-Machine-Unlearning, Machine Unlearning.ipynb",
+    "unsir_notebook": "vikram2000b/Fast-Machine-Unlearning, Machine Unlearning.ipynb",
+}

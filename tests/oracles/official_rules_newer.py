@@ -29,8 +29,10 @@ def munba(scene: Scene) -> nn.Module:
             for loss in losses
         ]
         g1, g2, g3 = grads[0] @ grads[0], grads[0] @ grads[1], grads[1] @ grads[1]
-        first = torch.sqrt((g1 * g3 - g2 * torch.sqrt(g1 * g3)) / (g1 * g1 * g3 - g1 * g2 * g2))
-        second = (1 - g1 * first * first) / (g2 * first)
+        first = torch.sqrt((g1 * g3 - g2 * torch.sqrt(g1 * g3)) / (g1 * g1 * g3 - g1 * g2 * g2 + 1e-8))
+        second = (1 - g1 * first * first) / (g2 * first + 1e-8)
+        if not (first > 0 and second > 0):
+            first, second = torch.tensor(1.0), torch.tensor(0.1)
         optimizer.zero_grad()
         (losses[0] * first + losses[1] * second).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,5 +1,7 @@
 """The updates of methods to 2023, and of DELETE, as their authors' public code makes them, on whole batches.
 
+Those that train last layers or the head alone, Fisher and UNSIR are in ``official_rules_of_layers``.
+
 Written anew and plainly. Every rule trains a copy of the start for ``EPOCHS`` epochs, retain samples in one batch and
 forget samples in one, in float64. Where a method draws labels or noise, the rule takes the same draws.
 """
@@ -60,6 +62,32 @@ def neggrad_plus(scene: Scene) -> nn.Module:
     for _ in range(EPOCHS):
         losses = [F.cross_entropy(network(batch.images), batch.labels) for batch in (scene.retain, scene.forget)]
         descend(optimizer, 0.95 * losses[0] - 0.05 * losses[1])
+    return network
+
+
+def neggrad(scene: Scene) -> nn.Module:
+    network = scene.network()
+    optimizer = sgd(network, 0.01)
+    for _ in range(EPOCHS):
+        descend(optimizer, -F.cross_entropy(network(scene.forget.images), scene.forget.labels))
+    return network
+
+
+def finetune(scene: Scene) -> nn.Module:
+    network = scene.network()
+    optimizer = sgd(network, 0.05)
+    for _ in range(EPOCHS):
+        descend(optimizer, F.cross_entropy(network(scene.retain.images), scene.retain.labels))
+    return network
+
+
+def random_label(scene: Scene) -> nn.Module:
+    """The authors' path for CIFAR-100, where both kinds share batches."""
+    network = scene.network()
+    optimizer = sgd(network, 0.05)
+    for epoch in range(EPOCHS):
+        labels = torch.cat([scene.retain.labels, scene.wrong_labels(epoch)])
+        descend(optimizer, F.cross_entropy(network(scene.everything.images), labels))
     return network
 
 

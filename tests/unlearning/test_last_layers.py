@@ -8,7 +8,7 @@ from torch import nn
 
 from unsir_bench.errors import NotApplicable
 from unsir_bench.models.allcnn import AllCNNConfig
-from unsir_bench.unlearning.last_layers import freeze_batchnorm_outside, last_layers, trained_alone
+from unsir_bench.unlearning.last_layers import frozen_outside, last_layers, trained_alone
 
 
 class Odd(nn.Module):
@@ -87,7 +87,7 @@ def test_statistics_outside_the_layers_are_frozen_and_those_within_move() -> Non
         nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)
     )
     model.train()
-    freeze_batchnorm_outside(model, last_layers(model, 2))
+    frozen_outside(last_layers(model, 2))(model, 0)
     assert [module.training for module in model] == [True, False, True, True, True, True]
     before = [module.running_mean.clone() for module in (model[1], model[4])]
     model(torch.randn((8, 3), generator=torch.Generator().manual_seed(0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import nn
@@ -44,8 +44,12 @@ def trained_alone(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[Non
         model.requires_grad_()
 
 
-def freeze_batchnorm_outside(model: nn.Module, layers: Sequence[nn.Module]) -> None:
-    """Keep the batch-normalisation statistics of all but ``layers`` as they are; call after ``model.train()``."""
-    freeze_batchnorm(model)
-    for layer in layers:
-        layer.train()
+def frozen_outside(layers: Sequence[nn.Module]) -> Callable[[nn.Module, int], None]:
+    """A ``Variation.before_epoch`` that keeps the batch-normalisation statistics of all but ``layers`` as they are."""
+
+    def freeze(model: nn.Module, epoch: int) -> None:
+        freeze_batchnorm(model)
+        for layer in layers:
+            layer.train()
+
+    return freeze

@@ -71,7 +71,8 @@ class Unsir(UnlearningMethod):
     """UNSIR with every published knob; `conf/method/unsir*.yaml` are its presets.
 
     The retain subset is ``retain_share`` of each retain class's training images, or ``retain_per_class`` images of each
-    where that is None.
+    where that is None. With several ``rounds`` of impair and repair, the noise of the first is ``kept``, or drawn and
+    learned ``anew`` in each, against the network as the round before left it.
     """
 
     name: str = "unsir"
@@ -82,6 +83,7 @@ class Unsir(UnlearningMethod):
     impair: Recipe = field(default_factory=lambda: Recipe(name="impair", lr=0.02))
     repair: Recipe = field(default_factory=lambda: Recipe(name="repair", lr=0.01))
     rounds: int = number(1, at_least=1)
+    noise_of_rounds: str = hashed_if_not_default(choice("kept", ("kept", "anew")))
 
     @property
     def requires(self) -> frozenset[Access]:
@@ -96,12 +98,9 @@ class Unsir(UnlearningMethod):
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         retain = data.retain_subset(self.retain_per_class, self.retain_selection, self.retain_share)
-        with context.clock.phase("noise"):
-            noise = learn_noise(model, self.noise, context)
-        if self.noise.kept:
-            keep_noise(noise, self.noise, context)
-        mixture = noise_samples(noise, self.noise, context)
         for round_index in range(self.rounds):
+            if round_index == 0 or self.noise_of_rounds == "anew":
+                mixture = self._mixture(model, round_index, context)
             with context.clock.phase("impair"):
                 batches = mixed_batches(
                     retain, mixture, self.noise.copies, self.impair, context, f"impair {round_index}"
@@ -113,14 +112,23 @@ class Unsir(UnlearningMethod):
                 fit(model, batches, self.repair, context, "repair")
         return model
 
+    def _mixture(self, model: nn.Module, round_index: int, context: RunContext) -> Batch:
+        """The noise samples of a round; only those of the first go to the run's folder."""
+        with context.clock.phase("noise"):
+            noise = learn_noise(model, self.noise, context, round_index)
+        if self.noise.kept and round_index == 0:
+            keep_noise(noise, self.noise, context)
+        return noise_samples(noise, self.noise, context)
 
-def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext) -> Tensor:
+
+def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext, round_index: int = 0) -> Tensor:
     """Error-maximising noise for every forget class against the frozen ``model`` (the paper's equation for N).
 
     Args:
         model: its parameters receive no gradient; with ``config.batchnorm=train`` its running statistics drift.
         config: steps, rate, penalty and start.
         context: forget classes, image shape, seeds.
+        round_index: each round draws its own start.
 
     Returns:
         float32 of shape (forget classes, batch_size, channels, height, width), in the space of normalised images.
@@ -129,10 +137,10 @@ def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext) -> T
         Diverged: the objective became NaN or infinite.
     """
     classes = torch.tensor(context.forget_classes, device=context.device)
-    noise = _initial_noise(config, context)
+    noise = _initial_noise(config, context, round_index)
     groups = [torch.arange(len(classes))] if config.classes_together else list(torch.arange(len(classes)).split(1))
-    losses = LossLog("noise", 0, context)
-    context.seed_everything("noise", "dropout")
+    losses = LossLog("noise", context.steps["noise"], context)
+    context.seed_everything("noise", *([round_index] if round_index else []), "dropout")
     progress = context.progress.task("noise", config.steps * len(groups), "steps")
     with frozen(model, training=config.batchnorm == "train"), progress as task:
         for group in groups:
@@ -179,9 +187,9 @@ def noise_penalty(noise: Tensor, weight: float) -> Tensor:
     return weight * noise.square().sum(dim=(2, 3, 4)).mean(dim=1).sum()
 
 
-def _initial_noise(config: NoiseConfig, context: RunContext) -> Tensor:
+def _initial_noise(config: NoiseConfig, context: RunContext, round_index: int = 0) -> Tensor:
     shape = (len(context.forget_classes), config.batch_size, *context.image_shape)
-    draws = context.generator("noise")
+    draws = context.generator("noise", round_index) if round_index else context.generator("noise")
     if config.init == "zeros":
         return torch.zeros(shape, device=context.device)
     start = torch.randn(shape, generator=draws) if config.init == "normal" else torch.rand(shape, generator=draws)
