@@ -246,6 +246,11 @@ def forget_label(record: RunRecord) -> str:
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
 
 
+def forgotten_words(record: RunRecord) -> str:
+    """The names of what is forgotten; where it has none, as ``forget_label``."""
+    return ", ".join(record.forget_names) or forget_label(record)
+
+
 def _request_words(entry: Any) -> str:
     """A request of a sequence as a command line would say it, files by their names alone."""
     if isinstance(entry, str):
