@@ -86,6 +86,18 @@ def test_the_coarse_classes_are_twenty_of_five_fine_ones_each() -> None:
     assert set(Counter(COARSE_OF_FINE.values()).values()) == {5}
 
 
+# The coarse label of each fine one as public code lists them, in alphabetical order of the fine names.
+LISTED = """
+4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5
+19 8 8 15 13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15
+13 16 19 2 4 6 19 5 5 8 19 18 1 2 15 6 0 17 8 14 13
+"""
+
+
+def test_the_coarse_labels_are_those_that_public_code_lists() -> None:
+    assert list(Cifar20.coarse) == [int(word) for word in LISTED.split()]
+
+
 def test_folders_of_fine_classes_are_read_under_the_coarse_ones(tmp_path: Path) -> None:
     for split, fine in itertools.product(("train", "test"), ("whale", "seal", "apple", "worm")):
         save(tmp_path / split / fine / "0.png")
