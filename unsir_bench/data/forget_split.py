@@ -57,8 +57,7 @@ class ForgetSplit:
         for labels in (train_labels, test_labels):
             forget = torch.isin(labels, chosen)
             indices += [torch.where(mask)[0] for mask in (~forget & ~torch.isin(labels, before), forget)]
-        sets = dict(zip(INDEX_SETS, indices, strict=True))
-        split = cls(tuple(sorted(classes)), num_classes, **sets, gone=tuple(sorted(gone)))
+        split = cls(tuple(sorted(classes)), num_classes, *indices, gone=tuple(sorted(gone)))
         split._check_labels(train_labels, test_labels)
         return split
 
@@ -69,7 +68,10 @@ class ForgetSplit:
         totals: Mapping[str, int],
         num_classes: int,
         removed: Mapping[str, Tensor] | None = None,
-        **about: tuple[int, ...],
+        *,
+        classes: tuple[int, ...] = (),
+        gone: tuple[int, ...] = (),
+        superclasses: tuple[int, ...] = (),
     ) -> ForgetSplit:
         """Split by sample; there may be no test sample to forget.
 
@@ -78,17 +80,18 @@ class ForgetSplit:
             totals: samples of each split.
             num_classes: number of classes of the data set.
             removed: indices of samples that were forgotten before, in no index set of this split.
-            about: ``classes``, ``gone`` and ``superclasses``.
+            classes, gone, superclasses: see the class.
         """
-        sets: dict[str, Tensor] = {}
-        for name, total in totals.items():
+        sets: list[Tensor] = []
+        for name in ("train", "test"):
+            total = totals[name]
             kept = torch.ones(total, dtype=torch.bool)
             kept[forget[name]] = False
             if removed is not None:
                 kept[removed[name]] = False
-            sets |= {f"retain_{name}": torch.where(kept)[0], f"forget_{name}": forget[name].sort().values}
+            sets += [torch.where(kept)[0], forget[name].sort().values]
         any_removed = removed is not None and len(removed["train"]) > 0
-        return cls(num_classes=num_classes, **sets, **{"classes": (), **about}, samples_removed=any_removed)
+        return cls(classes, num_classes, *sets, gone, superclasses, any_removed)
 
     def __post_init__(self) -> None:
         sides = (("training", self.retain_train, self.forget_train), ("test", self.retain_test, self.forget_test))
