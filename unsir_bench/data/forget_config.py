@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.config_fields import hashed_if_not_default, nearest, not_hashed, number, problems
 from unsir_bench.data.class_entries import indices_of, listed_problems
@@ -21,7 +19,10 @@ from unsir_bench.runtime.seeding import generator
 
 # Exactly one of them chooses what a request forgets.
 CHOICES = ("classes", "random_k", "sequence", "share", "count", "file", "subclasses", "column")
-OF_A_SEQUENCE = ("classes", "share", "count", "file", "subclasses", "column", "value")
+# What a request of a sequence may hold, and of which type it is.
+OF_A_SEQUENCE: dict[str, Any] = {
+    "classes": list, "share": int | float, "count": int, "file": str, "subclasses": list, "column": str, "value": str,
+}  # fmt: skip
 
 
 @dataclass
@@ -199,15 +200,23 @@ def _request(entry: Any) -> ForgetConfig:
         return ForgetConfig(classes=None, file=entry)
     if not isinstance(entry, Mapping):
         raise ConfigError([f"{entry!r} is no request; write [{entry}] for a class"])
-    schema = OmegaConf.structured(ForgetConfig(classes=None))
-    try:
-        request = OmegaConf.to_object(OmegaConf.merge(schema, dict(entry)))
-    except OmegaConfBaseException as error:
-        raise ConfigError([f"{dict(entry)}: {str(error).splitlines()[0]}"]) from error
-    assert isinstance(request, ForgetConfig)  # noqa: S101 - for the type checker
-    if request.sequence is not None or request.random_k is not None:
-        raise ConfigError([f"{dict(entry)}: list classes, or another choice than random_k and sequence"])
-    return request
+    unknown = [str(key) for key in entry if key not in OF_A_SEQUENCE]
+    if unknown:
+        raise ConfigError([f"{', '.join(unknown)}: no key of a request; known are {', '.join(OF_A_SEQUENCE)}"])
+    given = {**entry, "value": None if entry.get("value") is None else str(entry["value"])}
+    wrong = [
+        f"{key}={value!r}: must be {_kind(OF_A_SEQUENCE[key])}"
+        for key, value in given.items()
+        if value is not None and (isinstance(value, bool) or not isinstance(value, OF_A_SEQUENCE[key]))
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    return ForgetConfig(**{"classes": None, **given})
+
+
+def _kind(of: Any) -> str:
+    """A type in words."""
+    return {list: "a list", str: "a word", int: "a whole number"}.get(of, "a number")
 
 
 def _entry(entry: Any, class_names: Callable[[], Sequence[str]], dataset: DatasetConfig | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,8 @@ class ForgetSplit:
         for labels in (train_labels, test_labels):
             forget = torch.isin(labels, chosen)
             indices += [torch.where(mask)[0] for mask in (~forget & ~torch.isin(labels, before), forget)]
-        split = cls(tuple(sorted(classes)), num_classes, *indices, gone=tuple(sorted(gone)))
+        sets: dict[str, Any] = dict(zip(INDEX_SETS, indices, strict=True))
+        split = cls(tuple(sorted(classes)), num_classes, **sets, gone=tuple(sorted(gone)))
         split._check_labels(train_labels, test_labels)
         return split
 
@@ -82,16 +84,15 @@ class ForgetSplit:
             removed: indices of samples that were forgotten before, in no index set of this split.
             classes, gone, superclasses: see the class.
         """
-        sets: list[Tensor] = []
-        for name in ("train", "test"):
-            total = totals[name]
+        sets: dict[str, Any] = {}
+        for name, total in totals.items():
             kept = torch.ones(total, dtype=torch.bool)
             kept[forget[name]] = False
             if removed is not None:
                 kept[removed[name]] = False
-            sets += [torch.where(kept)[0], forget[name].sort().values]
+            sets |= {f"retain_{name}": torch.where(kept)[0], f"forget_{name}": forget[name].sort().values}
         any_removed = removed is not None and len(removed["train"]) > 0
-        return cls(classes, num_classes, *sets, gone, superclasses, any_removed)
+        return cls(classes, num_classes, **sets, gone=gone, superclasses=superclasses, samples_removed=any_removed)
 
     def __post_init__(self) -> None:
         sides = (("training", self.retain_train, self.forget_train), ("test", self.retain_test, self.forget_test))

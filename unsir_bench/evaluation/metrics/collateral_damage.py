@@ -52,8 +52,8 @@ def nearest_samples(forgotten: Tensor, retained: Tensor) -> Tensor:
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(retained.double().numpy())
-    nearest = torch.from_numpy(index.kneighbors(forgotten.double().numpy(), return_distance=False))
-    return torch.unique(nearest)
+    nearest: Tensor = torch.from_numpy(index.kneighbors(forgotten.double().numpy(), return_distance=False))
+    return nearest.unique()  # type: ignore[no-any-return]
 
 
 def nearest_to_forgotten(inputs: MetricInputs) -> tuple[Tensor, list[int]]:
