@@ -47,13 +47,15 @@ def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_
     assert forget_label(record) == "random_samples (0.2)"
 
 
-@pytest.mark.parametrize("method", ["unsir", "logit_mask", "boundary_expand", "amnesiac_subtract"])
+@pytest.mark.parametrize("method", ["unsir", "logit_mask", "boundary_expand", "svd_projection"])
 def test_methods_of_whole_classes_are_skipped_by_name(folder: Path, method: str) -> None:
     record = record_of(folder, f"method={method}", "metrics=fast")
     assert record.status == "skipped" and "forgets whole classes" in (record.reason or "")
 
 
-@pytest.mark.parametrize("method", ["finetune", "ssd", "scrub", "salun", "amnesiac", "random_label", "neggrad_plus"])
+@pytest.mark.parametrize(
+    "method", ["finetune", "ssd", "scrub", "salun", "amnesiac", "amnesiac_subtract", "neggrad_plus"]
+)
 def test_methods_of_samples_run(folder: Path, method: str) -> None:
     record = record_of(folder, f"method={method}", "metrics=fast")
     assert record.status == "done", record.error

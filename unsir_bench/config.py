@@ -16,7 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unsir_bench.config_fields import choice, identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
-from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.evaluation.evaluate import MetricsConfig
@@ -112,7 +112,7 @@ class Config:
     @property
     def _forget_by_index(self) -> ForgetConfig:
         try:
-            return self.forget.by_index(self.dataset.class_names)
+            return self.forget.by_index(self.dataset.class_names, self.dataset)
         except (DataError, ConfigError):
             return self.forget
 
@@ -146,7 +146,7 @@ def validate(config: Config) -> tuple[str, ...]:
     except DataError as error:
         found.append(str(error))
     else:
-        found += config.forget.problems(names)
+        found += config.forget.problems(names, config.dataset)
         if not found:
             found += _reported_on_tuning(config, names)
     if found:

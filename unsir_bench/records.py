@@ -73,7 +73,8 @@ class RunRecord:
         reason: why a run is not ``done``.
         error: the traceback of a failed run.
         method, dataset, model: names of the config nodes.
-        forget_classes: indices; ``forget_names`` are class names, ``forget_steps`` the groups forgotten in sequence.
+        forget_classes: indices; ``forget_names`` are names of classes (or sub-classes), ``forget_steps`` the groups
+            forgotten in sequence.
         metrics: flat; accuracies are fractions, times seconds, memory bytes.
         metric_notes: why a metric is null, by its name.
         details: results that are not single numbers: curves, distributions, layers, accuracies by class.

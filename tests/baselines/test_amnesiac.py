@@ -12,7 +12,7 @@ from unsir_bench.baselines.amnesiac import Amnesiac
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotApplicable
-from unsir_bench.references.training_log import TrainingLog, UpdateRecorder
+from unsir_bench.references.training_log import LastRead, TrainingLog, UpdateRecorder
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import Variation, fit
@@ -137,9 +137,10 @@ def test_subtracting_a_training_whose_every_batch_held_a_forget_sample_returns_t
 ) -> None:
     model = context.initial_network()
     start = copy.deepcopy(model)
-    recorder = UpdateRecorder(model, FORGET, context.device)
+    batch = LastRead(len(digits.labels("train")))
+    recorder = UpdateRecorder(model, split.forget_train, batch, context.device)
     recipe = Recipe(epochs=3, batch_size=100, optimizer="sgd", lr=0.1)
-    batches = EpochBatches.from_view(digits.view("train"), recipe, context, "original")
+    batches = EpochBatches.from_view(digits.view("train", usage=batch), recipe, context, "original")
     fit(model, batches, recipe, context, "original", variation=Variation(after_step=recorder.after_step))
     trained = copy.deepcopy(model)
     method = subtract(epochs=0)

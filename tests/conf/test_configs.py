@@ -34,7 +34,10 @@ EXPERIMENTS = sorted(
     if "scaled/common" not in path.read_text(encoding="utf-8") and path.stem != ALIKE
 )
 # What a test machine need not have: these refuse to validate, but compose like the rest.
-ABSENT = {"gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "indices"}
+ABSENT = {
+    "gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "cifar20_png",
+    "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass",
+}  # fmt: skip
 TINY = [
     "dataset=digits", "dataset.subset=12", "model=allcnn_slim", "model.width=4", "train.epochs=1",
     "train.batch_size=32", "tracker=none", "metrics=fast",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.forget_config import ForgetConfig
 
 TWELVE = tuple(sorted(map(str, range(12))))  # 0, 1, 10, 11, 2, ...
 

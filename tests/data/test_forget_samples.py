@@ -12,20 +12,30 @@ import pandas as pd
 import pytest
 import torch
 
+from unsir_bench.data.dataset import ImageData, LabelledImages
+from unsir_bench.data.digits import Digits
+from unsir_bench.data.forget_config import ForgetConfig
+from unsir_bench.data.forget_requests import splits_of
 from unsir_bench.data.forget_samples import KINDS, IndexFile, drawn
-from unsir_bench.data.forget_split import ForgetConfig, ForgetSplit, splits_of
+from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError
 
 TRAIN = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
 TEST = torch.tensor([0, 1, 2, 2])
-LABELS = {"train": TRAIN, "test": TEST}
 NAMES = ("ant", "bee", "cat")
 DATA = "00aa11bb22cc33dd"
 
 
+def labelled(labels: torch.Tensor) -> LabelledImages:
+    return LabelledImages(np.zeros((len(labels), 1, 1, 1), dtype=np.uint8), labels.numpy())
+
+
+IMAGES = ImageData(labelled(TRAIN), labelled(TEST), NAMES, DATA)
+
+
 def split_of(forget: ForgetConfig, seed: int = 0) -> ForgetSplit:
-    [(split, so_far)] = splits_of(forget, LABELS, NAMES, seed, DATA)
-    assert split is so_far
+    [(split, so_far)] = splits_of(forget, IMAGES, Digits(), seed)
+    assert split.fingerprint == so_far.fingerprint
     return split
 
 
@@ -122,7 +132,7 @@ def test_a_file_of_another_data_set_or_with_an_index_too_large_is_refused(tmp_pa
 def test_a_class_must_keep_a_training_sample(tmp_path: Path) -> None:
     path = tmp_path / "forget.json"
     IndexFile(DATA, (2, 5)).write(path)
-    with pytest.raises(ConfigError, match=r"class 2 would be retained; .*forget\.classes=\[2\]"):
+    with pytest.raises(ConfigError, match=r"class 2 \(cat\) would be retained; .*forget\.classes=\[2\]"):
         split_of(of_file(path))
     with pytest.raises(ConfigError, match=r"forget\.count=8: leaves none of the 8"):
         split_of(ForgetConfig(classes=None, count=8))

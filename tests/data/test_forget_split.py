@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unsir_bench.data.forget_split import ForgetConfig, ForgetSplit, index_hash
+from unsir_bench.data.forget_config import ForgetConfig
+from unsir_bench.data.forget_split import ForgetSplit, index_hash
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer")
 TRAIN = torch.tensor([3, 0, 1, 1, 4, 2, 0, 3])

@@ -19,7 +19,7 @@ from unsir_bench.errors import NotApplicable
 from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
-from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
+from unsir_bench.references.training_log import LastRead, RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import Variation, fit
@@ -96,9 +96,22 @@ def recorded_fit(
     gone: tuple[int, ...] = (),
 ) -> tuple[UpdateRecorder, nn.Module]:
     model = model or small_network()
-    recorder = UpdateRecorder(model, forget, torch.device("cpu"), gone)
-    fit(model, drawn(digits, context), RECIPE, context, "log", variation=Variation(after_step=recorder.after_step))
+    recorder, batches = watched(digits, context, model, forget, gone)
+    fit(model, batches, RECIPE, context, "log", variation=Variation(after_step=recorder.after_step))
     return recorder, model
+
+
+def watched(
+    digits: DeviceData, context: RunContext, model: nn.Module, forget: tuple[int, ...], gone: tuple[int, ...] = ()
+) -> tuple[UpdateRecorder, EpochBatches]:
+    """A recorder of the batches that hold samples of some classes, and the batches it listens to."""
+    labels = digits.labels("train")
+    indices = [
+        torch.where(torch.isin(labels, torch.tensor(classes, dtype=torch.long)))[0] for classes in (forget, gone)
+    ]
+    batch = LastRead(len(labels))
+    batches = EpochBatches.from_view(digits.view("train", usage=batch), RECIPE, context, "train")
+    return UpdateRecorder(model, indices[0], batch, torch.device("cpu"), indices[1]), batches
 
 
 @pytest.mark.parametrize("forget", [(0,), (0, 4), (1, 3, 8)], ids=str)
@@ -168,21 +181,21 @@ def test_a_recording_that_was_interrupted_goes_on_to_the_same_sums(
     undisturbed, whole = recorded_fit(digits, make_context(), FORGET)
     inner = TrainingCheckpoint(tmp_path / "state.pt")
 
-    def attempt(context: RunContext, batches: EpochBatches) -> tuple[UpdateRecorder, nn.Module]:
+    def attempt(context: RunContext, of: Callable[[EpochBatches], EpochBatches]) -> tuple[UpdateRecorder, nn.Module]:
         model = small_network()
-        recorder = UpdateRecorder(model, FORGET, torch.device("cpu"))
-        keeper = RecordingCheckpoint(inner, recorder)
+        recorder, whole_batches = watched(digits, context, model, FORGET)
+        batches, keeper = of(whole_batches), RecordingCheckpoint(inner, recorder)
         fit(model, batches, RECIPE, context, "log", keeper, Variation(after_step=recorder.after_step))
         return recorder, model
 
     context = make_context()
     with pytest.raises(KeyboardInterrupt):
-        attempt(context, interrupted(drawn(digits, context), epoch))
+        attempt(context, lambda batches: interrupted(batches, epoch))
     later = make_context()
     saved = inner.load()
     assert (saved is None) is (epoch == 0)
     seconds_before = saved["recorder"]["seconds"] if saved else 0.0
-    resumed, model = attempt(later, drawn(digits, later))
+    resumed, model = attempt(later, lambda batches: batches)
 
     assert len(later.log.points) == (RECIPE.epochs - epoch) * 20
     assert (resumed.batches, resumed.recorded) == (undisturbed.batches, undisturbed.recorded)
@@ -197,10 +210,10 @@ def test_the_saved_state_holds_tensors_and_plain_values_alone(
     digits: DeviceData, make_context: MakeContext, tmp_path: Path
 ) -> None:
     model, context = small_network(), make_context()
-    recorder = UpdateRecorder(model, FORGET, torch.device("cpu"))
+    recorder, batches = watched(digits, context, model, FORGET)
     keeper = RecordingCheckpoint(TrainingCheckpoint(tmp_path / "state.pt"), recorder)
     variation = Variation(after_step=recorder.after_step)
-    fit(model, drawn(digits, context), RECIPE, context, "log", keeper, variation)
+    fit(model, batches, RECIPE, context, "log", keeper, variation)
     saved = TrainingCheckpoint(tmp_path / "state.pt").load()  # which reads tensors and plain values alone
     assert saved is not None
     state = saved["recorder"]

@@ -18,6 +18,7 @@ from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import StoreConfig
+from unsir_bench.report.conditions import forgotten_words
 from unsir_bench.report.tables.text import job_rows, print_rows
 from unsir_bench.runner import run_lock
 from unsir_bench.runs.added_metrics import CannotEvaluateError, add_metrics
@@ -86,7 +87,7 @@ def _of_checkpoints(
     name = given.name or given.unlearned.stem
     command = shlex.join(["unsir-bench", "evaluate", *argv])
     record, path = score_checkpoints(compose(["method=original", *settings]), name, files, given.rename, command)
-    print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
+    print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {forgotten_words(record)}")
     print(sanity(record))
     print(f"record: {path}")
     return 0

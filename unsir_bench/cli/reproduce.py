@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unsir_bench.cli.bootstrap import bootstrap, installed
 from unsir_bench.config import Config, note_content, validate
 from unsir_bench.data.dataset import DatasetConfig
-from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import MetricsConfig

@@ -183,11 +183,12 @@ def _record_of(config: Config) -> RunRecord:
 
 
 def _print(record: RunRecord) -> None:
+    from unsir_bench.report.conditions import forgotten_words
     from unsir_bench.report.tables.text import job_rows, print_rows, step_rows
 
-    print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {', '.join(record.forget_names)}")
+    print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {forgotten_words(record)}")
     if record.details.get("steps"):
-        print_rows(list(step_rows(record)), "after each step, over all classes forgotten so far")
+        print_rows(list(step_rows(record)), "after each step, over all that was forgotten so far")
 
 
 def run_command(words: Sequence[str], *, plan_only: bool = False) -> int:

@@ -43,19 +43,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _written(overrides: Sequence[str], output: Path) -> str:
-    import torch
-
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.config import validate
+    from unsir_bench.data.forget_requests import splits_of
     from unsir_bench.data.forget_samples import IndexFile
-    from unsir_bench.data.forget_split import splits_of
     from unsir_bench.runtime.progress import Progress
 
     config = compose(overrides)
-    class_names = validate(config)
+    validate(config)
     data = config.dataset.load(Progress())
-    labels = {"train": torch.from_numpy(data.train.labels), "test": torch.from_numpy(data.test.labels)}
-    *_, (_, split) = splits_of(config.forget, labels, class_names, config.seed, data.fingerprint)
+    *_, (_, split) = splits_of(config.forget, data, config.dataset, config.seed)
     file = IndexFile(data.fingerprint, tuple(split.forget_train.tolist()), tuple(split.forget_test.tolist()))
     file.write(output)
     return f"written: {output} ({split.samples_in_words})"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from unsir_bench.runtime.progress import Progress
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+UNKNOWN_ROW = -1
+SUBCLASS = "sub-class"  # the column of ``attribute`` that names each sample's sub-class
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,25 @@ class LabelledImages:
     Attributes:
         images: uint8 of shape (samples, channels, height, width); may be memory-mapped.
         labels: int64 of shape (samples,), class indices.
+        rows: int64 of shape (samples,), each sample's place among those that the source has (``UNKNOWN_ROW``
+            where nobody knows it); None: its own place.
     """
 
     images: Images
     labels: Labels
+    rows: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: npt.NDArray[np.int64]) -> LabelledImages:
         """The samples at ``indices``, in that order."""
-        return LabelledImages(self.images[indices], self.labels[indices])
+        return LabelledImages(self.images[indices], self.labels[indices], self.source_rows[indices])
+
+    @property
+    def source_rows(self) -> Labels:
+        """``rows``, spelled out where they are the samples' own places."""
+        return np.arange(len(self)) if self.rows is None else self.rows
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,25 @@ class DatasetConfig(ABC):
             DataError: the images are not those that the configuration names.
         """
 
+    def subclass_names(self) -> tuple[str, ...]:
+        """Names of the groups that make up the classes, where the source knows them; raises as ``class_names``."""
+        return ()
+
+    def attribute_columns(self) -> tuple[str, ...]:
+        """What else is known of each sample, beside its class."""
+        return ()
+
+    def attribute(self, column: str) -> dict[str, Sequence[str]]:
+        """What a column says of every sample of the source, by split, in the source's order.
+
+        Args:
+            column: ``SUBCLASS`` where there are ``subclass_names``, or one of ``attribute_columns``.
+
+        Raises:
+            DataError: there is no such column, or it does not fit the samples.
+        """
+        raise DataError(f"dataset={self.name}: nothing but the class is known of its samples, so no {column!r}")
+
     def may_have_changed(self, root: str | None, since: float) -> bool:
         """Whether the images may differ from those that a run of the same content identity read.
 
@@ -149,9 +178,26 @@ class DatasetConfig(ABC):
             from unsir_bench.data.resized_images import resized  # imports this module
 
             chosen = resized(chosen, self.image_size, self.root, progress)
-        train, test = self._coloured(chosen.train), self._coloured(chosen.test)
-        known = chosen.fingerprint if train is chosen.train and test is chosen.test else None
+        shown = self._coloured(chosen.train), self._coloured(chosen.test)
+        known = chosen.fingerprint if shown[0] is chosen.train and shown[1] is chosen.test else None
+        train, test = (replace(new, rows=old.rows) for new, old in zip(shown, (train, test), strict=True))
         return ImageData(train, test, raw.class_names, known or content_hash(train, test))
+
+    def attribute_of(self, data: ImageData, column: str) -> dict[str, npt.NDArray[np.str_]]:
+        """``attribute`` of the samples that were loaded, by split.
+
+        Args:
+            data: as ``load`` returns it.
+            column: as in ``attribute``; raises as that does.
+        """
+        if any(bool((split.source_rows == UNKNOWN_ROW).any()) for split in (data.train, data.test)):
+            raise DataError(
+                f"dataset.on_bad_image=skip left images of {self.name} out, so nobody knows the {column} of each that "
+                "is left; repair or remove those images"
+            )
+        known = {split: np.asarray(values, dtype=np.str_) for split, values in self.attribute(column).items()}
+        source = {"train": "train", "test": "train" if self.validation_share else "test"}
+        return {split: known[source[split]][getattr(data, split).source_rows] for split in source}
 
     def _coloured(self, split: LabelledImages) -> LabelledImages:
         if self.color == "native" or split.images.shape[1] != 1:

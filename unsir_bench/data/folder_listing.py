@@ -7,7 +7,8 @@ import logging
 import os
 import stat
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -43,6 +44,20 @@ class Listing:
     class_names: tuple[str, ...]
     train: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...]
+
+    def under(self, coarse_names: tuple[str, ...], coarse: Sequence[int]) -> Listing:
+        """The same files in the same order, each class of this listing counted to a coarser one.
+
+        Args:
+            coarse_names: the coarse classes.
+            coarse: of each class, the index of its coarse one.
+        """
+
+        key, kept = (coarse_names, *coarse), self.__dict__.setdefault("_coarser", {})  # a run asks for it several times
+        if key not in kept:
+            files = (tuple(replace(each, label=coarse[each.label]) for each in own) for own in (self.train, self.test))
+            kept[key] = Listing(coarse_names, *files)
+        return kept[key]  # type: ignore[no-any-return]
 
     @property
     def last_change(self) -> float:
@@ -88,6 +103,24 @@ def _class_folders(folder: Path) -> list[str]:
         elif entry.is_symlink() and not Path(entry.path).exists():
             LOG.warning("%s is a link that leads nowhere: it is no class", printable(entry.path))
     return sorted(names, key=os.fsencode)
+
+
+def _class_folders_of(folder: Path, levels: int) -> list[str]:
+    """The class folders at the last of one or two levels, as paths below ``folder``.
+
+    Raises:
+        DataError: an image lies above the last level, where it would belong to no sub-class.
+    """
+    found = _class_folders(folder)
+    if levels == 1:
+        return found
+    for name in found:
+        if _files(folder, folder / name, 0):
+            raise DataError(
+                f"dataset.root: the class folder {printable(str(folder / name))} holds images itself; "
+                "two levels are needed, class/sub-class/image"
+            )
+    return [f"{name}/{below}" for name in found for below in _class_folders(folder / name)]
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -144,7 +177,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
 
 
 @lru_cache(maxsize=8)
-def listed(absolute: str, shown: str, test_share: float, seed: int) -> Listing:
+def listed(absolute: str, shown: str, test_share: float, seed: int, levels: int = 1) -> Listing:
     """The files of a folder set; kept for the life of the process, since a sweep asks once per job.
 
     Args:
@@ -152,6 +185,7 @@ def listed(absolute: str, shown: str, test_share: float, seed: int) -> Listing:
         shown: the root as the user wrote it, for messages.
         test_share: of each class's images, where ``root`` has no train/ and test/.
         seed: of that split.
+        levels: 2: classes lie in class folders; the listing's classes are the inner ones, named ``outer/inner``.
 
     Raises:
         DataError: there is no such folder, or its layout or number of images is wrong.
@@ -161,8 +195,8 @@ def listed(absolute: str, shown: str, test_share: float, seed: int) -> Listing:
         raise DataError(f"dataset.root={shown}: there is no such folder")
     splits = _split_folders(root, shown)
     if splits:
-        return _listed_splits(root, splits, shown)
-    classes = tuple(_class_folders(root))
+        return _listed_splits(root, splits, shown, levels)
+    classes = tuple(_class_folders_of(root, levels))
     if len(classes) < 2:
         raise DataError(
             f"dataset.root={shown}: found {len(classes)} class folders, need at least 2 (or train/ and test/)"
@@ -218,8 +252,8 @@ def _is_class(folder: Path) -> bool:
     return not (exact and _class_folders(folder)) and bool(_files(folder, folder, 0))
 
 
-def _listed_splits(root: Path, splits: tuple[str, str], shown: str) -> Listing:
-    folders = {split: {_class_name(name): name for name in _class_folders(root / split)} for split in splits}
+def _listed_splits(root: Path, splits: tuple[str, str], shown: str, levels: int) -> Listing:
+    folders = {split: {_class_name(name): name for name in _class_folders_of(root / split, levels)} for split in splits}
     classes = sorted(set().union(*folders.values()))
     found = {
         split: {

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
 
 from unsir_bench.config_fields import not_hashed, number
+from unsir_bench.data.attribute_file import attribute_columns, attribute_of_files
+from unsir_bench.data.dataset import SUBCLASS, UNKNOWN_ROW, RawData
 from unsir_bench.data.decoded_cache import DecodedCache
-from unsir_bench.data.folder_listing import Listing, identities, listed, listed_tree
+from unsir_bench.data.folder_listing import ImageFile, Listing, identities, listed, listed_tree
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
+from unsir_bench.runtime.progress import Progress
 
 
 @dataclass
@@ -22,6 +29,7 @@ class ImageFolder(PictureSet):
     name: str = not_hashed("image_folder")
     test_share: float = number(0.2, above=0, below=1)
     split_seed: int = 0
+    levels: ClassVar[int] = 1
 
     def class_names(self) -> tuple[str, ...]:
         return self._listing().class_names
@@ -33,10 +41,66 @@ class ImageFolder(PictureSet):
     def cached(self) -> tuple[DecodedCache, Listing]:
         return DecodedCache(self.root or "", self.options, self.on_bad_image), self._listing()
 
+    def read(self, progress: Progress) -> RawData:
+        raw, listing = super().read(progress), self._listing()
+        left_out = len(raw.train) < len(listing.train) or len(raw.test) < len(listing.test)
+        return _without_rows(raw) if left_out else raw
+
+    def attribute_columns(self) -> tuple[str, ...]:
+        return attribute_columns(Path(self.root or ""))
+
+    def attribute(self, column: str) -> dict[str, Sequence[str]]:
+        return attribute_of_files(Path(self.root or ""), column, self._files)
+
+    @property
+    def _files(self) -> dict[str, tuple[ImageFile, ...]]:
+        listing = self._listing()
+        return {"train": listing.train, "test": listing.test}
+
     def _listing(self) -> Listing:
         if not self.root:
             raise DataError(f"dataset.root is not set: give the folder that holds the images of {self.name}")
-        return listed(str(Path(self.root).absolute()), self.root, self.test_share, self.split_seed)
+        absolute = str(Path(self.root).absolute())
+        return listed(absolute, self.root, self.test_share, self.split_seed, self.levels)
+
+
+def _without_rows(raw: RawData) -> RawData:
+    """The same images, whose places in the listing are not known."""
+    train, test = (replace(split, rows=np.full(len(split), UNKNOWN_ROW)) for split in (raw.train, raw.test))
+    return replace(raw, train=train, test=test)
+
+
+@dataclass
+class TwoLevelFolder(ImageFolder):
+    """``root/train/<class>/<sub-class>/*`` and the same in ``root/test``, or one tree split by a seeded ratio.
+
+    The network learns the classes; a sub-class, named ``class/sub-class``, can be forgotten. Each has samples in both
+    splits. Classes are numbered in alphabetical order of their folders.
+    """
+
+    name: str = not_hashed("two_level_folder")
+    levels: ClassVar[int] = 2
+
+    def subclass_names(self) -> tuple[str, ...]:
+        return super()._listing().class_names
+
+    def attribute(self, column: str) -> dict[str, Sequence[str]]:
+        if column != SUBCLASS:
+            return super().attribute(column)
+        return {
+            split: ["/".join(PurePosixPath(file.path).parts[-3:-1]) for file in files]
+            for split, files in self._files.items()
+        }
+
+    def _listing(self) -> Listing:
+        inner = super()._listing()
+        outer = [name.partition("/")[0] for name in inner.class_names]
+        names = tuple(sorted(set(outer)))
+        if len(names) < 2:
+            raise DataError(
+                f"dataset.root={self.root}: {len(names)} classes above the sub-classes; 2 or more are needed"
+            )
+        return inner.under(names, [names.index(name) for name in outer])
 
 
 @dataclass

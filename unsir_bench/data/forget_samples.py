@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unsir_bench.errors import ConfigError
 from unsir_bench.runtime.files import sha256, write_atomic
-from unsir_bench.runtime.seeding import generator
+from unsir_bench.runtime.seeding import generator, role_in_step
 
 KEY = "forget.file"
 KINDS = (".json", ".csv", ".npy")
@@ -152,7 +152,7 @@ _READERS = {".json": _of_json, ".csv": _of_csv, ".npy": _of_npy}
 _WRITERS = {".json": _to_json, ".csv": _to_csv, ".npy": _to_npy}
 
 
-def drawn(count: int | None, share: float | None, samples: int, seed: int) -> Tensor:
+def drawn(count: int | None, share: float | None, samples: int, seed: int, step: int = 0) -> Tensor:
     """Indices of training samples drawn without replacement with the run's seed, ascending int64.
 
     Args:
@@ -160,6 +160,7 @@ def drawn(count: int | None, share: float | None, samples: int, seed: int) -> Te
         share: in (0, 1); not used beside ``count``.
         samples: of the training split.
         seed: of the run.
+        step: of a sequence of requests, from 0; each draws for itself.
 
     Raises:
         ConfigError: none would be left to retain.
@@ -167,4 +168,5 @@ def drawn(count: int | None, share: float | None, samples: int, seed: int) -> Te
     wanted = count if count is not None else max(1, round((share or 0) * samples))
     if wanted >= samples:
         raise ConfigError([f"forget.count={wanted}: leaves none of the {samples} training samples to retain"])
-    return torch.randperm(samples, generator=generator(seed, "forget samples"))[:wanted].sort().values
+    draws = generator(seed, *role_in_step(("forget samples",), step))
+    return torch.randperm(samples, generator=draws)[:wanted].sort().values

@@ -43,6 +43,7 @@ class MetricsConfig:
     lira_shadows: int = number(0, at_least=0)
     grad_cam_samples: int = number(0, at_least=0)
     bank_size: int = hashed_if_not_default(number(0, at_least=0))
+    collateral: bool = hashed_if_not_default(False)
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> MetricsConfig:
@@ -74,7 +75,9 @@ class MetricsConfig:
 
     def joined(self, wanted: MetricsConfig) -> MetricsConfig:
         """The metrics of both; where both have one with other settings, with those of ``wanted``."""
-        switches = ("outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples")
+        switches = (
+            "outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples", "collateral",
+        )  # fmt: skip
         either = {name: getattr(wanted, name) or getattr(self, name) for name in switches}
         return replace(wanted, relearn=wanted.relearn if wanted.relearn.cap else self.relearn, **either)
 

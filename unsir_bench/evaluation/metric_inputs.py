@@ -81,6 +81,10 @@ class EvaluatedRun:
     retrained: TrainedModel | None
     unlearned_models: OtherSeeds | None = None
 
+    def has(self, part: str) -> bool:
+        """Whether a part has a sample."""
+        return len(self.split.indices[part]) > 0
+
     def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
         """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``.
 
@@ -89,7 +93,7 @@ class EvaluatedRun:
         """
         kind, _, split = part.partition("_")
         chosen = self.split.indices[part]
-        if len(chosen) == 0:
+        if not self.has(part):
             raise MetricUnavailable(f"there is no {kind} sample in the {split} split")
         return tensors[split][chosen]
 
@@ -141,7 +145,7 @@ class EvaluatedRun:
         for seed in seeds:
             other = self.references.retrained(self.split, self.context.of_another_seed(seed))
             for kind, logits in (("retrained", other.logits), ("unlearned", self.unlearned_models.logits(seed))):
-                for part in BANK_PARTS:
+                for part in filter(self.has, BANK_PARTS):
                     found[kind].setdefault(part, []).append(self.rows(logits, part))
         return {kind: {part: torch.stack(each) for part, each in parts.items()} for kind, parts in found.items()}
 
@@ -186,6 +190,7 @@ class MetricInputs:
 
     def bank(self, kind: str, part: str) -> Tensor:
         """Logits of a part by the bank's ``retrained`` or ``unlearned`` models: (models, samples, classes)."""
+        self.labels(part)  # raises where the part has no sample
         return self.run.bank[kind][part]
 
     @property
@@ -202,9 +207,9 @@ class MetricInputs:
     def never_seen(self) -> str:
         """The part that attacks compare forget training samples with: test samples of the same kind.
 
-        Where samples are forgotten and no class, these are the test samples of all classes.
+        Where no test sample is of their kind, as of samples drawn at random, these are the test samples of all classes.
         """
-        return "forget_test" if self.run.split.classes else "retain_test"
+        return "forget_test" if self.run.has("forget_test") else "retain_test"
 
     @cached_property
     def features(self) -> Mapping[str, Tensor]:

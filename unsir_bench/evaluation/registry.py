@@ -18,7 +18,9 @@ __all__ = ["RETRAIN", "Metric", "MetricCard", "MetricInputs", "Scores", "cards",
 RETRAIN = "retrain's"
 SHIPPED = "unsir_bench.evaluation.metrics"
 
-Switch = Literal["always", "outputs", "weights", "membership", "features", "lira_shadows", "bank_size", "relearn"]
+Switch = Literal[
+    "always", "outputs", "weights", "membership", "features", "collateral", "lira_shadows", "bank_size", "relearn"
+]  # fmt: skip
 Scores = Mapping[str, Any]
 MetricFunction = Callable[[MetricInputs], float | Scores]
 

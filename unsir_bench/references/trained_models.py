@@ -19,7 +19,7 @@ from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.references.store import WEIGHTS, Entry, Store, content_key, weights_hash
-from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog, UpdateRecorder
+from unsir_bench.references.training_log import LastRead, RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.timing import timed_on
@@ -89,10 +89,10 @@ class ReferenceModels:
         return self._trained_on(self.data.view("train"), "original", context)
 
     def training_log(self, original: TrainedModel, split: ForgetSplit, context: RunContext) -> TrainingLog:
-        """The log of the original's training, for the forget classes of ``split``.
+        """The log of the original's training, for the forget samples of ``split``.
 
         The original is trained again from the same seeds while its updates are recorded, once for all runs that need
-        this log: which classes will be forgotten is not known when the original is trained for all runs.
+        this log: what will be forgotten is not known when the original is trained for all runs.
 
         Raises:
             NotApplicable: the second training ended at other weights, so that its log is not the original's.
@@ -174,7 +174,7 @@ class ReferenceModels:
         return content_key(self._description(view, architecture, seed))
 
     def log_key(self, original_key: str, weights: str, split: ForgetSplit) -> str:
-        """The store's address of the log of an original's training, by its weights' hash and the forget classes."""
+        """The store's address of the log of an original's training, by its weights' hash and what is forgotten."""
         return content_key(_log_description(original_key, weights, split))
 
     def _description(self, view: DataView, architecture: ModelConfig, seed: int) -> dict[str, Any]:
@@ -228,10 +228,12 @@ class ReferenceModels:
     def _record_training(self, key: str, original: TrainedModel, split: ForgetSplit, context: RunContext) -> None:
         LOG.info("training the original model again to record its updates (%s), %d epochs", key, self.recipe.epochs)
         model = context.initial_network()
-        recorder = UpdateRecorder(model, split.classes, context.device, split.gone)
+        samples = len(self.data.labels("train"))
+        batch = LastRead(samples)
+        recorder = UpdateRecorder(model, split.forget_train, batch, context.device, split.removed(samples))
         checkpoint = RecordingCheckpoint(self.store.checkpoint(key), recorder)
         recording = Variation(after_step=recorder.after_step)
-        done = self._fit(model, self.data.view("train"), "log", checkpoint, context, recording)
+        done = self._fit(model, self.data.view("train", usage=batch), "log", checkpoint, context, recording)
         if weights_hash(state_to_cpu(model)) != weights_hash(original.weights):
             checkpoint.discard()
             raise NotApplicable(
@@ -297,7 +299,8 @@ class ReferenceModels:
 
 def _log_description(original_key: str, weights: str, split: ForgetSplit) -> dict[str, Any]:
     gone = {"gone": split.gone} if split.gone else {}
-    return {"log of": original_key, "weights": weights, "forget classes": split.classes} | gone
+    samples = {} if split.classes and not split.samples_removed else {"split": split.fingerprint}
+    return {"log of": original_key, "weights": weights, "forget classes": split.classes} | gone | samples
 
 
 def mean_loss_of(view: DataView, context: RunContext) -> WatchedLoss:

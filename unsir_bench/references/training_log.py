@@ -6,13 +6,14 @@ their sum is all that their method uses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unsir_bench.data.batches import Usage
 from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.runtime.clock import Instant
 
@@ -30,32 +31,48 @@ class TrainingLog:
     manifest: Mapping[str, Any]
 
 
+class LastRead(Usage):
+    """Which samples of a training split were read last: those of the batch that is being trained on."""
+
+    def __init__(self, split_size: int):
+        super().__init__(split_size)
+        self.indices = torch.empty(0, dtype=torch.int64)
+
+    def note(self, indices: Tensor, times: int = 1) -> None:
+        """Keep ``indices`` until the next read."""
+        self.indices = indices
+
+
 class UpdateRecorder:
     """Sums the updates of the steps whose batch holds a forget sample, while a network trains."""
 
-    def __init__(self, model: nn.Module, forget_classes: Sequence[int], device: torch.device, gone: Sequence[int] = ()):
+    def __init__(
+        self, model: nn.Module, forget: Tensor, batch: LastRead, device: torch.device, gone: Tensor | None = None
+    ):
         """Watch ``model``; it must not have been trained on yet.
 
         Args:
             model: to be trained.
-            forget_classes: whose samples' batches are recorded.
+            forget: indices of the samples whose batches are recorded.
+            batch: where the view that is trained on counts its reads.
             device: of the training.
-            gone: classes forgotten before: the updates of their batches have been subtracted already.
+            gone: indices of samples forgotten before: the updates of their batches have been subtracted already.
         """
-        self._device = device
-        self._forget = torch.tensor(forget_classes, device=device)
-        self._gone = torch.tensor(gone, device=device, dtype=torch.long)
+        self._device, self._batch = device, batch
+        self._forget = forget
+        self._gone = torch.empty(0, dtype=torch.int64) if gone is None else gone
         self._names = [name for name, _ in model.named_parameters()]
         self._previous = _copies(model)
         self._sums = [torch.zeros_like(parameter) for parameter in self._previous]
         self.seconds, self.batches, self.recorded = 0.0, 0, 0
 
-    def after_step(self, model: nn.Module, labels: Tensor) -> None:
-        """Add the update of the step just taken if its batch, of ``labels``, holds a forget sample and none gone."""
+    def after_step(self, model: nn.Module, _: Tensor) -> None:
+        """Add the update of the step just taken if its batch holds a forget sample and none gone."""
         started = Instant(self._device)
         current = [parameter.detach() for parameter in model.parameters()]
         self.batches += 1
-        if bool(torch.isin(labels, self._forget).any() & ~torch.isin(labels, self._gone).any()):
+        indices = self._batch.indices
+        if bool(torch.isin(indices, self._forget).any() & ~torch.isin(indices, self._gone).any()):
             self.recorded += 1
             torch._foreach_add_(self._sums, torch._foreach_sub(current, self._previous))
         torch._foreach_copy_(self._previous, current)

@@ -236,8 +236,28 @@ def forget_label(record: RunRecord) -> str:
             return f"{record.forget_set} ({given[drawn]:g})"
     if given.get("file"):
         return f"{record.forget_set} ({PurePath(given['file']).name})"
+    if given.get("subclasses"):
+        return f"{record.forget_set} ({', '.join(map(str, given['subclasses']))})"
+    if given.get("column"):
+        return f"{record.forget_set} ({given['column']}={given['value']})"
+    if any(not isinstance(entry, list) for entry in given.get("sequence") or []):
+        return f"{record.forget_set} {', '.join(map(_request_words, given['sequence']))}"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
     return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
+
+
+def forgotten_words(record: RunRecord) -> str:
+    """The names of what is forgotten; where it has none, as ``forget_label``."""
+    return ", ".join(record.forget_names) or forget_label(record)
+
+
+def _request_words(entry: Any) -> str:
+    """A request of a sequence as a command line would say it, files by their names alone."""
+    if isinstance(entry, str):
+        return PurePath(entry).name
+    if isinstance(entry, list):
+        return f"{{{', '.join(map(str, sorted(entry, key=str)))}}}"
+    return ", ".join(f"{key} {PurePath(value).name if key == 'file' else value}" for key, value in entry.items())
 
 
 def elsewhere(record: RunRecord) -> str:

@@ -177,9 +177,10 @@ def _after_steps(record: RunRecord) -> Iterator[tuple[RunRecord, str]]:
         yield record, ""
         return
     gone: list[int] = []
+    of_classes = all(step["classes"] for step in steps)
     for place, step in enumerate(steps, start=1):
         gone = sorted([*gone, *step["classes"]])
-        so_far = f", after {place}: {{{', '.join(map(str, gone))}}}"
+        so_far = f", after {place}" + (f": {{{', '.join(map(str, gone))}}}" if of_classes else "")
         yield replace(record, metrics=step["metrics"], details={}), so_far
 
 

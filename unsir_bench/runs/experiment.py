@@ -12,9 +12,10 @@ from torch import nn
 
 from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
-from unsir_bench.data.dataset import load_cached
+from unsir_bench.data.dataset import ImageData, load_cached
 from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, splits_of
+from unsir_bench.data.forget_requests import splits_of
+from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import (
     Diverged,
     MetricUnavailable,
@@ -83,7 +84,7 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
     progress = Progress()
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
-    steps = _steps(config, data)
+    steps = _steps(config, images, data)
     store = Store(Path(config.store.root), record.store_entries)
     references = ReferenceModels(store, config.train, data, config.numerics)
     context = RunContext(
@@ -105,11 +106,10 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
     return Experiment(config, data, steps, context, references, tracker, record, stages)
 
 
-def _steps(config: Config, data: DeviceData) -> list[Step]:
+def _steps(config: Config, images: ImageData, data: DeviceData) -> list[Step]:
     """One `Step` per forgetting request; reads are counted across all."""
     steps: list[Step] = []
-    labels = {name: data.labels(name) for name in SPLITS}
-    for now, so_far in splits_of(config.forget, labels, data.class_names, config.seed, data.fingerprint):
+    for now, so_far in splits_of(config.forget, images, config.dataset, config.seed):
         usage = steps[0].allowed.usage if steps else None
         allowed = UnlearningData(data, now, config.method, config.method_seed, config.withheld, usage, len(steps))
         steps.append(Step(len(steps), now, so_far, allowed))
@@ -138,6 +138,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: Step, scene: Experiment) 
     """The model after the method; peak memory and access counts go into the record, even after an error."""
     method, context, record = scene.config.method, scene.context, scene.record
     context.forget_classes, context.forgotten_before = step.split.classes, step.split.gone
+    context.forget_superclasses = step.split.superclasses
     scene.stages.split = step.so_far
     memory = PeakMemory(context.device)
     names = [scene.data.class_names[index] for index in step.split.classes]
@@ -210,7 +211,9 @@ def _evaluate(
     earlier = record.details.get("steps", [])
     record.details = {**measured.details, "metric_seconds": measured.seconds}
     if len(scene.steps) > 1:
-        done = {"classes": list(step.split.classes), "metrics": dict(record.metrics)}
+        request = config.forget.requests()[step.number].words
+        samples = {"request": request, "samples": len(step.split.forget_train)}
+        done = {"classes": list(step.split.classes), **samples, "metrics": dict(record.metrics)}
         record.details["steps"] = [*earlier, done]
     record.metric_notes = measured.notes | not_timed
     for name, reason in record.metric_notes.items():

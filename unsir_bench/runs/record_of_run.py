@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unsir_bench.config import Config, validate
+from unsir_bench.data.class_entries import indices_of
 from unsir_bench.records import RunRecord
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.unlearning.method import access_names
@@ -28,7 +29,7 @@ def blank_record(config: Config, command: str = "") -> RunRecord:
 
 
 def note_forget_set(record: RunRecord, config: Config) -> None:
-    """Check the configuration and fill in the record's forget classes.
+    """Check the configuration and fill in the record's forget classes, or the names of sub-classes to forget.
 
     Raises:
         ConfigError: at least one setting is wrong.
@@ -36,6 +37,9 @@ def note_forget_set(record: RunRecord, config: Config) -> None:
     class_names = validate(config)
     record.forget_classes = list(config.forget.resolve(class_names, config.seed))
     record.forget_names = [class_names[index] for index in record.forget_classes]
+    if config.forget.subclasses is not None:
+        names = config.dataset.subclass_names()
+        record.forget_names = [names[index] for index in indices_of(config.forget.subclasses, names)]
     record.forget_steps = [list(group) for group in config.forget.steps(class_names, config.seed)]
 
 

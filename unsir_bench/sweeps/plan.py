@@ -15,8 +15,9 @@ from rich.console import Console
 from unsir_bench.config import Config, validate
 from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import ImageData
-from unsir_bench.data.device_data import SPLITS, DeviceData
-from unsir_bench.data.forget_split import ForgetSplit, index_hash, splits_of
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_requests import splits_of
+from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RunRecord, printable, records_below
 from unsir_bench.references.bank_models import unlearned_key
@@ -157,11 +158,8 @@ class History:
             self._records[root] = [record for record in found if record.status == "done" and not record.checkpoints]
         return self._records[root]
 
-    def data(self, config: Config) -> DeviceData:
+    def loaded(self, config: Config) -> tuple[ImageData, DeviceData]:
         """The data set, read once for all runs that use it."""
-        return self._loaded(config)[1]
-
-    def _loaded(self, config: Config) -> tuple[ImageData, DeviceData]:
         key = repr((identity(config.dataset), config.dataset.root))
         if key not in self._data:
             images = config.dataset.load(Progress())
@@ -175,7 +173,7 @@ class History:
         return self._trial(config) if recorded is None else recorded
 
     def _trial(self, config: Config) -> float:
-        images, data = self._loaded(config)
+        images, data = self.loaded(config)
         key = repr((identity(config.model), config.numerics, config.train.batch_size, data.image_shape))
         if key not in self._tried:
             self._tried[key] = seconds_per_sample(config, images)
@@ -241,8 +239,8 @@ class _Needs:
 
     def __init__(self, config: Config, history: History):
         self._config, self._history = config, history
-        self._class_names = validate(config)
-        self._data = history.data(config)
+        validate(config)
+        self._images, self._data = history.loaded(config)
         self._everything = torch.arange(len(self._data.labels("train")))
         self._store = Store(Path(config.store.root))
         self._references = ReferenceModels(self._store, config.train, self._data, config.numerics)
@@ -252,9 +250,7 @@ class _Needs:
         config = self._config
         original = self._model(ORIGINAL, self._everything, config.seed)
         yield original
-        labels = {name: self._data.labels(name) for name in SPLITS}
-        fingerprint = self._data.fingerprint
-        for split, so_far in splits_of(config.forget, labels, self._class_names, config.seed, fingerprint):
+        for split, so_far in splits_of(config.forget, self._images, config.dataset, config.seed):
             yield from self._retrained(so_far)
             if Access.TRAIN_HISTORY in config.method.requires:
                 yield self._training_log(original, split)
@@ -292,7 +288,7 @@ class _Needs:
         return self._history.seconds_per_sample(self._config) * samples * self._config.train.epochs
 
     def _training_log(self, original: Need, split: ForgetSplit) -> Need:
-        key, weights = f"log of {original.key} for {split.classes}", self._weights(original)
+        key, weights = f"log of {original.key} for {split.fingerprint}", self._weights(original)
         if weights is not None:
             key = self._references.log_key(original.key, weights, split)
         present = weights is not None and self._store.manifest(key) is not None
@@ -311,7 +307,7 @@ class _Needs:
             (each.get("kind"), each.get("weights")) == (kind, weights) and each["samples"] in samples for each in made
         )
         seconds = self._history.seconds_to_precompute(kind, self._config)
-        return Need(kind.replace("_", " "), f"{kind} of {original.key} for {split.classes}", present, seconds)
+        return Need(kind.replace("_", " "), f"{kind} of {original.key} for {split.fingerprint}", present, seconds)
 
 
 def print_plan(jobs: Sequence[SweepJob]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from unsir_bench.config import Config
 from unsir_bench.config_fields import search_ranges
-from unsir_bench.data.forget_split import ForgetConfig
+from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import content_key

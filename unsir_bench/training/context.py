@@ -42,6 +42,7 @@ class RunContext:
         progress: shows progress to a person.
         log: called with (phase, step, values) for each point of a curve.
         forgotten_before: indices of the classes that earlier steps of a sequence forgot.
+        forget_superclasses: where a sub-class is to be forgotten now, the classes that it belongs to; else empty.
         step: of a forgetting sequence, while a method works on it (see ``in_step``); else 0.
         scratch_trainer, precomputation: backed by the store; see ``unsir_bench.training.services``.
         compiled: whether training compiles the network.
@@ -64,6 +65,7 @@ class RunContext:
     progress: Progress
     log: CurveLog
     forgotten_before: tuple[int, ...] = ()
+    forget_superclasses: tuple[int, ...] = ()
     step: int = 0
     scratch_trainer: ScratchTrainer | None = None
     precomputation: Precomputation | None = None

@@ -65,6 +65,11 @@ class UnlearningMethod(ABC):
         return False
 
     @property
+    def takes_subclasses(self) -> bool:
+        """Whether a method that needs classes can forget a sub-class, of which it knows the class it belongs to."""
+        return False
+
+    @property
     @abstractmethod
     def requires(self) -> frozenset[Access]:
         """What the method touches; anything else raises ``AccessDenied``."""
@@ -72,6 +77,8 @@ class UnlearningMethod(ABC):
     @abstractmethod
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         """Forget ``context.forget_classes``, or, where that is empty, the samples of ``data.forget``.
+
+        ``context.forget_superclasses`` names the classes of sub-classes to forget.
 
         Args:
             model: a copy of the original on the context's device; may be changed in place.
@@ -124,7 +131,7 @@ class UnlearningData:
         denied = sorted(access.value for access in method.requires if access.value in withheld)
         if denied:
             raise NotApplicable(f"method '{method.name}' needs {', '.join(denied)}, which this run withholds")
-        if method.needs_classes and not split.classes:
+        if method.needs_classes and not split.classes and not (method.takes_subclasses and split.superclasses):
             raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         requires = method.requires

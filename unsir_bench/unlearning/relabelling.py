@@ -30,6 +30,8 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
     allowed = torch.ones(context.num_classes, context.num_classes)
     if source == "others" or (source == "retained" and not context.forget_classes):
         allowed.fill_diagonal_(0)
+        if source == "retained":
+            allowed[:, list(context.forgotten_before)] = 0
     elif source == "retained":
         allowed[:, [*context.forget_classes, *context.forgotten_before]] = 0
     return torch.multinomial(allowed[labels], 1, generator=context.generator(*role)).squeeze(1)

@@ -8,6 +8,11 @@ A. K. Tarun, V. S. Chundawat, M. Mandal, M. Kankanhalli, "Fast Yet Effective Mac
 3. repair  train f on D_r_sub alone
 
 No sample of a forget class is touched (zero-glance): the method declares a retain subset and nothing else.
+
+A sub-class (``forget=subclass``) is forgotten against its coarse label c: the noise maximises the error of c, and the
+impair step trains it as c, together with the retain subset, in which the siblings (the other sub-classes of c) keep
+their label c. The method knows nothing that tells the sub-class from its siblings, so it harms all of c and relies on
+the repair to bring the siblings back. What that costs them is the result (``acc_nearest_test``).
 """
 
 from __future__ import annotations
@@ -93,6 +98,10 @@ class Unsir(UnlearningMethod):
     def needs_classes(self) -> bool:
         return True  # noise is learned for a class
 
+    @property
+    def takes_subclasses(self) -> bool:
+        return True  # against the coarse label
+
     def overruled(self) -> Sequence[str]:
         return () if self.retain_share is None else ("retain_per_class",)
 
@@ -121,6 +130,11 @@ class Unsir(UnlearningMethod):
         return noise_samples(noise, self.noise, context)
 
 
+def _noise_classes(context: RunContext) -> tuple[int, ...]:
+    """The labels that noise is learned against."""
+    return context.forget_classes or context.forget_superclasses
+
+
 def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext, round_index: int = 0) -> Tensor:
     """Error-maximising noise for every forget class against the frozen ``model`` (the paper's equation for N).
 
@@ -136,7 +150,7 @@ def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext, roun
     Raises:
         Diverged: the objective became NaN or infinite.
     """
-    classes = torch.tensor(context.forget_classes, device=context.device)
+    classes = torch.tensor(_noise_classes(context), device=context.device)
     noise = _initial_noise(config, context, round_index)
     groups = [torch.arange(len(classes))] if config.classes_together else list(torch.arange(len(classes)).split(1))
     losses = LossLog("noise", context.steps["noise"], context)
@@ -188,7 +202,7 @@ def noise_penalty(noise: Tensor, weight: float) -> Tensor:
 
 
 def _initial_noise(config: NoiseConfig, context: RunContext, round_index: int = 0) -> Tensor:
-    shape = (len(context.forget_classes), config.batch_size, *context.image_shape)
+    shape = (len(_noise_classes(context)), config.batch_size, *context.image_shape)
     draws = context.generator("noise", round_index) if round_index else context.generator("noise")
     if config.init == "zeros":
         return torch.zeros(shape, device=context.device)
@@ -216,7 +230,7 @@ def keep_noise(noise: Tensor, config: NoiseConfig, context: RunContext) -> None:
             {
                 "learned": learned.flatten(0, 1),
                 "initial": initial.flatten(0, 1),
-                "classes": torch.tensor(context.forget_classes).repeat_interleave(images),
+                "classes": torch.tensor(_noise_classes(context)).repeat_interleave(images),
                 "images": torch.arange(images).repeat(classes),
             },
         )
@@ -230,7 +244,7 @@ def noise_samples(noise: Tensor, config: NoiseConfig, context: RunContext) -> Ba
         published notebook has it, 0 for all (``config.labels=class_zero``).
     """
     used = noise[:, : noise.shape[2] if config.one_per_channel else config.distinct_images]
-    labels = torch.tensor(context.forget_classes, device=noise.device).repeat_interleave(used.shape[1])
+    labels = torch.tensor(_noise_classes(context), device=noise.device).repeat_interleave(used.shape[1])
     return used.flatten(0, 1), torch.zeros_like(labels) if config.labels == "class_zero" else labels
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
@@ -106,4 +107,7 @@ def answered_with_any_forget_class(inputs: MetricInputs) -> float:
     A_Df counts the own class alone, so a model that calls a forgotten class by another forgotten one passes for one
     that knows neither.
     """
-    return share_answered_with(inputs.logits("forget_test"), inputs.run.split.classes)
+    logits = inputs.logits("forget_test")
+    if not inputs.run.split.classes:
+        raise MetricUnavailable("no class is forgotten, so no answer is that of a forgotten class")
+    return share_answered_with(logits, inputs.run.split.classes)

@@ -35,6 +35,7 @@ def relearn_time(inputs: MetricInputs) -> Scores:
 )
 def anamnesis(inputs: MetricInputs) -> float:
     """Relearn time over retrain's."""
+    inputs.labels("forget_test")  # raises where there is nothing to relearn
     batches: Any = [inputs.values.get(name) for name in ("relearn_batches", "retrain_relearn_batches")]
     return anamnesis_index(*batches)
 

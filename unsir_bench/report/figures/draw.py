@@ -22,6 +22,7 @@ from unsir_bench.report.figures.plane import PLANE
 from unsir_bench.report.figures.predictions import PREDICTIONS
 from unsir_bench.report.figures.relearn_curves import RELEARN_CURVES
 from unsir_bench.report.figures.repair_gain import REPAIR_GAIN
+from unsir_bench.report.figures.requests import REQUESTS
 from unsir_bench.report.figures.style import rendered, style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
 from unsir_bench.report.figures.weight_distance import WEIGHT_DISTANCE
@@ -39,6 +40,7 @@ KINDS = (
     EFFICIENCY,
     ABLATION,
     PLANE,
+    REQUESTS,
     NOISE,
     GRAD_CAM,
 )

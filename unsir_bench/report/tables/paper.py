@@ -24,6 +24,8 @@ from unsir_bench.report.tables.comparison import (
     Row,
     comparison_tables,
 )
+from unsir_bench.report.tables.requests import LEGEND as REQUESTS_LEGEND
+from unsir_bench.report.tables.requests import capacity_rows, request_rows
 from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.stages import stage_rows
 from unsir_bench.report.tables.standard_columns import COLUMNS, STANDARD, STANDARD_LEGEND, Column
@@ -220,7 +222,8 @@ def write_tables(
 ) -> list[Path]:
     """Write ``tables.md``, ``.tex`` and ``.csv``, and ``results.csv`` with all runs; returns the files.
 
-    Also ``stages.md`` where a run measured its model at a stage, and ``results.parquet`` where pyarrow is installed.
+    Also ``stages.md`` where a run measured its model at a stage, ``requests.md`` where one served several requests, and
+    ``results.parquet`` where pyarrow is installed.
 
     Args:
         sweeps: records by the sweep's name; at least one among them.
@@ -246,6 +249,14 @@ def write_tables(
     if stages:
         parts = [f"**sweep {plain(name)}**\n\n{markdown(_plain_rows(rows))}" for name, rows in stages.items()]
         texts["stages.md"] = "\n".join([f"{STAGES_LEGEND}\n", *parts])
+    served = {name: rows for name, records in sweeps.items() if (rows := request_rows(records))}
+    if served:
+        parts = [
+            f"**sweep {plain(name)}**\n\n{markdown(_plain_rows(capacity_rows(sweeps[name])))}\n"
+            f"{markdown(_plain_rows(rows))}"
+            for name, rows in served.items()
+        ]
+        texts["requests.md"] = "\n".join([f"{REQUESTS_LEGEND}\n", *parts])
     for name, text in texts.items():
         write_atomic(folder / name, text)
     paths = [folder / name for name in texts]

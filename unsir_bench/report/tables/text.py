@@ -71,7 +71,10 @@ def step_rows(record: RunRecord) -> Iterator[dict[str, str]]:
         "unlearn_seconds": ("seconds so far", 1.0),
     }
     for place, step in enumerate(record.details.get("steps", []), start=1):
-        cells = {"step": str(place), "forgotten now": ", ".join(map(str, step["classes"]))}
+        cells = {
+            "step": str(place),
+            "forgotten now": ", ".join(map(str, step["classes"])) or str(step.get("request", "")),
+        }
         for name, (title, scale) in shown.items():
             value = step["metrics"].get(name)
             cells[title] = NOTHING if value is None else f"{value * scale:.2f}"

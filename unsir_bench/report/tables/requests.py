@@ -1,0 +1,68 @@
+"""Requests over time as words: accuracy, attack and seconds after each, and how many a method serves unharmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.data import GROUP, groups
+from unsir_bench.report.requests import MARGIN, deletion_capacity, request_table
+from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.tables.table import without_empty
+
+SHOWN = {
+    "acc_retain_test": ("A_Dr %", 100.0),
+    "retrain_acc_retain_test": ("retrain's", 100.0),
+    "acc_forget_train": ("A_Df train %", 100.0),
+    "mia_loss_accuracy": ("MIA (loss) %", 100.0),
+    "retrain_mia_loss_accuracy": ("retrain's MIA", 100.0),
+    "seconds": ("seconds", 1.0),
+    "seconds_so_far": ("seconds so far", 1.0),
+    "retrain_seconds": ("retrain seconds", 1.0),
+}
+LEGEND = (
+    "Runs that serve several requests, after each of them, over all that was forgotten by then. *Deletion capacity*: "
+    f"requests served, and training samples forgotten, before A_Dr falls more than {100 * MARGIN:g} points below that "
+    "of the model retrained without them (after Sekhari et al. 2021); the least over the seeds."
+)
+
+
+def request_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """One row of words for each request of each method: means over seeds; none where no run served several."""
+    rows = []
+    for key, models in groups(request_table(records)):
+        for request, points in models.groupby("request"):
+            own = one_per_seed(points)
+            words = own["words"].unique()
+            rows.append({
+                **dict(zip(GROUP, key, strict=True)),
+                "n": str(len(own)),
+                "request": f"{request}: {words[0]}" if len(words) == 1 else str(request),
+                "samples so far": mean_in_words(own["samples"].dropna().tolist(), ".0f"),
+                **{title: _cell(own[name], scale) for name, (title, scale) in SHOWN.items()},
+            })  # fmt: skip
+    return without_empty(rows, ("setting", "samples so far", *(title for title, _ in SHOWN.values())))
+
+
+def _cell(values: pd.Series, scale: float) -> str:
+    return mean_in_words([scale * value for value in values.dropna().tolist()]) or NOTHING
+
+
+def capacity_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
+    """One row of words for each method: its deletion capacity."""
+    rows = []
+    for key, models in groups(request_table(records)):
+        found = [deletion_capacity(course) for _, course in models.groupby("run", sort=False)]
+        known = [each for each in found if each is not None]
+        served, samples, total = min(known) if known else (0, 0, 0)
+        rows.append({
+            **dict(zip(GROUP, key, strict=True)),
+            "n": str(models["seed"].nunique()),
+            "deletion capacity": f"{served} of {total} requests" if known else NOTHING,
+            "samples": str(samples) if samples else NOTHING,
+        })  # fmt: skip
+    return without_empty(rows, ("setting", "samples"))
