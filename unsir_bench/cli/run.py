@@ -26,7 +26,7 @@ from unsir_bench.references.store import ENTRIES
 from unsir_bench.runner import log_failure, run
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runtime.files import unwritable
-from unsir_bench.sweeps.isolation import import_present, run_in_own_process
+from unsir_bench.sweeps.isolation import import_present
 from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
 
@@ -168,7 +168,7 @@ def _record_of(config: Config) -> RunRecord:
         return run(config, command)
     modules = modules_of_runs(tracked=config.tracker.mode != "none")
     job_logging = OmegaConf.to_container(surroundings.job_logging, resolve=True)
-    return run_in_own_process(config, command, job_logging, modules)  # type: ignore[arg-type]
+    return current_launch().run(config, command, job_logging, modules)
 
 
 def _print(record: RunRecord) -> None:
