@@ -37,7 +37,7 @@ def test_a_run_has_the_surroundings_of_its_job_not_of_the_server_that_it_is_fork
     folder.mkdir()
 
     def look(*_: object) -> None:
-        seen.write_text(json.dumps([dict(os.environ), os.getcwd(), own_cores()]))
+        seen.write_text(json.dumps([dict(os.environ), str(Path.cwd()), own_cores()]))
 
     monkeypatch.setattr(runner, "run", look)
     monkeypatch.setenv("OF_THE_SERVER", "1")

@@ -172,7 +172,7 @@ def _work(surroundings: Surroundings, launch_one: Callable[..., JobReturn], asks
     """What a worker does: Hydra's part of each job that arrives, until no more come."""
     die_with_parent()
     surroundings.enter()
-    with suppress(EOFError, KeyboardInterrupt), launching(plan_only=False) as launch:
+    with suppress(EOFError, KeyboardInterrupt), launching() as launch:
         launch.run = partial(_ask_for_run, asks)
         while job := asks.recv():
             asks.send(launch_one(*job))

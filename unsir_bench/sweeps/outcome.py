@@ -47,7 +47,7 @@ class Launch:
     """What one command has launched.
 
     Attributes:
-        plan_only: say what would be done, and do nothing.
+        instead: what to do with the sweep's runs instead of launching them; None: launch them.
         jobs: every run of the sweep, where the sweeper knows them.
         failed: run ids that failed or vanished: they decide the exit status.
         stopped: why the launcher ended before all runs were done.
@@ -55,7 +55,7 @@ class Launch:
     """
 
     started: float = field(default_factory=time.time)
-    plan_only: bool = False
+    instead: Callable[[Sequence[SweepJob]], None] | None = None
     jobs: list[SweepJob] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     stopped: str | None = None
@@ -66,9 +66,9 @@ _CURRENT: ContextVar[Launch] = ContextVar("launch")
 
 
 @contextmanager
-def launching(*, plan_only: bool) -> Iterator[Launch]:
+def launching(instead: Callable[[Sequence[SweepJob]], None] | None = None) -> Iterator[Launch]:
     """The launch of one command, which Hydra's sweeper and callback find by ``current_launch``."""
-    token = _CURRENT.set(Launch(plan_only=plan_only))
+    token = _CURRENT.set(Launch(instead=instead))
     try:
         yield _CURRENT.get()
     finally:
