@@ -25,6 +25,7 @@ from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.references.store import ENTRIES
 from unsir_bench.runner import log_failure, run
 from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.runtime.extras import absent_launcher
 from unsir_bench.runtime.files import unwritable
 from unsir_bench.sweeps.isolation import import_present
 from unsir_bench.sweeps.outcome import SweepJob, command_of, current_launch, launching, troubles
@@ -206,12 +207,20 @@ def sweep_command(words: Sequence[str], instead: Callable[[Sequence[SweepJob]], 
 
 def _given_to_hydra(words: Sequence[str], instead: Callable[[Sequence[SweepJob]], None] | None) -> int:
     bootstrap()
-    if problems := list(_unreadable(words)):
+    if problems := [*_unreadable(words), *_absent_launchers(words)]:
         sys.exit("\n".join(problems))
     sys.argv[1:] = list(_with_published(words))  # where Hydra reads them
     with launching(instead) as launch:
         hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
     return int(bool(launch.failed or launch.stopped))
+
+
+def _absent_launchers(words: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a launcher whose extra is not installed; Hydra would only list what it knows."""
+    for word in words:
+        group, _, name = word.partition("=")
+        if group == "hydra/launcher" and (absent := absent_launcher(name)) is not None:
+            yield absent
 
 
 def _with_published(words: Sequence[str]) -> Iterator[str]:
