@@ -70,10 +70,17 @@ def test_a_launcher_without_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert absent_launcher("basic") is None and absent_launcher("devices") is None
 
 
+@pytest.mark.slow
 def test_a_run_and_the_table_of_its_sweep_need_the_base_alone(tmp_path: Path) -> None:
     absent = [module for modules in EXTRAS.values() for module in modules if module != "jinja2"]  # torch brings it
     script = (
-        f"import sys; sys.modules.update(dict.fromkeys({[*absent, 'ray']!r}))\n"
+        "import sys\n"
+        "class Absent:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, *_):\n"
+        f"        if name in {[*absent, 'ray']!r}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent)\n"
         "from pathlib import Path\n"
         "from unsir_bench.cli.bootstrap import compose\n"
         "from unsir_bench.report.tables.sweep import write_sweep_table\n"
