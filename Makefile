@@ -102,7 +102,8 @@ reproduce: setup ## do the committed run of digits again, training included, and
 
 lock: setup ## renew requirements.lock from pyproject.toml (asks the package index)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 pyproject.toml --extra dev --extra launchers --extra tune --extra data \
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 pyproject.toml \
+		--extra report --extra data --extra tune --extra launchers --extra ray --extra private --extra site --extra dev \
 		--constraint torch_pair.txt --generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove caches and built files; never data, records or trained models

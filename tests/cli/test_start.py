@@ -39,6 +39,7 @@ REFUSED = {
     ("train.batch_size=0", "method.impair.lr=-1", "model.width=0"): "3 settings are wrong; nothing was started",
     ("dataset=digits", "forget.classes=[11]"): "11 is no class",
     ("plan", "method=typo"): "typo",
+    ("prepare", "method=typo"): "typo",
     ("sweep=../../x",): "sweep=../../x: must be a folder name",
     ("-m", "sweep=../../x"): "sweep=../../x: must be a folder name",
     ("-m", "sweep=../x,../y"): "sweep=../y: must be a folder name",

@@ -1,11 +1,28 @@
-"""Where the devices launcher puts runs."""
+"""Where the devices launcher puts runs, and how its workers ask for them."""
 
 from __future__ import annotations
 
-import pytest
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from unsir_bench.errors import ConfigError
-from unsir_bench.sweeps.devices_launcher import Slot, slots, visible_gpus
+import pytest
+from hydra.core.utils import JobReturn
+from omegaconf import OmegaConf
+
+from unsir_bench.errors import ConfigError, NotRecordedError
+from unsir_bench.runtime.cores import own_cores
+from unsir_bench.sweeps import devices_launcher
+from unsir_bench.sweeps.devices_launcher import DevicesLauncher, Slot, slots, visible_gpus
+from unsir_bench.sweeps.isolation import Surroundings
+from unsir_bench.sweeps.outcome import current_launch
+
+LaunchOne = Callable[[object, object, Sequence[str], int], JobReturn]
 
 
 @pytest.mark.parametrize(
@@ -41,3 +58,90 @@ def test_gpus_are_named_as_the_variable_names_them(monkeypatch: pytest.MonkeyPat
     assert visible_gpus("auto") == ["0", "1"] and visible_gpus("cpu") == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
     assert visible_gpus("cuda") == ["2", "5"]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[[LaunchOne], list[Any]]:
+    """What four jobs return on two slots, whose workers are forked from here and do ``work`` in Hydra's place."""
+    monkeypatch.setattr(devices_launcher, "process_context", lambda: multiprocessing.get_context("fork"))
+    config = OmegaConf.create({"hardware": {"accelerator": "cpu"}})
+
+    def launch(work: LaunchOne) -> list[Any]:
+        monkeypatch.setattr(devices_launcher, "_launch_one", work)
+        launcher = DevicesLauncher(per_device=2, cores_per_run=len(own_cores()))
+        launcher.setup(hydra_context=None, task_function=None, config=config)  # type: ignore[arg-type]
+        return [each._return_value for each in launcher.launch([["a"], ["b"], ["c"], ["d"]], 3)]
+
+    return launch
+
+
+def asking(_given: object, _singletons: object, overrides: Sequence[str], number: int) -> JobReturn:
+    """A job that asks for a run as `cli/run.py` does, and returns what it got."""
+    os.environ["OF_THE_JOB"] = str(number)
+    try:
+        return JobReturn(_return_value=current_launch().run(*overrides, "the command", {}, ["a module"]))
+    except NotRecordedError as error:
+        return JobReturn(_return_value=repr(error))
+
+
+def test_runs_are_started_here_with_the_surroundings_of_the_worker_that_asks(
+    launched: Callable[[LaunchOne], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(config: str, command: str, _logging: Any, modules: Any, surroundings: Surroundings) -> Any:
+        return config, command, modules, os.getpid(), surroundings
+
+    monkeypatch.setattr(devices_launcher, "run_in_own_process", started)
+    returned = launched(asking)
+    assert [each[:4] for each in returned] == [(x, "the command", ["a module"], os.getpid()) for x in "abcd"]
+    for number, (*_, surroundings) in enumerate(returned, 3):
+        assert surroundings.environment["OF_THE_JOB"] == str(number)
+        assert (surroundings.folder, list(surroundings.cores)) == (str(Path.cwd()), own_cores())
+
+
+def test_what_a_run_raises_reaches_the_worker_and_later_jobs_go_on(
+    launched: Callable[[LaunchOne], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(config: str, *_: Any) -> Any:
+        if config in "ac":
+            raise NotRecordedError("the disk is full")
+        return config
+
+    monkeypatch.setattr(devices_launcher, "run_in_own_process", started)
+    refused = "NotRecordedError('the disk is full')"
+    assert launched(asking) == [refused, "b", refused, "d"]
+
+
+def test_a_worker_that_dies_stops_the_launcher_after_the_jobs_of_the_others(
+    launched: Callable[[LaunchOne], list[Any]], tmp_path: Path
+) -> None:
+    def work(_given: object, _singletons: object, overrides: Sequence[str], number: int) -> JobReturn:
+        if overrides == ["b"]:
+            os._exit(1)
+        time.sleep(0.2)
+        (tmp_path / overrides[0]).touch()
+        return JobReturn()
+
+    with pytest.raises(EOFError):
+        launched(work)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c", "d"]
+
+
+def test_an_interruption_of_the_command_alone_ends_workers_and_leaves_the_rest(
+    launched: Callable[[LaunchOne], list[Any]], tmp_path: Path
+) -> None:
+    def work(_given: object, _singletons: object, overrides: Sequence[str], number: int) -> JobReturn:
+        (tmp_path / overrides[0]).touch()
+        time.sleep(60)
+        return JobReturn()
+
+    def interrupt() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    begun = time.monotonic()
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        launched(work)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert time.monotonic() - begun < 30 and not multiprocessing.active_children()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 def plan_command(words: Sequence[str]) -> int:
     """Print the plan of a sweep, with or without ``-m``; returns the exit status."""
-    from unsir_bench.cli.run import run_command
+    from unsir_bench.cli.run import sweep_command
+    from unsir_bench.sweeps.plan import print_plan
 
-    return run_command(["--multirun", *(word for word in words if word not in ("-m", "--multirun"))], plan_only=True)
+    return sweep_command(words, print_plan)

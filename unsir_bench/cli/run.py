@@ -35,9 +35,10 @@ from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.references.store import ENTRIES
 from unsir_bench.runner import log_failure, run
 from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.runtime.extras import absent_launcher
 from unsir_bench.runtime.files import unwritable
-from unsir_bench.sweeps.isolation import import_present, run_in_own_process
-from unsir_bench.sweeps.outcome import command_of, current_launch, launching, troubles
+from unsir_bench.sweeps.isolation import import_present
+from unsir_bench.sweeps.outcome import SweepJob, command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
 
 LONGEST_BELOW = 2 * LONGEST_NAME  # letters of a path below a sweep's folder or the store's
@@ -57,17 +58,17 @@ class SweepTable(Callback):
         _refuse_places(config, Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Likewise; and stop before another sweeper would launch the runs that are only to be planned."""
-        if not current_launch().plan_only:
+        """Likewise; and stop before another sweeper would launch runs that this command does not do."""
+        if current_launch().instead is None:
             _refuse_places(config, Path(config.hydra.sweep.dir))
         sweeper = config.hydra.sweeper._target_
-        if current_launch().plan_only and sweeper != SWEEPER:
-            sys.exit(f"hydra.sweeper: a plan is made by hydra/sweeper=resuming, not by {sweeper}; leave the choice out")
+        if current_launch().instead is not None and sweeper != SWEEPER:
+            sys.exit(f"hydra.sweeper: this command needs hydra/sweeper=resuming, not {sweeper}; leave the choice out")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the sweep's folder; the jobs may have run in other processes."""
         launch = current_launch()
-        if launch.plan_only:
+        if launch.instead is not None:
             return
         from unsir_bench.report.tables.sweep import write_sweep_table
 
@@ -179,7 +180,7 @@ def _record_of(config: Config) -> RunRecord:
         return run(config, command)
     modules = modules_of_runs(tracked=config.tracker.mode != "none")
     job_logging = OmegaConf.to_container(surroundings.job_logging, resolve=True)
-    return run_in_own_process(config, command, job_logging, modules)  # type: ignore[arg-type]
+    return current_launch().run(config, command, job_logging, modules)
 
 
 def _print(record: RunRecord) -> None:
@@ -191,23 +192,47 @@ def _print(record: RunRecord) -> None:
         print_rows(list(step_rows(record)), "after each step, over all that was forgotten so far")
 
 
-def run_command(words: Sequence[str], *, plan_only: bool = False) -> int:
+def run_command(words: Sequence[str]) -> int:
     """Do what a command line of Hydra's says.
 
     Args:
         words: without the program and the verb.
-        plan_only: say what would be done, and do nothing.
 
     Returns:
         Exit status: 0, or 1 if a run failed or was lost.
     """
+    return _given_to_hydra(words, None)
+
+
+def sweep_command(words: Sequence[str], instead: Callable[[Sequence[SweepJob]], None]) -> int:
+    """Compose the runs of a sweep, with or without ``-m``, and do something else than launch them.
+
+    Args:
+        words: as for ``run_command``.
+        instead: takes the runs; it may add to the ``failed`` of ``current_launch``.
+
+    Returns:
+        Exit status: 0, or 1 if anything failed.
+    """
+    return _given_to_hydra(["--multirun", *(word for word in words if word not in ("-m", "--multirun"))], instead)
+
+
+def _given_to_hydra(words: Sequence[str], instead: Callable[[Sequence[SweepJob]], None] | None) -> int:
     bootstrap()
-    if problems := list(_unreadable(words)):
+    if problems := [*_unreadable(words), *_absent_launchers(words)]:
         sys.exit("\n".join(problems))
     sys.argv[1:] = list(_with_published(words))  # where Hydra reads them
-    with launching(plan_only=plan_only) as launch:
+    with launching(instead) as launch:
         hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
     return int(bool(launch.failed or launch.stopped))
+
+
+def _absent_launchers(words: Sequence[str]) -> Iterator[str]:
+    """What is wrong with a launcher whose extra is not installed; Hydra would only list what it knows."""
+    for word in words:
+        group, _, name = word.partition("=")
+        if group == "hydra/launcher" and (absent := absent_launcher(name)) is not None:
+            yield absent
 
 
 def _with_published(words: Sequence[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from unsir_bench.evaluation.registry import Metric, cards, registered
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu
 from unsir_bench.references.trained_models import TrainedModel
+from unsir_bench.runtime.extras import install_words
 from unsir_bench.training.inference import outputs_of_splits
 from unsir_bench.versions import EVALUATION_VERSION
 
@@ -63,6 +65,11 @@ class MetricsConfig:
             yield f"{key}.lira_shadows=1: a spread needs at least 2 shadow models; 0 leaves the attack out"
         if 0 < self.bank_size < LEAST_MODELS:
             yield f"{key}.bank_size={self.bank_size}: needs at least {LEAST_MODELS} models; 0 leaves the bank out"
+        if self.grad_cam_samples and find_spec("pytorch_grad_cam") is None:
+            yield (
+                f"{key}.grad_cam_samples={self.grad_cam_samples}: grad-cam is not installed; "
+                f"{install_words('report')}, or set 0"
+            )
 
     def turned_on(self) -> list[Metric]:
         """The registered metrics that are to be computed."""

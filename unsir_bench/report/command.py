@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unsir_bench.report.folders import LINES_FILE, Sweep, gathered, read_sweep, sweep_folders
+from unsir_bench.runtime.extras import absent_package
 from unsir_bench.runtime.files import write_atomic
 
 # Each command imports what it needs: pandas, matplotlib and Plotly are slow to import, and `--help` does without them.
@@ -28,7 +29,12 @@ COLUMNS_HELP = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with status 2 where there is nothing to report."""
     chosen = _parser().parse_args(arguments)
-    sys.exit(chosen.run(chosen))
+    try:
+        sys.exit(chosen.run(chosen))
+    except ModuleNotFoundError as error:
+        if (absent := absent_package(error)) is None:
+            raise
+        sys.exit(f"unsir-report: {absent}")
 
 
 def _parser() -> argparse.ArgumentParser:

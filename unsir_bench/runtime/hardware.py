@@ -14,6 +14,7 @@ import torch
 
 from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.runtime.available_memory import available_memory
+from unsir_bench.runtime.cores import own_cores
 from unsir_bench.runtime.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true")
 SHARE_FOR_DATA = 0.5
 LONGEST_WAIT = timedelta(days=7)  # for the first process, which may wait for another run's training
-# torch's own choice, before a run of this process changes it.
-USUAL_THREADS = torch.get_num_threads()
+# torch's own choice, before a run of this process changes it, and of how many cores it was made.
+USUAL_THREADS, CORES_THEN = torch.get_num_threads(), len(own_cores())
 
 
 @dataclass
@@ -108,7 +109,7 @@ class HardwareConfig:
             model_threads: see ``start``. If both are null, several processes share the cores.
         """
         keep_freed_memory()
-        if threads := self.threads or model_threads or (USUAL_THREADS if self.devices == 1 else None):
+        if threads := self.threads or model_threads or (usual_threads() if self.devices == 1 else None):
             torch.set_num_threads(threads)
         torch.set_flush_denormal(self.flush_denormal)
         torch.backends.cudnn.benchmark = not self.deterministic
@@ -123,6 +124,12 @@ class HardwareConfig:
             return self.data_on == "device"
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
         return size_bytes < SHARE_FOR_DATA * free
+
+
+def usual_threads() -> int:
+    """As many threads as torch chose; at most one a core if this process was pinned since, as one of a sweep is."""
+    cores = len(own_cores())
+    return min(USUAL_THREADS, cores) if cores < CORES_THEN else USUAL_THREADS
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,18 +1,25 @@
 """`hydra/launcher=devices`: one run of a sweep on each GPU, or on each group of CPU cores, of this machine.
 
-Each worker process sees one device alone and keeps to cores of its own, so that the seconds of its runs stay comparable
-with those of a run that has the machine to itself, as far as the devices share no memory bus.
+Each run sees one device alone and keeps to cores of its own, so that its seconds stay comparable with those of a run
+that has the machine to itself, as far as the devices share no memory bus.
+
+A worker process for each device composes the jobs, as Hydra's basic launcher does. It asks this process for the runs:
+workers and runs are all forked from the one server of `isolation.py`, which has imported everything once.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.queues import Queue
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from hydra.core.singleton import Singleton
@@ -22,8 +29,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from unsir_bench.errors import ConfigError
-from unsir_bench.runtime.cores import keep_to, own_cores, shares
+from unsir_bench.records import RunRecord
+from unsir_bench.runtime.cores import own_cores, shares
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
+from unsir_bench.sweeps.isolation import Surroundings, process_context, run_in_own_process
+from unsir_bench.sweeps.outcome import launching
+from unsir_bench.sweeps.watch import die_with_parent
 
 LAUNCHER = f"{NAMESPACE}.DevicesLauncher"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -36,11 +47,11 @@ class Slot:
     gpu: str | None
     cores: tuple[int, ...]
 
-    def take(self) -> None:
-        """Keep this process, and what it starts, to the slot; before torch is imported."""
-        if self.gpu is not None:
-            os.environ[VISIBLE] = self.gpu
-        keep_to(self.cores)
+    def surroundings(self) -> Surroundings:
+        """Those of this process, but for the slot's device and cores."""
+        here = Surroundings.here()
+        visible = {} if self.gpu is None else {VISIBLE: self.gpu}
+        return Surroundings(here.environment | visible, here.folder, self.cores)
 
 
 def slots(gpus: Sequence[str], cores: Sequence[int], per_device: int, cores_per_run: int | None) -> list[Slot]:
@@ -92,20 +103,94 @@ class DevicesLauncher(Launcher):
         from joblib import wrap_non_picklable_objects
 
         gpus = visible_gpus(self._given[2].hardware.accelerator)
-        places = slots(gpus, own_cores(), self._per_device, self._cores_per_run)
-        spawn = get_context("spawn")
-        waiting: Queue[Slot] = spawn.Queue()
-        for place in places:
-            waiting.put(place)
+        places = slots(gpus, own_cores(), self._per_device, self._cores_per_run)[: len(job_overrides)]
         # Hydra's state holds functions that plain pickling does not take.
         launch_one = wrap_non_picklable_objects(partial(_launch_one, self._given, Singleton.get_state()))
-        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        with ProcessPoolExecutor(len(places), spawn, _take_slot, (waiting,)) as pool:
-            return list(pool.map(launch_one, map(list, job_overrides), numbers))
+        jobs = _Jobs(job_overrides, initial_job_idx)
+        workers = [_started_worker(place, launch_one) for place in places]
+        with ThreadPoolExecutor(len(workers)) as pool:
+            serving = [pool.submit(_serve, *worker, jobs) for worker in workers]
+            try:
+                for each in serving:
+                    each.result()
+            except KeyboardInterrupt:
+                jobs.waiting.clear()
+                _interrupt_children()
+                raise
+        return [jobs.done[number] for number in sorted(jobs.done)]
 
 
-def _take_slot(waiting: Queue[Slot]) -> None:
-    waiting.get().take()
+class _Jobs:
+    """What the workers of a launch share: the jobs that wait, by number, and the results of those that are done."""
+
+    def __init__(self, job_overrides: Sequence[Sequence[str]], first: int):
+        self.waiting = deque((list(overrides), number) for number, overrides in enumerate(job_overrides, first))
+        self.done: dict[int, JobReturn] = {}
+
+    def next(self) -> tuple[list[str], int] | None:
+        """The overrides and the number of a job for this worker alone; None where none waits."""
+        with suppress(IndexError):
+            return self.waiting.popleft()
+        return None
+
+
+def _started_worker(slot: Slot, launch_one: Callable[..., JobReturn]) -> tuple[BaseProcess, Connection]:
+    context = process_context()
+    ours, its = context.Pipe()
+    worker = context.Process(target=_work, args=(slot.surroundings(), launch_one, its))
+    worker.start()
+    its.close()
+    return worker, ours
+
+
+def _serve(worker: BaseProcess, line: Connection, jobs: _Jobs) -> None:
+    """Give the jobs that wait to a worker, one after another, and do the runs that it asks for.
+
+    Raises:
+        EOFError: the worker has ended.
+    """
+    try:
+        while job := jobs.next():
+            line.send(job)
+            while not isinstance(answer := line.recv(), JobReturn):
+                line.send(_run_or_error(*answer))
+            jobs.done[job[1]] = answer
+        line.send(None)
+    finally:
+        line.close()
+        worker.join()
+
+
+def _run_or_error(*run: Any) -> RunRecord | Exception:
+    try:
+        return run_in_own_process(*run)
+    except Exception as error:  # the worker raises it
+        return error
+
+
+def _work(surroundings: Surroundings, launch_one: Callable[..., JobReturn], asks: Connection) -> None:
+    """What a worker does: Hydra's part of each job that arrives, until no more come."""
+    die_with_parent()
+    surroundings.enter()
+    with suppress(EOFError, KeyboardInterrupt), launching() as launch:
+        launch.run = partial(_ask_for_run, asks)
+        while job := asks.recv():
+            asks.send(launch_one(*job))
+
+
+def _ask_for_run(asks: Connection, *run: Any) -> RunRecord:
+    asks.send((*run, Surroundings.here()))
+    answer = asks.recv()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer  # type: ignore[no-any-return]
+
+
+def _interrupt_children() -> None:
+    """An interruption may have been sent to this process alone; workers and runs end at once, as at a terminal."""
+    for child in multiprocessing.active_children():
+        with suppress(OSError):
+            os.kill(child.pid or 0, signal.SIGINT)
 
 
 def _launch_one(

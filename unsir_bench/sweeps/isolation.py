@@ -17,14 +17,17 @@ import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
 from unsir_bench.errors import NotRecordedError, UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
+from unsir_bench.runtime.cores import keep_to, own_cores
 from unsir_bench.sweeps.watch import Watch, be_first_to_go_when_memory_runs_out, die_with_parent, give_signs_of_life
 
 if TYPE_CHECKING:
@@ -55,7 +58,8 @@ def process_context(modules: Sequence[str] = ()) -> ForkServerContext | SpawnCon
 
 def forks_runs(words: Sequence[str]) -> bool:
     """Whether a command line asks for a sweep whose runs start from here, not in a launcher's own processes."""
-    launched_elsewhere = any(word.startswith("hydra/launcher=") and word != "hydra/launcher=basic" for word in words)
+    here = ("hydra/launcher=basic", "hydra/launcher=devices")
+    launched_elsewhere = any(word.startswith("hydra/launcher=") and word not in here for word in words)
     return bool({"-m", "--multirun"} & set(words)) and not launched_elsewhere
 
 
@@ -78,7 +82,44 @@ def _keep_sockets_in_a_short_path() -> None:
             tempfile.tempdir = before
 
 
-def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any], modules: Sequence[str]) -> RunRecord:
+@dataclass(frozen=True)
+class Surroundings:
+    """What the process of a run takes over from the one that asked for it; the server's are those of its own start.
+
+    Attributes:
+        environment: variables. Hydra sets a job's own (hydra.job.env_set) in the process that composes it.
+        folder: where relative paths begin.
+        cores: the CPU cores to keep to; none where the system does not tell.
+    """
+
+    environment: dict[str, str]
+    folder: str
+    cores: tuple[int, ...]
+
+    @classmethod
+    def here(cls) -> Surroundings:
+        """Those of this process."""
+        return cls(dict(os.environ), str(Path.cwd()), tuple(own_cores()))
+
+    def enter(self) -> None:
+        """Make them those of this process; thread pools of libraries that are imported shrink with the cores."""
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        if self.cores and list(self.cores) != own_cores():
+            keep_to(self.cores)
+            from threadpoolctl import threadpool_limits
+
+            threadpool_limits(len(self.cores))
+
+
+def run_in_own_process(
+    config: Config,
+    command: str,
+    job_logging: dict[str, Any],
+    modules: Sequence[str],
+    surroundings: Surroundings | None = None,
+) -> RunRecord:
     """Do a run in a new process and return its record; one that is killed is recorded as ``failed``.
 
     Args:
@@ -86,12 +127,16 @@ def run_in_own_process(config: Config, command: str, job_logging: dict[str, Any]
         command: see ``RunRecord.command``.
         job_logging: the process's logging, as ``logging.config.dictConfig`` takes it.
         modules: what the run imports; the server has done so already, unless this is its first run.
+        surroundings: of the process that asks for the run; None: this one.
     """
     from unsir_bench.tracking.run import UNREACHABLE
 
     context = process_context(modules)
     beats, sign = context.Pipe(duplex=False)
-    given = (config, command, job_logging, dict(os.environ), modules, sign)
+    surroundings = surroundings or Surroundings.here()
+    if reason := os.environ.get(UNREACHABLE):  # an earlier run has found out, for all later ones
+        surroundings = replace(surroundings, environment=surroundings.environment | {UNREACHABLE: reason})
+    given = (config, command, job_logging, surroundings, modules, sign)
     process = context.Process(target=_job, args=given)
     process.start()
     sign.close()
@@ -122,13 +167,11 @@ def _job(
     config: Config,
     command: str,
     job_logging: dict[str, Any],
-    environment: dict[str, str],
+    surroundings: Surroundings,
     modules: Sequence[str],
     sign: Connection,
 ) -> None:
-    # The server's is that of its start; Hydra sets a job's variables (hydra.job.env_set) in the parent.
-    os.environ.clear()
-    os.environ.update(environment)
+    surroundings.enter()
     die_with_parent()
     be_first_to_go_when_memory_runs_out()
     logging.config.dictConfig(job_logging)

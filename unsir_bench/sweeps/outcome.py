@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from unsir_bench.config import Config
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, records_below
+from unsir_bench.records import RECORD_FILE, RunRecord, records_below
 from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.sweeps.isolation import run_in_own_process
 
 
 @dataclass(frozen=True)
@@ -46,26 +47,28 @@ class Launch:
     """What one command has launched.
 
     Attributes:
-        plan_only: say what would be done, and do nothing.
+        instead: what to do with the sweep's runs instead of launching them; None: launch them.
         jobs: every run of the sweep, where the sweeper knows them.
         failed: run ids that failed or vanished: they decide the exit status.
         stopped: why the launcher ended before all runs were done.
+        run: does one run in a process of its own; takes what ``run_in_own_process`` takes.
     """
 
     started: float = field(default_factory=time.time)
-    plan_only: bool = False
+    instead: Callable[[Sequence[SweepJob]], None] | None = None
     jobs: list[SweepJob] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     stopped: str | None = None
+    run: Callable[..., RunRecord] = run_in_own_process
 
 
 _CURRENT: ContextVar[Launch] = ContextVar("launch")
 
 
 @contextmanager
-def launching(*, plan_only: bool) -> Iterator[Launch]:
+def launching(instead: Callable[[Sequence[SweepJob]], None] | None = None) -> Iterator[Launch]:
     """The launch of one command, which Hydra's sweeper and callback find by ``current_launch``."""
-    token = _CURRENT.set(Launch(plan_only=plan_only))
+    token = _CURRENT.set(Launch(instead=instead))
     try:
         yield _CURRENT.get()
     finally:

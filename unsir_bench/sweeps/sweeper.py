@@ -58,15 +58,13 @@ class ResumingSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch the unfinished runs, or only say what would be launched."""
+        """Launch the unfinished runs, or do with them what the command does instead."""
         composer = JobComposer(self._loader, self._config)
         jobs = grid(self._loader, self._params, arguments)
         launch = current_launch()
         launch.jobs = [sweep_job(composer, overrides) for overrides in jobs]
-        if launch.plan_only:
-            from unsir_bench.sweeps.plan import print_plan
-
-            print_plan(launch.jobs)
+        if launch.instead is not None:
+            launch.instead(launch.jobs)
             return []
         folder = Path(self._config.hydra.sweep.dir)
         write_atomic(folder / "multirun.yaml", OmegaConf.to_yaml(self._config))
