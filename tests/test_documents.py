@@ -35,6 +35,7 @@ from unsir_bench.cli.store import _parser as store_parser
 from unsir_bench.cli.sync import _parser as sync_parser
 from unsir_bench.cli.tune import DEFAULTS
 from unsir_bench.cli.tune import _parser as tune_parser
+from unsir_bench.cli.verify import _parser as verify_parser
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.report import command as report_command
@@ -61,7 +62,8 @@ NOT_CHECKED = dict.fromkeys(
     "tests/sweeps/test_tuning.py makes one",
 }
 TUNE = "tune"  # its options, and words of a run
-PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
+PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser,
+           "verify": verify_parser}  # fmt: skip
 LISTS = ("methods", "datasets", "models", "metrics", "experiments", "forget")
 MOST_NOT_CHECKED = 3
 # Files that stand for the reader's own.

@@ -34,6 +34,7 @@ Verbs
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
+  verify ...     check records for a submission: whole, unchanged, consistent, and one of them done again
   evaluate ...   add metrics to finished runs without unlearning again, or score models made elsewhere
   store VERB     ls, verify, prune, push or pull: list, check, tidy and share the store of trained models
 

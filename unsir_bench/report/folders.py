@@ -81,11 +81,12 @@ def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path
 
 def gathered(sweep: Sweep) -> str:
     """The records of a sweep, one on each line, in order of run id; each keeps its digest."""
-    contents = [json.loads(_text_of(path)) for path, _ in sweep.found]
+    contents = [json.loads(text_of(path)) for path, _ in sweep.found]
     return "".join(f"{json.dumps(content, separators=(',', ':'))}\n" for content in contents)
 
 
-def _text_of(path: Path) -> bytes:
+def text_of(path: Path) -> bytes:
+    """The JSON of a record as it was written; ``path`` as in ``Sweep.found``."""
     name, _, line = path.name.rpartition(":")
     return read_regular(path) if not name else read_regular(path.with_name(name)).splitlines()[int(line) - 1]
 
