@@ -150,12 +150,16 @@ def _method(row: Row, entry: Entry, rank: int | None, tied: bool, why: str) -> M
         access=str(row.models["forget / retain / stored"].iloc[0]),
         reads_forget=None if declared is None else bool(declared & FORGET_ACCESS),
         reads_retain=None if declared is None else bool(declared & RETAIN_ACCESS),
-        provenance=(provenance_words(first) or "nothing to choose, or not recorded") if first else "",
+        provenance=_provenance(first) if first else "",
         settings=yaml.safe_dump(first.config.get("method") or {}, sort_keys=False, allow_unicode=True) if first else "",
         commands=[record.command or NOT_RECORDED for record in records],
         made_by=_made_by(records),
         runs=[(record.seed, record.run_id) for record in records],
     )
+
+
+def _provenance(record: RunRecord) -> str:
+    return "nothing to choose" if record.settings == "none" else provenance_words(record) or NOT_RECORDED
 
 
 def _points(interval: MeanInterval) -> str:
