@@ -42,7 +42,8 @@ from unsir_bench.report import command as report_command
 from unsir_bench.unlearning.method import UnlearningMethod
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/results/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/results/*.md"),
+                    *ROOT.glob("docs/how_to/*.md")])  # fmt: skip
 EXAMPLE = ROOT / "docs" / "examples" / "my_unlearning"
 PROGRAMS = ("unsir-bench", "unsir-report", "make", "python -m")
 # Words in capitals that stand for a value of the reader's.

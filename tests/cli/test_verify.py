@@ -116,6 +116,13 @@ def test_records_that_contradict_each_other_are_refused(tmp_path: Path, checked:
     assert "measured 0.9720670391061452 of the same model" in said and "stands there 2 times" in said
 
 
+def test_a_runs_own_folder_is_checked_alone(tmp_path: Path, checked: Call) -> None:
+    for name, changed in (("good", content()), ("bad", {**content(), "digest": ""})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(json.dumps(changed), encoding="utf-8")
+    assert [checked(tmp_path / name)[0] for name in ("good", "bad")] == [0, 1]
+
+
 def test_a_folder_without_records_is_told_from_a_good_one(tmp_path: Path, checked: Call) -> None:
     assert checked(tmp_path)[0] == 2
 

@@ -18,7 +18,7 @@ from unsir_bench.cli.reproduce import (
     config_of,
     done_again,
 )
-from unsir_bench.records import RunRecord, printable
+from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.report.consistency import complaints, disagreements
 from unsir_bench.report.folders import LINES_FILE, Sweep, read_sweep, sweep_folders
 
@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Check records for the leaderboard: each can be read, is unchanged, agrees with itself and with "
         "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 no records.",
     )
-    parser.add_argument("places", nargs="+", type=Path, metavar="PLACE", help=f"a folder of sweeps, or a {LINES_FILE}")
+    parser.add_argument(
+        "places", nargs="+", type=Path, metavar="PLACE", help=f"a folder of sweeps, a run's, or a {LINES_FILE}"
+    )
     parser.add_argument(
         "--reproduce", action="store_true",
         help="do one of the cheaper half of the records again, drawn by chance, with all trainings, and compare",
@@ -77,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sweeps(place: Path) -> list[Sweep]:
+    if (place / RECORD_FILE).is_file():  # a run's folder
+        sweep = read_sweep(place.parent)
+        own = [found for found in sweep.found if found[0] == place / RECORD_FILE]
+        return [Sweep(place, own, [fault for fault in sweep.unreadable if fault[0] == place / RECORD_FILE])]
     folder = place.parent if place.name == LINES_FILE else place
     return [read_sweep(each) for each in sweep_folders(folder)]
 
