@@ -89,6 +89,10 @@ tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as C
 leaderboard: setup ## rank the methods of docs/results and submissions as a site that opens from disk: site/leaderboard
 	$(BIN)/unsir-report leaderboard docs/results $(wildcard submissions) --output site/leaderboard
 
+docs: setup ## build the documentation into site/docs, which opens from disk (installs the extra `site`)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
+	$(BIN)/python -m mkdocs build --strict
+
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.tracking.dashboard $(OVERRIDES)
 
