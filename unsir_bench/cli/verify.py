@@ -88,7 +88,7 @@ def _sweeps(place: Path) -> list[Sweep]:
 
 
 def _shown(path: Path) -> str:
-    return printable(str(path))
+    return str(printable(str(path)))
 
 
 def checked(record: RunRecord, root: str | None = None) -> tuple[list[str], str]:

@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from unsir_bench.evaluation.metrics.summary_scores import nomus, tug_of_war
-from unsir_bench.records import FINISHED, SCHEMA_VERSION, RunRecord
+from unsir_bench.records import FINISHED, RunRecord
 from unsir_bench.report.samples import PREFIXES, SHARES
+from unsir_bench.versions import SCHEMA_VERSION
 
 Numbers = Mapping[str, float | int | None]
 TOLERANCE = 1e-9  # relative: sums in another order

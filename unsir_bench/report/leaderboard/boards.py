@@ -71,7 +71,7 @@ class Board:
 
 def boards(records: Sequence[RunRecord]) -> list[Board]:
     """The boards of these records, by data set, network and forget set; runs that are not done have no row."""
-    found = []
+    found: list[Board] = []
     for table in comparison_tables("", records):
         for forget in dict.fromkeys(row.forget for row in table.rows):
             rows = [row for row in table.rows if row.forget == forget and row.n]
