@@ -20,8 +20,7 @@ GROUPS = {
     "scale": "the size at which presets of the paper's experiments run",
 }
 PAGE = """\
-unsir-bench makes image classifiers forget classes, by UNSIR and the methods it is compared with, and measures how well
-they forget, what they retain and what it costs.
+unsir-bench makes image classifiers forget classes, and measures how well they forget, what they retain, what it costs.
 
 Usage: unsir-bench [VERB] [-m] [GROUP=OPTION ...] [KEY=VALUE ...]
 
@@ -46,8 +45,7 @@ Examples
   unsir-bench -m experiment=digits_demo
   unsir-bench plan method=unsir,retrain dataset=cifar10 seed=0,1,2
 
-`unsir-bench --cfg job ...` prints the whole configuration of a run, every KEY in it; `unsir-bench --hydra-help` prints
-Hydra's own options."""
+`unsir-bench --cfg job ...` prints the configuration of a run, every KEY in it; `--hydra-help` prints Hydra's options."""
 
 
 def help_page() -> str:
