@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables dashboard bench reproduce lock clean
+.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables leaderboard docs dashboard bench reproduce lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -85,6 +85,13 @@ claims: setup ## which claims of the paper hold on the records: make claims RECO
 
 tables: setup ## comparison tables as Markdown, LaTeX and CSV, and all runs as CSV
 	$(BIN)/unsir-report tables $(RECORDS)
+
+leaderboard: setup ## rank the methods of docs/results and submissions as a site that opens from disk: site/leaderboard
+	$(BIN)/unsir-report leaderboard docs/results $(wildcard submissions) --output site/leaderboard
+
+docs: setup ## build the documentation into site/docs, which opens from disk (installs the extra `site`)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
+	$(BIN)/python -m mkdocs build --strict
 
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.tracking.dashboard $(OVERRIDES)

@@ -35,13 +35,15 @@ from unsir_bench.cli.store import _parser as store_parser
 from unsir_bench.cli.sync import _parser as sync_parser
 from unsir_bench.cli.tune import DEFAULTS
 from unsir_bench.cli.tune import _parser as tune_parser
+from unsir_bench.cli.verify import _parser as verify_parser
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.report import command as report_command
 from unsir_bench.unlearning.method import UnlearningMethod
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/results/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/results/*.md"),
+                    *ROOT.glob("docs/how_to/*.md")])  # fmt: skip
 EXAMPLE = ROOT / "docs" / "examples" / "my_unlearning"
 PROGRAMS = ("unsir-bench", "unsir-report", "make", "python -m")
 # Words in capitals that stand for a value of the reader's.
@@ -62,7 +64,8 @@ NOT_CHECKED = dict.fromkeys(
     "unsir-bench -m experiment=digits_tuned": "needs the studies of the line above it, half an hour of trials",
 }
 TUNE = "tune"  # its options, and words of a run
-PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser}
+PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser,
+           "verify": verify_parser}  # fmt: skip
 LISTS = ("methods", "datasets", "models", "metrics", "experiments", "forget")
 MOST_NOT_CHECKED = 3
 # Files that stand for the reader's own.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unsir_bench.cli.bootstrap import compose
+    from unsir_bench.cli.evaluate import evaluate
     from unsir_bench.config_fields import choice, number
     from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
     from unsir_bench.errors import DataError, MetricUnavailable, NotApplicable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "runs.checkpoint_scores": ("score_checkpoints",),
     "cli.bootstrap": ("compose",),
+    "cli.evaluate": ("evaluate",),
     "config_fields": ("choice", "number"),
     "data.dataset": ("DatasetConfig", "LabelledImages", "RawData"),
     "errors": ("DataError", "MetricUnavailable", "NotApplicable"),
@@ -47,7 +49,7 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 __all__ = [
     "Access", "DataError", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricCard", "MetricInputs",
     "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext",
-    "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "fit", "load_records", "metric",
+    "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "evaluate", "fit", "load_records", "metric",
     "number", "run", "score_checkpoints",
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from html import escape
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -136,6 +137,17 @@ class RunRecord:
         """The settings of its metrics: the configuration's, or, of metrics added later, the last ones."""
         settings = self.evaluated[-1]["metrics"] if self.evaluated else self.config.get("metrics")
         return settings or {}
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: test accuracies of the three models, in per cent; all texts are escaped."""
+        rows = ""
+        for name, prefix in (("original", "original_"), ("retrain", "retrain_"), (self.method, "")):
+            shares = [self.metrics.get(f"{prefix}acc_{kind}_test") for kind in ("retain", "forget")]
+            cells = "".join(f"<td>{'–' if share is None else f'{100 * share:.2f}'}</td>" for share in shares)
+            rows += f"<tr><th>{escape(name)}</th>{cells}</tr>"
+        words = ": ".join(filter(None, (self.status, self.reason)))
+        title = f"<caption>{escape(self.run_id)}<br>{escape(words)}</caption>"
+        return f"<table>{title}<tr><th></th><th>A_Dr %</th><th>A_Df %</th></tr>{rows}</table>"
 
     def write(self, folder: Path) -> Path:
         """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""

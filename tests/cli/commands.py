@@ -3,19 +3,21 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = """
 import contextlib, io, json, sys
 from unsir_bench.cli.main import main
+from unsir_bench.report.command import main as report
 told = []
 for words in json.load(sys.stdin):
-    sys.argv, status = ["unsir-bench", *words], None
+    of_report = words[0] == "unsir-report"
+    sys.argv, status = words if of_report else ["unsir-bench", *words], None
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
         try:
-            main()
+            report(words[1:]) if of_report else main()
         except SystemExit as end:
             status = end.code
             if isinstance(status, str):
@@ -35,11 +37,13 @@ class Answer:
     records: int
 
 
-def answers(cases: Sequence[tuple[str, ...]], folder: Path) -> dict[tuple[str, ...], Answer]:
-    """Give each command line, with a new folder as working directory."""
+def answers(
+    cases: Sequence[tuple[str, ...]], folder: Path, surroundings: Mapping[str, str] | None = None
+) -> dict[tuple[str, ...], Answer]:
+    """Give each command line, with a new folder as working directory; the name `unsir-report` stands, the other not."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(cases), capture_output=True, text=True, timeout=300,
-        cwd=folder, check=False,
+        [sys.executable, "-c", SCRIPT], input=json.dumps(cases), capture_output=True, text=True, timeout=900,
+        cwd=folder, check=False, env=surroundings,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     records = len(list(folder.rglob("record.json")))

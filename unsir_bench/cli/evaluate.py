@@ -102,11 +102,7 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
     if not runs:
         print(f"{' '.join(map(str, folders)) or 'no folder'}: there is no record; give the folder of a sweep or a run")
         return WRONG
-    asked = compose(settings)
-    if wrong := list(problems(asked.metrics, "metrics")):
-        raise ConfigError(wrong)
-    # What the command does not name is as the record says.
-    store = asked.store if any(word.startswith("store.root=") for word in settings) else None
+    asked, store = _asked(settings)
     status = 0
     for run in runs:
         try:
@@ -115,6 +111,32 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
             print(f"{printable(str(run))}: not evaluated: {printable(str(reason))}")
             status = NOT_EVALUATED
     return status
+
+
+def _asked(settings: Sequence[str]) -> tuple[Config, StoreConfig | None]:
+    """What is to be measured, and from which store; None: from the one that the record names."""
+    asked = compose(settings)
+    if wrong := list(problems(asked.metrics, "metrics")):
+        raise ConfigError(wrong)
+    return asked, asked.store if any(word.startswith("store.root=") for word in settings) else None
+
+
+def evaluate(folder: Path | str, settings: Sequence[str] = ()) -> RunRecord:
+    """Add metrics to a finished run without unlearning again, for a notebook: ``evaluate(folder, ["metrics=full"])``.
+
+    Args:
+        folder: of the run, such as ``config.folder``.
+        settings: ``metrics=``, ``store.root=`` and ``dataset.root=``, as the command takes them.
+
+    Returns:
+        The record as it is now.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        UnsirBenchError: the run cannot be evaluated; says why.
+    """
+    _added(Path(folder), *_asked(settings))
+    return RunRecord.read(Path(folder) / RECORD_FILE)
 
 
 def _runs(folder: Path) -> list[Path]:

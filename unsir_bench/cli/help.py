@@ -20,8 +20,7 @@ GROUPS = {
     "scale": "the size at which presets of the paper's experiments run",
 }
 PAGE = """\
-unsir-bench makes image classifiers forget classes, by UNSIR and the methods it is compared with, and measures how well
-they forget, what they retain and what it costs.
+unsir-bench makes image classifiers forget classes, and measures how well they forget, what they retain, what it costs.
 
 Usage: unsir-bench [VERB] [-m] [GROUP=OPTION ...] [KEY=VALUE ...]
 
@@ -35,6 +34,7 @@ Verbs
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
+  verify ...     check records for a submission: whole, unchanged, consistent, and one of them done again
   evaluate ...   add metrics to finished runs without unlearning again, or score models made elsewhere
   store VERB     ls, verify, prune, push or pull: list, check, tidy and share the store of trained models
 
@@ -46,8 +46,7 @@ Examples
   unsir-bench -m experiment=digits_demo
   unsir-bench plan method=unsir,retrain dataset=cifar10 seed=0,1,2
 
-`unsir-bench --cfg job ...` prints the whole configuration of a run, every KEY in it; `unsir-bench --hydra-help` prints
-Hydra's own options."""
+`unsir-bench --cfg job ...` prints the configuration of a run, every KEY in it; `--hydra-help` prints Hydra's options."""
 
 
 def help_page() -> str:

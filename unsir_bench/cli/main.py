@@ -10,7 +10,7 @@ from unsir_bench.cli.terminal import print_any_letter, read_names_as_utf8
 from unsir_bench.errors import UnsirBenchError
 
 # Each in the module of its name: verbs with options of their own, and verbs that take the words of a run.
-OPTION_VERBS = ("evaluate", "list", "reproduce", "split", "store", "sync", "tune")
+OPTION_VERBS = ("evaluate", "list", "reproduce", "split", "store", "sync", "tune", "verify")
 RUN_VERBS = ("plan", "prepare", "train")
 
 

@@ -50,6 +50,18 @@ class CannotRepeatError(UnsirBenchError):
     """A run that cannot be done again here; the message says why."""
 
 
+class AnotherRunError(CannotRepeatError):
+    """A record whose configuration is another run here than its id says.
+
+    Attributes:
+        of_images: whether its run id depends on names and sizes of image files, which may be others here.
+    """
+
+    def __init__(self, message: str, *, of_images: bool):
+        super().__init__(message)
+        self.of_images = of_images
+
+
 def reproduce_command(argv: Sequence[str]) -> int:
     """Do runs again in a temporary folder, and say for each metric whether it came out the same.
 
@@ -101,15 +113,29 @@ def read(name: str) -> RunRecord:
 
 
 def _reproduced(record: RunRecord, given: argparse.Namespace) -> int:
+    return _told(record, done_again(record, None if given.fresh else given.store, given.root))
+
+
+def done_again(record: RunRecord, store: str | None = None, root: str | None = None) -> RunRecord:
+    """The record of the same run, done now in a temporary folder.
+
+    Args:
+        record: of a finished run.
+        store: where trained models are taken from; None: all are trained again, in a temporary store.
+        root: where the images lie; None: where the record says.
+
+    Raises:
+        CannotRepeatError: it cannot be done here; says why.
+    """
     if record.status not in FINISHED:
         raise CannotRepeatError(f"{record.run_id} is {record.status}: only finished runs are repeated")
     with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
-        store = str(Path(folder) / "store") if given.fresh else given.store
-        config = replace(config_of(record, given.root), outputs=folder, store=StoreConfig(root=store))
+        place = StoreConfig(root=store or str(Path(folder) / "store"))
+        config = replace(config_of(record, root), outputs=folder, store=place)
         again = run(replace(config, metrics=recorded_metrics(record)))
     if again.status == "failed":
         raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
-    return _told(record, again)
+    return again
 
 
 def config_of(record: RunRecord, root: str | None = None) -> Config:
@@ -144,10 +170,11 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
         if config.run_id == record.run_id:
             return _checked(config)
     _checked(config)  # where the images are missing, this says it
-    raise CannotRepeatError(
+    raise AnotherRunError(
         f"its configuration is the run {' or '.join(sorted(ids))} here, not {record.run_id}: the images are others, or "
         "their files have other names or sizes, this machine has another accelerator, a plug-in is missing, or the "
-        "code is of another RESULTS_VERSION"
+        "code is of another RESULTS_VERSION",
+        of_images=type(families[0][0]).content_identity is not DatasetConfig.content_identity,
     )
 
 

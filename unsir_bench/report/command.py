@@ -179,6 +179,16 @@ def _tables(sweeps: list[Sweep], output: Path, columns: Sequence[Any] | None = N
     print(f"written: {', '.join(map(str, write_tables(by_name, output, columns or COLUMNS)))}")
 
 
+def _leaderboard(sweeps: list[Sweep], output: Path) -> None:
+    from unsir_bench.report.leaderboard.site import write_site
+
+    try:
+        site = write_site(sweeps, output)
+    except ValueError as error:
+        sys.exit(f"unsir-report: {error}")
+    print(f"written: {site.page} ({_counted(site.boards, 'setting')}, {_counted(site.records, 'record')})")
+
+
 def _figures(sweeps: list[Sweep], output: Path) -> None:
     from unsir_bench.report.figures.draw import write_figures
 
@@ -248,6 +258,11 @@ INTO_FOLDERS: tuple[tuple[str, tuple[Callable[[list[Sweep], Path], None], ...], 
         "figures", (_figures,), REPORT / FIGURES,
         "figures for a paper as PDF and PNG, each with its numbers as CSV",
         "Draw every figure that the records of sweeps hold data for; name those that they do not.",
+    ),
+    (
+        "leaderboard", (_leaderboard,), REPORT / "leaderboard",
+        "methods ranked by their distance to retraining, as a site that opens from disk",
+        "Write a page that ranks the methods of each setting, with filters, and the records that it is made from.",
     ),
     (
         "all", (_tables, _claims, _figures_below, _page_below), REPORT,

@@ -39,10 +39,27 @@ class Sweep:
 
 
 def load_records(folder: Path | str) -> pd.DataFrame:
-    """The records of a sweep, one row a run, for a notebook: ``load_records("multirun_outputs/mine")``."""
-    from unsir_bench.report.data import run_table
+    """The records of a sweep, one row a run, for a notebook: ``load_records("multirun_outputs/mine")``.
 
-    return run_table(read_sweep(Path(folder)).records)
+    Args:
+        folder: of the sweep: of its runs' folders, or of a ``records.jsonl``.
+
+    Returns:
+        The frame; ``frame.attrs["units"]`` holds the unit of each column of numbers.
+
+    Raises:
+        ValueError: there is no record in the folder that can be read.
+    """
+    from unsir_bench.report.data import run_table
+    from unsir_bench.report.units import units
+
+    sweep = read_sweep(Path(folder))
+    if not sweep.found:
+        whys = "; ".join(why for _, why in sweep.unreadable[:1])
+        raise ValueError(f"{folder}: no record that can be read{f' ({whys})' if whys else ''}; give a sweep's folder")
+    frame = run_table(sweep.records)
+    frame.attrs["units"] = units(frame)
+    return frame
 
 
 def sweep_folders(folder: Path) -> list[Path]:
@@ -81,11 +98,12 @@ def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path
 
 def gathered(sweep: Sweep) -> str:
     """The records of a sweep, one on each line, in order of run id; each keeps its digest."""
-    contents = [json.loads(_text_of(path)) for path, _ in sweep.found]
+    contents = [json.loads(text_of(path)) for path, _ in sweep.found]
     return "".join(f"{json.dumps(content, separators=(',', ':'))}\n" for content in contents)
 
 
-def _text_of(path: Path) -> bytes:
+def text_of(path: Path) -> bytes:
+    """The JSON of a record as it was written; ``path`` as in ``Sweep.found``."""
     name, _, line = path.name.rpartition(":")
     return read_regular(path) if not name else read_regular(path.with_name(name)).splitlines()[int(line) - 1]
 

@@ -29,7 +29,7 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     if CENSORED in numbers:
         merged[CENSORED] = by_seed[CENSORED].max()
         merged.loc[merged[CENSORED] > 0, [name for name in TIMES if name in numbers]] = float("nan")
-    return merged.reset_index().set_axis(models.drop_duplicates("seed").index)[list(models.columns)]
+    return merged.copy().reset_index().set_axis(models.drop_duplicates("seed").index)[list(models.columns)]
 
 
 def seed_values(models: pd.DataFrame, column: str) -> dict[int, float]:

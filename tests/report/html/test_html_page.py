@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
+from tests.chromium import opened_page
 from unsir_bench.records import RunRecord
 from unsir_bench.report.folders import Sweep, read_sweep, sweep_folders
 from unsir_bench.report.html.page import Page, write_page
@@ -439,32 +439,8 @@ def test_nothing_on_the_page_points_to_the_network(page: Page, reader: Reader) -
 @pytest.fixture(scope="module")
 def browser_page(page: Page) -> Iterator[Any]:
     """The page in headless Chromium, with what it asked of the network and what it complained of."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on this machine: the page cannot be tried in a browser")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=flags)
-        tab = browser.new_page(viewport={"width": 1400, "height": 900})
-        tab.asked, tab.complaints = [], []
-
-        def routed(route: Any) -> None:
-            if urlsplit(route.request.url).scheme in ("file", "data", "blob"):
-                route.continue_()
-            else:
-                tab.asked.append(route.request.url)
-                route.abort()
-
-        tab.route("**/*", routed)
-        tab.on("console", lambda message: tab.complaints.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: (tab.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        tab.goto(page.path.resolve().as_uri())
-        tab.wait_for_selector("html[data-ready]", timeout=30_000)
+    with opened_page(page.path) as tab:
         yield tab
-        browser.close()
 
 
 def column_in(tab: Any, table: str, title: str) -> list[str]:

@@ -60,7 +60,10 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
                 "method": Cell(row.method),
                 "setting": Cell(row.setting),
                 "n": Cell(str(row.n)),
-                **{column.title: Cell(_measured(row, column), place in best[column.field]) for column in table.columns},
+                **{
+                    column.title: Cell(measured_words(row, column), place in best[column.field])
+                    for column in table.columns
+                },
                 **(_published(row, table.paper_title) if table.columns == COLUMNS else {}),
                 "not done": Cell(", ".join(f"{count} {word}" for word, count in Counter(row.not_done).items())),
             }
@@ -71,7 +74,8 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
     return [{title: line[title] for title in kept} for line in filled]
 
 
-def _measured(row: Row, column: Column) -> str:
+def measured_words(row: Row, column: Column) -> str:
+    """A column of a row: mean with its interval; a relearn time that reached the cap is shown as ``>cap``."""
     values = [value * column.scale for value in row.values(column.field)]
     if column.field == "relearn_batches" and row.censored:
         counts = Counter(row.censored)

@@ -1,0 +1,158 @@
+"""`unsir-bench verify`: a whole submission is accepted, and one with any edited number is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unsir_bench.cli import verify
+from unsir_bench.cli.main import _status
+from unsir_bench.cli.reproduce import MEASURED
+from unsir_bench.records import RunRecord, digest
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "digits_run" / "record.json"
+Call = Callable[..., tuple[int, str]]
+
+
+def content() -> dict[str, Any]:
+    return dict(json.loads(GOLDEN.read_text(encoding="utf-8")))
+
+
+def signed(changed: dict[str, Any]) -> dict[str, Any]:
+    """With the digest that a careful forger would write."""
+    return {**changed, "digest": digest(changed)}
+
+
+def submission(folder: Path, *contents: dict[str, Any]) -> Path:
+    path = folder / "submissions" / "mine" / "records.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in contents), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def checked(capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*words: object) -> tuple[int, str]:
+        status = _status(["verify", *map(str, words)])
+        return status, capsys.readouterr().out
+
+    return call
+
+
+def test_a_whole_record_is_accepted_by_its_file_and_by_its_folder(tmp_path: Path, checked: Call) -> None:
+    path = submission(tmp_path, content())
+    for place in (path, path.parent, tmp_path):
+        status, said = checked(place)
+        assert (status, said.splitlines()[-1]) == (0, "1 records, 0 faults: accepted")
+
+
+def test_an_edited_number_is_refused(tmp_path: Path, checked: Call) -> None:
+    edited = content()
+    edited["metrics"]["acc_retain_test"] += 1 / 358
+    status, said = checked(submission(tmp_path, edited))
+    assert status == 1 and "does not match its digest" in said and "records.jsonl:1" in said
+
+
+def test_an_edited_number_is_refused_though_its_digest_is_computed_anew(tmp_path: Path, checked: Call) -> None:
+    edited = content()
+    edited["metrics"]["acc_retain_test"] += 1 / 358
+    status, said = checked(submission(tmp_path, signed(edited)))
+    assert status == 1
+    assert "gap_acc_retain_test is -0.0307" in said
+
+
+def test_every_number_but_costs_is_found_by_the_check_or_by_doing_the_run_again() -> None:
+    true = RunRecord.read(GOLDEN)
+    costs, found_at_once, missed = [], [], []
+    for name, value in true.metrics.items():
+        assert value is not None
+        other = value - 0.01 if value >= 0.5 else value + 0.01
+        edited = RunRecord.of(signed({**content(), "metrics": {**true.metrics, name: other}}))
+        if list(verify.complaints(edited)):
+            found_at_once.append(name)
+        elif any(name in words for words in verify.unlike(edited, true)):
+            continue
+        else:
+            (costs if any(part in name for part in MEASURED) else missed).append(name)
+    assert missed == []
+    assert {"acc_retain_test", "retrain_acc_forget_test", "original_acc_retain_train", "tow", "speedup_vs_retrain",
+            "gap_acc_forget_train", "unlearn_seconds", "retain_samples_touched"} <= set(found_at_once)  # fmt: skip
+    assert set(costs) == {
+        "peak_memory_bytes", "evaluation_seconds", "noise_seconds", "impair_seconds", "repair_seconds"
+    }  # fmt: skip
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "failed": ({"status": "failed"}, "only finished runs count"),
+    "version": ({"schema_version": 1, "digest": ""}, "carries no digest"),
+    "forget data": ({"access": {"declared": ["retain_subset"], "forget": {"samples": 5}, "retain": {"samples": 540}}},
+                    "it read 5 forget samples without declaring to"),
+    "changed files": ({"environment": {**content()["environment"], "dirty": True}}, "made by changed files"),
+    "another seed": ({"config": {**content()["config"], "seed": 1}}, "its configuration is the run"),
+    "no command": ({"command": ""}, "no command that repeats it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", CHANGES)
+def test_what_no_run_of_this_code_writes_is_refused(tmp_path: Path, checked: Call, why: str) -> None:
+    changes, words = CHANGES[why]
+    changed = {**content(), **changes}
+    status, said = checked(submission(tmp_path, changed if why == "version" else signed(changed)))
+    assert status == 1 and words in said
+
+
+def test_records_that_contradict_each_other_are_refused(tmp_path: Path, checked: Call) -> None:
+    other = content()
+    metrics = {name: value for name, value in other["metrics"].items() if not name.startswith(("gap", "tow"))}
+    details = {name: value for name, value in other["details"].items() if "by_class" not in name}
+    other = signed({**other, "metrics": {**metrics, "retrain_acc_retain_test": 349 / 358}, "details": details})
+    status, said = checked(submission(tmp_path, content(), other))
+    assert status == 1
+    assert "measured 0.9720670391061452 of the same model" in said and "stands there 2 times" in said
+
+
+def test_a_runs_own_folder_is_checked_alone(tmp_path: Path, checked: Call) -> None:
+    for name, changed in (("good", content()), ("bad", {**content(), "digest": ""})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(json.dumps(changed), encoding="utf-8")
+    assert [checked(tmp_path / name)[0] for name in ("good", "bad")] == [0, 1]
+
+
+def test_a_folder_without_records_is_told_from_a_good_one(tmp_path: Path, checked: Call) -> None:
+    assert checked(tmp_path)[0] == 2
+
+
+def test_one_record_is_done_again_and_a_number_that_it_does_not_give_is_refused(
+    tmp_path: Path, checked: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = RunRecord.read(GOLDEN)
+    monkeypatch.setattr(verify, "done_again", lambda record, root=None: true)
+    path = submission(tmp_path, content())
+    assert checked(path, "--reproduce")[0] == 0
+    edited = content()
+    edited["metrics"]["impair_steps"] += 1
+    path.write_text(json.dumps(signed(edited)), encoding="utf-8")
+    assert checked(path)[0] == 0, "nothing else of the record tells it"
+    status, said = checked(path, "--reproduce")
+    assert status == 1 and "impair_steps is 38, and done again 37" in said
+
+
+def test_on_another_cpu_rounding_is_allowed_and_five_points_are_not() -> None:
+    true = RunRecord.read(GOLDEN)
+    here = replace(true, environment={**true.environment, "cpu": "another"})
+    for change, refused in ((0.01, False), (-0.2, True)):
+        told = replace(true, metrics={**true.metrics, "acc_retain_test": 0.9413407821229051 + change})
+        assert bool(list(verify.unlike(told, here))) is refused
+        assert list(verify.unlike(told, true)), "the same CPU gives the same bits"
+
+
+@pytest.mark.slow
+def test_the_committed_run_is_really_done_again(tmp_path: Path, checked: Call) -> None:
+    status, said = checked(submission(tmp_path, content()), "--reproduce")
+    assert status == 0, said
+    assert "doing unsir_slim-digits-allcnn_slim-single-s0-1deefa74cc again" in said

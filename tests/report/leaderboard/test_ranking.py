@@ -1,0 +1,76 @@
+"""The ranking: distances and ties by hand, and against a plain reckoning."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from scipy import stats
+
+from unsir_bench.report.leaderboard.ranking import Entry, difference, ranks
+
+RETRAIN = {"acc_retain_test": {0: 0.9, 1: 0.92, 2: 0.91}, "acc_forget_test": {0: 0.0, 1: 0.0, 2: 0.0}}
+NO_SAMPLES = {"acc_retain_test": None, "acc_forget_test": None}
+MANY = {"acc_retain_test": 1_000_000, "acc_forget_test": 1_000_000}
+
+
+def entry(retain: list[float], forget: list[float], samples: dict[str, int | None] | None = None) -> Entry:
+    own = {"acc_retain_test": dict(enumerate(retain)), "acc_forget_test": dict(enumerate(forget))}
+    return Entry(own, RETRAIN, samples or NO_SAMPLES)
+
+
+def test_a_distance_is_the_mean_of_both_gaps_of_each_seed() -> None:
+    found = entry([0.8, 0.92, 0.95], [0.1, 0.0, 0.02]).distances
+    assert found == pytest.approx({0: (0.1 + 0.1) / 2, 1: 0.0, 2: (0.04 + 0.02) / 2})
+
+
+def test_a_seed_without_its_retrained_model_has_no_distance() -> None:
+    assert list(entry([0.8, 0.9, 0.9, 0.9], [0.0] * 4).distances) == [0, 1, 2]
+
+
+def test_an_interval_is_students_over_seeds() -> None:
+    distances = [0.1, 0.0, 0.03]
+    found = entry([0.8, 0.92, 0.95], [0.1, 0.0, 0.02]).interval()
+    low, high = stats.t.interval(0.95, 2, loc=sum(distances) / 3, scale=stats.sem(distances))
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_few_test_samples_widen_an_interval_that_seeds_leave_at_a_point() -> None:
+    exact = entry([0.9, 0.92, 0.91], [0.0] * 3).interval()
+    few = entry([0.9, 0.92, 0.91], [0.0] * 3, {"acc_retain_test": None, "acc_forget_test": 10}).interval()
+    assert exact.half_width == pytest.approx(0.0, abs=1e-12)
+    assert few.half_width == pytest.approx(stats.binomtest(0, 10).proportion_ci(0.95).high * math.sqrt(2) / 2, rel=0.5)
+    assert few.half_width > 0.1
+
+
+def test_a_method_is_behind_those_that_are_nearer_beyond_a_tie() -> None:
+    near = entry([0.9, 0.92, 0.91], [0.01, 0.0, 0.02], MANY)
+    like_it = entry([0.9, 0.92, 0.92], [0.0, 0.02, 0.01], MANY)
+    far = entry([0.6, 0.62, 0.605], [0.3, 0.31, 0.3], MANY)
+    once = entry([0.9], [0.0], MANY)
+    assert ranks([far, near, once, like_it]) == [3, 1, None, 1]
+
+
+def test_a_pair_is_compared_on_the_seeds_of_both() -> None:
+    one, other = entry([0.8, 0.9, 0.9], [0.0] * 3), entry([0.7, 0.8], [0.0] * 2)
+    found = difference(one, other)
+    assert found.n == 2
+    assert found.mean == pytest.approx(-0.05)
+
+
+def test_equal_seeds_of_few_samples_tie_however_often_they_are_repeated() -> None:
+    samples: dict[str, int | None] = {"acc_retain_test": 20, "acc_forget_test": 20}
+    one, other = entry([0.9] * 3, [0.0] * 3, samples), entry([0.85] * 3, [0.0] * 3, samples)
+    assert ranks([one, other]) == [1, 1]
+
+
+def test_no_method_is_behind_one_that_is_further_away() -> None:
+    draw = random.Random(4)
+    for _ in range(30):
+        found = [entry([draw.random() for _ in range(3)], [draw.random() for _ in range(3)], MANY) for _ in range(6)]
+        given = ranks(found)
+        means = [each.interval().mean for each in found]
+        assert min(zip(means, given, strict=True))[1] == 1, "nothing is nearer than the nearest"
+        for mean, rank in zip(means, given, strict=True):
+            assert rank is not None and rank <= 1 + sum(other < mean for other in means)

@@ -1,0 +1,151 @@
+"""`unsir-bench verify PLACE...`: whether records may stand on the leaderboard; the check of a submission."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.reproduce import (
+    DIFFERS,
+    IDENTICAL,
+    AnotherRunError,
+    CannotRepeatError,
+    compared,
+    config_of,
+    done_again,
+)
+from unsir_bench.records import RECORD_FILE, RunRecord, printable
+from unsir_bench.report.consistency import complaints, disagreements
+from unsir_bench.report.folders import LINES_FILE, Sweep, read_sweep, sweep_folders
+
+ACCEPTED, REFUSED, NOTHING_THERE = 0, 1, 2
+# Another CPU or torch rounds differently: how far accuracies may be apart where two retrained models differ by less.
+APART = 0.05
+SAME_BITS = ("cpu", "cpu_capability", "device", "threads", "packages")
+
+
+def verify_command(argv: Sequence[str]) -> int:
+    """Check records; prints what is wrong with each.
+
+    Args:
+        argv: the words after ``verify``.
+
+    Returns:
+        Exit status: 0 if all records are accepted, 1 if any is refused, 2 if there is none.
+    """
+    given = _parser().parse_args(argv)
+    bootstrap()
+    sweeps = [sweep for place in given.places for sweep in _sweeps(place)]
+    records = [found for sweep in sweeps for found in sweep.found]
+    faults = [(path, why) for sweep in sweeps for path, why in sweep.unreadable]
+    if not records and not faults:
+        print(f"no records in {', '.join(map(str, given.places))}: name folders with {LINES_FILE}, or sweeps")
+        return NOTHING_THERE
+    repeatable = []
+    for path, record in records:
+        wrong, why_not = checked(record, given.root)
+        faults += [(path, words) for words in wrong]
+        repeatable += [] if wrong or why_not else [(path, record)]
+        if why_not:
+            print(f"{_shown(path)}: not repeated here: {printable(why_not)}")
+    faults += [(given.places[0], words) for words in disagreements(record for _, record in records)]
+    if given.reproduce and not faults:
+        faults += _done_again(repeatable, given)
+    for path, words in faults:
+        print(f"{_shown(path)}: refused: {printable(words)}")
+    print(f"{len(records)} records, {len(faults)} faults: {'refused' if faults else 'accepted'}")
+    return REFUSED if faults else ACCEPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unsir-bench verify",
+        description="Check records for the leaderboard: each can be read, is unchanged, agrees with itself and with "
+        "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 no records.",
+    )
+    parser.add_argument(
+        "places", nargs="+", type=Path, metavar="PLACE", help=f"a folder of sweeps, a run's, or a {LINES_FILE}"
+    )
+    parser.add_argument(
+        "--reproduce", action="store_true",
+        help="do one of the cheaper half of the records again, drawn by chance, with all trainings, and compare",
+    )  # fmt: skip
+    parser.add_argument("--root", metavar="FOLDER", help="where the images lie (default: where the record says)")
+    return parser
+
+
+def _sweeps(place: Path) -> list[Sweep]:
+    if (place / RECORD_FILE).is_file():  # a run's folder
+        sweep = read_sweep(place.parent)
+        own = [found for found in sweep.found if found[0] == place / RECORD_FILE]
+        return [Sweep(place, own, [fault for fault in sweep.unreadable if fault[0] == place / RECORD_FILE])]
+    folder = place.parent if place.name == LINES_FILE else place
+    return [read_sweep(each) for each in sweep_folders(folder)]
+
+
+def _shown(path: Path) -> str:
+    return str(printable(str(path)))
+
+
+def checked(record: RunRecord, root: str | None = None) -> tuple[list[str], str]:
+    """What is wrong with a record, and, in words, why it cannot be done again here; empty where it can.
+
+    Args:
+        record: that could be read, so that its digest is right.
+        root: where the images lie; None: where the record says.
+    """
+    wrong = list(complaints(record))
+    if record.environment.get("dirty"):
+        wrong.append("it was made by changed files: commit them, and do the run again")
+    try:
+        config_of(record, root)
+    except AnotherRunError as error:
+        return (wrong if error.of_images else [*wrong, str(error)]), str(error)
+    except CannotRepeatError as error:
+        return wrong, str(error)
+    return wrong, ""
+
+
+def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Namespace) -> list[tuple[Path, str]]:
+    """The faults of one record, found by doing its run again."""
+    if not repeatable:
+        return [(given.places[0], "no record can be repeated here: add one of data that everybody has, such as digits")]
+    ordered = sorted(repeatable, key=lambda found: seconds(found[1]))
+    path, record = secrets.choice(ordered[: math.ceil(len(ordered) / 2)])
+    print(f"{_shown(path)}: doing {record.run_id} again (it took about {seconds(record):.0f} s)", flush=True)
+    try:
+        again = done_again(record, root=given.root)
+    except CannotRepeatError as error:
+        return [(path, str(error))]
+    return [(path, words) for words in unlike(record, again)]
+
+
+def seconds(record: RunRecord) -> float:
+    """About how long a run and its trainings take: an original takes as long as a retrained model."""
+    known = {name: record.metrics.get(f"{name}_seconds") or 0.0 for name in ("retrain", "unlearn", "evaluation")}
+    return 2 * known["retrain"] + known["unlearn"] + known["evaluation"]
+
+
+def unlike(record: RunRecord, again: RunRecord) -> Iterator[str]:
+    """In what a record differs from the same run done again by more than the machine explains.
+
+    On the same kind of CPU with the same packages every metric but seconds and memory must be the same to the bit. Else
+    accuracies may differ by what two retrained models differ by, or by ``APART`` where that is more.
+    """
+    if record.status != again.status:
+        yield f"its status is {record.status}, and done again {again.status}"
+    for name in ("data", "split"):
+        if record.fingerprints.get(name) != again.fingerprints.get(name):
+            yield f"its {name} is not the {name} here"
+    alike = all(record.environment.get(name) == again.environment.get(name) for name in SAME_BITS)
+    for one in compared(record, again):
+        if one.verdict == IDENTICAL:
+            continue
+        if alike:
+            yield f"{one.metric} is {one.then}, and done again {one.now}"
+        elif "acc_" in one.metric and one.verdict == DIFFERS and abs((one.then or 0.0) - (one.now or 0.0)) > APART:
+            yield f"{one.metric} is {one.then}, and done again {one.now}, on another CPU or other packages"

@@ -1,0 +1,105 @@
+"""How methods of one setting are ranked: by their distance to retraining; they tie where the runs tell none apart.
+
+A method's distance on one training seed is the mean of ``|A_Dr - retrain's A_Dr|`` and ``|A_Df - retrain's A_Df|`` on
+test images. Two methods are compared on the seeds that both have, by the interval of their difference. The rank of a
+method is one more than the number of methods that are nearer to retraining by more than that interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from unsir_bench.report.binomial import gap_limits
+from unsir_bench.report.equivalence import ALPHA
+from unsir_bench.report.statistics import ROUNDING, MeanInterval, mean_interval
+
+SHARES = ("acc_retain_test", "acc_forget_test")
+RULE = (
+    "Methods are ranked by their distance to retraining: the mean of |A_Dr − retrain's A_Dr| and |A_Df − "
+    "retrain's A_Df| on test images, paired by training seed, averaged over seeds; nearer is better. Two methods "
+    "tie where the 95 % interval of their difference (Student's t over the seeds of both, no narrower than the "
+    "exact binomial limits of the test samples) includes 0. Rank: one more than the number of methods that are "
+    "nearer beyond a tie; pairs are tested one by one, without correction for their number. Not ranked: "
+    "references, controls, models made elsewhere, and methods with fewer than two seeds."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method's test accuracies and retraining's of the same seeds, as fractions.
+
+    Attributes:
+        own: by field of ``SHARES``, then by seed.
+        retrained: likewise.
+        samples: by field, how many distinct test images it is a share of; None: not known.
+    """
+
+    own: Mapping[str, Mapping[int, float]]
+    retrained: Mapping[str, Mapping[int, float]]
+    samples: Mapping[str, int | None]
+
+    @property
+    def distances(self) -> dict[int, float]:
+        """The distance to retraining, in [0, 1], of each seed that has both models."""
+        seeds = set.intersection(*(set(of[name]) for of in (self.own, self.retrained) for name in SHARES))
+        return {
+            seed: sum(abs(self.own[name][seed] - self.retrained[name][seed]) for name in SHARES) / len(SHARES)
+            for seed in sorted(seeds)
+        }
+
+    def interval(self) -> MeanInterval:
+        """Mean distance with its 95 % interval, no narrower than what the test samples leave open."""
+        found = self.distances
+        seeds = mean_interval(list(found.values()), 1 - ALPHA)
+        if seeds.n < 2:
+            return seeds
+        room = _room(self.own, self.retrained, self.samples, list(found))
+        return MeanInterval(seeds.mean, max(seeds.half_width, room), seeds.n, seeds.confidence)
+
+
+def difference(one: Entry, other: Entry) -> MeanInterval:
+    """How much further the first is from retraining than the second: mean over the seeds of both, and its interval."""
+    first, second = one.distances, other.distances
+    both = sorted(first.keys() & second.keys())
+    seeds = mean_interval([first[seed] - second[seed] for seed in both], 1 - ALPHA)
+    if seeds.n < 2:
+        return seeds
+    room = _room(one.own, other.own, one.samples, both)
+    return MeanInterval(seeds.mean, max(seeds.half_width, room), seeds.n, seeds.confidence)
+
+
+def ranks(entries: Sequence[Entry]) -> list[int | None]:
+    """The rank of each, from 1; None for one of fewer than two seeds."""
+    known = [len(entry.distances) >= 2 for entry in entries]
+    return [
+        1 + sum(_is_nearer(other, entry) for place, other in enumerate(entries) if known[place]) if own else None
+        for entry, own in zip(entries, known, strict=True)
+    ]
+
+
+def _is_nearer(one: Entry, other: Entry) -> bool:
+    found = difference(one, other)
+    return not math.isnan(found.half_width) and found.mean < 0 and found.high < -ROUNDING
+
+
+def _room(
+    own: Mapping[str, Mapping[int, float]],
+    other: Mapping[str, Mapping[int, float]],
+    samples: Mapping[str, int | None],
+    seeds: Sequence[int],
+) -> float:
+    """How far a mean distance may be from the truth, since the test images are so many and no more.
+
+    By the triangle inequality a distance is off by no more than the difference of the two accuracies is.
+    """
+    ends = [0.0]
+    for name in SHARES:
+        count = samples.get(name)
+        if count is None:
+            continue
+        first, second = (min(max(sum(of[name][seed] for seed in seeds) / len(seeds), 0.0), 1.0) for of in (own, other))
+        low, high = gap_limits(first, second, count, ALPHA / 2)
+        ends.append(max(float(high) - (first - second), (first - second) - float(low)))
+    return sum(ends) / len(SHARES)

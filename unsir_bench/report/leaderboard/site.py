@@ -1,0 +1,88 @@
+"""Writes the leaderboard: one page that opens from disk and asks the network for nothing, and the records beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from unsir_bench.records import FINISHED, RunRecord
+from unsir_bench.report.folders import Sweep, text_of
+from unsir_bench.report.leaderboard.boards import boards
+from unsir_bench.report.leaderboard.ranking import RULE
+from unsir_bench.runtime.files import write_atomic
+
+PAGE = "index.html"
+RECORDS = "records"
+PACKAGE = "unsir_bench.report.leaderboard"
+
+
+class Site(NamedTuple):
+    """What was written: the page, how many boards, and how many records."""
+
+    page: Path
+    boards: int
+    records: int
+
+
+def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
+    """Write ``index.html`` and ``records/``; of several records of one run the one finished last counts.
+
+    Args:
+        sweeps: whatever was read.
+        output: a folder.
+
+    Raises:
+        ValueError: no finished run of a method is among them.
+    """
+    newest = newest_of_each_run(found for sweep in sweeps for found in sweep.found)
+    shown = boards([record for _, record in newest])
+    if not shown:
+        raise ValueError("no finished run of a method is among these records")
+    files = {record.run_id: file_of(record) for _, record in newest}
+    (output / RECORDS).mkdir(parents=True, exist_ok=True)
+    for path, record in newest:
+        content = json.loads(text_of(path))
+        write_atomic(output / RECORDS / files[record.run_id], json.dumps(content, indent=2) + "\n")
+    unreadable = sum(len(sweep.unreadable) for sweep in sweeps)
+    last = max(record.finished for _, record in newest)[:10]
+    page = _environment().get_template("leaderboard.html.j2").render(
+        boards=shown, rule=RULE, folder=RECORDS, files=files, runs=len(newest), newest=last, unreadable=unreadable,
+        script=_script(), script_hash=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
+    )  # fmt: skip
+    write_atomic(output / PAGE, page)
+    return Site(output / PAGE, len(shown), len(newest))
+
+
+def newest_of_each_run(found: Iterable[tuple[Path, RunRecord]]) -> list[tuple[Path, RunRecord]]:
+    """Finished runs, each once: the record that was finished last."""
+    newest: dict[str, tuple[Path, RunRecord]] = {}
+    for path, record in found:
+        if record.status not in FINISHED:
+            continue
+        known = newest.get(record.run_id)
+        if known is None or record.finished > known[1].finished:
+            newest[record.run_id] = (path, record)
+    return list(newest.values())
+
+
+def file_of(record: RunRecord) -> str:
+    """A name that says which run it is, and that no run id can lead out of the folder or make another's."""
+    shown = re.sub(r"[^\w-]", "_", record.run_id, flags=re.ASCII)[:120]
+    return f"{shown}.{hashlib.sha256(record.run_id.encode()).hexdigest()[:8]}.json"
+
+
+def _environment() -> Environment:
+    return Environment(loader=PackageLoader(PACKAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+
+
+def _script() -> str:
+    """The page's script, which holds no text of any record: its hash is all that the page's policy allows to run."""
+    source, _, _ = _environment().loader.get_source(_environment(), "leaderboard.js.j2")  # type: ignore[union-attr]
+    return source
