@@ -158,6 +158,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: Step, scene: Experiment) 
         _write_kept(scene)
     if not has_finite_weights(model):
         raise Diverged(method.name, sum(context.steps.values()), float("nan"))
+    record.guarantees = dict(context.guarantees)
     return model
 
 

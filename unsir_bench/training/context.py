@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from unsir_bench.guarantees import Guarantees, checked_guarantees
 from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.runtime.clock import Stopwatch
 from unsir_bench.runtime.environment import environment
@@ -50,6 +51,7 @@ class RunContext:
         stored_peak_bytes: peak memory of work measured elsewhere (a stored training, for example).
         timed_elsewhere: by phase, why its stored seconds were not taken under this run's conditions.
         kept: tensors to write beside the record, by file name; see ``keep``.
+        guarantees: what the method promises; see ``guarantee``.
         fresh_precision: state of Fabric's precision plug-in (a gradient scaler) before any training.
         training_seed: of initial weights and of every reference, whatever a method draws from.
         at_stage: what the runner does with a model at a stage of the method; see ``stage``.
@@ -75,6 +77,7 @@ class RunContext:
     stored_peak_bytes: int = 0
     timed_elsewhere: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    guarantees: Guarantees = field(default_factory=dict)
     fresh_precision: dict[str, Any] | None = None
     at_stage: Callable[[str, nn.Module], None] | None = None
 
@@ -179,11 +182,23 @@ class RunContext:
             copied = tensor.detach().to("cpu", copy=True).contiguous()
             file[key] = torch.cat([file[key], copied]) if key in file else copied
 
+    def guarantee(self, **numbers: float | None) -> None:
+        """State what the method promises by its procedure; the record gets it as ``guarantees``.
+
+        Args:
+            numbers: by a name of ``unsir_bench.guarantees.GUARANTEES``: finite, or None where nothing is promised. A
+                later statement, as of the next step of a sequence, replaces an earlier one of the same name.
+
+        Raises:
+            ValueError: a name has no card, or a value is not finite or outside the range of its card.
+        """
+        self.guarantees |= checked_guarantees(numbers)
+
     def of_another_seed(self, seed: int) -> RunContext:
         """A copy of this context for another training seed; its steps, curves and kept files are not this run's."""
         return replace(
             self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None, at_stage=None,
-            timed_elsewhere={}, stored_peak_bytes=0,
+            timed_elsewhere={}, stored_peak_bytes=0, guarantees={},
         )  # fmt: skip
 
     def stage(self, name: str, model: nn.Module) -> None:

@@ -29,7 +29,16 @@ from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, 
 from unsir_bench.report.folders import Sweep
 from unsir_bench.report.html.plot_parts import Plot
 from unsir_bench.report.html.plots import plots
-from unsir_bench.report.html.tables import Table, note_table, runs_table, step_table, summary_table, verdict_table
+from unsir_bench.report.html.tables import (
+    Table,
+    guarantee_table,
+    note_table,
+    runs_table,
+    step_table,
+    summary_table,
+    verdict_table,
+)
+from unsir_bench.report.tables.guarantees import guarantee_legend
 from unsir_bench.report.tables.verdicts import LEGEND
 from unsir_bench.runtime.files import write_atomic
 
@@ -57,6 +66,8 @@ class SweepView:
     summary: Table
     runs: Table
     verdicts: Table | None
+    guarantees: Table | None
+    promises: str
     steps: Table | None
     notes: Table | None
     plots: list[Plot]
@@ -110,6 +121,7 @@ def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
     table = _table(sweep, root)
     runs = table[table["prefix"] == ""]
     done = not runs.empty and bool((runs["status"] == "done").any())
+    promised = guarantee_table(f"{key}-guarantees", sweep.records)
     warnings = (_mixed(sweep.records), *((_retrain_gaps(runs), timed_apart(runs)) if done else ()))
     return SweepView(
         key=key,
@@ -122,6 +134,8 @@ def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
         summary=summary_table(f"{key}-summary", table),
         runs=runs_table(f"{key}-runs", runs),
         verdicts=None if runs.empty else verdict_table(f"{key}-verdicts", runs),
+        guarantees=promised,
+        promises=guarantee_legend([dict.fromkeys(promised.titles, "")]) if promised else "",
         steps=step_table(f"{key}-steps", runs),
         notes=note_table(f"{key}-notes", sweep.records),
         plots=[] if runs.empty else plots(table),
