@@ -34,6 +34,8 @@ GUARANTEES = {
     "epsilon": GuaranteeCard("ε", "(ε, δ): the unlearned model cannot be told from the retrained one any better"),
     "delta": GuaranteeCard("δ", "the probability with which epsilon may fail", 1),
     "group_size": GuaranteeCard("group", "samples at once that epsilon and delta are of"),
+    "sample_epsilon": GuaranteeCard("ε, one sample", "epsilon for a single sample, whatever the group"),
+    "sample_delta": GuaranteeCard("δ, one sample", "delta for a single sample, whatever the group", 1),
     "residual_norm": GuaranteeCard("residual", "L2 norm of the gradient left on the retain samples, or its bound"),
     "residual_budget": GuaranteeCard("budget", "the largest residual_norm that epsilon and delta allow"),
     "removable_samples": GuaranteeCard("removable", "samples that can be removed before a retrain is due"),

@@ -34,7 +34,9 @@ ADDED_TO_RECIPES: dict[str, Any] = {
     "decay_epochs": [],
     "decay_factor": 0.1,
     "cosine_warmup_share": 0.0,
+    "privacy": None,
 }
+ADDED_TO_MODELS: dict[str, Any] = {"norm": "batch"}
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
 ADDED_TO_FOLDERS: dict[str, Any] = {"image_fit": "squash", "orientation": "stored", "transparency": "drop"}
 ADDED_TO_DATASETS: dict[str, Any] = {"normalisation": "dataset"}
@@ -269,6 +271,7 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
             filled = {**added, **filled}
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),
+        ("backbone_lr_scale", ADDED_TO_MODELS),
         ("on_bad_image", ADDED_TO_FOLDERS),
         ("subset_seed", ADDED_TO_DATASETS),
         ("tf32", ADDED_TO_HARDWARE),

@@ -92,6 +92,10 @@ class UnlearningData:
     """The training data as one method may see it; every sample read is counted.
 
     A view that the method did not declare raises ``AccessDenied``.
+
+    Attributes:
+        usage: how often ``retain`` and ``forget`` samples were read.
+        forgotten_samples: how many training samples this and earlier requests forget; knowing it reads none.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class UnlearningData:
         if method.needs_classes and not split.classes:
             raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
+        self.forgotten_samples = len(data.labels("train")) - len(split.retain_train)
         requires = method.requires
         self._views: dict[str, DataView] = {}
         if requires & {Access.RETAIN_DATA, Access.RETAIN_SUBSET}:
