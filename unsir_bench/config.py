@@ -232,6 +232,8 @@ def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
 def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
     """Each node of a configuration that has a field of a path, and the field's name."""
     named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
+    if hasattr(config.model, "backbone"):
+        named.append((config.model.backbone, "weights"))
     return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 

@@ -25,6 +25,7 @@ from unsir_bench.evaluation.stages import Stages
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.bank_models import UnlearnedModels
+from unsir_bench.references.frozen_heads import StoredFeatures, reference_models
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
@@ -79,13 +80,19 @@ class Experiment:
 
 
 def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> Experiment:
-    """Load the data and build what the experiment needs."""
+    """Load the data and build what the experiment needs.
+
+    Raises:
+        NotApplicable: the method cannot work on this model, or not with this access.
+    """
+    config.method.require_model(config.model)
     progress = Progress()
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     steps = _steps(config, data)
     store = Store(Path(config.store.root), record.store_entries)
-    references = ReferenceModels(store, config.train, data, config.numerics)
+    never_forgotten = steps[-1].so_far.retain_train
+    references = reference_models(store, config.train, data, config.numerics, config.model, never_forgotten)
     context = RunContext(
         fabric=fabric,
         seed=config.seed,
@@ -97,6 +104,7 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
         log=tracker.log,
         scratch_trainer=references,
         precomputation=StoredPrecomputation(store, data.fingerprint, config.numerics),
+        backbone_features=StoredFeatures(store, data.fingerprint, config.numerics),
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )

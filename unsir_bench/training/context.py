@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unsir_bench.data.batches import DataView
-    from unsir_bench.training.services import CurveLog, Precomputation, ScratchTrainer
+    from unsir_bench.training.services import BackboneFeatures, CurveLog, Precomputation, ScratchTrainer
 
 
 @dataclass
@@ -44,7 +44,7 @@ class RunContext:
         log: called with (phase, step, values) for each point of a curve.
         forgotten_before: indices of the classes that earlier steps of a sequence forgot.
         step: of a forgetting sequence, while a method works on it (see ``in_step``); else 0.
-        scratch_trainer, precomputation: backed by the store; see ``unsir_bench.training.services``.
+        scratch_trainer, precomputation, backbone_features: backed by the store; see ``unsir_bench.training.services``.
         compiled: whether training compiles the network.
         channels_last: whether networks and images use the channels-last memory layout.
         steps: optimiser steps by phase.
@@ -69,6 +69,7 @@ class RunContext:
     step: int = 0
     scratch_trainer: ScratchTrainer | None = None
     precomputation: Precomputation | None = None
+    backbone_features: BackboneFeatures | None = None
     compiled: bool = False
     channels_last: bool = False
     clock: Stopwatch = field(init=False)

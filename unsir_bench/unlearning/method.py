@@ -19,6 +19,7 @@ from unsir_bench.runtime.seeding import generator, role_in_step
 if TYPE_CHECKING:
     from unsir_bench.data.device_data import DeviceData
     from unsir_bench.data.forget_split import ForgetSplit
+    from unsir_bench.models.model import ModelConfig
     from unsir_bench.references.training_log import TrainingLog
     from unsir_bench.training.context import RunContext
 
@@ -63,6 +64,13 @@ class UnlearningMethod(ABC):
     def needs_classes(self) -> bool:
         """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
         return False
+
+    def require_model(self, architecture: ModelConfig) -> None:
+        """Do nothing where the method can work on this model; asked before anything is trained.
+
+        Raises:
+            NotApplicable: it cannot; the run is then ``skipped``.
+        """
 
     @property
     @abstractmethod
