@@ -163,11 +163,23 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
     if config.metrics.bank_size and not config.retrain_reference:
         yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
+    yield from _private_training_problems(config)
     kinds = [access.value for access in Access]
     for word in config.withheld:
         if word not in kinds:
             yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
     yield from sweep_problems(config.sweep)
+
+
+def _private_training_problems(config: Config) -> Iterator[str]:
+    if config.train.privacy is None:
+        return
+    if config.model.norm != "group":
+        yield f"model.norm={config.model.norm}: set it to group; batch statistics mix samples, against train.privacy"
+    plain = {"devices": 1, "precision": "32-true", "compile": False}
+    for key, value in plain.items():
+        if (own := getattr(config.hardware, key)) != value:
+            yield f"hardware.{key}={own}: must be {value} beside train.privacy"
 
 
 def sweep_problems(sweep: str) -> Iterator[str]:
@@ -222,6 +234,8 @@ def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
 def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
     """Each node of a configuration that has a field of a path, and the field's name."""
     named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
+    if hasattr(config.model, "backbone"):
+        named.append((config.model.backbone, "weights"))
     return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 

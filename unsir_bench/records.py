@@ -16,6 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from unsir_bench.guarantees import Guarantees, impossible_guarantees
 from unsir_bench.runtime.files import DAMAGED, read_regular, set_aside, sha256, write_atomic
 from unsir_bench.runtime.strict_json import in_words, parsed
 from unsir_bench.runtime.timing import timing_conditions, timing_words
@@ -34,7 +35,9 @@ ADDED_TO_RECIPES: dict[str, Any] = {
     "decay_epochs": [],
     "decay_factor": 0.1,
     "cosine_warmup_share": 0.0,
+    "privacy": None,
 }
+ADDED_TO_MODELS: dict[str, Any] = {"norm": "batch"}
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
 ADDED_TO_FOLDERS: dict[str, Any] = {"image_fit": "squash", "orientation": "stored", "transparency": "drop"}
 ADDED_TO_DATASETS: dict[str, Any] = {"normalisation": "dataset"}
@@ -78,6 +81,7 @@ class RunRecord:
             forgotten in sequence.
         metrics: flat; accuracies are fractions, times seconds, memory bytes.
         metric_notes: why a metric is null, by its name.
+        guarantees: what the method promises by its procedure, by name; cards in ``unsir_bench/guarantees.py``.
         details: results that are not single numbers: curves, distributions, layers, accuracies by class.
         settings: where the method's values come from: ``published``, ``tuned``, ``user`` or ``none``; empty in records
             from before it was noted. ``study`` names the study of tuned ones.
@@ -114,6 +118,7 @@ class RunRecord:
     access: dict[str, Any] = field(default_factory=dict)
     fingerprints: dict[str, str | None] = field(default_factory=dict)
     metric_notes: dict[str, str] = field(default_factory=dict)
+    guarantees: Guarantees = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     command: str = ""
     environment: dict[str, Any] = field(default_factory=dict)
@@ -153,9 +158,10 @@ class RunRecord:
         """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
         self.finished = self.finished or utc_now()
         path = folder / RECORD_FILE
-        for name, value in self.metrics.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                self.metrics[name], self.metric_notes[name] = None, f"it came to {value}"
+        for numbers in (self.metrics, self.guarantees):
+            for name, value in numbers.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    numbers[name], self.metric_notes[name] = None, f"it came to {value}"
         content = json.loads(json.dumps(in_words(asdict(self))))  # keys and lists as a reader finds them
         self.digest = content["digest"] = digest(content)
         if path.is_dir() and not path.is_symlink():  # anything else is replaced
@@ -236,6 +242,7 @@ def _impossible(record: RunRecord) -> Iterator[str]:
         for name, value in metrics.items():
             if value is not None and ACCURACY.fullmatch(name) and not 0 <= value <= 1:
                 yield f"{name}={value} is not in [0, 1]"
+    yield from impossible_guarantees(record.guarantees)
     if not _fits(record.access.get("declared", []), list[str]):
         yield "access.declared is no list of words"
     for name in ("forget", "retain"):
@@ -277,6 +284,7 @@ def _with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
             filled = {**added, **filled}
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),
+        ("backbone_lr_scale", ADDED_TO_MODELS),
         ("on_bad_image", ADDED_TO_FOLDERS),
         ("subset_seed", ADDED_TO_DATASETS),
         ("tf32", ADDED_TO_HARDWARE),

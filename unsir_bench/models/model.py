@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unsir_bench.config_fields import not_hashed, number
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.errors import NotApplicable, PretrainedWeightsError
 from unsir_bench.models.cpu_kernels import with_cpu_kernels
 from unsir_bench.runtime.seeding import seed_everything
@@ -24,7 +24,10 @@ ImageShape = tuple[int, int, int]
 
 @dataclass
 class ModelConfig(ABC):
-    """Options that every model shares; a model adds its own and says how it is built."""
+    """Options that every model shares; a model adds its own and says how it is built.
+
+    ``norm=group`` replaces batch by group normalisation, so that no sample's logits depend on another sample.
+    """
 
     name: str = not_hashed("???")
     pretrained: bool = False
@@ -32,6 +35,7 @@ class ModelConfig(ABC):
     backbone_lr_scale: float = number(1.0, above=0)
     channels_last: bool = not_hashed(True)
     cpu_threads: int | None = not_hashed(number(None, at_least=1))
+    norm: str = hashed_if_not_default(choice("batch", ("batch", "group")))
 
     @abstractmethod
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
@@ -71,6 +75,8 @@ class ModelConfig(ABC):
         """
         seed_everything(seed, "initial weights")
         model = with_cpu_kernels(self.build(image_shape, num_classes))
+        if self.norm == "group":
+            replace_batch_norms(model)
         if self.weights is not None:
             load_backbone(model, self.head(model), Path(self.weights))
         return model
@@ -101,6 +107,16 @@ class ModelConfig(ABC):
             {"params": backbone, "lr": lr * self.backbone_lr_scale},
             {"params": list(self.head(model).parameters()), "lr": lr},
         ]
+
+
+def replace_batch_norms(model: nn.Module) -> None:
+    """Put group normalisation (Wu and He 2018) in the place of every batch normalisation, as DP-SGD needs."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            channels = module.num_features
+            # Groups of four channels at least: a group of a single value would come out as 0.
+            groups = next(count for count in (32, 16, 8, 4, 2, 1) if channels % (4 * count) == 0 or count == 1)
+            model.set_submodule(name, nn.GroupNorm(groups, channels, eps=module.eps))
 
 
 def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:

@@ -265,7 +265,8 @@ class ReferenceModels:
     ) -> FitState:
         trained, watched = self._trained_and_watched(view, context)
         # Original and retrain draw under one name, so that they differ by their data alone.
-        batches = EpochBatches.from_view(trained, self.recipe, context, "train")
+        batches_of = EpochBatches.poisson if self.recipe.privacy is not None else EpochBatches.from_view
+        batches = batches_of(trained, self.recipe, context, "train")
         steps_before = context.steps.copy()
         try:
             return fit(model, batches, self.recipe, context, role, checkpoint, variation, watched)

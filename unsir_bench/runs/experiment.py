@@ -26,6 +26,7 @@ from unsir_bench.evaluation.stages import Stages
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.bank_models import UnlearnedModels
+from unsir_bench.references.frozen_heads import StoredFeatures, reference_models
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
@@ -80,13 +81,19 @@ class Experiment:
 
 
 def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> Experiment:
-    """Load the data and build what the experiment needs."""
+    """Load the data and build what the experiment needs.
+
+    Raises:
+        NotApplicable: the method cannot work on this model, or not with this access.
+    """
+    config.method.require_model(config.model)
     progress = Progress()
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     steps = _steps(config, images, data)
     store = Store(Path(config.store.root), record.store_entries)
-    references = ReferenceModels(store, config.train, data, config.numerics)
+    never_forgotten = steps[-1].so_far.retain_train
+    references = reference_models(store, config.train, data, config.numerics, config.model, never_forgotten)
     context = RunContext(
         fabric=fabric,
         seed=config.seed,
@@ -98,6 +105,7 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
         log=tracker.log,
         scratch_trainer=references,
         precomputation=StoredPrecomputation(store, data.fingerprint, config.numerics),
+        backbone_features=StoredFeatures(store, data.fingerprint, config.numerics),
         compiled=config.hardware.compile,
         channels_last=config.channels_last,
     )
@@ -159,6 +167,7 @@ def _unlearned_under_the_clock(model: nn.Module, step: Step, scene: Experiment) 
         _write_kept(scene)
     if not has_finite_weights(model):
         raise Diverged(method.name, sum(context.steps.values()), float("nan"))
+    record.guarantees = dict(context.guarantees)
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,10 +19,11 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_requests import splits_of
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import ConfigError, UnsirBenchError
+from unsir_bench.models.frozen_head import FrozenHeadConfig
 from unsir_bench.records import RunRecord, printable, records_below
 from unsir_bench.references.bank_models import unlearned_key
+from unsir_bench.references.frozen_heads import FrozenHeadModels, reference_models
 from unsir_bench.references.store import Entry, Store
-from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob
@@ -33,6 +34,7 @@ ORIGINAL, RETRAIN, FLOOR, SHADOW, LOG = (
     "original", "retrain", "second retrain (floor)", "shadow models (LiRA)", "training log",
 )  # fmt: skip
 BANK_ORIGINAL, BANK_RETRAIN, BANK_UNLEARNED = "originals (bank)", "retrains (bank)", "unlearned models (bank)"
+BACKBONE = "backbones of heads"
 UNKNOWN = "?"
 
 
@@ -243,14 +245,19 @@ class _Needs:
         self._images, self._data = history.loaded(config)
         self._everything = torch.arange(len(self._data.labels("train")))
         self._store = Store(Path(config.store.root))
-        self._references = ReferenceModels(self._store, config.train, self._data, config.numerics)
+        self._splits = list(splits_of(config.forget, self._images, config.dataset, config.seed))
+        never_forgotten = self._splits[-1][1].retain_train
+        self._references = reference_models(
+            self._store, config.train, self._data, config.numerics, config.model, never_forgotten
+        )
 
     def all(self) -> Iterator[Need]:
         """Each of them, those of every step of a sequence included."""
         config = self._config
+        yield from self._backbones(never_forgotten=self._splits[-1][1].retain_train)
         original = self._model(ORIGINAL, self._everything, config.seed)
         yield original
-        for split, so_far in splits_of(config.forget, self._images, config.dataset, config.seed):
+        for split, so_far in self._splits:
             yield from self._retrained(so_far)
             if Access.TRAIN_HISTORY in config.method.requires:
                 yield self._training_log(original, split)
@@ -284,7 +291,25 @@ class _Needs:
         present = self._store.manifest(key) is not None
         return Need(kind, key, present, None if present else self._training_seconds(len(samples)))
 
-    def _training_seconds(self, samples: int) -> float:
+    def _backbones(self, never_forgotten: torch.Tensor) -> Iterator[Need]:
+        """The networks whose features the heads of ``model=frozen_head`` are solved on, one for each seed."""
+        config, model, references = self._config, self._config.model, self._references
+        if not (isinstance(model, FrozenHeadConfig) and isinstance(references, FrozenHeadModels)):
+            return
+        others = max(int(config.metrics.floor), config.metrics.lira_shadows, config.metrics.bank_size)
+        samples = len(never_forgotten if model.trained_on == "retain" else self._everything)
+        for seed in range(config.seed, config.seed + 1 + others):
+            key = references.backbone_key(model, seed)
+            if key is None:  # nothing is trained
+                return
+            present = self._store.manifest(key) is not None
+            rate = None if present else self._history.seconds_per_sample(replace(config, model=model.backbone))
+            seconds = None if rate is None else rate * samples * config.train.epochs
+            yield Need(BACKBONE, key, present, seconds)
+
+    def _training_seconds(self, samples: int) -> float | None:
+        if isinstance(self._config.model, FrozenHeadConfig):
+            return None  # a head is solved, not trained for a number of epochs
         return self._history.seconds_per_sample(self._config) * samples * self._config.train.epochs
 
     def _training_log(self, original: Need, split: ForgetSplit) -> Need:

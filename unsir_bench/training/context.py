@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from unsir_bench.guarantees import Guarantees, checked_guarantees
 from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.runtime.clock import Stopwatch
 from unsir_bench.runtime.environment import environment
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unsir_bench.data.batches import DataView
-    from unsir_bench.training.services import CurveLog, Precomputation, ScratchTrainer
+    from unsir_bench.training.services import BackboneFeatures, CurveLog, Precomputation, ScratchTrainer
 
 
 @dataclass
@@ -44,13 +45,14 @@ class RunContext:
         forgotten_before: indices of the classes that earlier steps of a sequence forgot.
         forget_superclasses: where a sub-class is to be forgotten now, the classes that it belongs to; else empty.
         step: of a forgetting sequence, while a method works on it (see ``in_step``); else 0.
-        scratch_trainer, precomputation: backed by the store; see ``unsir_bench.training.services``.
+        scratch_trainer, precomputation, backbone_features: backed by the store; see ``unsir_bench.training.services``.
         compiled: whether training compiles the network.
         channels_last: whether networks and images use the channels-last memory layout.
         steps: optimiser steps by phase.
         stored_peak_bytes: peak memory of work measured elsewhere (a stored training, for example).
         timed_elsewhere: by phase, why its stored seconds were not taken under this run's conditions.
         kept: tensors to write beside the record, by file name; see ``keep``.
+        guarantees: what the method promises; see ``guarantee``.
         fresh_precision: state of Fabric's precision plug-in (a gradient scaler) before any training.
         training_seed: of initial weights and of every reference, whatever a method draws from.
         at_stage: what the runner does with a model at a stage of the method; see ``stage``.
@@ -69,6 +71,7 @@ class RunContext:
     step: int = 0
     scratch_trainer: ScratchTrainer | None = None
     precomputation: Precomputation | None = None
+    backbone_features: BackboneFeatures | None = None
     compiled: bool = False
     channels_last: bool = False
     clock: Stopwatch = field(init=False)
@@ -77,6 +80,7 @@ class RunContext:
     stored_peak_bytes: int = 0
     timed_elsewhere: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    guarantees: Guarantees = field(default_factory=dict)
     fresh_precision: dict[str, Any] | None = None
     at_stage: Callable[[str, nn.Module], None] | None = None
 
@@ -181,11 +185,23 @@ class RunContext:
             copied = tensor.detach().to("cpu", copy=True).contiguous()
             file[key] = torch.cat([file[key], copied]) if key in file else copied
 
+    def guarantee(self, **numbers: float | None) -> None:
+        """State what the method promises by its procedure; the record gets it as ``guarantees``.
+
+        Args:
+            numbers: by a name of ``unsir_bench.guarantees.GUARANTEES``: finite, or None where nothing is promised. A
+                later statement, as of the next step of a sequence, replaces an earlier one of the same name.
+
+        Raises:
+            ValueError: a name has no card, or a value is not finite or outside the range of its card.
+        """
+        self.guarantees |= checked_guarantees(numbers)
+
     def of_another_seed(self, seed: int) -> RunContext:
         """A copy of this context for another training seed; its steps, curves and kept files are not this run's."""
         return replace(
             self, seed=seed, steps=Counter(), kept={}, log=lambda phase, step, values: None, at_stage=None,
-            timed_elsewhere={}, stored_peak_bytes=0,
+            timed_elsewhere={}, stored_peak_bytes=0, guarantees={},
         )  # fmt: skip
 
     def stage(self, name: str, model: nn.Module) -> None:

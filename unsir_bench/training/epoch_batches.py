@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+import torch
 
 from unsir_bench.data.batches import Batch, DataView, batch_sizes
 from unsir_bench.training.context import RunContext
@@ -36,6 +38,21 @@ class EpochBatches:
             return view_of(epoch).batches(recipe.batch_size, order=order, augment=recipe.augment.in_epoch(epoch))
 
         return cls(of_epoch, samples, recipe.batch_size)
+
+    @classmethod
+    def poisson(cls, view: DataView, recipe: Recipe, context: RunContext, role: str) -> EpochBatches:
+        """As ``from_view``, each batch drawn by Poisson sampling as ``recipe.privacy`` asks; batches vary in size."""
+        assert recipe.privacy is not None  # noqa: S101 - asked for only where it is given
+        rate, steps = recipe.privacy.sample_rate, recipe.privacy.steps_per_epoch
+
+        def of_epoch(epoch: int) -> Iterator[Batch]:
+            context.seed_everything(role, "noise", epoch)
+            draws = context.generator(role, "order", epoch)
+            for _ in range(steps):
+                drawn = torch.where(torch.rand(len(view), generator=draws) < rate)[0]
+                yield view.fetch(drawn, augment=recipe.augment.in_epoch(epoch), order=draws)
+
+        return cls(of_epoch, len(view), recipe.batch_size, count_steps=lambda epochs: steps * epochs)
 
     @property
     def sizes(self) -> list[int]:

@@ -16,6 +16,7 @@ from unsir_bench.runtime.clock import Instant
 from unsir_bench.runtime.progress import Task
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
+from unsir_bench.training.privacy import private_steps, set_sample_gradients
 from unsir_bench.training.recipe import Recipe, Schedule, optimizer_for
 from unsir_bench.training.warm_up import compile_for
 
@@ -166,11 +167,14 @@ def fit(
         state.timed_on.append(here)
     if context.compiled:
         compile_for(model, batches.sizes, context)
-    trained, optimizer = context.fabric.setup(model, plain, move_to_device=False)
-    session = _Session(
-        trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
-    )
-    with context.progress.task(phase, total_steps) as task:
+    with (
+        private_steps(model, plain, recipe.privacy, recipe.batch_size) as stepping,
+        context.progress.task(phase, total_steps) as task,
+    ):
+        trained, optimizer = context.fabric.setup(model, stepping, move_to_device=False)
+        session = _Session(
+            trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
+        )
         task.advance(state.steps)
         while state.epoch < recipe.epochs:
             session.epoch(batches, task)
@@ -232,8 +236,11 @@ class _Session:
         # Processes average their gradients: the factor makes that the mean over the whole batch, whatever the shares.
         factor = fabric.world_size * len(targets[own]) / len(targets) if own != slice(None) else 1.0
         self.optimizer.zero_grad(set_to_none=True)
-        loss = factor * self._objective(images[own], targets[own])
-        fabric.backward(loss)
+        if self.recipe.privacy is not None:
+            loss = set_sample_gradients(self.bare_model, images, targets, self.recipe.label_smoothing)
+        else:
+            loss = factor * self._objective(images[own], targets[own])
+            fabric.backward(loss)
         self._clip()
         self.optimizer.step()
         self.schedule.after_step()

@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.training.context import RunContext
+from unsir_bench.training.privacy import Privacy, missing_package
 
 PerStepScheduler = lr_scheduler.OneCycleLR | lr_scheduler.CosineAnnealingLR | lr_scheduler.LambdaLR
 TRIANGLE_START = 0.2  # share of the peak rate at which a triangular schedule begins
@@ -29,7 +30,8 @@ class Recipe:
     ``held_out_share`` of the training images (which are then not trained on), or of the test images (as the authors'
     notebook does; the test data then steer the training). The ``steps`` schedule multiplies the rate by
     ``decay_factor`` after each of ``decay_epochs`` epochs, counted from 1. The ``cosine`` schedule rises linearly over
-    ``cosine_warmup_share`` of the steps before it falls (Goyal et al. 2017; usual for transformers).
+    ``cosine_warmup_share`` of the steps before it falls (Goyal et al. 2017; usual for transformers). With ``privacy``
+    an epoch has ``1 / sample_rate`` steps, and ``batch_size`` is what the sum of a step's gradients is divided by.
     """
 
     name: str = not_hashed("custom")
@@ -53,6 +55,7 @@ class Recipe:
     clip_value: float | None = number(None, above=0)
     clip_norm: float | None = number(None, above=0)
     augment: Augmentation = field(default_factory=Augmentation)
+    privacy: Privacy | None = hashed_if_not_default(None)  # noqa: RUF009 - a field
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
@@ -67,6 +70,19 @@ class Recipe:
             yield f"{key}.cosine_warmup_share={self.cosine_warmup_share}: needs {key}.schedule=cosine"
         if self.plateau_watch != "train" and key != "train":
             yield f"{key}.plateau_watch={self.plateau_watch}: only train.plateau_watch may be; set this one to train"
+
+        if self.privacy is not None:
+            yield from self._unlike_private_training(key)
+
+    def _unlike_private_training(self, key: str) -> Iterator[str]:
+        if key != "train":
+            yield f"{key}.privacy: only train.privacy may be set; set this one to null"
+        if (missing := missing_package()) is not None:
+            yield f"{key}.privacy: {missing}"
+        if self.schedule == "plateau":
+            yield f"{key}.schedule=plateau: reads a loss, which {key}.privacy does not cover; take another schedule"
+        if self.clip_value is not None or self.clip_norm is not None:
+            yield f"{key}.clip_value, {key}.clip_norm: {key}.privacy clips each sample; set both to null"
 
     @property
     def watches(self) -> str:

@@ -52,3 +52,15 @@ class Precomputation(Protocol):
             Tensors by name, on the context's device.
         """
         ...
+
+
+class BackboneFeatures(Protocol):
+    """Features of the training split by the frozen backbone of ``model=frozen_head``, computed once for all runs."""
+
+    def __call__(self, model: nn.Module, view: DataView, context: RunContext) -> Tensor | None:
+        """What heads are solved on, of a view's samples; each counts as read once, and no seconds count.
+
+        Returns:
+            float64 of shape (len(view), dimensions), on the CPU; None if the store has none of this backbone.
+        """
+        ...

@@ -31,6 +31,18 @@ def last_layers(model: nn.Module, count: int) -> list[nn.Module]:
     return own[layers[-count] :]
 
 
+def parameters_of_last_layers(model: nn.Module, count: int | None) -> list[str]:
+    """Names of the parameters of ``last_layers``, or of all parameters where ``count`` is None, in the model's order.
+
+    Raises:
+        NotApplicable: the model has fewer weight layers.
+    """
+    if count is None:
+        return [name for name, _ in model.named_parameters()]
+    within = {id(each) for layer in last_layers(model, count) for each in layer.parameters(recurse=False)}
+    return [name for name, each in model.named_parameters() if id(each) in within]
+
+
 @contextmanager
 def trained_alone(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[None]:
     """Only the parameters of ``layers`` receive gradients; all do again afterwards."""

@@ -19,6 +19,7 @@ from unsir_bench.runtime.seeding import generator, role_in_step
 if TYPE_CHECKING:
     from unsir_bench.data.device_data import DeviceData
     from unsir_bench.data.forget_split import ForgetSplit
+    from unsir_bench.models.model import ModelConfig
     from unsir_bench.references.training_log import TrainingLog
     from unsir_bench.training.context import RunContext
 
@@ -64,6 +65,13 @@ class UnlearningMethod(ABC):
         """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
         return False
 
+    def require_model(self, architecture: ModelConfig) -> None:
+        """Do nothing where the method can work on this model; asked before anything is trained.
+
+        Raises:
+            NotApplicable: it cannot; the run is then ``skipped``.
+        """
+
     @property
     def takes_subclasses(self) -> bool:
         """Whether a method that needs classes can forget a sub-class, of which it knows the class it belongs to."""
@@ -99,6 +107,10 @@ class UnlearningData:
     """The training data as one method may see it; every sample read is counted.
 
     A view that the method did not declare raises ``AccessDenied``.
+
+    Attributes:
+        usage: how often ``retain`` and ``forget`` samples were read.
+        forgotten_samples: how many training samples this and earlier requests forget; knowing it reads none.
     """
 
     def __init__(
@@ -134,6 +146,7 @@ class UnlearningData:
         if method.needs_classes and not split.classes and not (method.takes_subclasses and split.superclasses):
             raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
+        self.forgotten_samples = len(data.labels("train")) - len(split.retain_train)
         requires = method.requires
         self._views: dict[str, DataView] = {}
         if requires & {Access.RETAIN_DATA, Access.RETAIN_SUBSET}:

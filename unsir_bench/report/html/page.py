@@ -31,6 +31,7 @@ from unsir_bench.report.html.plot_parts import Plot
 from unsir_bench.report.html.plots import plots
 from unsir_bench.report.html.tables import (
     Table,
+    guarantee_table,
     note_table,
     runs_table,
     stage_table,
@@ -38,6 +39,7 @@ from unsir_bench.report.html.tables import (
     summary_table,
     verdict_table,
 )
+from unsir_bench.report.tables.guarantees import guarantee_legend
 from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.verdicts import LEGEND
 from unsir_bench.runtime.files import write_atomic
@@ -67,6 +69,8 @@ class SweepView:
     runs: Table
     verdicts: Table | None
     stages: Table | None
+    guarantees: Table | None
+    promises: str
     steps: Table | None
     notes: Table | None
     plots: list[Plot]
@@ -121,6 +125,7 @@ def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
     table = _table(sweep, root)
     runs = table[table["prefix"] == ""]
     done = not runs.empty and bool((runs["status"] == "done").any())
+    promised = guarantee_table(f"{key}-guarantees", sweep.records)
     warnings = (_mixed(sweep.records), *((_retrain_gaps(runs), timed_apart(runs)) if done else ()))
     return SweepView(
         key=key,
@@ -134,6 +139,8 @@ def _view(key: str, sweep: Sweep, root: Path) -> SweepView:
         runs=runs_table(f"{key}-runs", runs),
         verdicts=None if runs.empty else verdict_table(f"{key}-verdicts", runs),
         stages=stage_table(f"{key}-stages", sweep.records),
+        guarantees=promised,
+        promises=guarantee_legend([dict.fromkeys(promised.titles, "")]) if promised else "",
         steps=step_table(f"{key}-steps", runs),
         notes=note_table(f"{key}-notes", sweep.records),
         plots=[] if runs.empty else plots(table),

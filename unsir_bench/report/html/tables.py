@@ -14,13 +14,14 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP
 from unsir_bench.report.metric_cards import verdict_cards
+from unsir_bench.report.tables.guarantees import guarantee_rows
 from unsir_bench.report.tables.stages import stage_rows
 from unsir_bench.report.tables.table import SHOWN, summary
 from unsir_bench.report.tables.text import step_rows
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 # The number that a cell of words starts with; a verdict's mark may stand before it, an interval after it.
-LEADING_NUMBER = re.compile(r"^(?:[=≠?×] )?([+-]?\d+(?:\.\d+)?)(?: [±\[(].+)?$")
+LEADING_NUMBER = re.compile(r"^(?:[=≠?×] )?([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: [±\[(].+)?$")
 WORDS = {*GROUP, "stage", "forget / retain / stored", "control", "not done", "beware", "forgotten now"}
 FILTERS = ("method", "forget", "model", "dataset", "status")
 FURTHER = {
@@ -132,6 +133,15 @@ def summary_table(key: str, table: pd.DataFrame) -> Table:
 def verdict_table(key: str, runs: pd.DataFrame) -> Table | None:
     """The verdicts against retraining; None where no run was compared with a retrained model."""
     rows = verdict_rows(runs)
+    if not rows:
+        return None
+    shown = _differing(rows)
+    return Table(key, shown, [Row(_cells(row, shown), _keys(row)) for row in rows])
+
+
+def guarantee_table(key: str, records: Sequence[RunRecord]) -> Table | None:
+    """What methods promise beside what attacks find; None where no method states a guarantee."""
+    rows = guarantee_rows(records)
     if not rows:
         return None
     shown = _differing(rows)

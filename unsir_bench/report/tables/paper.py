@@ -24,6 +24,7 @@ from unsir_bench.report.tables.comparison import (
     Row,
     comparison_tables,
 )
+from unsir_bench.report.tables.guarantees import guarantee_legend, guarantee_rows
 from unsir_bench.report.tables.requests import LEGEND as REQUESTS_LEGEND
 from unsir_bench.report.tables.requests import capacity_rows, request_rows
 from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
@@ -103,7 +104,7 @@ def legend(columns: Sequence[Column]) -> str:
 
 
 def _plain_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [{title: plain(cell) for title, cell in row.items()} for row in rows]
+    return [{plain(title): plain(cell) for title, cell in row.items()} for row in rows]
 
 
 def as_markdown(table: ComparisonTable) -> str:
@@ -226,7 +227,8 @@ def write_tables(
 ) -> list[Path]:
     """Write ``tables.md``, ``.tex`` and ``.csv``, and ``results.csv`` with all runs; returns the files.
 
-    Also ``stages.md`` where a run measured its model at a stage, ``requests.md`` where one served several requests, and
+    Also ``stages.md`` where a run measured its model at a stage, ``requests.md`` where one served several requests,
+    ``guarantees.md`` where a method states one, and
     ``results.parquet`` where pyarrow is installed.
 
     Args:
@@ -261,6 +263,13 @@ def write_tables(
             for name, rows in served.items()
         ]
         texts["requests.md"] = "\n".join([f"{REQUESTS_LEGEND}\n", *parts])
+    promises = {name: rows for name, records in sweeps.items() if (rows := guarantee_rows(records))}
+    if promises:
+        parts = [
+            f"**sweep {plain(name)}**\n\n{plain(guarantee_legend(rows))}\n\n{markdown(_plain_rows(rows))}"
+            for name, rows in promises.items()
+        ]
+        texts["guarantees.md"] = "\n".join(parts)
     for name, text in texts.items():
         write_atomic(folder / name, text)
     paths = [folder / name for name in texts]

@@ -1,0 +1,64 @@
+"""Single-gradient unlearning (A. Thudi et al., "Unrolling SGD: Understanding Factors Influencing Machine Unlearning",
+IEEE EuroS&P 2022, arXiv:2109.13398).
+
+SGD with rate η and batches of b samples, unrolled to first order around the initial weights θ_0, subtracts
+(η / b) ∇ℓ(θ_0, x) once for each of the E epochs that sample x is seen in. Unlearning adds it back for all of D_f:
+θ ← θ + E (η / b) Σ_{x in D_f} ∇ℓ(θ_0, x). With momentum μ each gradient enters 1 / (1 - μ) times, as here; the paper
+has none. Second order is ignored: the paper's verification error, the distance of θ from the retrained weights, is
+among the metrics of every record, and grows with η, E and the change of the weights. A class is far more than the
+single points for which the authors derive it.
+
+The gradient is that of training: in train mode, so that batch normalisation sees batches of D_f.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unsir_bench import Access, NotApplicable, RunContext, UnlearningData, UnlearningMethod, number
+from unsir_bench.config_fields import choice
+from unsir_bench.data.batches import DataView
+
+
+@dataclass
+class SingleGradient(UnlearningMethod):
+    """Add back what the forget samples' gradients at the initial weights took away; nothing is trained.
+
+    ``optimizer``, ``lr``, ``momentum``, ``batch_size`` and ``epochs`` are those of the original's training; of a
+    schedule, ``lr`` is its peak, an upper bound.
+    """
+
+    name: str = "single_gradient"
+    optimizer: str = choice("sgd", ("adam", "adamw", "sgd"))
+    lr: float = number(0.1, above=0)
+    momentum: float = number(0.0, at_least=0, below=1)
+    batch_size: int = number(256, at_least=1)
+    epochs: int = number(1, at_least=0)
+    requires = frozenset({Access.FORGET_DATA, Access.INITIAL_WEIGHTS})
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        if self.optimizer != "sgd":
+            raise NotApplicable(f"single_gradient unrolls SGD; the original's train.optimizer is {self.optimizer}")
+        weight = self.epochs * self.lr / (self.batch_size * (1 - self.momentum))
+        with context.clock.phase("gradient"):
+            initial = data.initial_network(context).train()
+            gradients = summed_gradient(initial, data.forget, self.batch_size, context)
+        with torch.no_grad(), context.clock.phase("add"):
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.add_(gradient, alpha=weight)
+        return model
+
+
+def summed_gradient(network: nn.Module, view: DataView, batch_size: int, context: RunContext) -> list[Tensor]:
+    """The gradient of the summed cross-entropy over a view, by parameter, in the mode that the network is in."""
+    parameters = list(network.parameters())
+    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    context.seed_everything("single gradient")  # dropout
+    for images, labels in view.batches(batch_size):
+        loss = F.cross_entropy(context.forward(network, images, mixed=False), labels, reduction="sum")
+        torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
+    return sums

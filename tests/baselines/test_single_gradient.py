@@ -1,0 +1,87 @@
+"""Single-gradient unlearning against SGD itself where the unrolling is exact: one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from unsir_bench.baselines.single_gradient import SingleGradient
+
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import NotApplicable
+from unsir_bench.models.model import ImageShape, ModelConfig
+from unsir_bench.training.context import RunContext
+from unsir_bench.unlearning.method import UnlearningData
+
+
+@dataclass
+class Softmax(ModelConfig):
+    """Softmax regression: no sample's gradient depends on another sample."""
+
+    name: str = "softmax"
+
+    def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+    def head(self, model: nn.Module) -> nn.Module:
+        return model.get_submodule("1")
+
+
+def test_after_one_step_it_is_what_the_step_without_the_forget_samples_gives(
+    digits: DeviceData, split: ForgetSplit, make_context: Callable[..., RunContext]
+) -> None:
+    context = make_context(Softmax(), forget_classes=(1, 2))
+    everything, rate = digits.view("train"), 0.5
+
+    def stepped(indices: torch.Tensor | None) -> nn.Module:
+        """One step of SGD on some samples, the loss summed and divided by the number of all."""
+        network = context.initial_network()
+        images, labels = next(digits.view("train", indices).batches(len(everything)))
+        optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+        (F.cross_entropy(network(images), labels, reduction="sum") / len(everything)).backward()
+        optimizer.step()
+        return network
+
+    method = SingleGradient(lr=rate, batch_size=len(everything), epochs=1)
+    original = stepped(None)
+    without = stepped(split.retain_train)
+    assert not torch.allclose(original.get_parameter("1.weight"), without.get_parameter("1.weight"))
+    model = method.unlearn(original, UnlearningData(digits, split, method, 0), context)
+    for name, value in without.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_rate_epochs_batch_and_momentum_weigh_the_gradient_as_sgd_does(
+    digits: DeviceData, split: ForgetSplit, make_context: Callable[..., RunContext]
+) -> None:
+    """A gradient g seen E times in batches of b moves SGD by E η g / b; momentum counts each 1 / (1 - μ) times."""
+    context = make_context(Softmax(), forget_classes=(1, 2))
+    initial = context.initial_network()
+    method = SingleGradient(lr=0.3, momentum=0.5, batch_size=8, epochs=3)
+    data = UnlearningData(digits, split, method, 0)
+    model = method.unlearn(context.initial_network(), data, context)
+    image, label = next(data.forget.uncounted().batches(len(data.forget)))
+    total = torch.zeros(10, 64, dtype=torch.float64)
+    for one, its in zip(image.flatten(1).double(), label, strict=True):
+        logits = initial.get_parameter("1.weight").double() @ one + initial.get_parameter("1.bias").double()
+        lacking = logits.softmax(dim=0) - F.one_hot(its, 10)
+        total += torch.outer(lacking, one).detach()
+    wanted = 3 * 0.3 / 8 / 0.5 * total
+    moved = model.get_parameter("1.weight").double() - initial.get_parameter("1.weight").double()
+    torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-5)
+    assert data.access_counts()["forget"]["reads"] == len(split.forget_train)
+
+
+def test_an_original_that_was_not_trained_by_sgd_is_refused(
+    digits: DeviceData, split: ForgetSplit, context: RunContext, model: nn.Module
+) -> None:
+    method = SingleGradient(optimizer="adam")
+    data = UnlearningData(digits, split, method, 0)
+    with pytest.raises(NotApplicable, match=r"unrolls SGD; the original's train\.optimizer is adam"):
+        method.unlearn(model, data, context)
+    assert data.access_counts()["forget"]["reads"] == 0

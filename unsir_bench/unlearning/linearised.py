@@ -1,0 +1,77 @@
+"""A network linearised in some of its parameters: its Jacobian, in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from unsir_bench.data.batches import DataView
+from unsir_bench.training.context import RunContext
+
+LinearRows = tuple[Tensor, Tensor, Tensor]
+
+
+def in_float64(model: nn.Module) -> nn.Module:
+    """A copy of the network in float64 and eval mode, on its device, or on the CPU if that has no float64 (MPS)."""
+    device = next(model.parameters()).device
+    return copy.deepcopy(model).to("cpu" if device.type == "mps" else device).double().eval()
+
+
+def jacobian(model: nn.Module, names: Sequence[str], images: Tensor) -> Tensor:
+    """The derivatives of each sample's logits for the parameters ``names``.
+
+    Args:
+        model: in eval mode, so that no sample's logits depend on another one.
+        names: of parameters, as ``named_parameters`` has them.
+        images: (samples, channels, height, width), of the model's type and device.
+
+    Returns:
+        (samples, classes, weights), the weights of each parameter flattened, one parameter after another.
+    """
+    weights = dict(model.named_parameters())
+
+    def logits(selected: dict[str, Tensor], image: Tensor) -> Tensor:
+        return functional_call(model, selected, (image[None],))[0]  # type: ignore[no-any-return]
+
+    selected = {name: weights[name].detach() for name in names}
+    by_name = vmap(jacrev(logits), in_dims=(None, 0))(selected, images)
+    return torch.cat([by_name[name].flatten(2) for name in names], dim=2)
+
+
+def linear_rows(
+    model: nn.Module, names: Sequence[str], view: DataView, batch_size: int, context: RunContext
+) -> Iterator[LinearRows]:
+    """Jacobian, logits and labels of each batch of a view, in its order.
+
+    Args:
+        model: of ``in_float64``.
+        names, batch_size: of the parameters; of the samples whose Jacobians are held at once.
+        view: each sample is read once.
+        context: shows progress.
+    """
+    place = next(model.parameters())
+    with context.progress.task("Jacobians", len(view), "images") as task:
+        for images, labels in view.batches(batch_size):
+            moved = images.to(place)
+            with torch.no_grad():
+                logits = model(moved)
+            yield jacobian(model, names, moved), logits, labels.to(place.device)
+            task.advance(len(labels))
+
+
+@torch.no_grad()
+def add_to(model: nn.Module, names: Sequence[str], change: Tensor) -> None:
+    """Add a vector to the parameters ``names``, in place.
+
+    Args:
+        model: to be changed.
+        names: of parameters.
+        change: (weights,), laid out as the last dimension of ``jacobian``.
+    """
+    weights = [model.get_parameter(name) for name in names]
+    for weight, piece in zip(weights, change.split([weight.numel() for weight in weights]), strict=True):
+        weight.add_(piece.view(weight.shape).to(weight))
