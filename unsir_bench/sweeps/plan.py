@@ -248,9 +248,7 @@ class _Needs:
         self._everything = torch.arange(len(self._data.labels("train")))
         self._store = Store(Path(config.store.root))
         labels = {name: self._data.labels(name) for name in SPLITS}
-        self._splits = list(
-            splits_of(config.forget, labels, self._class_names, config.seed, self._data.fingerprint)
-        )
+        self._splits = list(splits_of(config.forget, labels, self._class_names, config.seed, self._data.fingerprint))
         never_forgotten = self._splits[-1][1].retain_train
         self._references = reference_models(
             self._store, config.train, self._data, config.numerics, config.model, never_forgotten
