@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,39 +56,73 @@ class CertifiedRemoval(SolvedHeadMethod):
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         found, architecture = self.head_of(model, context)
-        head = cast("LogisticHead", found)
+        head, noise = cast("LogisticHead", found), architecture.perturbation
         forget, retain = head_samples(model, data.forget, context), head_samples(model, data.retain, context)
-        budget = residual_budget(architecture.perturbation, self.epsilon, self.delta)
-        limit = math.inf if self.beyond_budget else budget
+        budget = residual_budget(noise, self.epsilon, self.delta)
         with context.clock.phase("remove"):
-            bound, removed, spent = _residual_norm(head, (forget, retain), architecture.l2), 0, False
-            for step in newton_removals(head.weight.data, forget, retain, architecture.l2, self.at_once):
-                if bound + step.bound > limit:
-                    spent = True
-                    break
-                bound, removed = bound + step.bound, removed + step.samples
-                head.weight.data.copy_(step.weight)
-        norm = 0.0 if spent else _residual_norm(head, (retain,), architecture.l2)
+            course = self._course(head, forget, retain, architecture.l2, budget, context)
+        spent = course[-1].bound > budget and not self.beyond_budget
+        last = course[-2] if spent else course[-1]
+        context.keep(
+            "removal", {name: torch.tensor([getattr(step, name) for step in course]) for name in COURSE}
+        )  # fmt: skip
         head.to(context.device)
         if spent:
             model = data.train_from_scratch(context)
-        kept = 0.0 if spent else bound
+        bound, norm = (0.0, 0.0) if spent else (last.bound, last.residual)
         context.guarantee(
-            epsilon=kept / residual_budget(architecture.perturbation, 1.0, self.delta), delta=self.delta,
-            residual_norm=norm, residual_bound=kept, residual_budget=budget, noise_std=architecture.perturbation,
-            retrained=int(spent), removed_samples=0 if spent else removed,
-            removable_samples=removed if spent else None,
+            epsilon=bound / residual_budget(noise, 1.0, self.delta), delta=self.delta, residual_norm=norm,
+            residual_bound=bound, residual_budget=budget, noise_std=noise, retrained=int(spent),
+            removed_samples=0 if spent else last.samples, removable_samples=last.samples if spent else None,
         )  # fmt: skip
         return model
+
+    def _course(
+        self,
+        head: LogisticHead,
+        forget: HeadSamples,
+        retain: HeadSamples,
+        l2: float,
+        budget: float,
+        context: RunContext,
+    ) -> list[Point]:
+        """Remove samples from the head until all are gone or the budget is spent; a point for the start and each step.
+
+        The residual norm itself is for the figure alone, and outside the clock.
+        """
+        inputs, targets = (torch.cat(pair) for pair in zip(*(
+            (part.inputs, part.targets(len(head.weight))) for part in (forget, retain)), strict=True))  # fmt: skip
+        start = _residual_norm(head, inputs, targets, l2)
+        course = [Point(0, start, start)]
+        for step in newton_removals(head.weight.data, forget, retain, l2, self.at_once):
+            bound = course[-1].bound + step.bound
+            head.weight.data.copy_(step.weight)
+            with context.clock.paused():
+                residual = _residual_norm(head, inputs[step.removed :], targets[step.removed :], l2)
+            course.append(Point(step.removed, bound, residual))
+            if bound > budget and not self.beyond_budget:
+                break
+        return course
+
+
+class Point(NamedTuple):
+    """After some removed samples: the sum of the bounds, and the residual norm itself."""
+
+    samples: int
+    bound: float
+    residual: float
+
+
+COURSE = Point._fields
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A Newton step: the weights after it, the bound of the gradient it leaves, and the samples it removed."""
+    """A Newton step: the weights after it, the bound of the gradient it leaves, and the samples removed by then."""
 
     weight: Tensor
     bound: float
-    samples: int
+    removed: int
 
 
 def residual_budget(perturbation: float, epsilon: float, delta: float) -> float:
@@ -108,7 +142,7 @@ def newton_removals(
         kept = inputs[gone.stop :]
         step = newton_direction(logistic_hessians(weight, kept, l2), delta)
         weight = weight + step
-        yield Removal(weight, residual_bound(step, kept), gone.stop - start)
+        yield Removal(weight, residual_bound(step, kept), gone.stop)
 
 
 def residual_bound(step: Tensor, kept: Tensor) -> float:
@@ -122,9 +156,6 @@ def residual_bound(step: Tensor, kept: Tensor) -> float:
     return CURVATURE_SLOPE * float(by_class.norm())
 
 
-def _residual_norm(head: LogisticHead, parts: tuple[HeadSamples, ...], l2: float) -> float:
+def _residual_norm(head: LogisticHead, inputs: Tensor, targets: Tensor, l2: float) -> float:
     """The norm of the whole objective's gradient on some samples."""
-    gradient = head.perturbation + l2 * head.weight.data
-    for part in parts:
-        gradient = gradient + logistic_gradient(head.weight.data, part.inputs, part.targets(len(gradient)))
-    return float(gradient.norm())
+    return float((logistic_gradient(head.weight.data, inputs, targets, l2) + head.perturbation).norm())

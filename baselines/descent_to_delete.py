@@ -37,7 +37,7 @@ class DescentToDelete(SolvedHeadMethod):
 
     classifiers: ClassVar[tuple[str, ...]] = ("logistic",)
     name: str = "descent_to_delete"
-    steps: int = number(1000, at_least=1)
+    steps: int = number(300, at_least=1)
     epsilon: float = number(1.0, above=0)
     delta: float = number(1e-5, above=0, below=1)
     requires = frozenset({Access.FORGET_DATA, Access.RETAIN_DATA})

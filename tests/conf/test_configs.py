@@ -25,11 +25,11 @@ OPTIONS = [
     for group in GROUPS
     for path in sorted((CONF / group).glob("*.yaml" if group == "scale" else "**/*.yaml"))
 ]
-# Presets that follow `scale` are run in tests/conf/test_experiments.py.
+# Presets that follow `scale` are run in tests/conf/test_experiments.py, that of solved heads in test_solved_heads.py.
 EXPERIMENTS = sorted(
     path.stem
     for path in (CONF / "experiment").glob("*.yaml")
-    if "scaled/common" not in path.read_text(encoding="utf-8")
+    if not re.search("scaled/common|model: frozen_head", path.read_text(encoding="utf-8"))
 )
 # What a test machine need not have: these refuse to validate, but compose like the rest.
 ABSENT = {"gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "indices"}

@@ -109,7 +109,6 @@ def test_a_sequence_has_one_backbone_that_saw_none_of_its_classes(tmp_path: Path
         (["model.trained_on=weights"], "needs model.backbone.weights=FILE or model.backbone.pretrained=true"),
         (["model.pretrained=true"], "set model.backbone.weights or .pretrained"),
         (["model.classifier=forest"], "model.classifier=forest: must be one of logistic, ridge"),
-        (["model.classifier=ridge", "model.perturbation=1.0"], "is of classifier=logistic"),
         (["model.backbone.width=0"], "model.backbone.width=0: must be at least 1"),
     ],
 )

@@ -20,6 +20,7 @@ from unsir_bench.report.figures.overview import OVERVIEW
 from unsir_bench.report.figures.plane import PLANE
 from unsir_bench.report.figures.predictions import PREDICTIONS
 from unsir_bench.report.figures.relearn_curves import RELEARN_CURVES
+from unsir_bench.report.figures.removal import REMOVAL
 from unsir_bench.report.figures.style import rendered, style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
 from unsir_bench.report.figures.weight_distance import WEIGHT_DISTANCE
@@ -37,6 +38,7 @@ KINDS = (
     ABLATION,
     PLANE,
     NOISE,
+    REMOVAL,
     GRAD_CAM,
 )
 LONGEST_NAME = 150  # letters of a file's name, which file systems limit to 255 bytes
