@@ -16,12 +16,16 @@ from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied, NotApplicable
-from unsir_bench.models.model import has_finite_weights
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.frozen_head import FrozenHeadConfig
+from unsir_bench.models.model import ModelConfig, has_finite_weights
+from unsir_bench.references.frozen_heads import StoredFeatures, reference_models
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod, all_methods
+from unsir_bench.unlearning.solved_heads import SolvedHeadMethod
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 # Other tests make methods of their own, which the process then knows too; those of plug-ins keep the contract as well.
@@ -65,13 +69,37 @@ def split(digits: DeviceData) -> ForgetSplit:
 
 
 @pytest.fixture
-def context(make_context: Callable[..., RunContext], digits: DeviceData, tmp_path: Path) -> RunContext:
+def context(
+    request: pytest.FixtureRequest,
+    make_context: Callable[..., RunContext],
+    digits: DeviceData,
+    split: ForgetSplit,
+    tmp_path: Path,
+) -> RunContext:
+    """A context for the method that a test is of, with a model that it can work on."""
     recipe = Recipe(epochs=1, batch_size=32, lr=0.01)
-    trainer = ReferenceModels(Store(tmp_path / "store"), recipe, digits, {})
-    return make_context(forget_classes=(1, 2), scratch_trainer=trainer)
+    architecture = architecture_for(composed_method(request.node.callspec.params["name"]))
+    store = Store(tmp_path / "store")
+    trainer = reference_models(store, recipe, digits, {}, architecture, split.retain_train)
+    features = StoredFeatures(store, digits.fingerprint, {})
+    return make_context(architecture, forget_classes=(1, 2), scratch_trainer=trainer, backbone_features=features)
+
+
+def architecture_for(method: UnlearningMethod) -> ModelConfig:
+    """A small network, with a solved head where the method is for these."""
+    plain = AllCNNConfig(width=4)
+    if not isinstance(method, SolvedHeadMethod):
+        return plain
+    kind = method.classifiers[0]
+    return FrozenHeadConfig(backbone=plain, classifier=kind, perturbation=float(kind == "logistic"), clusters=12)
 
 
 def fresh_model(context: RunContext) -> nn.Module:
+    """A network with initial weights, or, where heads are solved, the original."""
+    if isinstance(context.architecture, FrozenHeadConfig):
+        references = context.scratch_trainer
+        assert isinstance(references, ReferenceModels)
+        return references.network(references.original(context), context)
     return context.architecture.initial(context.image_shape, context.num_classes, seed=0)
 
 

@@ -54,6 +54,7 @@ LOG = logging.getLogger("unsir_bench")
 RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
 NOISE_FILE = "noise.safetensors"  # likewise, if the run kept noise images
+REMOVAL_FILE = "removal.safetensors"  # likewise, of certified removal
 FINISHED = ("done", "skipped", "diverged")
 READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
 LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth

@@ -124,7 +124,8 @@ class FrozenHeadConfig(ModelConfig):
         classifier: the head.
         l2: strength of the head's regulariser, l2 / 2 times the squared norm of the weights, beside the sum of the
             losses; n times the lambda of Guo et al.
-        perturbation: standard deviation of the Gaussian linear term in the logistic head's objective (Guo et al.).
+        perturbation: standard deviation of the Gaussian linear term in the logistic head's objective (Guo et al.);
+            no effect on another head.
         clusters, iterations, quantum, balance: of quantised k-means (Ginart et al. 2019): the lattice's step, and the
             share of the mean cluster size below which a cluster's centroid moves less.
     """
@@ -160,8 +161,6 @@ class FrozenHeadConfig(ModelConfig):
         given = self.backbone.weights is not None or self.backbone.pretrained
         if self.trained_on == "weights" and not given:
             yield f"{key}.trained_on=weights: needs {key}.backbone.weights=FILE or {key}.backbone.pretrained=true"
-        if self.perturbation and self.classifier != "logistic":
-            yield f"{key}.perturbation={self.perturbation}: is of classifier=logistic; set 0 beside {self.classifier}"
 
     def _with_head(self, network: nn.Module, num_classes: int) -> FrozenHead:
         own = self.backbone.linear_head(network)

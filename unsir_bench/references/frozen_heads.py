@@ -1,4 +1,4 @@
-"""Heads on a frozen backbone: the backbone from the store, its features kept there, the head solved for each reference."""
+"""Heads on a frozen backbone: backbone and features come from the store, the head is solved for each reference."""
 
 from __future__ import annotations
 

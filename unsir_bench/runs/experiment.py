@@ -19,6 +19,7 @@ from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import (
     Diverged,
     MetricUnavailable,
+    NotApplicable,
 )
 from unsir_bench.evaluation.costs import costs, not_comparable
 from unsir_bench.evaluation.evaluate import Evaluation
@@ -86,7 +87,8 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
     Raises:
         NotApplicable: the method cannot work on this model, or not with this access.
     """
-    config.method.require_model(config.model)
+    if (reason := config.method.unsuitable(config.model)) is not None:
+        raise NotApplicable(reason)
     progress = Progress()
     images = load_cached(config.dataset, progress)
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)

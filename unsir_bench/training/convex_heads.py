@@ -1,7 +1,8 @@
 """Solvers of the heads on a frozen backbone: logistic, ridge, nearest mean; float64, without steps to be chosen.
 
-Features are (samples, dimensions), of norm 1 at most; weights are (classes, dimensions). Regularisers are l2 / 2 times the
-squared norm of the weights beside the *sum* of the losses, so that removing samples leaves them as they are.
+Features are (samples, dimensions), of norm 1 at most; weights are (classes, dimensions). Regularisers are l2 / 2
+times the squared norm of the weights beside the *sum* of the losses, so that removing samples leaves them as they
+are.
 """
 
 from __future__ import annotations

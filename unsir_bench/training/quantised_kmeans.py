@@ -1,8 +1,9 @@
 """Quantised k-means (A. Ginart, M. Guan, G. Valiant, J. Zou, "Making AI forget you", NeurIPS 2019), their Algorithm 1.
 
-After each iteration of Lloyd's algorithm the centroids are rounded to a lattice with a random phase, so that removing a
-few samples rarely moves any. Two choices make deletion exact here: the first centroids are samples drawn without regard to
-the others (the paper's k-means++ draws depend on all of them), and there is always the same number of iterations.
+After each iteration of Lloyd's algorithm the centroids are rounded to a lattice with a random phase, so that removing
+a few samples rarely moves any. Two choices make deletion exact here: the first centroids are samples drawn without
+regard to the others (the paper's k-means++ draws depend on all of them), and there is always the same number of
+iterations.
 """
 
 from __future__ import annotations

@@ -65,12 +65,9 @@ class UnlearningMethod(ABC):
         """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
         return False
 
-    def require_model(self, architecture: ModelConfig) -> None:
-        """Do nothing where the method can work on this model; asked before anything is trained.
-
-        Raises:
-            NotApplicable: it cannot; the run is then ``skipped``.
-        """
+    def unsuitable(self, architecture: ModelConfig) -> str | None:
+        """Why the method cannot work on this model, whose runs are then ``skipped`` before any training; else None."""
+        return None
 
     @property
     def takes_subclasses(self) -> bool:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.numpy import save_file
 
-from unsir_bench.records import GRAD_CAM_FILE, NOISE_FILE, RunRecord
+from unsir_bench.records import GRAD_CAM_FILE, NOISE_FILE, REMOVAL_FILE, RunRecord
 from unsir_bench.report.command import main
 from unsir_bench.report.figures import efficiency as figure_efficiency
 from unsir_bench.report.figures.ablation import ABLATION
@@ -84,7 +84,9 @@ def make(folder: Path, records: Sequence[RunRecord]) -> list[str]:
 
 
 def keep_files(folder: Path) -> None:
-    """Noise images and Grad-CAM maps beside a record."""
+    """Noise images, Grad-CAM maps and the course of a removal beside a record."""
+    course = {"samples": np.arange(3), "bound": np.array([1e-9, 0.1, 0.3]), "residual": np.array([1e-9, 0.01, 0.02])}
+    save_file(course, folder / REMOVAL_FILE)
     draws = np.random.default_rng(0)
     images = draws.normal(size=(2, 3, 8, 8)).astype(np.float32)
     labels = np.array([0, 0])
@@ -136,7 +138,8 @@ def test_details_reach_the_tables_with_each_reference_once_a_seed(tmp_path: Path
 
 @pytest.mark.slow
 def test_two_makes_are_the_same_to_the_byte_whatever_the_process_and_the_user_s_style(tmp_path: Path) -> None:
-    runs = [record(seed=seed) for seed in (0, 1)]
+    certified = {"config": {"method": {"epsilon": 1.0}}, "guarantees": {"residual_budget": 0.2}}
+    runs = [record(seed=0, **certified), record(seed=1, config=certified["config"])]
     runs += [
         record("salun", run_id=f"a{a}b{b}", config={"method": {"a": a, "b": b}}, details={})
         for a, b in itertools.product((1, 2), (0.1, 0.2))

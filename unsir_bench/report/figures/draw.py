@@ -21,6 +21,7 @@ from unsir_bench.report.figures.overview import OVERVIEW
 from unsir_bench.report.figures.plane import PLANE
 from unsir_bench.report.figures.predictions import PREDICTIONS
 from unsir_bench.report.figures.relearn_curves import RELEARN_CURVES
+from unsir_bench.report.figures.removal import REMOVAL
 from unsir_bench.report.figures.repair_gain import REPAIR_GAIN
 from unsir_bench.report.figures.requests import REQUESTS
 from unsir_bench.report.figures.style import rendered, style
@@ -42,6 +43,7 @@ KINDS = (
     PLANE,
     REQUESTS,
     NOISE,
+    REMOVAL,
     GRAD_CAM,
 )
 KINDS_ACROSS = (REPAIR_GAIN,)  # of all forget sets of a data set and model
