@@ -26,14 +26,13 @@ OPTIONS = [
     for group in GROUPS
     for path in sorted((CONF / group).glob("*.yaml" if group == "scale" else "**/*.yaml"))
 ]
-# Presets that follow `scale` are run in tests/conf/test_experiments.py, that of solved heads in test_solved_heads.py; ALIKE
-# has the methods of digits_methods.
+# Presets that follow `scale` are run in tests/conf/test_experiments.py, that of solved heads in test_solved_heads.py;
+# this one has the methods of digits_methods.
 ALIKE = "digits_any_forget_class"
 EXPERIMENTS = sorted(
     path.stem
     for path in (CONF / "experiment").glob("*.yaml")
-    if path.stem != ALIKE
-    and not re.search("scaled/common|model: frozen_head", path.read_text(encoding="utf-8"))
+    if path.stem != ALIKE and not re.search("scaled/common|model: frozen_head", path.read_text(encoding="utf-8"))
 )
 # What a test machine need not have: these refuse to validate, but compose like the rest.
 ABSENT = {

@@ -46,7 +46,7 @@ Examples
   unsir-bench -m experiment=digits_demo
   unsir-bench plan method=unsir,retrain dataset=cifar10 seed=0,1,2
 
-`unsir-bench --cfg job ...` prints the configuration of a run, every KEY in it; `--hydra-help` prints Hydra's options."""
+`unsir-bench --cfg job ...` prints the configuration of a run, every KEY in it; `--hydra-help` Hydra's own options."""
 
 
 def help_page() -> str:
