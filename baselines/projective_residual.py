@@ -87,12 +87,15 @@ def _left_out(factor: Tensor, rows: Tensor, residuals: Tensor) -> Tensor:
     """A⁻¹ Rᵀ (I - R A⁻¹ Rᵀ)⁻¹ E, transposed: the update from the leave-k-out residuals of the rows R."""
     solved = torch.cholesky_solve(rows.T, factor)
     hat = rows @ solved
-    left_out = torch.linalg.solve(torch.eye(len(hat), dtype=hat.dtype) - hat, residuals)
-    return (solved @ left_out).T
+    left_out: Tensor = torch.linalg.solve(torch.eye(len(hat), dtype=hat.dtype) - hat, residuals)
+    update: Tensor = solved @ left_out
+    return update.T
 
 
 def span_of(rows: Tensor) -> Tensor:
     """An orthonormal basis (dimensions, rank) of the span of some rows (k, dimensions)."""
+    sizes: Tensor
+    directions: Tensor
     _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
     least = float(sizes.max()) * max(rows.shape) * torch.finfo(rows.dtype).eps
     return directions[sizes > least].T

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -78,7 +79,7 @@ def _draw_courses(panel: Axes, members: Sequence[tuple[Run, Course]]) -> None:
     first = members[0][1]
     by_budget = first.epsilon / first.budget
     costs = panel.secondary_yaxis(
-        "right", functions=(lambda norm: norm * by_budget, lambda epsilon: epsilon / by_budget)
+        "right", functions=(lambda norm: np.multiply(norm, by_budget), lambda epsilon: np.divide(epsilon, by_budget))
     )
     costs.set_ylabel("ε that it costs")
     plain_numbers(costs.yaxis)

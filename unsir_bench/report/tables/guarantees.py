@@ -36,7 +36,7 @@ def guarantee_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     models = compared(model_table(records))
     models = models[models["status"] == "done"].reset_index(drop=True)
     promised = _promised(models)
-    names = [*(name for name in GUARANTEES if name in promised), *(name for name in promised if name not in GUARANTEES)]
+    names = sorted(map(str, promised), key=[*GUARANTEES, *map(str, promised)].index)
     stated = promised.notna().any(axis=1)
     places = [models["dataset"], models["forget"]]
     shown = pd.concat([models, promised.add_prefix("guarantee_")], axis=1)
