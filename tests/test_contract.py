@@ -36,6 +36,8 @@ METHODS = sorted(
     | {cls.name for cls in SHIPPED if cls.__module__.split(".")[0] in PLUGINS}
 )
 
+NEEDED = {"dp_sgd": ["train=dp_sgd"]}  # a method that is about how the original was trained
+
 
 def method_named(name: str) -> UnlearningMethod:
     """The method of a YAML, shortened to run in a moment."""
@@ -48,7 +50,7 @@ def method_named(name: str) -> UnlearningMethod:
 def composed_method(name: str) -> UnlearningMethod:
     """Composing takes longer than most methods do here."""
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", [f"method={name}"])).method
+        return typed(compose("config", [f"method={name}", *NEEDED.get(name, ())])).method
 
 
 def shorten(node: object) -> None:

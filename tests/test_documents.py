@@ -50,7 +50,7 @@ PROGRAMS = ("unsir-bench", "unsir-report", "make", "python -m")
 PLACEHOLDERS = {"FOLDER": "tests", "FILE": "report.html", "DIR": "out", "N": "2"}
 ELLIPSES = {"experiment=...": "experiment=cifar10_single", "scale=...": "scale=smoke"}
 # What this machine need not have: a mistake that names one of them is none of the document's.
-OF_THE_MACHINE = ("dataset.root=", "forget.file=", "hardware.accelerator=", "hardware.devices=")
+OF_THE_MACHINE = ("dataset.root=", "dataset.path=", "forget.file=", "hardware.accelerator=", "hardware.devices=")
 # Command: why it is not checked.
 NOT_CHECKED = dict.fromkeys(
     (
@@ -67,7 +67,7 @@ TUNE = "tune"  # its options, and words of a run
 PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": store_parser, "sync": sync_parser,
            "verify": verify_parser}  # fmt: skip
 LISTS = ("methods", "datasets", "models", "metrics", "experiments", "forget")
-MOST_NOT_CHECKED = 3
+MOST_NOT_CHECKED = 4
 # Files that stand for the reader's own.
 FILES_OF_READERS = ("conf/method/mine.yaml",)
 
@@ -191,7 +191,7 @@ def check_run(words: Sequence[str]) -> None:
         return
     if words == ["--help"]:
         return
-    planned = words[:1] == ["plan"]
+    planned = words[:1] in (["plan"], ["prepare"])
     words = words[1:] if words[:1] == ["train"] else words
     overrides = [word for word in words[planned:] if word not in ("-m", "--multirun")]
     sweeps = planned or len(overrides) < len(words)

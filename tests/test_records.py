@@ -345,8 +345,8 @@ def test_older_methods_are_of_the_settings_that_options_added_since_have_by_defa
         "delete": {"name": "delete", "train": {}},
     }
     found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True}
-    assert found["other"] == older["other"]
+    assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True, "freeze_bn_stats": True}
+    assert found["other"] == {"name": "cf_k", "train": {}, "freeze_bn_stats": True}
     assert found["neggrad_plus"]["forwards"] == "mixed" and found["delete"]["mask"] == "own_class"
     assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
 
@@ -358,6 +358,7 @@ def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
         "decay_epochs": [],
         "decay_factor": 0.1,
         "cosine_warmup_share": 0.0,
+        "privacy": None,
     }
     assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
 

@@ -44,7 +44,10 @@ ADDED_TO_DATASETS: dict[str, Any] = {"normalisation": "dataset"}
 ADDED_TO_HARDWARE: dict[str, Any] = {"flush_denormal": False}
 # By the beginning of a method's name.
 ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
-    "eu_k": {"reset_norms": True},
+    "eu_k": {"reset_norms": True, "freeze_bn_stats": True},
+    "cf_k": {"freeze_bn_stats": True},
+    "munba": {"epsilon": 0.0},
+    "boundary_expand": {"shadow_init": "default"},
     "scrub": {"forget_batch_size": None},
     "neggrad_plus": {"forwards": "mixed"},
     "boundary_shrink": {"mask": "own_class"},

@@ -55,7 +55,7 @@ def solved_scene(
         split = ForgetSplit.of(labels, test_labels, (0,), data.num_classes)
     else:
         chosen = {"train": gone.sort().values, "test": torch.empty(0, dtype=torch.int64)}
-        split = ForgetSplit.of_samples(chosen, labels, test_labels, data.num_classes)
+        split = ForgetSplit.of_samples(chosen, {"train": len(labels), "test": len(test_labels)}, data.num_classes)
     architecture = FrozenHeadConfig(backbone=AllCNNConfig(width=8), **fields)
     store, recipe = Store(root / "store"), Recipe(epochs=4, batch_size=32, lr=0.01)
     references = reference_models(store, recipe, data, {}, architecture, split.retain_train)

@@ -39,6 +39,7 @@ ABSENT = {
     "gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "cifar20_png",
     "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass",
 }  # fmt: skip
+NEEDED = {("train", "dp_sgd"): ("model.norm=group",)}  # an option that is for some networks alone
 TINY = [
     "dataset=digits", "dataset.subset=12", "model=allcnn_slim", "model.width=4", "train.epochs=1",
     "train.batch_size=32", "tracker=none", "metrics=fast",
@@ -53,7 +54,7 @@ def composed(*overrides: str) -> Config:
 @cache
 def with_option(group: str, option: str) -> DictConfig:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return compose("config", [f"{group}={option}"])
+        return compose("config", [f"{group}={option}", *NEEDED.get((group, option), ())])
 
 
 def is_name(value: str) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unsir_bench.config_fields import identity, problems
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
 from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
+from unsir_bench.models.frozen_head import FrozenHeadConfig
 from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
@@ -42,7 +43,10 @@ def batch(shape: ImageShape, count: int = 2) -> Tensor:
 
 def test_each_registered_model_has_a_case_here() -> None:
     registered = ConfigStore.instance().repo["schema"]["model"].values()
-    assert {type(make()) for make in CONFIGS.values()} == {OmegaConf.get_type(entry.node) for entry in registered}
+    trained = {OmegaConf.get_type(entry.node) for entry in registered} - {
+        FrozenHeadConfig
+    }  # its heads are solved: tests/test_frozen_heads.py
+    assert {type(make()) for make in CONFIGS.values()} == trained
 
 
 @every_config

@@ -80,10 +80,12 @@ def _with_a_choice() -> dict[str, UnlearningMethod]:
     """
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.cli.plugins import option_files
+    from unsir_bench.config_fields import search_ranges
 
     presets = {name: compose([f"method={name}"]).method for name in option_files("method")}
     own = {name: method for name, method in presets.items() if type(method).name == name}
-    return {name: method for name, method in own.items() if method.settings != WITHOUT_A_CHOICE}
+    chosen = {name: method for name, method in own.items() if method.settings != WITHOUT_A_CHOICE}
+    return {name: method for name, method in chosen.items() if next(iter(search_ranges(method, "method")), None)}
 
 
 def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> None:

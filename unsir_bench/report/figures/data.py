@@ -170,6 +170,7 @@ def across_forget_sets(found: Sequence[Scene]) -> list[Scene]:
     return [
         Scene(scenes[0].sweep, Place(*network, ALL_FORGET_SETS), pd.concat([scene.models for scene in scenes]))
         for network, scenes in joined.items()
+        if len(scenes) > 1
     ]
 
 
