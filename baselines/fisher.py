@@ -45,6 +45,10 @@ class Fisher(UnlearningMethod):
     fallback: bool = False
     requires = frozenset({Access.RETAIN_DATA})
 
+    @property
+    def precomputes_by_draw(self) -> bool:
+        return self.labels == "mc" or self.max_samples is not None
+
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         diagonal = self._diagonal(model, data.retain, context)
         with context.clock.phase("scrub"):

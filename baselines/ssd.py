@@ -31,6 +31,10 @@ class SelectiveSynapticDampening(UnlearningMethod):
     batch_size: int = number(256, at_least=1)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
+    @property
+    def precomputes_by_draw(self) -> bool:
+        return True
+
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         everything = joined(data.retain, data.forget)
         settings = {"batch_size": self.batch_size, "seed": context.seed}

@@ -137,12 +137,15 @@ def test_an_interruption_of_the_command_alone_ends_workers_and_leaves_the_rest(
     def interrupt() -> None:
         while len(list(tmp_path.iterdir())) < 2:
             time.sleep(0.01)
-        time.sleep(0.5)  # Python drops an interruption that comes while its hooks after a fork run
         os.kill(os.getpid(), signal.SIGINT)
 
     begun, of_others = time.monotonic(), set(multiprocessing.active_children())
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        launched(work)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            launched(work)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
     assert time.monotonic() - begun < 30 and not set(multiprocessing.active_children()) - of_others

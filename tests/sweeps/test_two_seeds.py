@@ -15,6 +15,7 @@ from unsir_bench.report.data import model_table
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.tables.table import summary
 from unsir_bench.runner import run
+from unsir_bench.sweeps.plan import History, _Needs
 
 TINY = [
     "dataset.subset=12", "model.width=4", "train.epochs=4", "metrics=fast", "tracker=none", "hardware=cpu",
@@ -83,3 +84,18 @@ def test_retraining_as_a_method_draws_nothing(tmp_path: Path) -> None:
     record: RunRecord = run(compose([*words, *places]))
     assert record.fingerprints["weights"] == record.references["retrain"]["weights"]
     assert made(tmp_path, "retrain") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"), [("method=ssd", 3), ("method=fisher", 1), ("method=fisher method.labels=mc", 3)]
+)
+def test_a_plan_counts_what_each_unlearning_seed_computes_anew(tmp_path: Path, method: str, expected: int) -> None:
+    overrides = [word for word in TINY if not word.startswith("method.")] + method.split()
+    keys = set()
+    for draws in (0, 1, 2):
+        config = compose([*overrides, f"outputs={tmp_path}", f"store.root={tmp_path}/store", f"unlearn_seed={draws}"])
+        precomputed = config.method.precomputes[0].replace("_", " ")
+        keys |= {(need.kind, need.key) for need in _Needs(config, History()).all() if need.kind == precomputed}
+        assert run(config).status == "done"
+        assert [need.present for need in _Needs(config, History()).all() if need.kind == precomputed] == [True]
+    assert len(keys) == made(tmp_path, config.method.precomputes[0]) == expected

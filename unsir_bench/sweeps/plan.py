@@ -328,11 +328,17 @@ class _Needs:
         weights = self._weights(original)
         samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
         made = (_described(manifest) for _, manifest in self._history.entries(self._config))
+        seed = self._config.method_seed
+        drawn = f" drawn by {seed}" if self._config.method.precomputes_by_draw else ""
         present = any(
-            (each.get("kind"), each.get("weights")) == (kind, weights) and each["samples"] in samples for each in made
+            (each.get("kind"), each.get("weights")) == (kind, weights)
+            and each["samples"] in samples
+            and str(each["settings"].get("seed", seed)) == str(seed)
+            for each in made
         )
         seconds = self._history.seconds_to_precompute(kind, self._config)
-        return Need(kind.replace("_", " "), f"{kind} of {original.key} for {split.fingerprint}", present, seconds)
+        key = f"{kind} of {original.key} for {split.fingerprint}{drawn}"
+        return Need(kind.replace("_", " "), key, present, seconds)
 
 
 def print_plan(jobs: Sequence[SweepJob]) -> None:

@@ -61,6 +61,11 @@ class UnlearningMethod(ABC):
         return ()
 
     @property
+    def precomputes_by_draw(self) -> bool:
+        """Whether what it requests from ``context.precomputed`` depends on its draws, and so on ``unlearn_seed``."""
+        return False
+
+    @property
     def needs_classes(self) -> bool:
         """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
         return False

@@ -25,7 +25,7 @@ from unsir_bench.report.figures import efficiency as figure_efficiency
 from unsir_bench.report.figures.ablation import ABLATION
 from unsir_bench.report.figures.any_forget_class import ANY_FORGET_CLASS
 from unsir_bench.report.figures.data import scenes
-from unsir_bench.report.figures.draw import KINDS, KINDS_ACROSS, write_figures
+from unsir_bench.report.figures.draw import KINDS, write_figures
 from unsir_bench.report.figures.style import WIDTH, style
 from unsir_bench.report.folders import Sweep
 from unsir_bench.report.plots.trade_off import pareto_front
