@@ -10,13 +10,23 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
-from unsir_bench.config import Config, note_overrides, register, typed
+from unsir_bench.config import Config, at_home, note_overrides, typed
 from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.data.forget_config import ForgetConfig
+from unsir_bench.data.scale import ScaleConfig
+from unsir_bench.errors import ConfigError
+from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
+from unsir_bench.references.store import content_key
+from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.sweeps.devices_launcher import register_devices_launcher
 from unsir_bench.sweeps.sweeper import register_sweeper
+from unsir_bench.tracking.run import TrackerConfig
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningMethod
 
 
@@ -29,12 +39,46 @@ def bootstrap() -> None:
     """
     import_all()
     bases = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
-    register({group: list(installed(base)) for group, base in bases.items()})
+    register_schemas({group: list(installed(base)) for group, base in bases.items()})
     register_sweeper()
     register_devices_launcher()
     Plugins.instance().register(PluginSearchPath)
     store = ConfigStore.instance()
     store.repo = _Shared(store.repo)
+
+
+def register_schemas(nodes: dict[str, Sequence[type[Any]]]) -> None:
+    """Make the schemas and the resolvers of ``conf/`` known to Hydra.
+
+    Args:
+        nodes: config node classes by group; each is stored under its field ``name``'s default, outside the group that
+            users choose from, so that ``method=glob(*)`` never selects a schema.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema_config", node=Config)
+    single = {
+        "train": Recipe,
+        "forget": ForgetConfig,
+        "metrics": MetricsConfig,
+        "hardware": HardwareConfig,
+        "tracker": TrackerConfig,
+        "scale": ScaleConfig,
+    }
+    for group, cls in single.items():
+        store.store(group=f"schema/{group}", name=group, node=cls)
+    for group, classes in nodes.items():
+        for cls in classes:
+            store.store(group=f"schema/{group}", name=cls.name, node=cls)
+    OmegaConf.register_new_resolver("unsir_run_id", _run_id_of, replace=True)
+    OmegaConf.register_new_resolver("unsir_path", at_home, replace=True)
+
+
+def _run_id_of(*, _root_: DictConfig) -> str:
+    """The resolver that names a job's folder; a configuration too broken to have an id is named by its text."""
+    try:
+        return typed(_root_).run_id
+    except (ConfigError, OmegaConfBaseException, ValueError, TypeError) as error:
+        return f"invalid-{content_key({'error': str(error)})[:10]}"
 
 
 class _Shared(dict[str, Any]):
