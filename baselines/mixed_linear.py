@@ -37,7 +37,7 @@ class MixedLinear(SolvedHeadMethod):
 
     classifiers: ClassVar[tuple[str, ...]] = ("linearised",)
     name: str = "mixed_linear"
-    steps: int = number(100, at_least=1)
+    steps: int = number(300, at_least=1)
     requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
