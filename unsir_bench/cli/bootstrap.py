@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 
 from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
 from unsir_bench.config import Config, note_overrides, register, typed
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.models.model import ModelConfig
+from unsir_bench.sweeps.composers import composer_of
 from unsir_bench.sweeps.devices_launcher import register_devices_launcher
 from unsir_bench.sweeps.sweeper import register_sweeper
 from unsir_bench.unlearning.method import UnlearningMethod
@@ -72,6 +76,11 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     """
     bootstrap()
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(hydra_compose("config", list(overrides)))
+        composer = composer_of(cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()), "config")
+        try:
+            composed = composer.compose(overrides)
+        except HydraException:  # Hydra's own words name the file and the options there are
+            composed = hydra_compose("config", list(overrides))
+        config = typed(composed)
     note_overrides(config, overrides)
     return config
