@@ -58,6 +58,7 @@ class JobComposer:
     loader: ConfigLoaderImpl
     config_name: str
     hydra_overrides: Sequence[str] = ()
+    _parsed: dict[str, Override] = field(default_factory=dict)
     _composed: dict[tuple[str, ...], Copies] = field(default_factory=dict)
     _by_hydra: dict[tuple[str, ...], list[tuple[frozenset[str], Composed]]] = field(default_factory=dict)
 
@@ -84,7 +85,10 @@ class JobComposer:
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Overrides as Hydra's grammar has them."""
-        return OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
+        if new := [word for word in overrides if word not in self._parsed]:
+            parser = OverridesParser.create(config_loader=self.loader)
+            self._parsed |= zip(new, parser.parse_overrides(new), strict=True)
+        return [self._parsed[word] for word in overrides]
 
     def chooses(self, override: Override) -> bool:
         """Whether it chooses an option of a group, or concerns Hydra itself; the rest are plain values."""
