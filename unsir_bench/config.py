@@ -196,9 +196,11 @@ def typed(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a mandatory value is missing or has the wrong type.
     """
-    own = copy.deepcopy(composed)
-    with open_dict(own):
-        own.pop("hydra", None)
+    own = composed
+    if "hydra" in composed:
+        own = copy.deepcopy(composed)
+        with open_dict(own):
+            own.pop("hydra")
     if unknown := list(_unknown_keys(own)):
         hint = "there is no such key, and `+` makes none; `unsir-bench --cfg job` prints every key"
         raise ConfigError([f"{key}: {hint}" for key in unknown])

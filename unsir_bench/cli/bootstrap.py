@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,6 +26,7 @@ from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.references.store import content_key
 from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.sweeps.composers import composer_of
 from unsir_bench.sweeps.devices_launcher import register_devices_launcher
 from unsir_bench.sweeps.sweeper import register_sweeper
 from unsir_bench.tracking.run import TrackerConfig
@@ -116,6 +120,11 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     """
     bootstrap()
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(hydra_compose("config", list(overrides)))
+        composer = composer_of(cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()), "config")
+        try:
+            composed = composer.compose(overrides)
+        except HydraException:  # Hydra's own words name the file and the options there are
+            composed = hydra_compose("config", list(overrides))
+        config = typed(composed)
     note_overrides(config, overrides)
     return config
