@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -13,11 +14,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from unsir_bench.baselines.dp_sgd import DPSGD
 
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.runner import run
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.solved_heads import SolvedHeadMethod
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "scale")
@@ -124,14 +128,17 @@ def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
         overrides = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
         jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     assert len(jobs) > 1
+    tiny = [*TINY, *_tiny_data(name, tmp_path)]
     for job in dict.fromkeys(tuple(part for part in job if not part.startswith("seed=")) for job in jobs):
-        config = composed(f"experiment={name}", *job, *TINY, *_shrunk_method(job))
+        config = composed(f"experiment={name}", *job, *tiny, *_shrunk_method(job))
         for value in vars(config.method).values():
             if isinstance(value, Recipe):
                 value.epochs = 1
         config.outputs, config.store.root = str(tmp_path), str(tmp_path / "store")
         record = run(config)
-        assert record.status == "done", record.reason
+        # A glob over methods offers those of other networks too, and their records say why they did not run.
+        status = "skipped" if isinstance(config.method, SolvedHeadMethod | DPSGD) else "done"
+        assert record.status == status, record.reason
 
 
 def test_what_a_df_hides_is_asked_of_every_method_and_of_four_digits() -> None:
@@ -146,6 +153,21 @@ def test_what_a_df_hides_is_asked_of_every_method_and_of_four_digits() -> None:
     assert params["method"] == swept("digits_methods")["method"]
     config = composed(f"experiment={ALIKE}", "forget=four", f"forget.classes={params['forget.classes']}")
     assert config.forget.classes == [3, 5, 8, 9]
+
+
+def _tiny_data(name: str, folder: Path) -> list[str]:
+    """What a preset needs beside the tiny settings: two fine classes each of two coarse ones; values from no study."""
+    if name == "digits_tuned":
+        return ["settings=preset"]
+    if name != "cifar20_subclass":
+        return []
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 12, 8, 8, 3), dtype=np.uint8)
+    for split, images in zip(("train", "test"), pixels, strict=True):
+        for fine, own in zip(("whale", "seal", "apple", "pear"), images, strict=True):
+            (folder / split / fine).mkdir(parents=True)
+            for number, image in enumerate(own):
+                Image.fromarray(image).save(folder / split / fine / f"{number}.png")
+    return ["dataset=cifar20_png", f"dataset.root={folder}"]
 
 
 def _shrunk_method(job: Sequence[str]) -> list[str]:

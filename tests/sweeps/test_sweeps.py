@@ -290,7 +290,7 @@ def test_a_plan_by_a_sweeper_that_would_launch_the_runs_is_refused(tmp_path: Pat
     # The words hydra/sweeper=basic come to the same, and a look at the words alone would pass over this.
     sweeper = f"hydra.sweeper._target_={BasicSweeper.__module__}.BasicSweeper"
     printed = command(tmp_path, "plan", sweeper, "method=original", status=1)
-    assert "a plan is made by hydra/sweeper=resuming, not by hydra._internal" in printed
+    assert "this command needs hydra/sweeper=resuming, not hydra._internal" in printed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -147,6 +147,9 @@ def test_two_makes_are_the_same_to_the_byte_whatever_the_process_and_the_user_s_
     runs += [record("ssd", run_id=f"c{c}", config={"method": {"c": c}}, details={}) for c in (1, 2)]
     steps = [{"classes": [place], "samples": 5, "metrics": runs[0].metrics} for place in (0, 1)]
     runs.append(record("finetune", details={**runs[0].details, "steps": steps}))
+    several = {"forget_set": "pair", "forget_classes": [0, 1], "details": {}}
+    any_class = {**runs[0].metrics, "forget_answered_any_forget_class": 0.5}
+    runs.append(record(run_id="pair", metrics=any_class, **several))
     for one in runs:
         one.write(tmp_path / "s" / one.run_id)
     keep_files(tmp_path / "s" / runs[0].run_id)
