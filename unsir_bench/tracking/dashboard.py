@@ -16,7 +16,8 @@ from typing import Any
 
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.runtime.files import write_atomic
-from unsir_bench.tracking.run import LOGIN_HINT, TrackerConfig, login_problem
+from unsir_bench.tracking.run import LOGIN_HINT, login_problem
+from unsir_bench.tracking.tracker_config import TrackerConfig
 
 NAME = "Machine unlearning methods compared"
 COLUMNS = ("acc_forget_test", "acc_retain_test", "gap_acc_forget_test", "gap_acc_retain_test", "tow", "unlearn_seconds",
