@@ -22,6 +22,20 @@ RECORD ?= tests/golden/digits_run
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# cuda: the pair that requirements.lock pins, which works everywhere. cpu: the same releases from PyTorch's index of builds
+# without CUDA, a few GB less; the lock has no hashes of these two, pip checks those that the index states.
+TORCH ?= cuda
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NOT_FOR_CPU := torch|torchvision|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+
+define INSTALL_cuda
+$(PIP_INSTALL) --require-hashes --requirement requirements.lock
+endef
+define INSTALL_cpu
+awk '/^[a-z]/ { kept = !/^($(NOT_FOR_CPU))==/ } kept' requirements.lock > $(VENV)/requirements-cpu.lock
+$(PIP_INSTALL) --require-hashes --no-deps --requirement $(VENV)/requirements-cpu.lock
+$(PIP_INSTALL) --index-url $(TORCH_CPU_INDEX) --no-deps --requirement torch_pair.txt
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables leaderboard docs dashboard bench reproduce lock clean
@@ -33,12 +47,13 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 		ok or sys.exit("unsir-bench needs Python 3.11 to 3.13; this is %s. Choose one: make setup PYTHON=python3.12" % sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(if $(INSTALL_$(TORCH)),,$(error TORCH=$(TORCH): choose cuda or cpu))
+	$(INSTALL_$(TORCH))
+	$(PIP_INSTALL) --no-deps --editable .
 	$(BIN)/python -m unsir_bench.cli.install_check
 	@touch $@
 
-setup: $(READY) ## install the locked packages and this project into .venv (about 6 GB, some minutes, once)
+setup: $(READY) ## install the locked packages and this project into .venv (about 6 GB, once); TORCH=cpu: without CUDA
 
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)

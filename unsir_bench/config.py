@@ -24,7 +24,7 @@ from unsir_bench.references.store import StoreConfig, content_key
 from unsir_bench.references.tuned_values import TunedValues, set_values, tuned_values_path
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.progress import Progress
-from unsir_bench.tracking.run import TrackerConfig
+from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
 from unsir_bench.versions import RESULTS_VERSION, SEQUENCE_VERSION

@@ -18,7 +18,8 @@ from unsir_bench.records import RunRecord, records_below
 from unsir_bench.report import command as report
 from unsir_bench.report.method_style import FAMILIES, method_style
 from unsir_bench.tracking import dashboard
-from unsir_bench.tracking.run import TrackerConfig, start_tracker
+from unsir_bench.tracking.run import start_tracker
+from unsir_bench.tracking.tracker_config import TrackerConfig
 
 pytestmark = pytest.mark.slow
 

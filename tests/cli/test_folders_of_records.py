@@ -8,7 +8,8 @@ from tests.cli.commands import answers
 from unsir_bench.cli import run as command
 from unsir_bench.records import RunRecord
 from unsir_bench.tracking import run as tracking
-from unsir_bench.tracking.run import TrackerConfig, start_tracker
+from unsir_bench.tracking.run import start_tracker
+from unsir_bench.tracking.tracker_config import TrackerConfig
 
 FAST = (
     "tracker=none", "hardware=cpu", "hardware.threads=1", "metrics=fast", "model=allcnn_tiny", "train=smoke",

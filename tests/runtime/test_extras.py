@@ -20,7 +20,9 @@ from unsir_bench.runtime.extras import EXTRAS, LAUNCHERS, absent_launcher, absen
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMES = {"pytorch_grad_cam": "grad-cam", "wandb_workspaces": "wandb-workspaces"}  # others are called as their module
+# Others are called as their module.
+NAMES = {"pytorch_grad_cam": "grad-cam", "wandb_workspaces": "wandb-workspaces",
+         "pytorch_lightning": "pytorch-lightning", "mlflow": "mlflow-skinny"}  # fmt: skip
 
 
 def requirements(lines: list[str]) -> set[str]:

@@ -189,12 +189,32 @@ def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     http.server_close()
 
 
+def reports_of(views: list[dict[str, Any]]) -> dict[str, Any]:
+    dates = {"updatedAt": "2026-01-01T00:00:00Z", "createdAt": "2026-01-01T00:00:00Z"}
+    nodes = [
+        {key: view[key] for key in ("name", "displayName", "spec")}
+        | dates
+        | {"id": f"view{number}", "description": "Ours."}
+        for number, view in enumerate(views, 1)
+        if view["type"] == "runs"
+    ]
+    edges = [{"node": node, "cursor": "end"} for node in nodes]
+    return {"edges": edges, "pageInfo": {"endCursor": "end", "hasNextPage": False}}
+
+
 def answer_to(query: str, given: dict[str, Any], views: list[dict[str, Any]]) -> dict[str, Any]:
     if "upsertView" in query:
         views.append(given)
         project = {"id": "project", "name": given["projectName"], "entityName": given["entityName"]}
         kept = {key: given[key] for key in ("name", "displayName", "description", "spec", "type")}
-        return {"upsertView": {"view": {"id": f"view{len(views)}", **kept, "project": project}, "inserted": True}}
+        return {
+            "upsertView": {
+                "view": {"id": given.get("id") or f"view{len(views)}", **kept, "project": project},
+                "inserted": True,
+            }
+        }
+    if "allViews" in query:
+        return {"project": {"allViews": reports_of(views)} if views else None}
     if "models(" in query:
         return {"models": {"edges": [], "pageInfo": {"endCursor": None, "hasNextPage": False}}}
     person = {"id": "user", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
@@ -215,3 +235,20 @@ def test_with_a_key_both_are_published_and_their_addresses_printed(
     assert f"workspace: {address}/me/forgetting?nw=" in done.stdout
     assert "k" * 40 not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_published_again_the_report_keeps_its_address_and_description(
+    server: tuple[str, list[dict[str, Any]]], record: RunRecord, tmp_path: Path
+) -> None:
+    address, views = server
+    place = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "k" * 40}
+    words: list[str | Path] = ["--project", "forgetting", "--output", tmp_path]
+    first, again = (dashboard(*words, **place) for _ in range(2))
+    assert first.returncode == again.returncode == 0, first.stdout + again.stdout + again.stderr
+    urls = [next(line for line in done.stdout.splitlines() if line.startswith("report:")) for done in (first, again)]
+    assert urls[0] == urls[1]
+    reports = [view for view in views if view["type"] == "runs"]
+    assert [(view["id"], view["description"]) for view in reports] == [(None, ""), ("view1", "Ours.")]
+    assert dashboard(Path(record.config["outputs"]), *words, **place).returncode == 0  # of one sweep: another report
+    last = [view for view in views if view["type"] == "runs"][-1]
+    assert (last["id"], last["displayName"]) == (None, "Machine unlearning methods compared: shown")

@@ -15,8 +15,9 @@ import pytest
 from tests.wandb_server import FakeWandb, serving
 from unsir_bench.records import RunRecord
 from unsir_bench.tracking.offline_runs import offline_runs
-from unsir_bench.tracking.run import Tracker, TrackerConfig, start_tracker
+from unsir_bench.tracking.run import Tracker, start_tracker
 from unsir_bench.tracking.tables import tables
+from unsir_bench.tracking.tracker_config import TrackerConfig
 
 KEY = "k" * 40
 NO_KEY = {"WANDB_API_KEY": "", "NETRC": "nowhere", "WANDB_MODE": "offline"}
@@ -187,7 +188,8 @@ def test_a_run_done_again_online_is_the_same_run(server: FakeWandb, tmp_path: Pa
     script = (
         "import sys; from pathlib import Path\n"
         "from unsir_bench.records import RunRecord\n"
-        "from unsir_bench.tracking.run import TrackerConfig, start_tracker\n"
+        "from unsir_bench.tracking.run import start_tracker\n"
+        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "for status in ('failed', 'done'):\n"
         "    record = RunRecord('same', 'sweep', 'unsir', 'digits', 'allcnn', 0, {}, status=status)\n"

@@ -29,8 +29,9 @@ from unsir_bench.records import RunRecord
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.grad_cam import grad_cam_panels
-from unsir_bench.tracking.run import Tracker, TrackerConfig, start_tracker, tags
+from unsir_bench.tracking.run import Tracker, start_tracker, tags
 from unsir_bench.tracking.tables import curves, tables
+from unsir_bench.tracking.tracker_config import TrackerConfig
 
 SECRET = "secret" * 7
 TINY = [
@@ -411,7 +412,8 @@ def test_an_online_run_that_reaches_no_server_is_logged_offline(tmp_path: Path) 
     script = (
         "from pathlib import Path\n"
         "from unsir_bench.records import RunRecord\n"
-        "from unsir_bench.tracking.run import TrackerConfig, start_tracker\n"
+        "from unsir_bench.tracking.run import start_tracker\n"
+        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
         "record = RunRecord('id', 'sweep', 'unsir', 'digits', 'allcnn', 0, {}, metrics={'retain': 0.7})\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "tracker = start_tracker(TrackerConfig(mode='online'), record, folder)\n"
@@ -446,7 +448,8 @@ def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from unsir_bench.records import RunRecord\n"
-        "from unsir_bench.tracking.run import TrackerConfig, start_tracker\n"
+        "from unsir_bench.tracking.run import start_tracker\n"
+        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
         "record = RunRecord('id', 'sweep', 'unsir', 'digits', 'allcnn', 0, {})\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "tracker = start_tracker(TrackerConfig(mode='none'), record, folder)\n"

@@ -15,7 +15,7 @@ GROUPS = {
     "forget": "what to forget; or classes: forget.classes=[0,3]; or samples: forget=random_samples",
     "metrics": "what to measure",
     "hardware": "where to compute",
-    "tracker": "Weights & Biases",
+    "tracker": "Weights & Biases, MLflow or TensorBoard",
     "experiment": "presets that sweep, with -m",
     "scale": "the size at which presets of the paper's experiments run",
 }

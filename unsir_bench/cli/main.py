@@ -12,6 +12,7 @@ from unsir_bench.errors import UnsirBenchError
 # Each in the module of its name: verbs with options of their own, and verbs that take the words of a run.
 OPTION_VERBS = ("evaluate", "list", "reproduce", "split", "store", "sync", "tune", "verify")
 RUN_VERBS = ("plan", "prepare", "train")
+WITHOUT_WANDB = {"tracker=none", "tracker=mlflow", "tracker=tensorboard"}
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def _run(words: Sequence[str]) -> int:
     from unsir_bench.sweeps.isolation import forks_runs, warm_up
 
     if forks_runs(words):
-        warm_up(modules_of_runs(tracked="tracker=none" not in words))
+        warm_up(modules_of_runs(tracked=not WITHOUT_WANDB & set(words)))
     try:
         from unsir_bench.cli.run import run_command
     except (ImportError, OSError):

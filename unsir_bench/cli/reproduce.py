@@ -27,7 +27,7 @@ from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runner import run
 from unsir_bench.runs.finished_runs import recorded_metrics
 from unsir_bench.runtime.hardware import HardwareConfig
-from unsir_bench.tracking.run import TrackerConfig
+from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningMethod
 from unsir_bench.versions import RESULTS_VERSION

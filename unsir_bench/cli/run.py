@@ -178,7 +178,7 @@ def _record_of(config: Config) -> RunRecord:
     if not (apart and config.isolate):
         import_present(modules_of_runs(tracked=False))
         return run(config, command)
-    modules = modules_of_runs(tracked=config.tracker.mode != "none")
+    modules = modules_of_runs(tracked=config.tracker.uses_wandb)
     job_logging = OmegaConf.to_container(surroundings.job_logging, resolve=True)
     return current_launch().run(config, command, job_logging, modules)
 

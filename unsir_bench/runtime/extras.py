@@ -8,6 +8,7 @@ EXTRAS = {
     "report": ("matplotlib", "plotly", "itables", "jinja2", "pytorch_grad_cam", "wandb_workspaces"),
     "data": ("datasets", "pyarrow"),
     "tune": ("optuna",),
+    "trackers": ("pytorch_lightning", "mlflow", "tensorboard"),
 }
 # What Hydra's option of each name needs.
 LAUNCHERS = {

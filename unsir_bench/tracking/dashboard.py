@@ -16,12 +16,14 @@ from typing import Any
 
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.runtime.files import write_atomic
-from unsir_bench.tracking.run import LOGIN_HINT, TrackerConfig, login_problem
+from unsir_bench.tracking.run import LOGIN_HINT, login_problem
+from unsir_bench.tracking.tracker_config import TrackerConfig
 
 NAME = "Machine unlearning methods compared"
 COLUMNS = ("acc_forget_test", "acc_retain_test", "gap_acc_forget_test", "gap_acc_retain_test", "tow", "unlearn_seconds",
            "speedup_vs_retrain")  # fmt: skip
 CURVES = ("noise", "impair", "repair", "finetune", "train", "ascent")
+LONGEST_TITLE = 128  # characters of a report's title, for W&B
 PER_ROW, PANEL_WIDTH, PANEL_HEIGHT = 2, 12, 8  # a report's grid is 24 columns wide
 
 
@@ -46,10 +48,30 @@ class Dashboard:
         }
 
     def publish(self) -> dict[str, str]:
-        """Save both; returns their addresses. The report first, since it makes a project that does not exist."""
+        """Save both; returns their addresses. The report first, since it makes a project that does not exist.
+
+        A report of the same title is replaced; its address and description stay.
+        """
+        if (existing := _existing_report(self.report)) is not None:
+            self.report.id, self.report.description = existing.id, existing.description or ""
         self.report.save()
         self.workspace.save()
         return {"report": self.report.url, "workspace": self.workspace.url}
+
+
+def _existing_report(report: Any) -> Any | None:
+    """The report of this title in its project, of several the one changed last; None: there is none, or no project."""
+    import wandb
+
+    try:
+        found = wandb.Api().reports(f"{report.entity}/{report.project}")
+        return max(
+            (each for each in found if each.display_name == report.title),
+            key=lambda each: str(each.updated_at),
+            default=None,
+        )
+    except ValueError:  # no such project
+        return None
 
 
 def sections(phases: Sequence[str] = ()) -> dict[str, tuple[str, list[Any]]]:
@@ -176,7 +198,9 @@ def build(project: str, entity: str = "", sweeps: Sequence[str] = (), phases: Se
         phases: see ``sections``.
     """
     chosen = f"Group in {json.dumps(list(sweeps))}" if sweeps else ""
-    return Dashboard(_workspace(project, entity, chosen, phases), _report(project, entity, chosen, phases))
+    report = _report(project, entity, chosen, phases)
+    report.title = ": ".join([NAME, *([", ".join(sweeps)] if sweeps else [])])[:LONGEST_TITLE]
+    return Dashboard(_workspace(project, entity, chosen, phases), report)
 
 
 def _workspace(project: str, entity: str, chosen: str, phases: Sequence[str]) -> Any:

@@ -10,18 +10,17 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from unsir_bench.config_fields import choice, not_hashed
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.runtime.time_limit import within
 from unsir_bench.tracking.grad_cam import log_maps
 from unsir_bench.tracking.tables import Point, TableRows, curves, tables
+from unsir_bench.tracking.tracker_config import LOGGERS, TrackerConfig
 
 LOG = logging.getLogger("unsir_bench")
 CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
@@ -36,16 +35,6 @@ WANDB_MODE = "WANDB_MODE"  # of the environment: W&B itself never asks it where 
 LOGIN_HINT = "run `wandb login` or set WANDB_API_KEY"
 
 
-@dataclass
-class TrackerConfig:
-    """Whether and where runs are logged to Weights & Biases."""
-
-    name: str = not_hashed("wandb_offline")
-    mode: str = not_hashed(choice("offline", ("offline", "online", "none")))
-    project: str = not_hashed("unsir-bench")
-    entity: str | None = not_hashed(None)
-
-
 class NotLoggedInError(Exception):
     """Weights & Biases has no API key here."""
 
@@ -55,6 +44,8 @@ class Tracker:
 
     Points of curves are kept until no clock runs: they are sent when a method starts or stops, and at the end.
     """
+
+    service = "Weights & Biases"
 
     def __init__(self, run: Any | None, *, online: bool = False):
         self._run = run
@@ -94,7 +85,7 @@ class Tracker:
     def finish(self, *, failed: bool) -> None:
         """End the run, so that the next one in this process is another."""
         self._flush()
-        self._guarded(lambda run: run.finish(exit_code=int(failed)))
+        self._guarded(lambda run: self._end(run, failed=failed))
         self._run = None
 
     def _flush(self) -> None:
@@ -115,15 +106,21 @@ class Tracker:
         try:
             within(LONGEST_CALL, partial(action, self._run))
         except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
-            LOG.warning("Weights & Biases failed (%s: %s); the run goes on without it", type(error).__name__, error)
+            LOG.warning("%s failed (%s: %s); the run goes on without it", self.service, type(error).__name__, error)
             run, self._run = self._run, None
-            if self._online:
-                _remember(error)
-            if isinstance(error, TimeoutError):
-                _kill_service()
-                return
-            with suppress(Exception, SystemExit):  # what has been logged so far is kept
-                within(LONGEST_CALL, partial(run.finish, exit_code=1))
+            self._give_up(run, error)
+
+    def _end(self, run: Any, *, failed: bool) -> None:
+        run.finish(exit_code=int(failed))
+
+    def _give_up(self, run: Any, error: BaseException) -> None:
+        if self._online:
+            _remember(error)
+        if isinstance(error, TimeoutError):
+            _kill_service()
+            return
+        with suppress(Exception, SystemExit):  # what has been logged so far is kept
+            within(LONGEST_CALL, partial(self._end, run, failed=True))
 
 
 class RememberingTracker(Tracker):
@@ -144,8 +141,12 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
     Args:
         config: mode, project and entity.
         record: of the run: its id, sweep (the group), method (the job type), configuration.
-        folder: where offline files are kept.
+        folder: the run's, where offline files are kept.
     """
+    if config.mode in LOGGERS:
+        from unsir_bench.tracking.lightning_loggers import start_logger
+
+        return start_logger(config, record, folder)
     modes = {"none": (), "offline": ("offline",), "online": ("online", "offline")}[config.mode]
     if config.mode == "online" and (reason := os.environ.get(UNREACHABLE)):
         LOG.info("Weights & Biases failed in an earlier run (%s); this run is logged offline", reason)

@@ -1,0 +1,48 @@
+"""Where runs are logged, and what is checked of it before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from urllib.parse import urlsplit
+
+from unsir_bench.config_fields import choice, not_hashed
+from unsir_bench.runtime.extras import install_words
+
+# Trackers that Lightning has a logger for, and the modules of the extra `trackers` that each needs.
+LOGGERS = {"mlflow": ("pytorch_lightning", "mlflow"), "tensorboard": ("tensorboard",)}
+
+
+@dataclass
+class TrackerConfig:
+    """Where runs are logged: Weights & Biases, ``offline`` or ``online``, another tracker, or nowhere."""
+
+    name: str = not_hashed("wandb_offline")
+    mode: str = not_hashed(choice("offline", ("offline", "online", "none", *LOGGERS)))
+    project: str = not_hashed("unsir-bench")
+    entity: str | None = not_hashed(None)
+    uri: str | None = not_hashed(None)
+
+    def check(self, key: str) -> Iterator[str]:
+        """What the tracker needs and this installation lacks, and an address that it cannot have."""
+        for module in LOGGERS.get(self.mode, ()):
+            if find_spec(module) is None:
+                yield (
+                    f"{key}.mode={self.mode}: {module} is not installed; {install_words('trackers')}, "
+                    "or choose tracker=none"
+                )
+        if self.uri is None:
+            return
+        if self.mode != "mlflow":
+            yield f"{key}.uri={self.uri}: only tracker=mlflow has an address; leave it out"
+        elif urlsplit(self.uri).password:  # records hold the configuration, and are shared
+            yield (
+                f"{key}.uri: holds a password, which each record would show; "
+                "set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+
+    @property
+    def uses_wandb(self) -> bool:
+        """Whether a run imports Weights & Biases."""
+        return self.mode in ("offline", "online")
