@@ -29,7 +29,7 @@ from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.sweeps.composers import composer_of
 from unsir_bench.sweeps.devices_launcher import register_devices_launcher
 from unsir_bench.sweeps.sweeper import register_sweeper
-from unsir_bench.tracking.run import TrackerConfig
+from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningMethod
 
