@@ -21,7 +21,8 @@ from unsir_bench.sweeps.compose import JobComposer
 # What an option may do beyond its own section: each must be left to Hydra.
 OPEN_OPTIONS = {
     "method/as_the_forget_set": "defaults:\n  - of_${forget}\n  - _self_\n",
-    "method/method/of_pair": "defaults:\n  - /method/salun@_here_\n  - _self_\n",  # where Hydra looks for it
+    # Where Hydra looks for the former.
+    "method/method/of_pair": "# @package _global_\ndefaults:\n  - /method/salun@method\n  - _self_\n",
     "forget/of_the_whole": "# @package _global_\nseed: 5\nforget:\n  classes: [2]\n",
     "forget/with_recipe": "defaults:\n  - single\n  - /train/fast@_global_.train\n  - _self_\n",
     "metrics/more": "defaults:\n  - standard\n  - _self_\n\nfloor: false\n",
@@ -81,7 +82,7 @@ def test_a_preset_that_follows_the_scale_stays_over_what_an_option_sets(
     composer = JobComposer(loader, "config")
     for scale, method in itertools.product(("smoke", "cpu"), ("unsir", "finetune", "fisher")):
         words = ["experiment=cifar10_single", f"scale={scale}", f"method={method}", "dataset=digits"]
-        assert_as_hydra_composes(composer, [*words, "model=allcnn_tiny", "train=smoke", "seed=2"])
+        assert_as_hydra_composes(composer, [*words, "model=allcnn_tiny", "train=smoke", "metrics=fast", "seed=2"])
     assert len(whole) == 1
 
 
