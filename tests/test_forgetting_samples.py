@@ -30,7 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("samples")
 
 
-def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_a_reason(folder: Path) -> None:
+def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_a_reason(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     record = record_of(folder, "method=retrain")
     assert record.status == "done", record.error
     assert record.forget_classes == [] and record.details["samples"] == {
@@ -45,6 +47,11 @@ def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_
     assert "forget sample" in record.metric_notes["forget_answered_any_forget_class"]
     assert all(record.metric_notes.get(name) for name, value in record.metrics.items() if value is None)
     assert forget_label(record) == "random_samples (0.2)"
+    said = [line for line in caplog.messages if "null because" in line]
+    assert len(said) == len(set(record.metric_notes.values())) < len(record.metric_notes)
+    for name, reason in record.metric_notes.items():
+        [line] = [line for line in said if f"null because {reason}: " in line]
+        assert name in line.partition(f"{reason}: ")[2].split(", ")
 
 
 @pytest.mark.parametrize("method", ["unsir", "logit_mask", "boundary_expand", "svd_projection"])

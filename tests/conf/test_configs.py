@@ -36,7 +36,8 @@ ALIKE = "digits_any_forget_class"
 EXPERIMENTS = sorted(
     path.stem
     for path in (CONF / "experiment").glob("*.yaml")
-    if path.stem != ALIKE and not re.search("scaled/common|model: frozen_head", path.read_text(encoding="utf-8"))
+    if path.stem != ALIKE
+    and not re.search("scaled/common|model: frozen_head|- digits_related_heads", path.read_text(encoding="utf-8"))
 )
 # What a test machine need not have: these refuse to validate, but compose like the rest.
 ABSENT = {

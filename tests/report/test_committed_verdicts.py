@@ -18,13 +18,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 VERDICT_FILES = ("verdicts.md", "claims.md", "claims.json")
 # Made before records named the vector instructions, or from records that were not kept. To be made again or removed;
 # nothing is ever added here.
-OLD = {
-    "cifar10_jpeg_10k_metrics/verdicts.md",
-    "digits_methods/verdicts.md",
-    "digits_sequence/verdicts.md",
-    "paper_cpu/claims.json",
-    "paper_cpu/claims.md",
-}
+OLD = {"digits_methods/verdicts.md"}
 
 
 def verdict_files() -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import SECOND_RETRAIN, model_table, run_table, series_of
+from unsir_bench.report.tables.standard_columns import with_standard_columns
 
 METRICS = {
     "acc_forget_test": 0.25, "acc_retain_test": 0.75, "original_acc_forget_test": 0.875,
@@ -154,3 +155,12 @@ def test_a_sequence_has_a_row_after_each_step() -> None:
 
 def test_no_record_makes_no_series() -> None:
     assert series_of(model_table([])) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_records_of_hundreds_of_metrics_are_tabled_without_a_warning() -> None:
+    names = [f"{prefix}metric_{number}" for prefix in ("", "original_", "retrain_") for number in range(150)]
+    wide = {name: number / 1000 if number % 2 else number for number, name in enumerate(names)}
+    runs = [record(seed=seed, metrics=wide) for seed in (0, 1)]
+    table = with_standard_columns(model_table(runs))
+    assert set(table["metric_149"]) == {0.149, 0.299, 0.449}

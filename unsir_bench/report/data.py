@@ -153,7 +153,8 @@ def model_table(
     }
     runs = run_table(models).assign(**columns)
     runs["forget"] += [suffix for _, suffix in parts]
-    table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True)
+    # Copied, so that columns of many metrics lie together: pandas warns of each that is added to scattered ones.
+    table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True).copy()
     table["label"] = list(map(series_label, table["method"], table["setting"]))
     return with_speedups(table, fast or {})
 

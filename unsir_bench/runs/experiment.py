@@ -227,10 +227,18 @@ def _evaluate(
         done = {"classes": list(step.split.classes), **samples, "metrics": dict(record.metrics)}
         record.details["steps"] = [*earlier, done]
     record.metric_notes = measured.notes | not_timed
-    for name, reason in record.metric_notes.items():
-        LOG.warning("%s: %s is null: %s", record.run_id, name, reason)
+    _warn_of_nulls(record)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         keep_grad_cam(evaluation, model, record, config.folder)
+
+
+def _warn_of_nulls(record: RunRecord) -> None:
+    """Name the metrics that are null, a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in record.metric_notes.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        LOG.warning("%s: null because %s: %s", record.run_id, reason, ", ".join(names))
 
 
 def _with_other_seeds(step: Step, scene: Experiment) -> UnlearnedModels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -58,13 +59,20 @@ def _promised(models: pd.DataFrame) -> pd.DataFrame:
 def _row(key: tuple[str, ...], group: pd.DataFrame, table: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     seeds = one_per_seed(group)
     place = table[(table["dataset"] == key[0]) & (table["model"] == key[1]) & (table["forget"] == key[2])]
-    promises = {guarantee_title(name): _mean(seeds, f"guarantee_{name}", 1.0) for name in names}
+    promises = {guarantee_title(name): _promise(seeds[f"guarantee_{name}"].dropna().tolist()) for name in names}
     accuracies = {
         title: share_in_words(seeds[name].dropna().tolist(), samples_of(place, name))
         for name, title in ACCURACIES.items()
     }
     attacks = {title: _mean(seeds, name, 100.0) for name, title in ATTACKS.items()}
     return {**dict(zip(GROUP, key, strict=True)), "n": str(len(seeds)), **promises, **accuracies, **attacks}
+
+
+def _promise(values: Sequence[float]) -> str:
+    """A number that follows from settings alone is the same for every seed, and has no interval."""
+    if values and math.isclose(min(values), max(values)):
+        return f"{values[0]:.3g}"
+    return mean_in_words(values, ".3g", ".2g") if values else NOTHING
 
 
 def _mean(seeds: pd.DataFrame, name: str, scale: float) -> str:
