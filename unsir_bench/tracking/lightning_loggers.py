@@ -118,7 +118,7 @@ def _mlflow(config: TrackerConfig, record: RunRecord, folder: Path) -> Any:
 
 
 def _tensorboard(_config: TrackerConfig, _record: RunRecord, folder: Path) -> Any:
-    from lightning_fabric.loggers import TensorBoardLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     logger = TensorBoardLogger(folder, name="tensorboard")
     _ = logger.experiment  # makes the file
