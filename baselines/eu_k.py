@@ -15,8 +15,9 @@ from torch import nn
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import hashed_if_not_default, number
+from unsir_bench.models.last_layers import last_layers
 from unsir_bench.models.model import is_weight_layer
-from unsir_bench.unlearning.last_layers import frozen_outside, last_layers, trained_alone
+from unsir_bench.unlearning.last_layers import frozen_outside, trained_alone
 
 
 @dataclass

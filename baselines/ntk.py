@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from unsir_bench import Access, NotApplicable, RunContext, UnlearningData, UnlearningMethod, number
+from unsir_bench.models.last_layers import parameters_of_last_layers
 from unsir_bench.runtime.available_memory import available_memory
-from unsir_bench.unlearning.last_layers import parameters_of_last_layers
-from unsir_bench.unlearning.linearised import LinearRows, add_to, in_float64, linear_rows
+from unsir_bench.training.linearised import LinearRows, add_to, in_float64, linear_rows
 
 Terms = tuple[Tensor, Tensor]
 

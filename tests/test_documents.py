@@ -1,4 +1,4 @@
-"""Every command that the documents show is one that works here, and every link leads somewhere.
+"""Every command that the documents show is one that works here.
 
 Commands are lines of fenced blocks, and inline code, that begin with a program of this project. Runs are composed and
 not started: of a sweep the first run of its grid. What cannot be checked stands, with the reason, in ``NOT_CHECKED``.
@@ -7,13 +7,11 @@ not started: of a sweep the first run of its grid. What cannot be checked stands
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from tests.documents import DOCUMENTS, PROGRAMS, ROOT, commands_in, words_of
 from unsir_bench.cli.evaluate import _parser as evaluate_parser
 from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.reproduce import _parser as reproduce_parser
@@ -41,14 +40,9 @@ from unsir_bench.errors import ConfigError
 from unsir_bench.report import command as report_command
 from unsir_bench.unlearning.method import UnlearningMethod
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/results/*.md"),
-                    *ROOT.glob("docs/how_to/*.md")])  # fmt: skip
 EXAMPLE = ROOT / "docs" / "examples" / "my_unlearning"
-PROGRAMS = ("unsir-bench", "unsir-report", "make", "python -m")
-# Words in capitals that stand for a value of the reader's.
-PLACEHOLDERS = {"FOLDER": "tests", "FILE": "report.html", "DIR": "out", "N": "2"}
-ELLIPSES = {"experiment=...": "experiment=cifar10_single", "scale=...": "scale=smoke"}
+
+
 # What this machine need not have: a mistake that names one of them is none of the document's.
 OF_THE_MACHINE = ("dataset.root=", "dataset.path=", "forget.file=", "hardware.accelerator=", "hardware.devices=")
 # Command: why it is not checked.
@@ -68,54 +62,6 @@ PARSERS = {"evaluate": evaluate_parser, "reproduce": reproduce_parser, "store": 
            "verify": verify_parser}  # fmt: skip
 LISTS = ("methods", "datasets", "models", "metrics", "experiments", "forget")
 MOST_NOT_CHECKED = 4
-# Files that stand for the reader's own.
-FILES_OF_READERS = ("conf/method/mine.yaml",)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command as a document shows it: a line, or the words of inline code."""
-
-    document: str
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.document}:{self.line}: {self.text}"
-
-
-def fenced(text: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line within fences; a line that goes on after a backslash is one line."""
-    inside, waiting = False, ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.lstrip().startswith("```"):
-            inside = not inside
-        elif inside and line.endswith("\\"):
-            waiting += f"{line[:-1].strip()} "
-        elif inside:
-            yield number, waiting + line.strip()
-            waiting = ""
-
-
-def without_fences(text: str) -> str:
-    """The prose: lines within fences become empty, so that numbers of lines stay."""
-    return re.sub(r"^[ ]*```.*?^[ ]*```[^\n]*", lambda block: "\n" * block[0].count("\n"), text, flags=re.M | re.S)
-
-
-def inline(text: str) -> Iterator[tuple[int, str]]:
-    """Number of the line and text of each inline code; it may go on in the next line."""
-    prose = without_fences(text)
-    for found in re.finditer(r"(?<!`)`([^`]+)`(?!`)", prose):
-        yield prose.count("\n", 0, found.start()) + 1, " ".join(found[1].split())
-
-
-def commands_in(name: str, text: str) -> list[Command]:
-    return [
-        Command(name, line, command)
-        for line, code in [*fenced(text), *inline(text)]
-        if (command := code.removeprefix(".venv/bin/")).startswith(PROGRAMS)
-        and re.match(rf"({'|'.join(PROGRAMS)})( |$)", command)
-    ]
 
 
 def names(paths: Sequence[Path]) -> list[str]:
@@ -126,14 +72,6 @@ COMMANDS = [
     command for name in names(DOCUMENTS) for command in commands_in(name, (ROOT / name).read_text(encoding="utf-8"))
 ]
 CHECKED = [command for command in COMMANDS if command.text not in NOT_CHECKED]
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a command without its comment, placeholders filled."""
-    words = [ELLIPSES.get(word, word) for word in shlex.split(text, comments=True)]
-    return [
-        re.sub(r"(?<![^=/\[,])[A-Z]+(?![^/\],])", lambda it: PLACEHOLDERS.get(it[0], it[0]), word) for word in words
-    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -367,59 +305,3 @@ WRONG = [
 
 def test_commands_that_do_not_work_are_found() -> None:
     assert [text for text in WRONG if mistake(text) is None] == []
-
-
-LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
-PATH = re.compile(r"(?:docs|conf|tests|unsir_bench|baselines)/[\w./-]*[\w-]/?")
-
-
-def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives the headings of a document."""
-    headings = re.findall(r"^#{1,6} +(.+?) *$", without_fences(text), flags=re.M)
-    plain = [re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()) for heading in headings]
-    slugs = [heading.replace(" ", "-") for heading in plain]
-    return {
-        slug + (f"-{earlier}" if (earlier := slugs[:place].count(slug)) else "") for place, slug in enumerate(slugs)
-    }
-
-
-def dead_links(document: Path, text: str) -> list[str]:
-    """Links of a document to files or headings that are not there; addresses of the network are not asked."""
-    links = [link for link in LINK.findall(without_fences(text)) if not re.match(r"\w+:", link)]
-    return [link for link in links if not leads_somewhere(document, link, text)]
-
-
-def leads_somewhere(document: Path, link: str, text: str) -> bool:
-    path, _, anchor = link.partition("#")
-    target = (document.parent / path).resolve() if path else document
-    if not target.exists() or not target.is_relative_to(ROOT):
-        return False
-    if not anchor:
-        return True
-    return target.suffix == ".md" and anchor in anchors(target.read_text(encoding="utf-8") if path else text)
-
-
-def test_every_link_of_a_document_leads_somewhere() -> None:
-    offenders = {path.name: dead_links(path, path.read_text(encoding="utf-8")) for path in DOCUMENTS}
-    assert {name: links for name, links in offenders.items() if links} == {}
-
-
-def test_every_path_that_a_document_names_is_there() -> None:
-    offenders = [
-        f"{path.relative_to(ROOT)}:{line}: {code}"
-        for path in DOCUMENTS
-        for line, code in inline(path.read_text(encoding="utf-8"))
-        if PATH.fullmatch(code) and code not in FILES_OF_READERS and not (ROOT / code).exists()
-    ]
-    assert offenders == []
-
-
-def test_dead_links_are_found() -> None:
-    text = "# A Title: of *two* `words`\n\n## Again\n## Again\n```\n# no heading\n```\n"
-    assert anchors(text) == {"a-title-of-two-words", "again", "again-1"}
-    links = ["(#again-1)", "(#no-heading)", "(LICENSE)", "(LICENSE#x)", "(nowhere.md)", "(docs/sweeps.md#plug-ins)",
-             "(docs/sweeps.md#nothing)", "(../../etc)", "(https://example.org/x)"]  # fmt: skip
-    text += " ".join(f"[x]{link}" for link in links)
-    assert dead_links(ROOT / "README.md", text) == [
-        "#no-heading", "LICENSE#x", "nowhere.md", "docs/sweeps.md#nothing", "../../etc"
-    ]  # fmt: skip

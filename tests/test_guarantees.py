@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_records import record
+from tests.digits_record import record
 from unsir_bench.guarantees import GUARANTEES
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.training.context import RunContext

@@ -1,61 +1,22 @@
-"""The record of a run: written whole, read with care, and told finished from not."""
+"""The record of a run: read as it was written, with care, and told finished from not."""
 
 import hashlib
 import json
 import math
-import os
-import stat
-import subprocess
-import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unsir_bench.baselines.eu_k import ExactUnlearningK
-from unsir_bench.baselines.scrub import Scrub
 
-from unsir_bench.config_fields import default_of
-from unsir_bench.data.augmentation import Augmentation
-from unsir_bench.data.digits import Digits
-from unsir_bench.data.folders import ImageFolder
+from tests.digits_record import RUN, record
 from unsir_bench.records import (
-    ADDED_TO_AUGMENT,
-    ADDED_TO_DATASETS,
-    ADDED_TO_FOLDERS,
-    ADDED_TO_HARDWARE,
-    ADDED_TO_METHODS,
-    ADDED_TO_NOISE,
-    ADDED_TO_RECIPES,
     RECORD_FILE,
     RunRecord,
     digest,
     finished_record,
     records_below,
 )
-from unsir_bench.runtime.files import write_atomic
-from unsir_bench.runtime.hardware import HardwareConfig
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.unsir import NoiseConfig
 from unsir_bench.versions import SCHEMA_VERSION
-
-RUN = "digits-unsir-0-abc"
-
-
-def record(**changes: Any) -> RunRecord:
-    fields: dict[str, Any] = {
-        "run_id": RUN,
-        "sweep": "runs",
-        "method": "unsir",
-        "dataset": "digits",
-        "model": "allcnn",
-        "seed": 3,
-        "config": {"train": {"lr": 0.1}},
-        "status": "done",
-        "metrics": {"acc_retain_test": 0.5, "steps": 7, "speedup": None},
-        "forget_names": ["naïve ± 名"],
-    }
-    return RunRecord(**{**fields, **changes})
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path):
@@ -84,58 +45,6 @@ def test_what_is_no_number_costs_no_other_result(tmp_path: Path, value: float):
     assert written.metrics == {"acc": None, "other": 0.5}
     assert written.metric_notes == {"acc": f"it came to {value}"}
     assert written.config["train"] == {"lr": str(value), "rates": [1.0, str(value)]}
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_an_interrupted_write_leaves_the_old_content_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-):
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    path = tmp_path / "file.txt"
-    write_atomic(path, "old")
-    monkeypatch.setattr(os if step == "fsync" else Path, step, interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(path, "new and longer")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_name_never_holds_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """At the moment before the rename the name still has the old text, and the new text is already whole."""
-    path = tmp_path / "file.txt"
-    write_atomic(path, "old")
-    seen: list[tuple[str, str]] = []
-    really_replace = Path.replace
-
-    def spy(self: Path, target: Path) -> Path:
-        seen.append((Path(target).read_text(), self.read_text()))
-        return really_replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", spy)
-    write_atomic(path, "new")
-    assert seen == [("old", "new")]
-    assert path.read_text() == "new"
-
-
-def test_a_written_file_can_be_read_by_others(tmp_path: Path):
-    write_atomic(tmp_path / "file.txt", "text")
-    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o644
-
-
-def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
-    """A table's ± and – must not fail where the locale knows ASCII only."""
-    program = (
-        "import sys, pathlib, unsir_bench.records as r; r.write_atomic(pathlib.Path(sys.argv[1]), '\\xb1 \\u2013')"
-    )
-    subprocess.run(
-        [sys.executable, "-X", "utf8=0", "-c", program, str(tmp_path / "table.md")],
-        env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},
-        cwd=Path(__file__).parents[1],
-        check=True,
-    )
-    assert (tmp_path / "table.md").read_bytes() == "± –".encode()
 
 
 # Reading
@@ -305,65 +214,3 @@ def test_an_unreadable_record_is_warned_of_and_the_others_are_kept(tmp_path: Pat
     assert [one.run_id for _, one in records_below(tmp_path)] == ["a", "c"]
     assert str(tmp_path / "b" / RECORD_FILE) in caplog.text
     assert f"schema version {SCHEMA_VERSION + 1}" in caplog.text
-
-
-def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_default(tmp_path: Path) -> None:
-    older = {"train": {"epochs": 3, "augment": {"flip": True}}, "method": {"impair": {"augment": {"flip": False}}}}
-    newer = {
-        "train": {"epochs": 3, "augment": {**ADDED_TO_AUGMENT, "flip": True, "alternate": False}},
-        "method": {"impair": {"augment": {"flip": False, "alternate": True}}},
-    }
-    for config, alternate in ((older, False), (newer, True)):
-        found = RunRecord.read(record(config=config).write(tmp_path))
-        assert found.config["train"] == newer["train"]
-        expected = {**ADDED_TO_AUGMENT, "flip": False, "alternate": alternate}
-        assert found.config["method"]["impair"]["augment"] == expected
-
-
-def test_every_field_added_later_is_known_with_its_default() -> None:
-    known = {
-        Augmentation: ADDED_TO_AUGMENT,
-        Recipe: ADDED_TO_RECIPES,
-        NoiseConfig: ADDED_TO_NOISE,
-        ExactUnlearningK: ADDED_TO_METHODS["eu_k"],
-        Scrub: ADDED_TO_METHODS["scrub"],
-        ImageFolder: ADDED_TO_FOLDERS | ADDED_TO_DATASETS,
-        Digits: ADDED_TO_DATASETS,
-        HardwareConfig: ADDED_TO_HARDWARE,
-    }
-    for cls, added in known.items():
-        marked = {field.name: default_of(field) for field in fields(cls) if field.metadata.get("hashed_if_not_default")}
-        assert marked == added
-
-
-def test_older_methods_are_of_the_settings_that_options_added_since_have_by_default(tmp_path: Path) -> None:
-    older = {
-        "method": {"name": "eu_k", "train": {}},
-        "other": {"name": "cf_k", "train": {}},
-        "unsir": {"noise": {"steps": 4}},
-        "neggrad_plus": {"name": "neggrad_plus", "train": {}},
-        "delete": {"name": "delete", "train": {}},
-    }
-    found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True, "freeze_bn_stats": True}
-    assert found["other"] == {"name": "cf_k", "train": {}, "freeze_bn_stats": True}
-    assert found["neggrad_plus"]["forwards"] == "mixed" and found["delete"]["mask"] == "own_class"
-    assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
-
-
-def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
-    older = {"train": {"epochs": 3, "plateau_patience": 3}, "method": {"impair": {"plateau_patience": 1}}}
-    found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found["train"] == {"epochs": 3, "plateau_patience": 3, "plateau_watch": "train", "held_out_share": 0.02} | {
-        "decay_epochs": [],
-        "decay_factor": 0.1,
-        "cosine_warmup_share": 0.0,
-        "privacy": None,
-    }
-    assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
-
-
-def test_an_older_record_does_not_claim_the_number_of_images_that_a_share_overruled(tmp_path: Path) -> None:
-    older = {"method": {"retain_per_class": 500, "retain_share": 0.2}, "other": {"retain_per_class": 7}}
-    found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found == {"method": {"retain_per_class": None, "retain_share": 0.2}, "other": {"retain_per_class": 7}}

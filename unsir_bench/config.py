@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -197,9 +196,11 @@ def typed(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a mandatory value is missing or has the wrong type.
     """
-    own = copy.deepcopy(composed)
-    with open_dict(own):
-        own.pop("hydra", None)
+    own = composed
+    if "hydra" in composed:
+        own = copy.deepcopy(composed)
+        with open_dict(own):
+            own.pop("hydra")
     if unknown := list(_unknown_keys(own)):
         hint = "there is no such key, and `+` makes none; `unsir-bench --cfg job` prints every key"
         raise ConfigError([f"{key}: {hint}" for key in unknown])
@@ -315,37 +316,3 @@ def _complaint(error: OmegaConfBaseException) -> str:
     if isinstance(error, MissingMandatoryValue) and group in SECTIONS:
         return f"{group}: no option is chosen; give {group}=NAME. An experiment chooses one in its sweep: add -m"
     return f"{key}: {str(error).splitlines()[0]}"
-
-
-def register(nodes: dict[str, Sequence[type[Any]]]) -> None:
-    """Make the schemas known to Hydra.
-
-    Args:
-        nodes: config node classes by group; each is stored under its field ``name``'s default, outside the group that
-            users choose from, so that ``method=glob(*)`` never selects a schema.
-    """
-    store = ConfigStore.instance()
-    store.store(name="schema_config", node=Config)
-    single = {
-        "train": Recipe,
-        "forget": ForgetConfig,
-        "metrics": MetricsConfig,
-        "hardware": HardwareConfig,
-        "tracker": TrackerConfig,
-        "scale": ScaleConfig,
-    }
-    for group, cls in single.items():
-        store.store(group=f"schema/{group}", name=group, node=cls)
-    for group, classes in nodes.items():
-        for cls in classes:
-            store.store(group=f"schema/{group}", name=cls.name, node=cls)
-    OmegaConf.register_new_resolver("unsir_run_id", _run_id_of, replace=True)
-    OmegaConf.register_new_resolver("unsir_path", at_home, replace=True)
-
-
-def _run_id_of(*, _root_: DictConfig) -> str:
-    """The resolver that names a job's folder; a configuration too broken to have an id is named by its text."""
-    try:
-        return typed(_root_).run_id
-    except (ConfigError, OmegaConfBaseException, ValueError, TypeError) as error:
-        return f"invalid-{content_key({'error': str(error)})[:10]}"

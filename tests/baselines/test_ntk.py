@@ -11,9 +11,9 @@ from unsir_bench.baselines.ntk import NTK
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotApplicable
+from unsir_bench.models.last_layers import parameters_of_last_layers
 from unsir_bench.training.context import RunContext
-from unsir_bench.unlearning.last_layers import parameters_of_last_layers
-from unsir_bench.unlearning.linearised import in_float64, linear_rows
+from unsir_bench.training.linearised import in_float64, linear_rows
 from unsir_bench.unlearning.method import UnlearningData
 
 LAMBDA = 0.01

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.cli.commands import Answer, answers
 from tests.cli.page import ROOT, environment
-from tests.test_documents import fenced
+from tests.documents import fenced
 from unsir_bench.records import records_below
 
 PAGES = sorted((ROOT / "docs" / "how_to").glob("*.md"))

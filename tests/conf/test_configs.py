@@ -1,7 +1,7 @@
 """Every shipped YAML composes into objects, and every experiment preset runs when shrunk."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from unsir_bench.baselines.dp_sgd import DPSGD
 
+import unsir_bench
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
+from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
+from unsir_bench.sweeps.compose import JobComposer
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.solved_heads import SolvedHeadMethod
 
@@ -52,8 +55,7 @@ TINY = [
 
 
 def composed(*overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", list(overrides)))
+    return unsir_bench.compose(overrides)
 
 
 @cache
@@ -98,6 +100,16 @@ def mistakes(group: str, option: str) -> list[str]:
     return found
 
 
+def test_every_option_is_composed_as_hydra_composes_it() -> None:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        composer = JobComposer(GlobalHydra.instance().config_loader(), "config")  # type: ignore[arg-type]
+        for group, option in OPTIONS:
+            found = composer.compose([f"{group}={option}", *NEEDED.get((group, option), ())])
+            expected = with_option(group, option)
+            assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected), (group, option)
+            assert (config := typed(found)) == typed(expected) and config.run_id == typed(expected).run_id
+
+
 def test_a_wrong_option_is_found() -> None:
     assert mistakes("dataset", "image_folder") == []
     assert "could not find" in mistakes("dataset", "nothing")[0].lower()
@@ -118,9 +130,25 @@ def test_a_glob_over_methods_selects_methods_alone() -> None:
     assert sorted(offered) == sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 
 
+@pytest.fixture(scope="module")
+def shrunk_runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Config], RunRecord]:
+    """Does a run, once for all presets that have it when shrunk; they share what is trained."""
+    folder, done = tmp_path_factory.mktemp("shrunk"), dict[str, RunRecord]()
+
+    def record_of(config: Config) -> RunRecord:
+        config.outputs, config.store.root = str(folder), str(folder / "store")
+        if (run_id := config.run_id) not in done:
+            done[run_id] = run(config)
+        return done[run_id]
+
+    return record_of
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
+def test_every_experiment_runs_when_shrunk(
+    name: str, tmp_path: Path, shrunk_runs: Callable[[Config], RunRecord]
+) -> None:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         preset = compose("config", [f"experiment={name}"], return_hydra_config=True)
         params = OmegaConf.to_container(preset.hydra.sweeper.params)
@@ -135,8 +163,7 @@ def test_every_experiment_runs_when_shrunk(name: str, tmp_path: Path) -> None:
         for value in vars(config.method).values():
             if isinstance(value, Recipe):
                 value.epochs = 1
-        config.outputs, config.store.root = str(tmp_path), str(tmp_path / "store")
-        record = run(config)
+        record = shrunk_runs(config)
         # A glob over methods offers those of other networks too, and their records say why they did not run.
         status = "skipped" if isinstance(config.method, SolvedHeadMethod | DPSGD) else "done"
         assert record.status == status, record.reason

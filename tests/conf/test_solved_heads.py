@@ -25,7 +25,7 @@ def swept(name: str) -> list[str]:
     return str(composed.hydra.sweeper.params[name]).split(",")
 
 
-SHARED = {"retrain": ("ridge", "kmeans"), "unsir": ("logistic",), "fisher": ("nearest_mean",)}
+SHARED = {"retrain": ("ridge", "kmeans"), "unsir": ("logistic", "linearised"), "fisher": ("nearest_mean",)}
 
 
 @pytest.mark.slow
@@ -48,4 +48,5 @@ def test_every_method_runs_on_its_heads_and_suits_no_others(tmp_path: Path) -> N
     assert solved == {
         ("certified_removal", "logistic"), ("descent_to_delete", "logistic"), ("projective_residual", "logistic"),
         ("projective_residual", "ridge"), ("statistical_query", "nearest_mean"), ("kmeans_delete", "kmeans"),
+        ("mixed_linear", "linearised"),
     }  # fmt: skip

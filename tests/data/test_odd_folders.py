@@ -18,13 +18,6 @@ from unsir_bench.runtime.progress import Progress
 QUIET = Progress(interactive=False)
 
 
-@pytest.fixture(autouse=True)
-def _fresh_listings() -> Iterator[None]:
-    folder_listing.listed.cache_clear()
-    folder_listing.listed_tree.cache_clear()
-    yield
-
-
 def save(path: Path, size: tuple[int, int] = (4, 4), colour: tuple[int, int, int] = (1, 2, 3)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)

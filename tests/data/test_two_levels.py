@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,6 @@ from unsir_bench.runtime.progress import Progress
 
 QUIET = Progress(interactive=False)
 TREE = {"pets": ("cat", "dog"), "farm": ("cow", "hen", "pig")}
-
-
-@pytest.fixture(autouse=True)
-def _fresh_listings() -> Iterator[None]:
-    for kept in (folder_listing.listed, folder_listing.listed_tree):
-        kept.cache_clear()
-    yield
 
 
 def save(path: Path, red: int = 0, green: int = 0) -> Path:

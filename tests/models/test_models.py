@@ -1,22 +1,19 @@
+"""The networks: heads, rates, initial weights and widths of all, AllCNN as in the paper, options that do not fit."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import pytest
-import timm.models._builder
 import torch
 import torchvision
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from unsir_bench.config_fields import identity, problems
-from unsir_bench.errors import ConfigError, PretrainedWeightsError
+from unsir_bench.config_fields import problems
+from unsir_bench.errors import ConfigError
 from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
 from unsir_bench.models.frozen_head import FrozenHeadConfig
 from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu
@@ -175,138 +172,6 @@ def test_the_small_stem_keeps_the_resolution(config: ModelConfig, layer: str, si
     model.get_submodule(layer).register_forward_hook(lambda _m, _i, output: shapes.append(output.shape))
     model(batch((3, 32, 32)))
     assert shapes[0][-2:] == (side, side)
-
-
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    """The weights of a network for 10 classes."""
-    path = tmp_path / "backbone.safetensors"
-    save_file(state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1)), path)
-    return path
-
-
-def test_a_backbone_is_loaded_and_a_head_for_other_classes_stays_as_initialised(saved: Path) -> None:
-    fresh = AllCNNConfig(width=3).initial(GREY, 4, seed=2).state_dict()
-    stored = AllCNNConfig(width=3).initial(GREY, 10, seed=1).state_dict()
-    loaded = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 4, seed=2).state_dict()
-    for name, value in loaded.items():
-        assert torch.equal(value, fresh[name] if name.startswith("head.") else stored[name]), name
-
-
-def test_a_fitting_head_is_loaded_too(saved: Path) -> None:
-    loaded = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 10, seed=2).state_dict()
-    stored = AllCNNConfig(width=3).initial(GREY, 10, seed=1).state_dict()
-    assert all(torch.equal(loaded[name], stored[name]) for name in stored)
-
-
-def test_a_backbone_of_another_width_names_the_tensors_and_both_shapes(saved: Path) -> None:
-    with pytest.raises(PretrainedWeightsError) as caught:
-        AllCNNConfig(width=5, weights=str(saved)).initial(GREY, 10, seed=0)
-    message = str(caught.value)
-    assert str(saved) in message
-    assert "features.0.0.weight has shape (3, 1, 3, 3), needs (5, 1, 3, 3)" in message
-    assert "more" in message
-
-
-def test_weights_of_another_architecture_name_an_absent_tensor(saved: Path) -> None:
-    with pytest.raises(PretrainedWeightsError, match=r"conv1\.weight absent, needs \(4, 1, 7, 7\)"):
-        ResNet18(width=4, weights=str(saved)).initial(GREY, 10, seed=0)
-
-
-def test_weights_of_a_deeper_network_of_the_family_name_what_is_left_over(tmp_path: Path) -> None:
-    path = tmp_path / "deeper.safetensors"
-    deeper = torchvision.models.resnet._resnet(torchvision.models.resnet.BasicBlock, [2, 2, 2, 3], None, False)
-    save_file(state_to_cpu(deeper), path)
-    with pytest.raises(PretrainedWeightsError, match=r"layer4\.2\.\S+ has no place here"):
-        ResNet18(weights=str(path)).initial((3, 32, 32), 10, seed=0)
-
-
-def test_a_head_of_another_name_in_the_file_is_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "renamed.safetensors"
-    state = state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1))
-    state["classifier.weight"] = state.pop("head.weight")
-    save_file(state, path)
-    loaded = AllCNNConfig(width=3, weights=str(path)).initial(GREY, 10, seed=2)
-    assert torch.equal(loaded.get_submodule("features.0.0").weight, state["features.0.0.weight"])
-
-
-def test_a_damaged_weights_file_is_named(tmp_path: Path, saved: Path) -> None:
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(saved.read_bytes()[:200])
-    with pytest.raises(PretrainedWeightsError, match=r"model\.weights=.*damaged\.safetensors: cannot be read"):
-        AllCNNConfig(width=3, weights=str(damaged)).initial(GREY, 10, seed=0)
-
-
-def test_a_pickled_weights_file_is_refused_before_any_work(tmp_path: Path) -> None:
-    pickled = tmp_path / "model.pt"
-    torch.save({}, pickled)
-    assert list(problems(AllCNNConfig(weights=str(pickled)), "model")) == [
-        f"model.weights={pickled}: only .safetensors files are read (a pickle could run code)"
-    ]
-
-
-def test_a_missing_weights_file_is_named_before_any_work(tmp_path: Path) -> None:
-    missing = tmp_path / "missing.safetensors"
-    [problem] = problems(AllCNNConfig(weights=str(missing)), "model")
-    assert problem.startswith(f"model.weights={missing}: there is no such file; give")
-
-
-def test_local_and_downloaded_weights_exclude_each_other(saved: Path) -> None:
-    [problem] = problems(MobileNetV2(pretrained=True, weights=str(saved)), "model")
-    assert "model.pretrained=true" in problem
-    assert str(saved) in problem
-
-
-def test_a_store_key_follows_the_content_of_a_weights_file_and_not_its_path(saved: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "moved.safetensors"
-    moved.write_bytes(saved.read_bytes())
-    at_first, elsewhere = (identity(AllCNNConfig(weights=str(path))) for path in (saved, moved))
-    save_file({"other": torch.zeros(1)}, moved)
-    assert at_first == elsewhere
-    assert identity(AllCNNConfig(weights=str(moved))) != elsewhere
-
-
-def no_network(*_arguments: Any, **_options: Any) -> None:
-    raise URLError("no route to host")
-
-
-@pytest.mark.parametrize("config", [ResNet18(pretrained=True), MobileNetV2(pretrained=True)], ids=["resnet", "mobile"])
-def test_torchvision_weights_out_of_reach_advise_a_local_file(
-    config: ModelConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-    with pytest.raises(PretrainedWeightsError, match=r"model\.weights=FILE\.safetensors.*model\.pretrained=false") as e:
-        config.initial((3, 32, 32), 10, seed=0)
-    assert "model.pretrained=true" in str(e.value)
-    assert "no route to host" in str(e.value)
-
-
-def test_timm_weights_out_of_reach_advise_a_local_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", no_network)
-    with pytest.raises(PretrainedWeightsError, match=r"test_resnet.*no route to host") as caught:
-        TimmModel(arch="test_resnet", pretrained=True).initial((3, 32, 32), 10, seed=0)
-    assert "model.weights=FILE.safetensors" in str(caught.value)
-
-
-@pytest.fixture
-def downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Tensor]:
-    """A stand-in for torchvision's ResNet18 weights, which a download then finds."""
-    torch.manual_seed(5)
-    state = torchvision.models.resnet18().state_dict()
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda _url, file, *_a, **_k: torch.save(state, file))
-    return state
-
-
-def test_a_pretrained_resnet18_keeps_its_backbone_and_gets_a_head_for_the_classes(
-    downloaded: dict[str, Tensor],
-) -> None:
-    model = ResNet18(pretrained=True).initial((3, 32, 32), 6, seed=0)
-    for name, value in model.state_dict().items():
-        if not name.startswith("fc."):
-            assert torch.equal(value, downloaded[name]), name
-    assert model.fc.weight.shape == (6, 512)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_a_sequence_has_one_backbone_that_saw_none_of_its_classes(tmp_path: Path
         (["model.pretrained=true"], "set model.backbone.weights or .pretrained"),
         (["model.classifier=forest"], "model.classifier=forest: must be one of logistic, ridge"),
         (["model.backbone.width=0"], "model.backbone.width=0: must be at least 1"),
+        (["model.classifier=linearised", "model.layers=0"], "model.layers=0: must be at least 1"),
     ],
 )
 def test_wrong_settings_are_named_before_anything_starts(changes: list[str], words: str) -> None:

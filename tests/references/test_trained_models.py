@@ -1,50 +1,32 @@
+"""Original and retrained models: trained once and found again, with their costs, after a kill too."""
+
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from unsir_bench.data.batches import DataView
+from tests.references.conftest import RECIPE
 from unsir_bench.data.device_data import DeviceData
-from unsir_bench.data.digits import Digits
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import Diverged
-from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels
-from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.peak_memory import PeakMemory
-from unsir_bench.runtime.progress import Progress
 from unsir_bench.runtime.seeding import seed_everything
 from unsir_bench.training.context import RunContext
-from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import fit
 from unsir_bench.training.inference import predict
 from unsir_bench.training.recipe import Recipe
 
 MakeContext = Callable[..., RunContext]
-RECIPE = Recipe(epochs=4, batch_size=64, lr=0.02, schedule="onecycle")
-CPU = HardwareConfig(accelerator="cpu")
-
-
-@pytest.fixture
-def references(tmp_path: Path, digits: DeviceData) -> ReferenceModels:
-    return ReferenceModels(Store(tmp_path / "store"), RECIPE, digits, CPU.numerics(channels_last=False))
-
-
-@pytest.fixture
-def split(digits: DeviceData) -> ForgetSplit:
-    return ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0, 4), 10)
 
 
 def assert_same(first: Any, second: Any) -> None:
@@ -77,71 +59,6 @@ def test_a_stored_model_is_the_network_that_was_trained(
     assert accuracy > 0.3  # chance is 0.1: it has learned
 
 
-HELD_OUT = dataclasses.replace(
-    RECIPE, schedule="plateau", plateau_patience=0, plateau_watch="held_out", held_out_share=0.1
-)
-
-
-def trained_indices(references: ReferenceModels, view: DataView, context: RunContext) -> set[int]:
-    trained, _ = references._trained_and_watched(view, context)
-    return set(trained.indices.tolist())
-
-
-def test_held_out_samples_are_not_trained_on_and_are_the_same_for_original_and_retrained(
-    references: ReferenceModels, split: ForgetSplit, digits: DeviceData, make_context: MakeContext
-) -> None:
-    references.recipe, context = HELD_OUT, make_context()
-    whole, retained = digits.view("train"), digits.view("train", split.retain_train)
-    held_out = set(whole.indices.tolist()) - trained_indices(references, whole, context)
-    assert len(held_out) == round(0.1 * len(whole))
-    held_out_of_retained = set(split.retain_train.tolist()) - trained_indices(references, retained, context)
-    assert len(held_out_of_retained) == round(0.1 * len(retained))
-    both = held_out & set(split.retain_train.tolist())
-    assert both <= held_out_of_retained or held_out_of_retained <= both
-    context.seed = 1
-    assert held_out != set(whole.indices.tolist()) - trained_indices(references, whole, context)
-    assert references.original(context).manifest["samples"] == RECIPE.epochs * (len(whole) - len(held_out))
-
-
-def test_a_plateau_reads_the_loss_of_the_samples_it_is_told_to_watch(
-    references: ReferenceModels, split: ForgetSplit, digits: DeviceData, make_context: MakeContext
-) -> None:
-    context, recipe = make_context(), dataclasses.replace(HELD_OUT, plateau_watch="test")
-    references.recipe = recipe
-    model = context.initial_network()
-    for view, members in (
-        (digits.view("train"), torch.arange(len(digits.labels("test")))),
-        (digits.view("train", split.retain_train), split.retain_test),
-    ):
-        trained, watched = references._trained_and_watched(view, context)
-        assert trained is view
-        logits = predict(model, digits.view("test", members), context, "oracle").double()
-        chance = logits.softmax(1)[torch.arange(len(members)), digits.labels("test")[members]]
-        assert watched is not None
-        assert watched(model) == pytest.approx(-chance.log().mean().item(), rel=1e-5)
-    for other in (
-        dataclasses.replace(HELD_OUT, schedule="onecycle"),
-        dataclasses.replace(HELD_OUT, plateau_watch="train"),
-    ):
-        references.recipe, whole = other, digits.view("train")
-        trained, watched = references._trained_and_watched(whole, context)
-        assert trained is whole and watched is None
-
-
-def test_the_watched_loss_decides_when_the_rate_is_lowered(
-    references: ReferenceModels, digits: DeviceData, make_context: MakeContext
-) -> None:
-    losses = iter([1.0, 2.0, 0.5, 0.6])  # worse in epochs 2 and 4
-    recipe, rates = HELD_OUT, []
-    keeper = SimpleNamespace(
-        load=lambda: None, save=lambda state: rates.append(state["optimizer"]["param_groups"][0]["lr"])
-    )
-    context = make_context()
-    batches = EpochBatches.from_view(digits.view("train"), recipe, context, "train")
-    fit(context.initial_network(), batches, recipe, context, "original", keeper, None, lambda _model: next(losses))
-    assert rates == pytest.approx([0.02, 0.01, 0.01, 0.005])
-
-
 def test_the_costs_of_a_reference_are_not_the_methods(
     references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
 ) -> None:
@@ -169,62 +86,6 @@ def test_original_and_retrained_begin_with_the_same_weights(
     original, retrained = references.original(context), references.retrained(split, context)
     assert original.key != retrained.key
     assert_same(original.weights, retrained.weights)
-
-
-def other_data() -> DeviceData:
-    """The same images, normalised otherwise."""
-    config = Digits(subset=20, mean=[0.4], std=[0.376])
-    return DeviceData(config.load(Progress(interactive=False)), config, CPU, torch.device("cpu"), channels_last=False)
-
-
-CHANGES: dict[str, Callable[[ReferenceModels, RunContext], Any]] = {
-    "seed": lambda references, context: setattr(context, "seed", 1),
-    "rate": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, lr=0.03)),
-    "watched": lambda references, context: setattr(references, "recipe", HELD_OUT),
-    "epochs": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, epochs=5)),
-    "width": lambda references, context: setattr(context, "architecture", AllCNNConfig(width=5)),
-    "normalisation": lambda references, context: setattr(references, "data", other_data()),
-    "precision": lambda references, context: setattr(
-        references, "numerics", dataclasses.replace(CPU, precision="bf16-mixed").numerics(channels_last=False)
-    ),
-    "layout": lambda references, context: setattr(references, "numerics", CPU.numerics(channels_last=True)),
-}
-NEUTRAL: dict[str, Callable[[ReferenceModels, RunContext], Any]] = {
-    "threads": lambda references, context: setattr(
-        references, "numerics", dataclasses.replace(CPU, threads=3).numerics(channels_last=False)
-    ),
-    "forgotten": lambda references, context: setattr(context, "forget_classes", (5, 6)),
-    "recipe-name": lambda references, context: setattr(references, "recipe", dataclasses.replace(RECIPE, name="own")),
-    "store": lambda references, context: setattr(references, "store", Store(Path("elsewhere"))),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_the_weights_changes_the_key(
-    change: str, references: ReferenceModels, make_context: MakeContext
-) -> None:
-    context = make_context()
-    before = references.key(references.data.view("train"), context.architecture, context.seed)
-    CHANGES[change](references, context)
-    assert references.key(references.data.view("train"), context.architecture, context.seed) != before
-
-
-@pytest.mark.parametrize("change", NEUTRAL)
-def test_what_leaves_the_weights_alone_leaves_the_key(
-    change: str, references: ReferenceModels, make_context: MakeContext
-) -> None:
-    context = make_context()
-    before = references.key(references.data.view("train"), context.architecture, context.seed)
-    NEUTRAL[change](references, context)
-    assert references.key(references.data.view("train"), context.architecture, context.seed) == before
-
-
-def test_other_samples_have_another_key(
-    references: ReferenceModels, split: ForgetSplit, make_context: MakeContext
-) -> None:
-    context, data = make_context(), references.data
-    views = [data.view("train"), data.view("train", split.retain_train), data.view("train", split.forget_train)]
-    assert len({references.key(view, context.architecture, context.seed) for view in views}) == 3
 
 
 def test_weights_do_not_depend_on_what_was_drawn_before(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.training.small_network import small_network
 from unsir_bench.data.batches import Batch
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -39,13 +40,6 @@ def split(digits: DeviceData) -> ForgetSplit:
 @pytest.fixture
 def references(tmp_path: Path, digits: DeviceData) -> ReferenceModels:
     return ReferenceModels(Store(tmp_path / "store"), RECIPE, digits, {})
-
-
-def small_network() -> nn.Module:
-    torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 10)
-    )
 
 
 def plainly_trained(

@@ -78,3 +78,17 @@ def test_the_interval_covers_the_mean_as_often_as_it_says():
     samples = np.random.default_rng(1).normal(3, 2, (800, 4)).tolist()
     covered = [interval.low <= 3 <= interval.high for interval in map(mean_interval, samples)]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
+
+
+@pytest.mark.parametrize("count", [2, 5, 30])
+def test_interval_is_that_of_scipy(count: int):
+    values = np.random.default_rng(count).normal(50, 7, count)
+    mean, half = mean_and_half_width(values.tolist())
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=values.std(ddof=1) / math.sqrt(count))
+    assert (mean - half, mean + half) == pytest.approx((low, high))
+
+
+def test_one_value_has_no_interval():
+    mean, half = mean_and_half_width([3.5])
+    assert mean == 3.5
+    assert math.isnan(half)

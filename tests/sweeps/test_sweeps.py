@@ -196,7 +196,7 @@ def test_finished_runs_are_skipped_without_being_launched(undisturbed: tuple[Pat
 def test_the_sweeper_composes_what_hydra_composes(overrides: list[str]) -> None:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         master = compose("config", return_hydra_config=True)
-        composer = JobComposer(GlobalHydra.instance().config_loader(), master)
+        composer = JobComposer.of_sweep(GlobalHydra.instance().config_loader(), master)
         composer.compose(["seed=9", *overrides])  # what it keeps of one job must not leak into the next
         assert typed(composer.compose(overrides)) == typed(compose("config", overrides))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.test_training import MakeContext, small_network
+from tests.training.small_network import small_network
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import Batch
 from unsir_bench.data.device_data import DeviceData
@@ -20,6 +20,8 @@ from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import fit
 from unsir_bench.training.recipe import Recipe
+
+MakeContext = Callable[..., RunContext]
 
 
 def failing_in_epoch(batches: EpochBatches, epoch: int) -> EpochBatches:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.training.small_network import small_network
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import Batch, DataView
 from unsir_bench.data.device_data import DeviceData
@@ -22,13 +23,6 @@ from unsir_bench.training.recipe import Recipe
 
 MakeContext = Callable[..., RunContext]
 RECIPE = Recipe(epochs=3, batch_size=32, optimizer="sgd", lr=0.05, momentum=0.8, weight_decay=0.01)
-
-
-def small_network() -> nn.Module:
-    torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 10)
-    )
 
 
 def drawn(digits: DeviceData, context: RunContext, recipe: Recipe = RECIPE) -> EpochBatches:

@@ -8,7 +8,8 @@ from torch import nn
 
 from unsir_bench.errors import NotApplicable
 from unsir_bench.models.allcnn import AllCNNConfig
-from unsir_bench.unlearning.last_layers import frozen_outside, last_layers, trained_alone
+from unsir_bench.models.last_layers import last_layers
+from unsir_bench.unlearning.last_layers import frozen_outside, trained_alone
 
 
 class Odd(nn.Module):

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
-from unsir_bench.config import Config, note_overrides, register, typed
+from unsir_bench.config import Config, at_home, note_overrides, typed
 from unsir_bench.data.dataset import DatasetConfig
+from unsir_bench.data.forget_config import ForgetConfig
+from unsir_bench.data.scale import ScaleConfig
+from unsir_bench.errors import ConfigError
+from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
+from unsir_bench.references.store import content_key
+from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.sweeps.composers import composer_of
 from unsir_bench.sweeps.devices_launcher import register_devices_launcher
 from unsir_bench.sweeps.sweeper import register_sweeper
+from unsir_bench.tracking.tracker_config import TrackerConfig
+from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningMethod
 
 
@@ -29,12 +43,46 @@ def bootstrap() -> None:
     """
     import_all()
     bases = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
-    register({group: list(installed(base)) for group, base in bases.items()})
+    register_schemas({group: list(installed(base)) for group, base in bases.items()})
     register_sweeper()
     register_devices_launcher()
     Plugins.instance().register(PluginSearchPath)
     store = ConfigStore.instance()
     store.repo = _Shared(store.repo)
+
+
+def register_schemas(nodes: dict[str, Sequence[type[Any]]]) -> None:
+    """Make the schemas and the resolvers of ``conf/`` known to Hydra.
+
+    Args:
+        nodes: config node classes by group; each is stored under its field ``name``'s default, outside the group that
+            users choose from, so that ``method=glob(*)`` never selects a schema.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema_config", node=Config)
+    single = {
+        "train": Recipe,
+        "forget": ForgetConfig,
+        "metrics": MetricsConfig,
+        "hardware": HardwareConfig,
+        "tracker": TrackerConfig,
+        "scale": ScaleConfig,
+    }
+    for group, cls in single.items():
+        store.store(group=f"schema/{group}", name=group, node=cls)
+    for group, classes in nodes.items():
+        for cls in classes:
+            store.store(group=f"schema/{group}", name=cls.name, node=cls)
+    OmegaConf.register_new_resolver("unsir_run_id", _run_id_of, replace=True)
+    OmegaConf.register_new_resolver("unsir_path", at_home, replace=True)
+
+
+def _run_id_of(*, _root_: DictConfig) -> str:
+    """The resolver that names a job's folder; a configuration too broken to have an id is named by its text."""
+    try:
+        return typed(_root_).run_id
+    except (ConfigError, OmegaConfBaseException, ValueError, TypeError) as error:
+        return f"invalid-{content_key({'error': str(error)})[:10]}"
 
 
 class _Shared(dict[str, Any]):
@@ -72,6 +120,11 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     """
     bootstrap()
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(hydra_compose("config", list(overrides)))
+        composer = composer_of(cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()), "config")
+        try:
+            composed = composer.compose(overrides)
+        except HydraException:  # Hydra's own words name the file and the options there are
+            composed = hydra_compose("config", list(overrides))
+        config = typed(composed)
     note_overrides(config, overrides)
     return config

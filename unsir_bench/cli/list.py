@@ -47,22 +47,17 @@ def _rows(group: str) -> Iterator[dict[str, str]]:
 
 def _method_rows() -> Iterator[dict[str, str]]:
     """Methods with what they read of the data, as composed: an option's settings may change it."""
-    from hydra import compose, initialize_config_module
-
-    from unsir_bench.cli.bootstrap import bootstrap
-    from unsir_bench.config import typed
+    from unsir_bench.cli.bootstrap import compose
     from unsir_bench.unlearning.method import access_names
 
-    bootstrap()
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        for option, file in option_files("method").items():
-            method = typed(compose("config", [f"method={option}"])).method
-            yield {
-                "method": option,
-                "needs": ", ".join(access_names(method)) or "nothing",
-                "values": method.settings,
-                "paper, and where its values come from": first_comment(file),
-            }
+    for option, file in option_files("method").items():
+        method = compose([f"method={option}"]).method
+        yield {
+            "method": option,
+            "needs": ", ".join(access_names(method)) or "nothing",
+            "values": method.settings,
+            "paper, and where its values come from": first_comment(file),
+        }
 
 
 def first_comment(file: Path) -> str:

@@ -2,6 +2,9 @@
 
 Features are the backbone's penultimate ones, scaled to norm 1, as the certificates ask for (Guo et al. 2020). Heads are
 float64. "Retrain" is retraining of the head on the retain samples.
+
+``linearised`` keeps the backbone's own head, and adds what a change of its last layers' weights does to first order;
+this change is what is solved (Golatkar et al. 2021, mixed-linear networks).
 """
 
 from __future__ import annotations
@@ -12,12 +15,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
 from torch.nn import functional as F
 
-from unsir_bench.config_fields import choice, not_hashed, number
+from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
+from unsir_bench.errors import NotApplicable
+from unsir_bench.models.last_layers import parameters_of_last_layers
 from unsir_bench.models.model import ImageShape, ModelConfig
 
-CLASSIFIERS = ("logistic", "ridge", "nearest_mean", "kmeans")
+CLASSIFIERS = ("logistic", "ridge", "nearest_mean", "kmeans", "linearised")
 TRAINED_ON = ("retain", "all", "weights")
 # Sums of up to 2^22 multiples of this, each at most 1, are exact in float64, whatever their order.
 FEATURE_STEP = 2.0**-30
@@ -102,6 +109,46 @@ class FrozenHead(nn.Module):
         return self
 
 
+class LinearPart(nn.Module):
+    """``change`` (weights,): of the parameters of a network's last layers, flattened one after another."""
+
+    def __init__(self, weights: int):
+        super().__init__()
+        self.change = nn.Parameter(torch.zeros(weights, dtype=torch.float64))
+
+
+class LinearisedNetwork(FrozenHead):
+    """f(x) + ∇f(x)·w: a core network f that stays as it is, its derivatives for some parameters, and a solved w.
+
+    Attributes:
+        names: of the core's parameters that w changes to first order.
+    """
+
+    def __init__(self, core: nn.Module, names: list[str]):
+        super().__init__(core, LinearPart(sum(core.get_parameter(name).numel() for name in names)))
+        self.names = names
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        weights = [self.backbone.get_parameter(name) for name in self.names]
+        change = self.head.get_parameter("change").to(images)
+        pieces = change.split([weight.numel() for weight in weights])
+        with_gradients = torch.is_grad_enabled()
+        # Inference mode, in which models are evaluated, carries no derivatives.
+        with torch.inference_mode(False), torch.set_grad_enabled(with_gradients), forward_ad.dual_level():
+            dual = {
+                name: forward_ad.make_dual(weight, _ordinary(piece).view_as(weight))
+                for name, weight, piece in zip(self.names, weights, pieces, strict=True)
+            }
+            logits, slope = forward_ad.unpack_dual(functional_call(self.backbone, dual, (_ordinary(images),)))
+            return logits + slope  # type: ignore[no-any-return]
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy where it was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
 def head_inputs(backbone_outputs: Tensor) -> Tensor:
     """What heads are solved on: features of norm 1 at most, float64, in steps of ``FEATURE_STEP`` towards 0.
 
@@ -117,17 +164,18 @@ class FrozenHeadConfig(ModelConfig):
     """A frozen backbone and a head that is solved in float64.
 
     Attributes:
-        backbone: the network whose penultimate features are used; its own head is left out.
+        backbone: the network whose penultimate features are used; its own head is left out, unless it is linearised.
         trained_on: ``retain``: the backbone is the retrained model of the same forget set and seed, so that a
             certificate of the head covers it; ``all``: the original, which saw the forget samples; ``weights``: nothing
             is trained, the backbone has its file's or its library's weights.
-        classifier: the head.
+        classifier: the head; ``linearised``: a first-order change of the backbone's last layers, its own head included.
         l2: strength of the head's regulariser, l2 / 2 times the squared norm of the weights, beside the sum of the
             losses; n times the lambda of Guo et al.
         perturbation: standard deviation of the Gaussian linear term in the logistic head's objective (Guo et al.);
             no effect on another head.
         clusters, iterations, quantum, balance: of quantised k-means (Ginart et al. 2019): the lattice's step, and the
             share of the mean cluster size below which a cluster's centroid moves less.
+        layers: last weight layers that are linearised; no effect on another head.
     """
 
     name: str = not_hashed("frozen_head")
@@ -140,6 +188,7 @@ class FrozenHeadConfig(ModelConfig):
     iterations: int = number(5, at_least=1)
     quantum: float = number(0.05, above=0)
     balance: float = number(0.2, at_least=0, at_most=1)
+    layers: int = hashed_if_not_default(number(2, at_least=1))
 
     def build(self, image_shape: ImageShape, num_classes: int) -> nn.Module:
         return self._with_head(self.backbone.build(image_shape, num_classes), num_classes)
@@ -148,11 +197,19 @@ class FrozenHeadConfig(ModelConfig):
         return self._with_head(self.backbone.initial(image_shape, num_classes, seed), num_classes)
 
     def head(self, model: nn.Module) -> nn.Module:
+        """The solved head; of a linearised network the backbone's own, which receives the penultimate features."""
+        if self.classifier == "linearised":
+            return self.backbone.head(model.get_submodule("backbone"))
         return model.get_submodule("head")
+
+    def linear_head(self, model: nn.Module) -> nn.Linear:
+        if self.classifier == "linearised":
+            raise NotApplicable(f"model '{self.name}' is linearised: no single linear layer gives its logits")
+        return super().linear_head(model)
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
         """The head alone: whatever trains leaves the backbone as it is."""
-        return [{"params": list(self.head(model).parameters()), "lr": lr}]
+        return [{"params": list(model.get_submodule("head").parameters()), "lr": lr}]
 
     def check(self, key: str) -> Iterator[str]:
         yield from super().check(key)
@@ -163,6 +220,8 @@ class FrozenHeadConfig(ModelConfig):
             yield f"{key}.trained_on=weights: needs {key}.backbone.weights=FILE or {key}.backbone.pretrained=true"
 
     def _with_head(self, network: nn.Module, num_classes: int) -> FrozenHead:
+        if self.classifier == "linearised":
+            return LinearisedNetwork(network, parameters_of_last_layers(network, self.layers))
         own = self.backbone.linear_head(network)
         name = next(name for name, module in network.named_modules() if module is own)
         network.set_submodule(name, nn.Identity())
@@ -181,7 +240,7 @@ class FrozenHeadConfig(ModelConfig):
 
 
 def load_backbone_of(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give ``model`` the backbone of a trained network, whose own head is left out.
+    """Give ``model`` the backbone of a trained network, without its head unless ``model`` has a place for it.
 
     Args:
         model: a ``FrozenHead``, changed in place.

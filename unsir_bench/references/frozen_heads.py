@@ -17,6 +17,7 @@ from unsir_bench.errors import NotApplicable
 from unsir_bench.models.frozen_head import (
     FrozenHeadConfig,
     KMeansHead,
+    LinearisedNetwork,
     LogisticHead,
     NearestMeanHead,
     head_inputs,
@@ -32,6 +33,7 @@ from unsir_bench.training.context import RunContext
 from unsir_bench.training.convex_heads import class_sums, set_means, solve_logistic, solved_ridge, targets_of
 from unsir_bench.training.fit import FitState, Variation
 from unsir_bench.training.inference import predict
+from unsir_bench.training.linearised import normal_equations
 from unsir_bench.training.quantised_kmeans import QuantisedKMeans
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.versions import TRAINING_VERSION
@@ -143,12 +145,17 @@ class FrozenHeadModels(ReferenceModels):
         variation: Variation | None = None,
     ) -> FitState:
         """Give the model its backbone and solve its head; the seconds are those of solving."""
-        self._load_backbone(model, frozen_head_of(context.architecture), context)
-        features = StoredFeatures(self.store, self.data.fingerprint, self.numerics)
-        inputs = features.made(model, view, self.data.view("train"), context)
+        architecture = frozen_head_of(context.architecture)
+        self._load_backbone(model, architecture, context)
         watch = Stopwatch(context.device)
-        with watch.running(), torch.no_grad():
-            solve(model, inputs, view, len(self.data.labels("train")), context)
+        if isinstance(model, LinearisedNetwork):
+            with watch.running():
+                solve_linear_part(model, view, architecture.l2, context)
+        else:
+            features = StoredFeatures(self.store, self.data.fingerprint, self.numerics)
+            inputs = features.made(model, view, self.data.view("train"), context)
+            with watch.running(), torch.no_grad():
+                solve(model, inputs, view, len(self.data.labels("train")), context)
         return FitState(1, 0, len(view), watch.total, [context.timing_conditions()])
 
     def _load_backbone(self, model: nn.Module, architecture: FrozenHeadConfig, context: RunContext) -> None:
@@ -186,6 +193,20 @@ def solve(model: nn.Module, inputs: Tensor, view: DataView, samples: int, contex
         weight = solved_ridge(inputs, targets_of(labels, context.num_classes), architecture.l2)
         on_cpu.get_parameter("weight").data.copy_(weight)
     head.to(context.device)
+
+
+def solve_linear_part(model: LinearisedNetwork, view: DataView, l2: float, context: RunContext) -> None:
+    """Solve the linear part of a network on a view, in place; derivatives, unlike features, are not kept.
+
+    Args:
+        model: with the core's weights.
+        view: images and labels.
+        l2: of the ridge regression.
+        context: shows progress.
+    """
+    hessian, moment = normal_equations(model, view, l2, context)
+    solved = torch.cholesky_solve(moment[:, None], torch.linalg.cholesky(hessian))[:, 0]
+    model.head.get_parameter("change").data.copy_(solved)
 
 
 def kmeans_of(architecture: FrozenHeadConfig) -> QuantisedKMeans:

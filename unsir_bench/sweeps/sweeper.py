@@ -59,7 +59,7 @@ class ResumingSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the unfinished runs, or do with them what the command does instead."""
-        composer = JobComposer(self._loader, self._config)
+        composer = JobComposer.of_sweep(self._loader, self._config)
         jobs = grid(self._loader, self._params, arguments)
         launch = current_launch()
         launch.jobs = [sweep_job(composer, overrides) for overrides in jobs]

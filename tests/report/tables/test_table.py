@@ -1,78 +1,14 @@
-"""The comparison table of a sweep: means, intervals, what is not done, and text that must not break a table."""
+"""The comparison table of a sweep: its rows, means and intervals, what is not done, and its files."""
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from scipy import stats
 
-from unsir_bench.records import RunRecord
-from unsir_bench.report.data import model_table, run_table
-from unsir_bench.report.statistics import mean_and_half_width
+from tests.report.tables.rows_of_records import METRICS, record, summary, with_accuracy
+from unsir_bench.report.data import run_table
 from unsir_bench.report.tables.sweep import write_sweep_table
-from unsir_bench.report.tables.table import summary as summary_of
-from unsir_bench.report.tables.text import job_rows, markdown, print_rows
-
-METRICS = {
-    "acc_forget_test": 0.0,
-    "acc_retain_test": 0.9,
-    "original_acc_retain_test": 0.92,
-    "retrain_acc_retain_test": 0.93,
-    "unlearn_seconds": 2.0,
-    "speedup_vs_retrain": 40.0,
-}
-
-
-def record(method: str = "unsir", seed: int = 0, status: str = "done", **changes: Any) -> RunRecord:
-    fields: dict[str, Any] = {
-        "run_id": f"{method}-{seed}",
-        "sweep": "s",
-        "method": method,
-        "dataset": "digits",
-        "model": "allcnn",
-        "seed": seed,
-        "config": {},
-        "status": status,
-        "forget_set": "single",
-        "forget_classes": [0],
-        "metrics": dict(METRICS) if status == "done" else {},
-    }
-    return RunRecord(**{**fields, **changes})
-
-
-def summary(records: list[RunRecord]) -> list[dict[str, str]]:
-    return summary_of(model_table(records))
-
-
-def with_accuracy(seed: int, value: float | None, **changes: Any) -> RunRecord:
-    return record(seed=seed, metrics={**METRICS, "acc_retain_test": value}, **changes)
-
-
-# Numbers
-
-
-def test_mean_and_interval_by_hand():
-    """1, 2, 3: mean 2, s = 1, s/√3 = 0.57735; Student's t of 2 degrees of freedom at 97.5 % is 4.30265 (tables)."""
-    mean, half = mean_and_half_width([1.0, 2.0, 3.0])
-    assert mean == pytest.approx(2)
-    assert half == pytest.approx(4.30265 * 0.57735, abs=1e-4)
-
-
-@pytest.mark.parametrize("count", [2, 5, 30])
-def test_interval_is_that_of_scipy(count: int):
-    values = np.random.default_rng(count).normal(50, 7, count)
-    mean, half = mean_and_half_width(values.tolist())
-    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(), scale=values.std(ddof=1) / math.sqrt(count))
-    assert (mean - half, mean + half) == pytest.approx((low, high))
-
-
-def test_one_value_has_no_interval():
-    mean, half = mean_and_half_width([3.5])
-    assert mean == 3.5
-    assert math.isnan(half)
 
 
 def test_a_row_shows_mean_interval_and_n_in_percent():
@@ -203,73 +139,11 @@ def test_no_record_makes_no_row():
     assert summary([]) == []
 
 
-# Markdown and terminal
-
-
 def test_runs_that_failed_before_their_own_accuracies_still_have_a_table():
     half_done = {"retrain_acc_retain_test": 0.93, "retrain_acc_forget_test": 0.0}
     runs = run_table([record(status="failed", metrics=half_done)])
     assert "gap_retain_test" not in runs and len(runs) == 1
     assert summary([record(status="failed", metrics=half_done)])[0]["not done"] == "1 failed"
-
-
-def cells(line: str) -> list[str]:
-    """The cells of a GitHub table line: an escaped pipe does not end one."""
-    return [cell.replace("\0", "|").strip() for cell in line.replace("\\|", "\0").strip().strip("|").split("|")]
-
-
-def test_pipes_do_not_break_the_markdown_table():
-    rows = summary([record(dataset="a|b", forget_set="x||y")])
-    lines = markdown(rows).splitlines()
-    assert {len(cells(line)) for line in lines} == {len(rows[0])}
-    assert cells(lines[2])[0] == "a|b"
-    assert cells(lines[2])[2] == "x||y {0}"
-
-
-def test_markdown_has_a_header_a_rule_and_a_line_for_each_row():
-    rows = summary([record(), record("retrain")])
-    lines = markdown(rows).splitlines()
-    assert len(lines) == 2 + len(rows)
-    assert cells(lines[0]) == list(rows[0])
-    assert set(cells(lines[1])) == {"---"}
-    assert [cells(line) for line in lines[2:]] == [list(row.values()) for row in rows]
-
-
-def test_markdown_of_nothing_says_so():
-    assert markdown([]) == "No records.\n"
-
-
-def test_markup_in_names_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]):
-    print_rows(summary([record(dataset="[red]set[/red]", method="[bold]")]), "sweep [blue]1[/blue]")
-    printed = capsys.readouterr().out
-    for text in ("[red]set[/red]", "[bold]", "sweep [blue]1[/blue]"):
-        assert text in printed
-
-
-@pytest.mark.parametrize("forgotten", [1, 40])
-def test_a_pipe_gets_every_cell_whole(capsys: pytest.CaptureFixture[str], forgotten: int):
-    values = enumerate([0.5, 0.6, 0.7])
-    rows = summary([with_accuracy(seed, value, forget_classes=list(range(forgotten))) for seed, value in values])
-    print_rows(rows, "t")
-    printed = capsys.readouterr().out
-    assert [text for text in [*rows[0], *rows[0].values()] if text not in printed] == []
-
-
-def test_a_narrow_terminal_folds_numbers_and_cuts_none(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "80")):
-        monkeypatch.setenv(name, value)
-    rows = summary([with_accuracy(seed, value) for seed, value in enumerate([0.5, 0.6, 0.7])])
-    print_rows(rows, "t")
-    printed = capsys.readouterr().out
-    assert "…" not in printed
-    assert "digits" in printed
-
-
-def test_an_empty_table_can_be_printed(capsys: pytest.CaptureFixture[str]):
-    print_rows([], "nothing")
-    assert "Traceback" not in capsys.readouterr().err
 
 
 # Files
@@ -320,20 +194,6 @@ def test_a_damaged_record_does_not_cost_the_table(tmp_path: Path, caplog: pytest
     (tmp_path / "bad" / "record.json").write_text('{"schema_version": 1, "run')
     assert len(write_sweep_table(tmp_path)) == 2
     assert str(tmp_path / "bad" / "record.json") in caplog.text
-
-
-def test_one_run_shows_original_retrained_and_unlearned_side_by_side():
-    sides = {"original_": 0.5, "retrain_": 0.25, "": 0.125}
-    names = ("forget_test", "retain_test", "forget_train", "retain_train")
-    metrics: dict[str, float | int | None] = {
-        f"{prefix}acc_{name}": value + 0.01 * i for prefix, value in sides.items() for i, name in enumerate(names)
-    }
-    metrics |= {"retrain_seconds": 30.0, "unlearn_seconds": 1.5}
-    rows = list(job_rows(record(metrics=metrics)))
-    assert [row["model"] for row in rows] == ["original", "retrain", "unsir"]
-    assert [row["A_Df test %"] for row in rows] == ["50.00", "25.00", "12.50"]
-    assert [row["A_Dr train %"] for row in rows] == ["53.00", "28.00", "15.50"]
-    assert [row["seconds"] for row in rows] == ["–", "30.00", "1.50"]
 
 
 # What a row mixes

@@ -1,4 +1,4 @@
-"""A network linearised in some of its parameters: its Jacobian, in float64."""
+"""A network linearised in some of its parameters: its Jacobian, and least squares on it, in float64."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from unsir_bench.data.batches import DataView
+from unsir_bench.errors import NotApplicable
+from unsir_bench.models.frozen_head import LinearisedNetwork
+from unsir_bench.runtime.available_memory import available_memory
 from unsir_bench.training.context import RunContext
+from unsir_bench.training.convex_heads import targets_of
 
+AT_ONCE = 64  # samples whose Jacobians are held at once
 LinearRows = tuple[Tensor, Tensor, Tensor]
 
 
@@ -61,6 +66,48 @@ def linear_rows(
                 logits = model(moved)
             yield jacobian(model, names, moved), logits, labels.to(place.device)
             task.advance(len(labels))
+
+
+@torch.no_grad()
+def normal_equations(
+    network: LinearisedNetwork, view: DataView, l2: float, context: RunContext
+) -> tuple[Tensor, Tensor]:
+    """The system H w = g of ridge least squares of a linearised network's logits on one-hot targets.
+
+    The objective is ½ Σ ‖f(x) + ∇f(x)·w - y‖² + l2 / 2 ‖w‖²; its gradient is H w - g.
+
+    Args:
+        network: gives f, ∇f and the layout of w.
+        view: each sample is read once.
+        l2: strength of the regulariser, beside the sum of the losses.
+        context: shows progress.
+
+    Returns:
+        H (weights, weights) and g (weights,), float64, on the CPU.
+
+    Raises:
+        NotApplicable: H would not fit in memory.
+    """
+    weights = network.head.get_parameter("change").numel()
+    _require_memory(weights)
+    core = in_float64(network.backbone)
+    place = next(core.parameters())
+    hessian, moment = l2 * torch.eye(weights).to(place), torch.zeros(weights).to(place)
+    for derivatives, logits, labels in linear_rows(core, network.names, view, AT_ONCE, context):
+        rows = derivatives.flatten(0, 1)
+        lacking = targets_of(labels, logits.shape[1]) - logits
+        hessian.addmm_(rows.T, rows)
+        moment.addmv_(rows.T, lacking.flatten())
+    return hessian.cpu(), moment.cpu()
+
+
+def _require_memory(weights: int) -> None:
+    needed = 8 * 3 * weights**2  # the system, its factor and a copy; a float64 has 8 bytes
+    if needed > (free := available_memory()):
+        raise NotApplicable(
+            f"model.classifier=linearised would need {needed / 2**30:.0f} GiB for a system over {weights} weights, and "
+            f"{free / 2**30:.0f} GiB are free; lower model.layers, or take a smaller backbone"
+        )
 
 
 @torch.no_grad()

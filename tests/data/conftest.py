@@ -1,0 +1,38 @@
+"""What tests of folders of images share: listings made anew, a folder of two classes, and what Pillow opens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.data.image_folders import fill, forget_listings
+
+
+@pytest.fixture(autouse=True)
+def _fresh_listings() -> Iterator[None]:
+    forget_listings()
+    yield
+    forget_listings()
+
+
+@pytest.fixture
+def split_root(tmp_path: Path) -> Path:
+    """train/ with 3 images for each of two classes (red 0 and 1), test/ with 2 (red 100 and 101)."""
+    fill(tmp_path / "set" / "train", {"cat": 3, "dog": 3})
+    fill(tmp_path / "set" / "test", {"cat": 2, "dog": 2}, red=100)
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that Pillow opens from now on."""
+    names: list[str] = []
+    really_open = Image.open
+
+    def spy(path: Path) -> Image.Image:
+        names.append(Path(path).name)
+        return really_open(path)
+
+    monkeypatch.setattr(Image, "open", spy)
+    return names

@@ -1,0 +1,81 @@
+"""Which runs a claim is judged on together: of one experiment, each once, none left unnamed."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.report.claims.claim_records import CLAIMS, both_fine, finding, findings, over_seeds, record
+from unsir_bench.records import RunRecord
+from unsir_bench.report.claims.check import evaluate
+from unsir_bench.report.claims.definitions import read_claims
+from unsir_bench.report.claims.findings import ClaimVerdict
+from unsir_bench.report.conditions import conditions
+
+
+def test_networks_of_different_conditions_do_not_make_a_claim_hold_together() -> None:
+    """A CNN that was trained for 3 epochs and a ViT for 4 are two experiments: neither has both families."""
+
+    def trained(model: str, epochs: int) -> list[RunRecord]:
+        return [replace(run, config={**run.config, "train": {"epochs": epochs}}) for run in both_fine(model)]
+
+    together = findings("works_on_cnn_and_vit", trained("resnet18", 3) + trained("vit_slim", 3))
+    assert [found.verdict for found in together] == [ClaimVerdict.HOLDS]
+    apart = findings("works_on_cnn_and_vit", trained("resnet18", 3) + trained("vit_slim", 4))
+    assert [found.verdict for found in apart] == [ClaimVerdict.NOT_TESTED] * 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dataset": "digits"}, {"model": "allcnn"}, {"method": "unsir_slim"}, {"config": {"at_scale": "smoke"}},
+     {"config": {"train": {"epochs": 3}}}, {"config": {"dataset": {"subset": 10}}},
+     {"config": {"method": {"impair": {"lr": 0.5}}}}, {"environment": {"device": "a GPU"}}, {"classes": [3]}],
+)  # fmt: skip
+def test_runs_of_different_experiments_are_never_averaged(change: dict[str, Any]) -> None:
+    base = over_seeds("acc_forget_test", [0.0, 0.0])
+    other = over_seeds("acc_forget_test", [0.9, 0.9], **change)
+    for place, run in enumerate(other):
+        run.run_id = f"other-{place}"
+    assert sorted(found.number or 0.0 for found in findings("forgets", base + other)) == [0.0, 0.9]
+
+
+def test_a_run_without_a_scale_has_that_of_runs_that_share_all_else() -> None:
+    unnamed = record(0, config={"at_scale": None})
+    assert [found.scale for found in conditions([unnamed, record(1)])] == ["cpu", "cpu"]
+    assert [found.scale for found in conditions([unnamed])] == ["not named"]
+    third = record(2, config={"at_scale": "smoke"})
+    assert [found.scale for found in conditions([unnamed, record(1), third])] == ["not named", "cpu", "smoke"]
+
+
+def test_a_run_in_two_folders_counts_once_and_other_methods_do_not() -> None:
+    runs = over_seeds("acc_forget_test", [0.0, 0.0])
+    other = record(5, {"acc_forget_test": 0.9}, method="finetune")
+    assert finding("forgets", [*runs, *runs, other]).n == 2
+    failed = record(0, {"acc_forget_test": 0.9}, status="failed")
+    assert finding("forgets", [failed, *runs]).not_done == []
+
+
+def test_runs_of_one_seed_are_averaged_and_all_named() -> None:
+    runs = over_seeds("acc_forget_test", [0.01, 0.02, 0.03])
+    again = replace(runs[0], run_id="again", metrics={**runs[0].metrics, "acc_forget_test": 0.03})
+    found = finding("forgets", [*runs, again])
+    assert found.number == pytest.approx((0.02 + 0.02 + 0.03) / 3)
+    assert found.n == 3
+    assert "again" in found.runs and len(found.runs) == 4
+
+
+def test_failed_runs_are_named_and_diverged_ones_forbid_a_claim_to_hold() -> None:
+    runs = over_seeds("acc_forget_test", [0.0, 0.0])
+    failed = record(7, status="failed")
+    found = finding("forgets", [*runs, failed])
+    assert found.verdict is ClaimVerdict.HOLDS and found.not_done == [f"{failed.run_id} (failed)"]
+    diverged = finding("forgets", [*runs, record(7, status="diverged")])
+    assert diverged.verdict is ClaimVerdict.NOT_TESTED and "diverged" in diverged.reason
+    nothing = finding("forgets", [failed])
+    assert nothing.verdict is ClaimVerdict.NOT_TESTED and nothing.reason == "no finished run"
+
+
+def test_without_runs_of_unsir_every_claim_is_not_tested() -> None:
+    found = evaluate([record(0, method="finetune")], read_claims())
+    assert len(found) == len(CLAIMS)
+    assert all(entry.verdict is ClaimVerdict.NOT_TESTED and entry.reason == "no runs" for entry in found)

@@ -1,0 +1,41 @@
+"""The paper's numbers: only verified ones, and beside the same experiment alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.report.claims.claim_records import finding, over_seeds
+from unsir_bench.report.published_numbers import EXPERIMENTS, SPEEDUPS
+
+# As the project's reference states them: the only verified numbers of the paper.
+VERIFIED = {
+    ("cifar10", "resnet18", 1): ((77.86, 81.01), (71.06, 0.0)),
+    ("cifar100", "resnet18", 20): ((77.88, None), (75.38, None)),
+    ("vggface100", "resnet18", 1): ((80.63, None), (72.29, 3.0)),
+}
+
+
+def published(classes: int = 1, **change: Any) -> tuple[float | None, bool]:
+    fields: dict[str, Any] = {"dataset": "cifar10", "model": "resnet18", "config": {"at_scale": "paper"}, **change}
+    found = finding("forgets", over_seeds("acc_forget_test", [0.0, 0.0], classes=range(classes), **fields))
+    return found.published, found.published_is_same
+
+
+def test_a_published_number_is_the_same_experiments_only_at_its_scale_and_on_its_images() -> None:
+    assert published() == (0.0, True)
+    assert published(dataset="cifar10_jpeg") == (0.0, False)
+    assert published(config={"at_scale": "cpu"}) == (0.0, False)
+    assert published(config={"at_scale": "paper", "dataset": {"subset": 100}}) == (0.0, False)
+    assert published(config={"at_scale": "paper", "model": {"pretrained": True}}) == (0.0, False)
+    assert published(classes=2) == (None, False)
+    assert published(method="unsir_slim") == (None, False)
+    assert published(model="allcnn") == (None, False)
+
+
+def test_only_verified_numbers_of_the_paper_are_kept() -> None:
+    def percent(values: Mapping[str, float]) -> tuple[float | None, ...]:
+        found = (values.get(name) for name in ("acc_retain_test", "acc_forget_test"))
+        return tuple(None if value is None else round(100 * value, 6) for value in found)
+
+    kept = {(e.dataset, e.model, e.classes): (percent(e.original), percent(e.unlearned)) for e in EXPERIMENTS}
+    assert kept == VERIFIED
+    assert SPEEDUPS == {"speedup_vs_retrain": 154.0, "speedup_vs_fisher": 1875.0}
