@@ -83,6 +83,7 @@ def test_a_run_and_the_table_of_its_sweep_need_the_base_alone(tmp_path: Path) ->
         f"        if name in {[*absent, 'ray']!r}:\n"
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent)\n"
+        "sys.modules['hydra_plugins'] = None\n"  # none of the launchers of the extras is there
         "from pathlib import Path\n"
         "from unsir_bench.cli.bootstrap import compose\n"
         "from unsir_bench.report.tables.sweep import write_sweep_table\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
 from hydra.core.config_store import ConfigStore
@@ -25,8 +26,8 @@ def register(plugin: type[Plugin], option: str, settings: type[object]) -> None:
         settings: a dataclass of its ``_target_`` and the arguments of its ``__init__``.
     """
     top = NAMESPACE.partition(".")[0]
-    if find_spec(top) is None:
-        sys.modules[top] = ModuleType(top)
+    if find_spec(top) is None:  # no launcher is installed; Hydra walks the package's path, even one that is empty
+        sys.modules[top] = module_from_spec(ModuleSpec(top, None, is_package=True))
     namespace = sys.modules.setdefault(NAMESPACE, ModuleType(NAMESPACE))
     setattr(namespace, plugin.__name__, plugin)
     Plugins.instance().register(plugin)
