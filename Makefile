@@ -106,7 +106,7 @@ leaderboard: setup ## rank the methods of docs/results and submissions as a site
 
 docs: setup ## build the documentation into site/docs, which opens from disk (installs the extra `site`)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[site]'
-	$(BIN)/python -m mkdocs build --strict
+	DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict
 
 dashboard: setup ## publish a Weights & Biases workspace and report that compare methods; without a key, write them as JSON
 	$(BIN)/python -m unsir_bench.tracking.dashboard $(OVERRIDES)

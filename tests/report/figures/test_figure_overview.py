@@ -127,6 +127,14 @@ def test_numbers_at_an_axis_never_run_into_each_other(kind: Any, retained: float
     assert_numbers_apart(only(found, kind))
 
 
+@pytest.mark.parametrize("ruined", [0.0, 0.11, 0.2, 0.45])
+def test_nor_where_one_method_ruins_the_network(ruined: float) -> None:
+    near = {"original_acc_retain_test": 0.755, "retrain_acc_retain_test": 0.773}
+    runs = [record(method, 0, acc_retain_test=ruined if method == "unsir" else 0.76, **near) for method in AREAS]
+    [found] = scenes("s", runs)
+    assert_numbers_apart(only(found, OVERVIEW))
+
+
 @pytest.mark.parametrize("longest", [0.9, 6.0, 78.0, 120.0, 900.0, 40_000.0])
 @pytest.mark.parametrize("shortest", [0.0004, 0.003, 0.02, 0.4])
 def test_nor_do_those_of_seconds(shortest: float, longest: float) -> None:
@@ -145,4 +153,5 @@ def assert_numbers_apart(drawing: Drawing) -> None:
             if low <= place <= high and label.get_text()
         ]
         assert shown, "an axis without numbers"
-        assert all(left.x1 < right.x0 for left, right in pairwise(sorted(shown, key=lambda box: box.x0)))
+        beside = pairwise(sorted(shown, key=lambda box: box.x0))
+        assert all(left.x1 + left.height / 2 < right.x0 for left, right in beside), "numbers that read as one"

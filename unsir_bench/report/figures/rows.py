@@ -112,7 +112,14 @@ def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
         panel.xaxis.set_major_locator(FixedLocator(_log_ticks(low, high)))
         plain_numbers(panel.xaxis)
     else:
-        panel.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        panel.xaxis.set_major_locator(FixedLocator(_linear_ticks(low, high)))
+
+
+def _linear_ticks(low: float, high: float) -> list[float]:
+    """The first and the last of few round numbers."""
+    found = MaxNLocator(2, steps=[1, 2, 2.5, 4, 5, 10]).tick_values(low, high)
+    within = [float(tick) for tick in found if low <= tick <= high]
+    return [within[0], within[-1]]
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
