@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.tracking.test_tracking import a_record, use_whole
+from tests.tracking.fake_run import a_record, use_whole
 from unsir_bench import runner
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.config import Config, validate

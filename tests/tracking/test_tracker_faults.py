@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.tracking.test_tracking import FakeRun, start, use_whole
+from tests.tracking.fake_run import FakeRun, start, use_whole
 from unsir_bench import runner
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.config import Config

@@ -1,17 +1,11 @@
-"""What a run leaves in the offline file of Weights & Biases, read back; and no fault of the tracker costs a run."""
+"""What a run leaves in the offline file of Weights & Biases, read back."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,117 +13,23 @@ import pytest
 from hydra import compose, initialize_config_module
 from PIL import Image
 from safetensors.numpy import load_file
-from wandb.proto import wandb_internal_pb2
 
-from tests.oracles.wandb_file import leveldb_log
+from tests.tracking.fake_run import FakeRun, a_record
+from tests.tracking.offline_file import SECRET, WhatIsWritten
 from unsir_bench import runner
 from unsir_bench.config import typed
 from unsir_bench.data.digits import Digits
 from unsir_bench.records import RunRecord
 from unsir_bench.runtime.progress import Progress
-from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.grad_cam import grad_cam_panels
-from unsir_bench.tracking.run import Tracker, start_tracker, tags
+from unsir_bench.tracking.run import Tracker, tags
 from unsir_bench.tracking.tables import curves, tables
-from unsir_bench.tracking.tracker_config import TrackerConfig
 
-SECRET = "secret" * 7
 TINY = [
     "dataset.subset=20", "model.width=8", "train.epochs=12", "method.noise.steps=4", "method.noise.batch_size=8",
     "method.noise.copies=2", "metrics=full", "metrics.lira_shadows=0", "metrics.relearn.cap=20",
     "metrics.grad_cam_samples=3", "sweep=tracked",
 ]  # fmt: skip
-
-
-def a_record(**changes: Any) -> RunRecord:
-    named = {"run_id": "run-id", "sweep": "sweep", "method": "unsir", "dataset": "digits", "model": "allcnn"}
-    return RunRecord(**{**named, "seed": 0, "config": {"seed": 0, "model": {"name": "allcnn"}}, **changes})
-
-
-class FakeRun:
-    """Records what reaches Weights & Biases; the calls named in ``failing`` raise."""
-
-    def __init__(self, failing: str = ""):
-        self.failing, self.calls = failing, []
-        self.summary, self.config = _Part(self, "summary"), _Part(self, "config")
-
-    def call(self, name: str, *values: Any) -> None:
-        self.calls.append((name, *values))
-        if name == self.failing:
-            raise ConnectionError(f"{name} is down")
-
-    def log(self, point: dict[str, float]) -> None:
-        self.call("log", point)
-
-    def finish(self, exit_code: int) -> None:
-        self.call("finish", exit_code)
-
-    def define_metric(self, *_arguments: Any, **_options: Any) -> None:
-        self.call("define_metric")
-
-
-@dataclass
-class _Part:
-    run: FakeRun
-    name: str
-
-    def update(self, values: dict[str, Any], **_options: Any) -> None:
-        self.run.call(self.name, values)
-
-
-@dataclass
-class WhatIsWritten:
-    """The content of an offline file."""
-
-    run: Any = None
-    summary: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    exit_code: int | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> WhatIsWritten:
-        """A finished run's content; W&B's service closes the file some moments after the run has ended."""
-        for _ in range(200):
-            found = cls()
-            for content in leveldb_log(path.read_bytes()[7:]):
-                entry = wandb_internal_pb2.Record()
-                entry.ParseFromString(content)
-                found.take(entry)
-            if found.exit_code is not None:
-                return found
-            time.sleep(0.05)
-        raise TimeoutError(f"{path} is not finished")
-
-    def take(self, entry: Any) -> None:
-        kind = entry.WhichOneof("record_type")
-        if kind == "run":
-            self.run = entry.run
-            merge(self.config, entry.run.config.update)
-        elif kind == "config":
-            merge(self.config, entry.config.update)
-        elif kind == "summary":
-            merge(self.summary, entry.summary.update)
-        elif kind == "history":
-            self.history.append(merge({}, entry.history.item))
-        elif kind == "exit":
-            self.exit_code = entry.exit.exit_code
-
-    def curve(self, name: str) -> list[tuple[float, float]]:
-        """(step, value) of a curve."""
-        phase = name.split("/", maxsplit=1)[0]
-        return [(point[f"{phase}/step"], point[name]) for point in self.history if name in point]
-
-
-def merge(into: dict[str, Any], items: Any) -> dict[str, Any]:
-    """Set what the items say; a nested key is a path."""
-    for item in items:
-        *path, last = item.nested_key or [item.key]
-        place = into
-        for name in path:
-            place = place.setdefault(name, {})
-        place[last] = json.loads(item.value_json)
-    return into
 
 
 @dataclass
@@ -158,25 +58,6 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
         record = runner.run(config)
     [file] = config.folder.glob("wandb/offline-run-*/run-*.wandb")
     return Tracked(config.folder, record, WhatIsWritten.read(file))
-
-
-@pytest.fixture
-def warnings_of(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    caplog.set_level(logging.WARNING, logger="unsir_bench")
-    return lambda: [record.getMessage() for record in caplog.records]
-
-
-def start(mode: str, folder: Path) -> Tracker:
-    return start_tracker(TrackerConfig(mode=mode), a_record(), folder)
-
-
-def use_whole(tracker: Tracker, folder: Path = Path("nowhere")) -> None:
-    """What a run does with its tracker."""
-    with tracker.holding():
-        tracker.log("impair", 1, {"loss": 2.0})
-        tracker.log("impair", 2, {"loss": 1.0})
-    tracker.report(a_record(metrics={"retain": 0.7}), folder)
-    tracker.finish(failed=False)
 
 
 def test_the_summary_holds_every_metric_of_the_record_with_its_value(tracked: Tracked) -> None:
@@ -348,117 +229,6 @@ def test_a_record_without_details_has_neither_tables_nor_curves() -> None:
 def test_tags_name_the_scale_of_a_preset_and_are_never_too_long() -> None:
     found = tags(a_record(forget_set="x" * 100, config={"at_scale": "smoke"}))
     assert found == ["digits", "allcnn", "x" * 64, "smoke"]
-
-
-@pytest.mark.parametrize("failing", ["log", "config", "summary", "finish"])
-def test_a_fault_of_the_tracker_is_one_warning_and_silences_it(
-    failing: str, warnings_of: Callable[[], list[str]]
-) -> None:
-    run = FakeRun(failing)
-    use_whole(Tracker(run))
-    [warning] = warnings_of()
-    assert f"ConnectionError: {failing} is down" in warning
-    assert "the run goes on" in warning
-    assert [call[0] for call in run.calls].count(failing) == (2 if failing == "finish" else 1)
-    assert run.calls[-1][0] == "finish"  # what was logged before is kept
-
-
-@pytest.mark.parametrize("failing", ["init", "define_metric"])
-def test_a_tracker_that_does_not_start_is_one_warning(
-    failing: str, warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def init(**_options: Any) -> FakeRun:
-        if failing == "init":
-            raise ConnectionError("init is down")
-        return FakeRun(failing)
-
-    fake = ModuleType("wandb")
-    fake.init, fake.Settings = init, dict  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "wandb", fake)
-    use_whole(start("offline", tmp_path))
-    [warning] = warnings_of()
-    assert f"{failing} is down" in warning
-
-
-def test_an_absent_wandb_is_one_warning(
-    warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    use_whole(start("offline", tmp_path))
-    assert len(warnings_of()) == 1
-
-
-def test_a_folder_that_cannot_be_written_is_one_warning(warnings_of: Callable[[], list[str]], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    use_whole(start("offline", tmp_path / "file" / "run"))
-    [warning] = warnings_of()
-    assert "NotADirectoryError" in warning
-    assert "goes on without it" in warning
-
-
-def test_an_online_run_without_a_key_is_logged_offline(
-    warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tracking, "login_problem", lambda: "no API key")
-    use_whole(start("online", tmp_path), tmp_path)
-    [warning] = warnings_of()
-    assert "no API key: run `wandb login` or set WANDB_API_KEY" in warning
-    assert "logged offline" in warning
-    [file] = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    assert WhatIsWritten.read(file).summary["retain"] == 0.7
-
-
-def test_an_online_run_that_reaches_no_server_is_logged_offline(tmp_path: Path) -> None:
-    script = (
-        "from pathlib import Path\n"
-        "from unsir_bench.records import RunRecord\n"
-        "from unsir_bench.tracking.run import start_tracker\n"
-        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
-        "record = RunRecord('id', 'sweep', 'unsir', 'digits', 'allcnn', 0, {}, metrics={'retain': 0.7})\n"
-        f"folder = Path({str(tmp_path)!r})\n"
-        "tracker = start_tracker(TrackerConfig(mode='online'), record, folder)\n"
-        "tracker.report(record, folder); tracker.finish(failed=False)\n"
-    )
-    # The service of this process would be the script's too.
-    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": SECRET, "WANDB_INIT_TIMEOUT": "1"}
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**own, **nowhere})
-    assert done.returncode == 0, done.stderr
-    assert "did not start online" in done.stderr
-    assert "did not start offline" not in done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    [file] = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    assert WhatIsWritten.read(file).summary["retain"] == 0.7
-
-
-def test_maps_that_cannot_be_read_cost_the_summary_nothing(
-    warnings_of: Callable[[], list[str]], tmp_path: Path
-) -> None:
-    (tmp_path / "grad_cam.safetensors").write_bytes(b"half a file")
-    use_whole(start("offline", tmp_path), tmp_path)
-    assert len(warnings_of()) == 1
-    [file] = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    written = WhatIsWritten.read(file)
-    assert written.summary["retain"] == 0.7
-    assert written.exit_code == 1
-
-
-def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from unsir_bench.records import RunRecord\n"
-        "from unsir_bench.tracking.run import start_tracker\n"
-        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
-        "record = RunRecord('id', 'sweep', 'unsir', 'digits', 'allcnn', 0, {})\n"
-        f"folder = Path({str(tmp_path)!r})\n"
-        "tracker = start_tracker(TrackerConfig(mode='none'), record, folder)\n"
-        "tracker.log('impair', 1, {'loss': 1.0}); tracker.report(record, folder); tracker.finish(failed=False)\n"
-        "sys.exit('wandb' in sys.modules)"
-    )
-    finished = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_points_are_named_by_phase_and_carry_its_step() -> None:

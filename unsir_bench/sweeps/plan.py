@@ -329,7 +329,7 @@ class _Needs:
         samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
         made = (_described(manifest) for _, manifest in self._history.entries(self._config))
         seed = self._config.method_seed
-        drawn = f" drawn by {seed}" if self._config.method.precomputes_by_draw else ""
+        draw = f" drawn by {seed}" if self._config.method.precomputes_by_draw else ""
         present = any(
             (each.get("kind"), each.get("weights")) == (kind, weights)
             and each["samples"] in samples
@@ -337,8 +337,7 @@ class _Needs:
             for each in made
         )
         seconds = self._history.seconds_to_precompute(kind, self._config)
-        key = f"{kind} of {original.key} for {split.fingerprint}{drawn}"
-        return Need(kind.replace("_", " "), key, present, seconds)
+        return Need(kind.replace("_", " "), f"{kind} of {original.key} for {split.fingerprint}{draw}", present, seconds)
 
 
 def print_plan(jobs: Sequence[SweepJob]) -> None:

@@ -1,0 +1,136 @@
+"""A tracker that cannot start, fails or is absent costs a run nothing but one warning."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.tracking.fake_run import FakeRun, start, use_whole
+from tests.tracking.offline_file import SECRET, WhatIsWritten
+from unsir_bench.tracking import run as tracking
+from unsir_bench.tracking.run import Tracker
+
+
+@pytest.fixture
+def warnings_of(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.WARNING, logger="unsir_bench")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize("failing", ["log", "config", "summary", "finish"])
+def test_a_fault_of_the_tracker_is_one_warning_and_silences_it(
+    failing: str, warnings_of: Callable[[], list[str]]
+) -> None:
+    run = FakeRun(failing)
+    use_whole(Tracker(run))
+    [warning] = warnings_of()
+    assert f"ConnectionError: {failing} is down" in warning
+    assert "the run goes on" in warning
+    assert [call[0] for call in run.calls].count(failing) == (2 if failing == "finish" else 1)
+    assert run.calls[-1][0] == "finish"  # what was logged before is kept
+
+
+@pytest.mark.parametrize("failing", ["init", "define_metric"])
+def test_a_tracker_that_does_not_start_is_one_warning(
+    failing: str, warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def init(**_options: Any) -> FakeRun:
+        if failing == "init":
+            raise ConnectionError("init is down")
+        return FakeRun(failing)
+
+    fake = ModuleType("wandb")
+    fake.init, fake.Settings = init, dict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    use_whole(start("offline", tmp_path))
+    [warning] = warnings_of()
+    assert f"{failing} is down" in warning
+
+
+def test_an_absent_wandb_is_one_warning(
+    warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    use_whole(start("offline", tmp_path))
+    assert len(warnings_of()) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_warning(warnings_of: Callable[[], list[str]], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    use_whole(start("offline", tmp_path / "file" / "run"))
+    [warning] = warnings_of()
+    assert "NotADirectoryError" in warning
+    assert "goes on without it" in warning
+
+
+def test_an_online_run_without_a_key_is_logged_offline(
+    warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tracking, "login_problem", lambda: "no API key")
+    use_whole(start("online", tmp_path), tmp_path)
+    [warning] = warnings_of()
+    assert "no API key: run `wandb login` or set WANDB_API_KEY" in warning
+    assert "logged offline" in warning
+    [file] = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert WhatIsWritten.read(file).summary["retain"] == 0.7
+
+
+def test_an_online_run_that_reaches_no_server_is_logged_offline(tmp_path: Path) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from unsir_bench.records import RunRecord\n"
+        "from unsir_bench.tracking.run import start_tracker\n"
+        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
+        "record = RunRecord('id', 'sweep', 'unsir', 'digits', 'allcnn', 0, {}, metrics={'retain': 0.7})\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "tracker = start_tracker(TrackerConfig(mode='online'), record, folder)\n"
+        "tracker.report(record, folder); tracker.finish(failed=False)\n"
+    )
+    # The service of this process would be the script's too.
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": SECRET, "WANDB_INIT_TIMEOUT": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**own, **nowhere})
+    assert done.returncode == 0, done.stderr
+    assert "did not start online" in done.stderr
+    assert "did not start offline" not in done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    [file] = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert WhatIsWritten.read(file).summary["retain"] == 0.7
+
+
+def test_maps_that_cannot_be_read_cost_the_summary_nothing(
+    warnings_of: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "grad_cam.safetensors").write_bytes(b"half a file")
+    use_whole(start("offline", tmp_path), tmp_path)
+    assert len(warnings_of()) == 1
+    [file] = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    written = WhatIsWritten.read(file)
+    assert written.summary["retain"] == 0.7
+    assert written.exit_code == 1
+
+
+def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from unsir_bench.records import RunRecord\n"
+        "from unsir_bench.tracking.run import start_tracker\n"
+        "from unsir_bench.tracking.tracker_config import TrackerConfig\n"
+        "record = RunRecord('id', 'sweep', 'unsir', 'digits', 'allcnn', 0, {})\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "tracker = start_tracker(TrackerConfig(mode='none'), record, folder)\n"
+        "tracker.log('impair', 1, {'loss': 1.0}); tracker.report(record, folder); tracker.finish(failed=False)\n"
+        "sys.exit('wandb' in sys.modules)"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert list(tmp_path.iterdir()) == []
