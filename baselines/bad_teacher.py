@@ -20,6 +20,7 @@ from unsir_bench.config_fields import number
 from unsir_bench.data.batches import joined
 from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 
 
 @dataclass
@@ -31,6 +32,7 @@ class BadTeacher(UnlearningMethod):
     retain_share: float = number(0.3, above=0, at_most=1)
     temperature: float = number(1.0, above=0, search=(0.5, 5.0))
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
+    tells_samples_apart = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
@@ -42,12 +44,12 @@ class BadTeacher(UnlearningMethod):
 
         def objective(student: Any, images: Tensor, labels: Tensor) -> Tensor:
             with torch.no_grad():
-                forgotten = context.is_forgotten(labels)[:, None]
-                wanted = torch.where(forgotten, context.forward(bad, images), context.forward(good, images))
+                _, forgotten = told_apart(labels, context.num_classes)
+                wanted = torch.where(forgotten[:, None], context.forward(bad, images), context.forward(good, images))
             return divergence_from(wanted, student(images), self.temperature).mean()
 
         with context.clock.phase("train"):
-            view = joined(data.retain_share(self.retain_share), data.forget)
+            view = joined(data.retain_share(self.retain_share), marked(data.forget, context.num_classes))
             batches = EpochBatches.from_view(view, self.train, context, "bad_teacher")
             fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
         return model

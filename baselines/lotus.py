@@ -25,6 +25,7 @@ from unsir_bench.data.batches import joined
 from unsir_bench.training.inference import predict
 from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import frozen_copy
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 
 
 @dataclass
@@ -37,6 +38,7 @@ class LoTUS(UnlearningMethod):
     alpha: float = number(32.0, at_least=0, search=(0.5, 50.0))
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
     needs_classes = True
+    tells_samples_apart = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
@@ -55,11 +57,12 @@ class LoTUS(UnlearningMethod):
                 answers = context.forward(teacher, images)
                 drawn = F.gumbel_softmax(answers, hard=True)
                 smooth = F.gumbel_softmax(answers, tau=temperature)
-                wanted = torch.where(context.is_forgotten(labels)[:, None], smooth, drawn)
+                _, forgotten = told_apart(labels, context.num_classes)
+                wanted = torch.where(forgotten[:, None], smooth, drawn)
             return F.cross_entropy(student(images), wanted)
 
         with context.clock.phase("train"):
-            view = joined(data.retain_share(self.retain_share), data.forget)
+            view = joined(data.retain_share(self.retain_share), marked(data.forget, context.num_classes))
             batches = EpochBatches.from_view(view, self.train, context, "lotus")
             variation = Variation(objective=objective, before_epoch=follow_accuracy)
             fit(model, batches, self.train, context, "train", variation=variation)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import choice, number
 from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 
 
 @dataclass
@@ -30,10 +31,11 @@ class NegGradPlus(UnlearningMethod):
     alpha: float = number(0.95, above=0, at_most=1, search=(0.5, 1.0))
     forwards: str = choice("separate", ("separate", "mixed"))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    tells_samples_apart = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
-            forgotten = context.is_forgotten(labels)
+            labels, forgotten = told_apart(labels, context.num_classes)
             kinds = [~forgotten, forgotten] if self.forwards == "separate" else [torch.ones_like(forgotten)]
             logits = torch.cat([network(images[kind]) for kind in kinds])
             labels, forgotten = (torch.cat([values[kind] for kind in kinds]) for values in (labels, forgotten))
@@ -43,7 +45,7 @@ class NegGradPlus(UnlearningMethod):
             return 2 * torch.where(forgotten, self.alpha - 1, self.alpha).mul(losses).mean()
 
         with context.clock.phase("train"):
-            batches = paired_batches(data.retain, data.forget, self.train, context)
+            batches = paired_batches(data.retain, marked(data.forget, context.num_classes), self.train, context)
             fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
         return model
 

@@ -22,6 +22,7 @@ from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData
 from unsir_bench.config_fields import hashed_if_not_default, number
 from unsir_bench.data.batches import Batch
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Scrub(UnlearningMethod):
     kl_weight: float = number(0.5, at_least=0, search=(0.05, 2.0))
     forget_batch_size: int | None = hashed_if_not_default(number(None, at_least=1))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    tells_samples_apart = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         teacher, smoothing = frozen_copy(model), self.train.label_smoothing
@@ -48,7 +50,8 @@ class Scrub(UnlearningMethod):
                 wanted = context.forward(teacher, images)
             logits = student(images)
             kl = divergence_from(wanted, logits, self.temperature).mean()
-            if bool(context.is_forgotten(labels[0])):
+            labels, forgotten = told_apart(labels, context.num_classes)
+            if bool(forgotten[0]):
                 return -kl
             return self.ce_weight * F.cross_entropy(logits, labels, label_smoothing=smoothing) + self.kl_weight * kl
 
@@ -60,7 +63,7 @@ class Scrub(UnlearningMethod):
     def _alternating_passes(self, data: UnlearningData, context: RunContext) -> EpochBatches:
         """Each epoch a pass over the forget samples, then one over the retain samples; no batch holds both."""
         of_forget = replace(self.train, batch_size=self.forget_batch_size or self.train.batch_size)
-        forget = EpochBatches.from_view(data.forget, of_forget, context, "scrub forget")
+        forget = EpochBatches.from_view(marked(data.forget, context.num_classes), of_forget, context, "scrub forget")
         retain = EpochBatches.from_view(data.retain, self.train, context, "scrub retain")
 
         def of_epoch(epoch: int) -> Iterator[Batch]:

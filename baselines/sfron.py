@@ -25,6 +25,7 @@ from unsir_bench.config_fields import number
 from unsir_bench.data.batches import Batch, DataView
 from unsir_bench.unlearning.batch_importance import importance
 from unsir_bench.unlearning.chosen_gradient import clipped, gradients_of, with_gradient
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 
 
 @dataclass
@@ -42,6 +43,7 @@ class SFRon(UnlearningMethod):
     largest_norm: float = number(7.0, above=0)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
     needs_classes = True
+    tells_samples_apart = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         parameters, smoothing = list(model.parameters()), self.train.label_smoothing
@@ -51,7 +53,8 @@ class SFRon(UnlearningMethod):
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
             logits = network(images)
-            if not bool(context.is_forgotten(labels[0])):
+            labels, forgotten = told_apart(labels, context.num_classes)
+            if not bool(forgotten[0]):
                 return F.cross_entropy(logits, labels, label_smoothing=smoothing)
             factor = self.ascent * (1 + math.cos(math.pi * progress.share)) / 2
             loss = -factor * adaptive(F.cross_entropy(logits, labels, reduction="none"), self.adaptivity)
@@ -74,7 +77,7 @@ class SFRon(UnlearningMethod):
     def _alternating(self, data: UnlearningData, context: RunContext, progress: Progress) -> EpochBatches:
         """Retain batches, with a forget batch before every ``forget_every``-th; no batch holds both kinds."""
         retain = EpochBatches.from_view(data.retain, self.train, context, "sfron retain")
-        forget = EpochBatches.from_view(data.forget, self.train, context, "sfron forget")
+        forget = EpochBatches.from_view(marked(data.forget, context.num_classes), self.train, context, "sfron forget")
         total = retain.steps * self.train.epochs
 
         def of_epoch(epoch: int) -> Iterator[Batch]:

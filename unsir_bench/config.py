@@ -27,7 +27,7 @@ from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
-from unsir_bench.versions import RESULTS_VERSION, SEQUENCE_VERSION
+from unsir_bench.versions import RESULTS_VERSION, SAMPLES_VERSION, SEQUENCE_VERSION
 
 SECTIONS = ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker", "store")
 SETTINGS = ("preset", "tuned", "published")  # whose values a method gets
@@ -102,6 +102,8 @@ class Config:
         parts = {name: identity(getattr(self, name)) for name in sections} | {"forget": identity(self._forget_by_index)}
         if self.forget.sequence is not None:
             parts["sequence_version"] = SEQUENCE_VERSION
+        if self.method.tells_samples_apart and any(request.of_samples for request in self.forget.requests()):
+            parts["samples_version"] = SAMPLES_VERSION
         if self.withheld:
             parts["withheld"] = sorted(self.withheld)
         if self.method_seed != self.seed:

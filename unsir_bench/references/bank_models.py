@@ -16,7 +16,7 @@ from unsir_bench.references.store import content_key
 from unsir_bench.references.trained_models import LOGITS, ReferenceModels, TrainedModel
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.inference import predict_splits
-from unsir_bench.versions import RESULTS_VERSION
+from unsir_bench.versions import RESULTS_VERSION, SAMPLES_VERSION
 
 LOG = logging.getLogger("unsir_bench")
 
@@ -86,8 +86,10 @@ def unlearned_key(
 def _described(
     method: Mapping[str, Any], original_key: str, split: ForgetSplit, references: ReferenceModels, seed: int
 ) -> dict[str, Any]:
+    of_samples = {} if split.classes else {"samples_version": SAMPLES_VERSION}
     return {
         "version": RESULTS_VERSION,
+        **of_samples,
         "unlearned from": original_key,
         "method": dict(method),
         "split": split.fingerprint,

@@ -250,10 +250,6 @@ class RunContext:
             logits: Tensor = model(images.to(dtype))
         return logits.float()
 
-    def is_forgotten(self, labels: Tensor) -> Tensor:
-        """A boolean tensor: which labels are of the classes to forget now."""
-        return torch.isin(labels, torch.tensor(self.forget_classes, device=labels.device))
-
     def _placed(self, model: nn.Module) -> nn.Module:
         # torch's annotations know no call with both a device and a layout of a module.
         return model.to(self.device, memory_format=self.layout)  # type: ignore[call-overload,no-any-return]

@@ -70,6 +70,11 @@ class UnlearningMethod(ABC):
         """Whether the method forgets whole classes alone; a run that forgets other samples is then ``skipped``."""
         return False
 
+    @property
+    def tells_samples_apart(self) -> bool:
+        """Whether its objective treats the forget and the retain samples of a batch or an epoch differently."""
+        return False
+
     def unsuitable(self, architecture: ModelConfig) -> str | None:
         """Why the method cannot work on this model, whose runs are then ``skipped`` before any training; else None."""
         return None
