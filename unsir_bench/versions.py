@@ -8,8 +8,8 @@ SCHEMA_VERSION = 2
 RESULTS_VERSION = 2
 # What a configuration with `forget.sequence` gives. Raising it changes the run ids of those alone.
 SEQUENCE_VERSION = 2
-# What methods that tell samples of a class apart give where no whole class is forgotten. Raising it changes the run ids of
-# those alone.
+# What methods that tell samples of a class apart give where no whole class is forgotten. Raising it changes the run ids
+# of those alone.
 SAMPLES_VERSION = 2
 # What a configuration trains, or by much how long that takes. Raising it retrains every original and retrained model.
 TRAINING_VERSION = 2
