@@ -38,7 +38,6 @@ class LoTUS(UnlearningMethod):
     alpha: float = number(32.0, at_least=0, search=(0.5, 50.0))
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
     needs_classes = True
-    tells_samples_apart = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""

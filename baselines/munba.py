@@ -25,6 +25,7 @@ from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData
 from unsir_bench.config_fields import choice, hashed_if_not_default, number
 from unsir_bench.data.batches import Batch, DataView
 from unsir_bench.unlearning.chosen_gradient import clipped, gradients_of, inner_product, with_gradient
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, random_labels
 
 LARGEST_NORM = 1.0
@@ -42,12 +43,13 @@ class MUNBa(UnlearningMethod):
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        parameters, smoothing, classes = list(model.parameters()), self.train.label_smoothing, context.num_classes
+        parameters, smoothing = list(model.parameters()), self.train.label_smoothing
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
+            classes, forgotten = told_apart(labels, context.num_classes)
             losses = [
-                F.cross_entropy(network(images[kind]), labels[kind] % classes, label_smoothing=smoothing)
-                for kind in (labels < classes, labels >= classes)
+                F.cross_entropy(network(images[kind]), classes[kind], label_smoothing=smoothing)
+                for kind in (~forgotten, forgotten)
                 if bool(kind.any())
             ]
             return losses[0] if len(losses) == 1 else bargained(losses[0], losses[1], parameters, self.epsilon)
@@ -58,12 +60,12 @@ class MUNBa(UnlearningMethod):
         return model
 
     def _paired_batches(self, data: UnlearningData, context: RunContext) -> EpochBatches:
-        """Retain batches, the first of an epoch with a forget batch each; random labels count from ``num_classes``."""
+        """Retain batches, the first of an epoch with a forget batch each; their random labels are marked."""
         truth = data.forget.labels
 
         def mislabelled(epoch: int) -> DataView:
             labels = random_labels(truth, self.labels_from, context, "random labels", epoch)
-            return data.forget.relabelled(labels + context.num_classes)
+            return marked(data.forget.relabelled(labels), context.num_classes)
 
         retain = EpochBatches.from_view(data.retain, self.train, context, "munba retain")
         forget = EpochBatches.from_views(mislabelled, len(truth), self.train, context, "munba forget")

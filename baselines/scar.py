@@ -35,6 +35,7 @@ from unsir_bench.training.fit import Objective
 from unsir_bench.training.inference import outputs, predict
 from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
+from unsir_bench.unlearning.marked_samples import marked, told_apart
 
 SURE_EPOCHS = 2  # done whatever the accuracy
 SMALLEST = 1e-8
@@ -101,15 +102,15 @@ class Scar(UnlearningMethod):
     def _objective(
         self, teacher: nn.Module, clusters: Sequence[Cluster], heard: list[Tensor], context: RunContext
     ) -> Objective:
-        """Of batches whose labels from ``num_classes`` on number the clusters that forget samples move to."""
+        """Of batches whose marked labels number the clusters that forget samples move to."""
         gone = [*context.forget_classes, *context.forgotten_before]
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
-            forgotten = labels >= context.num_classes
+            targets, forgotten = told_apart(labels, context.num_classes)
             heard.clear()
             network(images[forgotten])
             distances = to_clusters(heard[0].float(), clusters, self.power)
-            away = distances.gather(1, labels[forgotten][:, None] - context.num_classes).mean()
+            away = distances.gather(1, targets[forgotten][:, None]).mean()
             with torch.no_grad():
                 wanted = context.forward(teacher, images[~forgotten])
                 still = ~torch.isin(wanted.argmax(dim=1), torch.tensor(gone, device=wanted.device))
@@ -123,7 +124,7 @@ class Scar(UnlearningMethod):
         self, model: nn.Module, nearest: Tensor, data: UnlearningData, context: RunContext
     ) -> EpochBatches:
         """Each forget batch beside the first retain batches of a pass of its own; none once enough is forgotten."""
-        target = data.forget.relabelled(nearest + context.num_classes)
+        target = marked(data.forget.relabelled(nearest), context.num_classes)
         forget = EpochBatches.from_view(target, self.train, context, "scar forget")
         retain = EpochBatches.from_view(data.retain, self.train, context, "scar retain")
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unsir_bench.training.epoch_batches import EpochBatches
     from unsir_bench.training.fit import Variation, fit
     from unsir_bench.training.recipe import Recipe
+    from unsir_bench.unlearning.marked_samples import marked, told_apart
     from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "training.epoch_batches": ("EpochBatches",),
     "training.fit": ("Variation", "fit"),
     "training.recipe": ("Recipe",),
+    "unlearning.marked_samples": ("marked", "told_apart"),
     "unlearning.method": ("Access", "UnlearningData", "UnlearningMethod"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -49,8 +51,8 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 __all__ = [
     "Access", "DataError", "DatasetConfig", "EpochBatches", "LabelledImages", "MetricCard", "MetricInputs",
     "MetricUnavailable", "ModelConfig", "NotApplicable", "Progress", "RawData", "Recipe", "RunContext",
-    "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "evaluate", "fit", "load_records", "metric",
-    "number", "run", "score_checkpoints",
+    "UnlearningData", "UnlearningMethod", "Variation", "choice", "compose", "evaluate", "fit", "load_records", "marked",
+    "metric", "number", "run", "score_checkpoints", "told_apart",
 ]  # fmt: skip
 
 

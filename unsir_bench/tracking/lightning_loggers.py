@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -26,7 +27,7 @@ LONGEST_TAG = 5000  # characters of a value that MLflow takes
 NO_TELEMETRY = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-class LoggerTracker(Tracker):
+class LoggerTracker(Tracker, ABC):
     """Logs one run through one of Lightning's loggers; points wait while a clock runs, faults cost no run."""
 
     def report(self, record: RunRecord, folder: Path) -> None:
@@ -34,8 +35,9 @@ class LoggerTracker(Tracker):
         self._flush()
         self._guarded(lambda logger: self._results(logger, record))
 
+    @abstractmethod
     def _results(self, logger: Any, record: RunRecord) -> None:
-        raise NotImplementedError
+        """Log what the record says."""
 
     def _send(self, run: Any, points: Sequence[Point]) -> None:
         for phase, step, values in points:
