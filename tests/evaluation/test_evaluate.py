@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError
-from unsir_bench.evaluation.evaluate import Evaluation, MetricsConfig
+from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.evaluation.registry import cards, registered
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.store import Store
@@ -121,8 +123,17 @@ def test_a_bank_that_cannot_be_is_refused_before_any_work(wrong: str) -> None:
 def test_every_null_has_its_reason_and_every_number_none(done: Callable[..., RunRecord]) -> None:
     record = done(*FULL)
     nulls = {field for field, value in record.metrics.items() if value is None}
-    excused = {field for field in nulls if field.endswith(("relearn_batches", "relearn_epochs"))}
-    assert nulls - excused == set(record.metric_notes)
+    assert nulls == set(record.metric_notes)
+
+
+def test_a_null_has_the_reason_of_its_own_metric() -> None:
+    [relearning] = [each for each in registered() if "relearn_batches" in each.fields]
+    [accuracies] = [each for each in registered() if "acc_forget_test" in each.fields]
+    found = Measurements()
+    for each in (relearning, accuracies):
+        found.add(replace(each, compute=lambda _, fields=each.fields: dict.fromkeys(fields)), Mock())
+    assert "before the cap" in found.notes["relearn_batches"]
+    assert "sample" in found.notes["acc_forget_test"]
 
 
 def test_curves_layers_and_classes_are_in_the_details(done: Callable[..., RunRecord]) -> None:

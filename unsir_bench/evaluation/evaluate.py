@@ -114,9 +114,10 @@ class Measurements:
         except MetricUnavailable as reason:
             found = dict.fromkeys(metric.fields)
             self.notes |= dict.fromkeys(metric.fields, str(reason))
+        for card in metric.cards:
+            if found.get(card.field, 0) is None:
+                self.notes.setdefault(card.field, card.why_null)
         for name, value in found.items():
-            if value is None and name in metric.fields:
-                self.notes.setdefault(name, "there is no such sample")
             (self.values if name in metric.fields else self.details)[name] = value
         self.seconds[metric.group] = self.seconds.get(metric.group, 0.0) + time.perf_counter() - started
 

@@ -44,6 +44,7 @@ class MetricCard:
         overshoot: what a value that lies beyond the ideal means; empty where that cannot happen.
         overshoots: -1 where values below retrain's overshoot, +1 where values above do, 0 where neither.
         scale: from the record's unit to the table's.
+        why_null: what it means where the metric gives None.
     """
 
     field: str
@@ -56,6 +57,7 @@ class MetricCard:
     overshoot: str = ""
     overshoots: int = 0
     scale: float = 100.0
+    why_null: str = "there is no such sample"
 
 
 @dataclass(frozen=True)

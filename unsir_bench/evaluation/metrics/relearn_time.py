@@ -8,10 +8,12 @@ from typing import Any
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
+CENSORED = "the forgotten classes did not come back before the cap"
+
 
 @metric(
-    MetricCard("relearn_batches", "relearn batches", "UNSIR", range=(0, math.inf), scale=1.0),
-    MetricCard("relearn_epochs", "relearn epochs", "UNSIR", range=(0, math.inf), scale=1.0),
+    MetricCard("relearn_batches", "relearn batches", "UNSIR", range=(0, math.inf), scale=1.0, why_null=CENSORED),
+    MetricCard("relearn_epochs", "relearn epochs", "UNSIR", range=(0, math.inf), scale=1.0, why_null=CENSORED),
     MetricCard("relearn_censored", "relearn time censored", "defined here", scale=1.0),
     when="relearn",
 )
