@@ -42,10 +42,10 @@ EXPERIMENTS = sorted(
     if path.stem != ALIKE
     and not re.search("scaled/common|model: frozen_head|- digits_related_heads", path.read_text(encoding="utf-8"))
 )
-# What a test machine need not have: these refuse to validate, but compose like the rest.
+# What a test machine need not have, an extra included: these refuse to validate, but compose like the rest.
 ABSENT = {
     "gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "cifar20_png",
-    "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass",
+    "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass", "mlflow", "tensorboard",
 }  # fmt: skip
 NEEDED = {("train", "dp_sgd"): ("model.norm=group",)}  # an option that is for some networks alone
 TINY = [
