@@ -38,7 +38,7 @@ $(PIP_INSTALL) --index-url $(TORCH_CPU_INDEX) --no-deps --requirement torch_pair
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm lint sweep paper headline tuning figures report claims tables leaderboard docs dashboard bench reproduce lock clean
+.PHONY: help setup demo test test-slow test-slurm lint sweep paper headline tuning figures report claims tables leaderboard docs dashboard bench reproduce lock clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,8 +58,11 @@ setup: $(READY) ## install the locked packages and this project into .venv (abou
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
-test: setup ## run the test suite and print its coverage (about 20 minutes on two cores)
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+test: setup ## run the tests and print their coverage (7 minutes on two idle cores)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
+
+test-slow: setup ## run the slow tests: sweeps, crashes, every how-to (11 minutes on two idle cores)
+	$(BIN)/python -m pytest -m slow
 
 test-slurm: setup ## test sweeps on a real Slurm: installs Debian's and starts it on this machine (root; a machine to spare)
 	tests/sweeps/one_node_slurm.sh
