@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from unsir_bench.added_fields import with_added_fields
 from unsir_bench.guarantees import Guarantees, impossible_guarantees
-from unsir_bench.runtime.files import DAMAGED, read_regular, set_aside, sha256, write_atomic
+from unsir_bench.runtime.files import DAMAGED, read_lines, read_regular, set_aside, sha256, write_atomic
 from unsir_bench.runtime.strict_json import in_words, parsed
 from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
@@ -283,7 +283,7 @@ def record_in_line(path: Path, line: int) -> RunRecord:
     """The record on a line, counted from 1, of a file that holds one on each; raises as ``RunRecord.read``."""
     shown = f"{printable(str(path))}:{line}"
     try:
-        lines = read_regular(path).splitlines()
+        lines = read_lines(path)
         if not 1 <= line <= len(lines):
             raise ValueError(f"the file has {len(lines)} lines")
         return RunRecord.parsed(lines[line - 1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,15 @@ import pytest
 from tests.report.test_bad_input import make
 from unsir_bench.records import RunRecord, record_in_line
 from unsir_bench.report.command import main
-from unsir_bench.report.folders import LINES_FILE, gathered, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, PACKED_FILE, gathered, read_sweep, sweep_folders
+from unsir_bench.runtime import files
 
 
-def gather(folder: Path, output: Path) -> Path:
+def gather(folder: Path, output: Path, *options: str) -> Path:
     with pytest.raises(SystemExit) as ended:
-        main(["gather", str(folder), "--output", str(output)])
+        main(["gather", str(folder), "--output", str(output), *options])
     assert ended.value.code == 0
-    return output / folder.name / LINES_FILE
+    return output / folder.name / (PACKED_FILE if options else LINES_FILE)
 
 
 def sweep_of(folder: Path, seeds: int = 3) -> Path:
@@ -65,3 +68,43 @@ def test_a_record_written_by_a_run_keeps_its_digest(tmp_path: Path) -> None:
     record = RunRecord.read(make(tmp_path / "mine", "unsir", 0))
     file = gather(tmp_path / "mine", tmp_path / "shared")
     assert record_in_line(file, 1).digest == record.digest
+
+
+def test_a_packed_file_is_read_like_the_plain_one(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "mine")
+    plain, packed = gather(sweep, tmp_path / "plain"), gather(sweep, tmp_path / "packed", "--xz")
+    assert lzma.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert sweep_folders(tmp_path / "packed") == [packed.parent]
+    found = read_sweep(packed.parent)
+    assert found.records == read_sweep(sweep).records and not found.unreadable
+    assert record_in_line(packed, 2) == found.records[1]
+    assert gathered(found) == plain.read_text()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda content: content[:-20], "is cut off"),
+        (lambda content: b"no record, and not packed", "is no whole .xz file"),
+        (lambda content: content + b"more", "has bytes behind its end"),
+        (lambda content: content[:60] + bytes([content[60] ^ 1]) + content[61:], "is no whole .xz file"),
+    ],
+)
+def test_a_damaged_packed_file_is_named_and_not_read(
+    damage: Callable[[bytes], bytes], why: str, tmp_path: Path
+) -> None:
+    packed = gather(sweep_of(tmp_path / "mine"), tmp_path / "packed", "--xz")
+    packed.write_bytes(damage(packed.read_bytes()))
+    found = read_sweep(packed.parent)
+    assert not found.records and [path for path, _ in found.unreadable] == [packed]
+    assert why in found.unreadable[0][1]
+
+
+def test_a_small_file_that_unpacks_to_very_much_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LARGEST_UNPACKED", 1000)
+    path = tmp_path / PACKED_FILE
+    path.write_bytes(lzma.compress(bytes(1001)))
+    with pytest.raises(OSError, match="holds more than 1000 bytes"):
+        files.read_lines(path)
+    path.write_bytes(lzma.compress(bytes(1000)))
+    assert files.read_lines(path) == [bytes(1000)]

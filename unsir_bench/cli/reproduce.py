@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Do runs again from their records and compare. Exit status: 0 identical, 1 different, "
         "2 cannot be repeated.",
     )
-    parser.add_argument("records", nargs="+", metavar="RECORD", help="a record.json, a run's folder or FILE.jsonl:LINE")
+    parser.add_argument(
+        "records", nargs="+", metavar="RECORD", help="a record.json, a run's folder or FILE.jsonl:LINE (or .jsonl.xz)"
+    )
     parser.add_argument(
         "--store", default=StoreConfig().root, metavar="FOLDER",
         help="take trained models from here, and train missing ones into it (default: %(default)s)",

@@ -20,7 +20,7 @@ from unsir_bench.cli.reproduce import (
 )
 from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.report.consistency import complaints, disagreements
-from unsir_bench.report.folders import LINES_FILE, Sweep, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, LINES_FILES, Sweep, read_sweep, sweep_folders
 
 ACCEPTED, REFUSED, NOTHING_THERE = 0, 1, 2
 # Another CPU or torch rounds differently: how far accuracies may be apart where two retrained models differ by less.
@@ -83,7 +83,7 @@ def _sweeps(place: Path) -> list[Sweep]:
         sweep = read_sweep(place.parent)
         own = [found for found in sweep.found if found[0] == place / RECORD_FILE]
         return [Sweep(place, own, [fault for fault in sweep.unreadable if fault[0] == place / RECORD_FILE])]
-    folder = place.parent if place.name == LINES_FILE else place
+    folder = place.parent if place.name in LINES_FILES else place
     return [read_sweep(each) for each in sweep_folders(folder)]
 
 

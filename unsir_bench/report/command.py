@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import lzma
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.folders import LINES_FILE, Sweep, gathered, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, PACKED_FILE, Sweep, gathered, read_sweep, sweep_folders
 from unsir_bench.runtime.extras import absent_package
 from unsir_bench.runtime.files import write_atomic
 
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "Write the records of each sweep to DIR/<sweep>/records.jsonl, which all commands read like the folders.",
     )  # fmt: skip
     _writes(gather, "DIR", REPORT, "the folder to write to")
+    gather.add_argument("--xz", action="store_true", help=f"write {PACKED_FILE}, a twentieth of the size; read alike")
     _command(
         commands, "metrics", _metrics, "every metric of a sweep as Markdown, on the terminal",
         "Print every metric of sweeps beside those of their references, as Markdown.",
@@ -95,9 +97,9 @@ def _gather(chosen: argparse.Namespace) -> int:
     sweeps, status = _chosen_sweeps(chosen)
     _tell_unreadable(sweeps, "they take no part")
     for sweep in sweeps:
-        path = chosen.output / sweep.folder.resolve().name / LINES_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, gathered(sweep))
+        path = chosen.output / sweep.folder.resolve().name / (PACKED_FILE if chosen.xz else LINES_FILE)
+        content = gathered(sweep).encode()
+        write_atomic(path, lzma.compress(content, preset=9) if chosen.xz else content)
         print(f"written: {path} ({_counted(len(sweep.found), 'run')})")
     return status
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unsir_bench.records import RECORD_FILE, RunRecord, printable, record_paths, records_below
-from unsir_bench.runtime.files import read_regular
+from unsir_bench.runtime.files import PACKED, read_lines, read_regular
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NO_SWEEPS = ("store", "report")
 LINES_FILE = "records.jsonl"  # a sweep's records, one on each line, as `unsir-report gather` writes them
+PACKED_FILE = f"{LINES_FILE}{PACKED}"  # the same as `gather --xz` writes them: a twentieth of the size
+LINES_FILES = (LINES_FILE, PACKED_FILE)
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Sweep:
     """The records in a folder.
 
     Attributes:
-        found: path and record of every run, in order of run id; of a record in ``records.jsonl`` the path ends in its
-            line, as ``unsir-bench reproduce`` takes it.
+        found: path and record of every run, in order of run id; of a record in ``records.jsonl`` or
+            ``records.jsonl.xz`` the path ends in its line, as ``unsir-bench reproduce`` takes it.
         unreadable: path of each record that cannot be read, and why.
     """
 
@@ -42,7 +46,7 @@ def load_records(folder: Path | str) -> pd.DataFrame:
     """The records of a sweep, one row a run, for a notebook: ``load_records("multirun_outputs/mine")``.
 
     Args:
-        folder: of the sweep: of its runs' folders, or of a ``records.jsonl``.
+        folder: of the sweep: of its runs' folders, of a ``records.jsonl`` or ``records.jsonl.xz``.
 
     Returns:
         The frame; ``frame.attrs["units"]`` holds the unit of each column of numbers.
@@ -65,7 +69,7 @@ def load_records(folder: Path | str) -> pd.DataFrame:
 def sweep_folders(folder: Path) -> list[Path]:
     """The folder itself or those below it, at any depth, that hold records; store and report apart."""
     sweeps = {path.parent.parent for path in folder.rglob(f"*/{RECORD_FILE}")}
-    sweeps |= {path.parent for path in folder.rglob(LINES_FILE)}
+    sweeps |= {path.parent for name in LINES_FILES for path in folder.rglob(name)}
     return sorted(sweep for sweep in sweeps if not set(sweep.relative_to(folder).parts) & set(NO_SWEEPS))
 
 
@@ -74,8 +78,11 @@ def read_sweep(folder: Path) -> Sweep:
     found = list(records_below(folder))
     read = {path for path, _ in found}
     missing = [path for path in record_paths(folder) if path not in read]
-    in_lines, bad_lines = _in_lines(folder / LINES_FILE)
-    return Sweep(folder, [*found, *in_lines], [*((path, _why_unreadable(path)) for path in missing), *bad_lines])
+    bad = [(path, _why_unreadable(path)) for path in missing]
+    for name in LINES_FILES:
+        in_lines, bad_lines = _in_lines(folder / name)
+        found, bad = [*found, *in_lines], [*bad, *bad_lines]
+    return Sweep(folder, found, bad)
 
 
 def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path, str]]]:
@@ -83,7 +90,7 @@ def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path
     if not os.path.lexists(path):
         return [], []
     try:
-        lines = read_regular(path).splitlines()
+        lines = read_lines(path)
     except OSError as error:
         return [], [(path, str(error.strerror or error))]
     found, bad = [], []
@@ -98,14 +105,16 @@ def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path
 
 def gathered(sweep: Sweep) -> str:
     """The records of a sweep, one on each line, in order of run id; each keeps its digest."""
-    contents = [json.loads(text_of(path)) for path, _ in sweep.found]
+    contents = [json.loads(text) for text in texts_of(path for path, _ in sweep.found)]
     return "".join(f"{json.dumps(content, separators=(',', ':'))}\n" for content in contents)
 
 
-def text_of(path: Path) -> bytes:
-    """The JSON of a record as it was written; ``path`` as in ``Sweep.found``."""
-    name, _, line = path.name.rpartition(":")
-    return read_regular(path) if not name else read_regular(path.with_name(name)).splitlines()[int(line) - 1]
+def texts_of(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The JSON of each record as it was written; paths as in ``Sweep.found``."""
+    lines_of = cache(read_lines)
+    for path in paths:
+        name, _, line = path.name.rpartition(":")
+        yield lines_of(path.with_name(name))[int(line) - 1] if name else read_regular(path)
 
 
 def _why_unreadable(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import lzma
 import os
 import stat
 import tempfile
@@ -21,6 +22,8 @@ LOG = logging.getLogger("unsir_bench")
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
 SMALL_FILE = 4096  # bytes
 DAMAGED = "damaged"  # the folder of what was set aside
+PACKED = ".xz"
+LARGEST_UNPACKED = 2**30  # bytes; a small .xz file may hold any number of zeros
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither exists on Windows
 
 
@@ -111,6 +114,30 @@ def read_regular(path: Path, at_most: int = -1) -> bytes:
     if 0 <= at_most < len(content):
         raise OSError(f"{path} is larger than {at_most} bytes")
     return content
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a regular file, unpacked where its name ends in ``.xz``.
+
+    Raises:
+        OSError: as ``read_regular``; it is no whole ``.xz`` file, or holds more than 1 GiB.
+    """
+    content = read_regular(path)
+    return (_unpacked(content, path) if path.suffix == PACKED else content).splitlines()
+
+
+def _unpacked(content: bytes, path: Path) -> bytes:
+    reader = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    try:
+        unpacked = reader.decompress(content, LARGEST_UNPACKED)
+    except lzma.LZMAError as error:
+        raise OSError(f"{path} is no whole {PACKED} file ({error})") from error
+    if not reader.eof:
+        whole = reader.needs_input
+        raise OSError(f"{path} is cut off" if whole else f"{path} holds more than {LARGEST_UNPACKED} bytes")
+    if reader.unused_data:
+        raise OSError(f"{path} has bytes behind its end")
+    return unpacked
 
 
 def sha256(content: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unsir_bench.records import FINISHED, RunRecord
-from unsir_bench.report.folders import Sweep, text_of
+from unsir_bench.report.folders import Sweep, texts_of
 from unsir_bench.report.leaderboard.boards import boards
 from unsir_bench.report.leaderboard.ranking import RULE
 from unsir_bench.runtime.files import write_atomic
@@ -47,8 +47,8 @@ def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
         raise ValueError("no finished run of a method is among these records")
     files = {record.run_id: file_of(record) for _, record in newest}
     (output / RECORDS).mkdir(parents=True, exist_ok=True)
-    for path, record in newest:
-        content = json.loads(text_of(path))
+    for (_, record), text in zip(newest, texts_of(path for path, _ in newest), strict=True):
+        content = json.loads(text)
         write_atomic(output / RECORDS / files[record.run_id], json.dumps(content, indent=2) + "\n")
     unreadable = sum(len(sweep.unreadable) for sweep in sweeps)
     last = max(record.finished for _, record in newest)[:10]
