@@ -48,7 +48,7 @@ def test_a_whole_record_is_accepted_by_its_file_and_by_its_folder(tmp_path: Path
     path = submission(tmp_path, content())
     for place in (path, path.parent, tmp_path):
         status, said = checked(place)
-        assert (status, said.splitlines()[-1]) == (0, "1 records, 0 faults: accepted")
+        assert (status, said.splitlines()[-1]) == (0, "1 record, 0 faults: accepted")
 
 
 def test_an_edited_number_is_refused(tmp_path: Path, checked: Call) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.sweep_records import comparable, records
 from unsir_bench.config import typed
+from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.sweeps.compose import JobComposer
 
 pytestmark = pytest.mark.slow
@@ -282,8 +284,18 @@ def test_a_plan_starts_nothing_and_names_what_would_be_made(tmp_path: Path) -> N
         assert row(printed, kind) == ["2", "0", "2"]
         assert "?" not in line(printed, kind) or kind == "fisher diagonal", "a training is tried where none is recorded"
     assert row(printed, "runs") == ["8", "0", "8"]
-    assert printed.count("cannot run:") == 8 and "11 is no class" in printed
+    assert printed.count("11 is no class") == 1 and re.search(r"cannot run: 8 runs, the first: .*method=unsir", printed)
     assert "nothing was started" in printed and "no earlier record" in printed
+
+
+def test_a_login_node_plans_for_an_accelerator_that_it_lacks(tmp_path: Path) -> None:
+    absent = next(name for name in ("cuda", "mps") if HardwareConfig(accelerator=name).absent)
+    words = [f"hardware.accelerator={absent}", "hardware.precision=16-mixed", "method=unsir,retrain"]
+    printed = command(tmp_path, "plan", *words)
+    assert row(printed, "original") == ["1", "0", "1"] and "?" in line(printed, "original")
+    assert row(printed, "runs") == ["2", "0", "2"]
+    assert f"this machine has no {absent}: times are those of earlier records alone" in printed
+    assert "cannot run" not in printed
 
 
 def test_a_plan_by_a_sweeper_that_would_launch_the_runs_is_refused(tmp_path: Path) -> None:

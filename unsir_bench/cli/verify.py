@@ -20,7 +20,7 @@ from unsir_bench.cli.reproduce import (
 )
 from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.report.consistency import complaints, disagreements
-from unsir_bench.report.folders import LINES_FILE, LINES_FILES, Sweep, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, LINES_FILES, Sweep, counted, read_sweep, sweep_folders
 
 ACCEPTED, REFUSED, NOTHING_THERE = 0, 1, 2
 # Another CPU or torch rounds differently: how far accuracies may be apart where two retrained models differ by less.
@@ -57,7 +57,8 @@ def verify_command(argv: Sequence[str]) -> int:
         faults += _done_again(repeatable, given)
     for path, words in faults:
         print(f"{_shown(path)}: refused: {printable(words)}")
-    print(f"{len(records)} records, {len(faults)} faults: {'refused' if faults else 'accepted'}")
+    counts = f"{counted(len(records), 'record')}, {counted(len(faults), 'fault')}"
+    print(f"{counts}: {'refused' if faults else 'accepted'}")
     return REFUSED if faults else ACCEPTED
 
 

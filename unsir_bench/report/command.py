@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.report.folders import LINES_FILE, PACKED_FILE, Sweep, gathered, read_sweep, sweep_folders
+from unsir_bench.report.folders import LINES_FILE, PACKED_FILE, Sweep, counted, gathered, read_sweep, sweep_folders
 from unsir_bench.runtime.extras import absent_package
 from unsir_bench.runtime.files import write_atomic
 
@@ -100,7 +100,7 @@ def _gather(chosen: argparse.Namespace) -> int:
         path = chosen.output / sweep.folder.resolve().name / (PACKED_FILE if chosen.xz else LINES_FILE)
         content = gathered(sweep).encode()
         write_atomic(path, lzma.compress(content, preset=9) if chosen.xz else content)
-        print(f"written: {path} ({_counted(len(sweep.found), 'run')})")
+        print(f"written: {path} ({counted(len(sweep.found), 'run')})")
     return status
 
 
@@ -136,12 +136,8 @@ def _write_page(sweeps: list[Sweep], output: Path) -> None:
 
     page = write_page(sweeps, output)
     size = page.path.stat().st_size / MEGABYTE
-    counts = f"{_counted(page.runs, 'run')} in {_counted(len(sweeps), 'sweep')}"
+    counts = f"{counted(page.runs, 'run')} in {counted(len(sweeps), 'sweep')}"
     print(f"written: {page.path} ({counts}, {size:.1f} MB)")
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _page_below(sweeps: list[Sweep], output: Path) -> None:
@@ -188,7 +184,7 @@ def _leaderboard(sweeps: list[Sweep], output: Path) -> None:
         site = write_site(sweeps, output)
     except ValueError as error:
         sys.exit(f"unsir-report: {error}")
-    print(f"written: {site.page} ({_counted(site.boards, 'setting')}, {_counted(site.records, 'record')})")
+    print(f"written: {site.page} ({counted(site.boards, 'setting')}, {counted(site.records, 'record')})")
 
 
 def _figures(sweeps: list[Sweep], output: Path) -> None:
@@ -227,7 +223,7 @@ def _own_or_published() -> Path:
 def _tell_unreadable(sweeps: list[Sweep], words: str) -> None:
     count = sum(len(sweep.unreadable) for sweep in sweeps)
     if count:
-        print(f"{_counted(count, 'record')} cannot be read; {words}", file=sys.stderr)
+        print(f"{counted(count, 'record')} cannot be read; {words}", file=sys.stderr)
 
 
 def _tell_nothing(folder: Path, unreadable: int) -> None:

@@ -109,6 +109,11 @@ def gathered(sweep: Sweep) -> str:
     return "".join(f"{json.dumps(content, separators=(',', ':'))}\n" for content in contents)
 
 
+def counted(count: int, word: str) -> str:
+    """Such as ``1 run`` or ``2 runs``."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def texts_of(paths: Iterable[Path]) -> Iterator[bytes]:
     """The JSON of each record as it was written; paths as in ``Sweep.found``."""
     lines_of = cache(read_lines)

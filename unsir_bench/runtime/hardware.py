@@ -27,6 +27,15 @@ LONGEST_WAIT = timedelta(days=7)  # for the first process, which may wait for an
 USUAL_THREADS, CORES_THEN = torch.get_num_threads(), len(own_cores())
 
 
+def _available() -> dict[str, int]:
+    """How many devices of each kind this machine has."""
+    return {
+        "cpu": psutil.cpu_count() or 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+
+
 @dataclass
 class HardwareConfig:
     """Where and how a run computes; `conf/hardware` comments each key."""
@@ -47,19 +56,20 @@ class HardwareConfig:
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what this machine does not have."""
-        available = {
-            "cpu": psutil.cpu_count() or 1,
-            "cuda": torch.cuda.device_count(),
-            "mps": int(torch.backends.mps.is_available()),
-        }
+        available = _available()
         chosen = self.resolved_accelerator()
-        if available.get(chosen, 1) == 0:
+        if self.absent:
             here = ", ".join(name for name, count in available.items() if count)
             yield f"{key}.accelerator={self.accelerator}: this machine has none; it has {here} (or: hardware=auto)"
         elif self.precision == "16-mixed" and chosen == "cpu":
             yield f"{key}.precision=16-mixed: needs a GPU; a CPU offers bf16-mixed, and 32-true is faster on most"
         elif self.devices > available.get(chosen, self.devices):
             yield f"{key}.devices={self.devices}: this machine has {available[chosen]} of kind {chosen}"
+
+    @property
+    def absent(self) -> bool:
+        """Whether this machine has no such accelerator, as a cluster's login node may have none."""
+        return _available().get(self.resolved_accelerator(), 1) == 0
 
     def resolved_accelerator(self) -> str:
         """The accelerator that ``auto`` means here: CUDA if there is a GPU, else Apple's MPS, else the CPU."""

@@ -6,28 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import torch
 from rich.console import Console
 
 from unsir_bench.config import Config, validate
 from unsir_bench.config_fields import identity
-from unsir_bench.data.dataset import ImageData
-from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_requests import splits_of
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.models.frozen_head import FrozenHeadConfig
-from unsir_bench.records import RunRecord, printable, records_below
+from unsir_bench.records import printable
 from unsir_bench.references.bank_models import unlearned_key
 from unsir_bench.references.frozen_heads import FrozenHeadModels, reference_models
-from unsir_bench.references.store import Entry, Store
+from unsir_bench.references.store import Store
 from unsir_bench.report.tables.text import print_rows
-from unsir_bench.runtime.progress import Progress
+from unsir_bench.sweeps.earlier_times import History, described
 from unsir_bench.sweeps.outcome import SweepJob
-from unsir_bench.sweeps.training_trial import seconds_per_sample
 from unsir_bench.unlearning.method import Access
 
 ORIGINAL, RETRAIN, FLOOR, SHADOW, LOG = (
@@ -61,14 +56,14 @@ class Plan:
 
     Attributes:
         finished: statuses of runs done before.
-        refused: problems of runs that cannot start.
+        refused: for each problem the runs that cannot start for it, by their overrides.
         to_run: runs to be done.
         seconds: what each of those takes by itself, from earlier records; None where there are none.
         needs: what they share, by key.
     """
 
     finished: Counter[str] = field(default_factory=Counter)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[str, list[str]] = field(default_factory=dict)
     to_run: list[Config] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
     needs: dict[str, Need] = field(default_factory=dict)
@@ -91,12 +86,20 @@ class Plan:
                 raise job.config
             needs = list(_Needs(job.config, history).all())
         except UnsirBenchError as error:
-            self.refused.append(f"{' '.join(job.overrides)}: {error}")
+            self.refused.setdefault(str(error), []).append(" ".join(job.overrides))
             return
         self.to_run.append(job.config)
         self.seconds.append(history.seconds_of_run(job.config))
         # A training that another run of the sweep does as its own method is one and the same.
         self.needs |= {need.key: need for need in needs if need.key not in self.needs}
+
+    def complaints(self) -> Iterator[str]:
+        """Each problem once, with a run that has it."""
+        for problem, runs in self.refused.items():
+            whose = runs[0] if len(runs) == 1 else f"{len(runs)} runs, the first: {runs[0]}"
+            yield f"cannot run: {whose}: {problem}"
+        if missing := {config.hardware.accelerator for config in self.to_run if config.hardware.absent}:
+            yield f"this machine has no {' or '.join(sorted(missing))}: times are those of earlier records alone"
 
     def rows(self) -> Iterator[dict[str, str]]:
         """One row of words for each kind of work."""
@@ -135,105 +138,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class History:
-    """How long things took before: trainings by the stores' manifests, runs by the records."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
-        self._records: dict[str, list[RunRecord]] = {}
-        self._data: dict[str, tuple[ImageData, DeviceData]] = {}
-        self._tried: dict[str, float] = {}
-
-    def entries(self, config: Config) -> list[tuple[Entry, dict[str, Any]]]:
-        """The store's entries with their manifests."""
-        root = config.store.root
-        if root not in self._entries:
-            self._entries[root] = [(entry, entry.manifest) for entry in Store(Path(root)).entries()]
-        return self._entries[root]
-
-    def records(self, config: Config) -> list[RunRecord]:
-        """All done runs of all sweeps."""
-        root = config.outputs
-        if root not in self._records:
-            folders = sorted(path for path in Path(root).glob("*") if path.is_dir())
-            found = [record for folder in folders for _, record in records_below(folder)]
-            self._records[root] = [record for record in found if record.status == "done" and not record.checkpoints]
-        return self._records[root]
-
-    def loaded(self, config: Config) -> tuple[ImageData, DeviceData]:
-        """The data set, read once for all runs that use it."""
-        key = repr((identity(config.dataset), config.dataset.root))
-        if key not in self._data:
-            images = config.dataset.load(Progress())
-            cpu = torch.device("cpu")
-            self._data[key] = images, DeviceData(images, config.dataset, config.hardware, cpu, config.channels_last)
-        return self._data[key]
-
-    def seconds_per_sample(self, config: Config) -> float:
-        """What training takes per sample and pass: from earlier trainings of the same network, else from a trial."""
-        recorded = self._recorded_rate(config)
-        return self._trial(config) if recorded is None else recorded
-
-    def _trial(self, config: Config) -> float:
-        images, data = self.loaded(config)
-        key = repr((identity(config.model), config.numerics, config.train.batch_size, data.image_shape))
-        if key not in self._tried:
-            self._tried[key] = seconds_per_sample(config, images)
-        return self._tried[key]
-
-    def _recorded_rate(self, config: Config) -> float | None:
-        wanted = (identity(config.model), dict(config.numerics))
-        rates = [
-            manifest["seconds"] / manifest["samples"]
-            for _, manifest in self.entries(config)
-            if manifest.get("samples")
-            and tuple(_described(manifest).get(part) for part in ("model", "numerics")) == wanted
-        ]
-        return median(rates) if rates else None
-
-    def seconds_to_unlearn(self, config: Config) -> float | None:
-        """What the method took before with this model and amount of data, whatever the metrics."""
-        method, model, _, *data = _alike(config.as_plain())
-        found = []
-        for record in self.records(config):
-            its_method, its_model, _, *its_data = _alike(record.config)
-            seconds = record.metrics.get("unlearn_seconds")
-            if (its_method, its_model, its_data) == (method, model, data) and seconds:
-                found.append(float(seconds))
-        return median(found) if found else None
-
-    def seconds_of_run(self, config: Config) -> float | None:
-        """Forgetting and evaluation of a run like this one: the same method, model, metrics and amount of data."""
-        wanted = _alike(config.as_plain())
-        same = [record for record in self.records(config) if _alike(record.config) == wanted]
-        shared = ("train", *config.method.precomputes)
-        return median([_own_seconds(record, shared) for record in same]) if same else None
-
-    def seconds_to_precompute(self, kind: str, config: Config) -> float | None:
-        """What computing this kind took before, for the same network."""
-        model = identity(config.model)
-        made = [manifest for _, manifest in self.entries(config) if _described(manifest).get("kind") == kind]
-        seconds = [manifest["seconds"] for manifest in made if _described(manifest).get("model") == model]
-        return median(seconds) if seconds else None
-
-
-def _described(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What an entry of the store was made from; entries of earlier versions say less."""
-    described: dict[str, Any] = manifest.get("description", {})
-    return described
-
-
-def _alike(config: dict[str, Any]) -> tuple[Any, ...]:
-    dataset = config["dataset"]
-    names = [config.get(group, {}).get("name") for group in ("method", "model", "metrics")]
-    return (*names, dataset.get("name"), dataset.get("subset"), dataset.get("image_size"))
-
-
-def _own_seconds(record: RunRecord, shared: Sequence[str]) -> float:
-    """What a run took by itself; the phases that all runs share are counted apart."""
-    metrics = record.metrics
-    elsewhere = sum(metrics.get(f"{phase}_seconds") or 0.0 for phase in shared)
-    return (metrics.get("unlearn_seconds") or 0.0) - elsewhere + (metrics.get("evaluation_seconds") or 0.0)
+def _validate_for_elsewhere(config: Config) -> None:
+    """As ``validate``, but the accelerator may be another machine's: a login node plans for nodes with GPUs."""
+    hardware = config.hardware
+    here = replace(hardware, accelerator="auto", devices=1, precision="32-true") if hardware.absent else hardware
+    validate(replace(config, hardware=here))
 
 
 class _Needs:
@@ -241,7 +150,7 @@ class _Needs:
 
     def __init__(self, config: Config, history: History):
         self._config, self._history = config, history
-        validate(config)
+        _validate_for_elsewhere(config)
         self._images, self._data = history.loaded(config)
         self._everything = torch.arange(len(self._data.labels("train")))
         self._store = Store(Path(config.store.root))
@@ -310,7 +219,8 @@ class _Needs:
     def _training_seconds(self, samples: int) -> float | None:
         if isinstance(self._config.model, FrozenHeadConfig):
             return None  # a head is solved, not trained for a number of epochs
-        return self._history.seconds_per_sample(self._config) * samples * self._config.train.epochs
+        rate = self._history.seconds_per_sample(self._config)
+        return None if rate is None else rate * samples * self._config.train.epochs
 
     def _training_log(self, original: Need, split: ForgetSplit) -> Need:
         key, weights = f"log of {original.key} for {split.fingerprint}", self._weights(original)
@@ -327,7 +237,7 @@ class _Needs:
     def _precomputed(self, kind: str, original: Need, split: ForgetSplit) -> Need:
         weights = self._weights(original)
         samples = [index_hash(chosen) for chosen in (split.retain_train, self._everything)]
-        made = (_described(manifest) for _, manifest in self._history.entries(self._config))
+        made = (described(manifest) for _, manifest in self._history.entries(self._config))
         seed = self._config.method_seed
         draw = f" drawn by {seed}" if self._config.method.precomputes_by_draw else ""
         present = any(
@@ -345,6 +255,6 @@ def print_plan(jobs: Sequence[SweepJob]) -> None:
     plan = Plan.of(jobs)
     print_rows(list(plan.rows()), "what this sweep needs")
     console = Console()
-    for line in plan.refused:
-        console.print(f"cannot run: {printable(line)}", markup=False, soft_wrap=True)
+    for line in plan.complaints():
+        console.print(printable(line), markup=False, soft_wrap=True)
     console.print(f"{plan.total()}; nothing was started", markup=False)
