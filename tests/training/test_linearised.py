@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +125,14 @@ def test_more_layers_than_there_are_is_not_applicable() -> None:
     config = FrozenHeadConfig(backbone=AllCNNConfig(width=4), classifier="linearised", layers=10)
     with pytest.raises(NotApplicable, match="the model has 9 weight layers, fewer than the last 10"):
         config.initial((1, 8, 8), 10, 0)
+
+
+def test_the_first_forward_pass_of_a_process_warns_of_nothing() -> None:
+    passed = (
+        "import torch; from torch import nn; from unsir_bench.models.frozen_head import LinearisedNetwork; "
+        "core = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)); "
+        "print(LinearisedNetwork(core, ['1.weight'])(torch.ones(1, 1, 2, 2)).shape)"
+    )
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", passed]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout == "torch.Size([1, 2])\n", done.stderr

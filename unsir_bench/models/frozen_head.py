@@ -9,7 +9,9 @@ this change is what is solved (Golatkar et al. 2021, mixed-linear networks).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -135,13 +137,21 @@ class LinearisedNetwork(FrozenHead):
         pieces = change.split([weight.numel() for weight in weights])
         with_gradients = torch.is_grad_enabled()
         # Inference mode, in which models are evaluated, carries no derivatives.
-        with torch.inference_mode(False), torch.set_grad_enabled(with_gradients), forward_ad.dual_level():
+        with torch.inference_mode(False), torch.set_grad_enabled(with_gradients), _dual_level():
             dual = {
                 name: forward_ad.make_dual(weight, _ordinary(piece).view_as(weight))
                 for name, weight, piece in zip(self.names, weights, pieces, strict=True)
             }
             logits, slope = forward_ad.unpack_dual(functional_call(self.backbone, dual, (_ordinary(images),)))
             return logits + slope  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _dual_level() -> Iterator[None]:
+    """Forward-mode derivatives; torch's first use of them warns of a deprecated part of its own."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
+        yield
 
 
 def _ordinary(tensor: Tensor) -> Tensor:
