@@ -299,10 +299,19 @@ def record_paths(folder: Path) -> list[Path]:
     return sorted(path for path in found if os.path.lexists(path))
 
 
-def records_below(folder: Path) -> Iterator[tuple[Path, RunRecord]]:
-    """Every readable record of a sweep with its path, in order of run id; warns of unreadable ones."""
+def read_records(folder: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path, str]]]:
+    """Every record of a sweep, in order of run id, and each that cannot be read with the reason; warns of these."""
+    found, unreadable = [], []
     for path in record_paths(folder):
+        shown = printable(str(path))
         try:
-            yield path, RunRecord.read(path)
+            found.append((path, RunRecord.read(path)))
         except ValueError as error:
-            LOG.warning("%s cannot be read and is left out: %s", printable(str(path)), error)
+            LOG.warning("%s cannot be read and is left out: %s", shown, error)
+            unreadable.append((path, str(error).removeprefix(f"{shown}: ")))
+    return found, unreadable
+
+
+def records_below(folder: Path) -> list[tuple[Path, RunRecord]]:
+    """Every readable record of a sweep with its path, in order of run id; warns of unreadable ones."""
+    return read_records(folder)[0]

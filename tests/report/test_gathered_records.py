@@ -108,3 +108,18 @@ def test_a_small_file_that_unpacks_to_very_much_is_not_read(tmp_path: Path, monk
         files.read_lines(path)
     path.write_bytes(lzma.compress(bytes(1000)))
     assert files.read_lines(path) == [bytes(1000)]
+
+
+def test_a_record_that_is_written_while_a_sweep_is_read_is_not_called_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(tmp_path / "mine", seeds=2)
+    read = RunRecord.read
+
+    def another_ends(path: Path) -> RunRecord:
+        make(sweep, "unsir", 7)
+        return read(path)
+
+    monkeypatch.setattr(RunRecord, "read", another_ends)
+    found = read_sweep(sweep)
+    assert found.unreadable == [] and len(found.records) == 2

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unsir_bench.records import RECORD_FILE, RunRecord, printable, record_paths, records_below
+from unsir_bench.records import RECORD_FILE, RunRecord, printable, read_records
 from unsir_bench.runtime.files import PACKED, read_lines, read_regular
 
 if TYPE_CHECKING:
@@ -75,10 +75,7 @@ def sweep_folders(folder: Path) -> list[Path]:
 
 def read_sweep(folder: Path) -> Sweep:
     """Every record in the run folders of a sweep; those that cannot be read are named with the reason."""
-    found = list(records_below(folder))
-    read = {path for path, _ in found}
-    missing = [path for path in record_paths(folder) if path not in read]
-    bad = [(path, _why_unreadable(path)) for path in missing]
+    found, bad = read_records(folder)
     for name in LINES_FILES:
         in_lines, bad_lines = _in_lines(folder / name)
         found, bad = [*found, *in_lines], [*bad, *bad_lines]
@@ -120,11 +117,3 @@ def texts_of(paths: Iterable[Path]) -> Iterator[bytes]:
     for path in paths:
         name, _, line = path.name.rpartition(":")
         yield lines_of(path.with_name(name))[int(line) - 1] if name else read_regular(path)
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        RunRecord.read(path)
-    except ValueError as error:
-        return str(error).removeprefix(f"{printable(str(path))}: ")
-    return "it changed while the page was made"
