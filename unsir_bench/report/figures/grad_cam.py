@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from unsir_bench.records import GRAD_CAM_FILE
 from unsir_bench.report.figures.data import Arrays, Drawing, Kind, Run, Scene, require
 from unsir_bench.report.figures.noise import DECIMALS, class_words
-from unsir_bench.report.figures.style import HEAT, narrow, new_figure, picture, shown
+from unsir_bench.report.figures.style import HEAT, new_figure, picture, shown
 from unsir_bench.report.method_style import REFERENCES, method_style
 
 METHODS_SHOWN = 3  # in one figure, beside the image and the references
@@ -186,7 +186,7 @@ def _figure(
 ) -> Figure:
     names = dict(zip(run.record.forget_classes, run.record.forget_names, strict=False))
     columns = [column for _, column in headed]
-    heads = ["image", *(narrow(head, 9) for head, _ in headed)]
+    heads = ["image", *(shown(head, 9, lines=3) for head, _ in headed)]
     figure = new_figure(1.35 + 2.6 / len(heads) * len(rows), title)
     tiles = figure.subplots(len(rows), len(heads), squeeze=False)
     for tile, head, color in zip(tiles[0], heads, ["black", *_colors(columns)], strict=True):

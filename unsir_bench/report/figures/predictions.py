@@ -27,7 +27,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     table = shares(found)
     means = share_map(table)
     classes, percent = [int(index) for index in means.columns], PERCENT * means.to_numpy()
-    labels = [shown(scene.marked(str(label)), 22) for label in means.index]
+    labels = [shown(scene.marked(str(label)), 25) for label in means.index]
     height = 1.25 + row_height(labels) * len(labels)
     counts = [len(entry.models) for entry in found]
     title = scene.title(counts, "mean shares", "the row to match is retrain's", scene.control_note)

@@ -14,11 +14,11 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Scene
-from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbers, row_height, shade, shown
+from unsir_bench.report.figures.style import new_figure, place_rows, plain_numbers, shade, shown
 from unsir_bench.report.method_style import method_style
 
 LABEL_LETTERS = 22
-APART = 0.55  # of a column's width, what two numbers at a logarithmic axis need between them
+APART = 0.55  # of a column's width, what two numbers at an axis need between them
 BAND = "#c9d3dc"
 HEAD_INCHES = 1.35  # for titles and axes
 
@@ -67,11 +67,13 @@ def method_rows(title: str, scene: Scene, rows: Sequence[Series], measures: Sequ
     looks = [
         _Look(row, scene.marked(row.label) != row.label, rank) for row, rank in zip(rows, _ranks(rows), strict=True)
     ]
-    figure = new_figure(HEAD_INCHES + row_height(labels) * len(rows), title)
+    places, height = place_rows(labels)
+    figure = new_figure(HEAD_INCHES + height, title)
     panels: Any = figure.subplots(1, len(measures), sharey=True, squeeze=False)
     for panel, measure in zip(panels[0], measures, strict=True):
-        _draw_column(panel, looks, measure)
-    label_rows(panels[0][0], labels)
+        _draw_column(panel, list(zip(places, looks, strict=True)), measure)
+    panels[0][0].set_yticks(places, labels)
+    panels[0][0].set_ylim(height, 0)
     for panel in panels[0]:
         panel.grid(visible=True, axis="y")  # leads the eye across the columns
     return figure
@@ -94,7 +96,7 @@ def _ranks(rows: Sequence[Series]) -> list[tuple[int, int]]:
     return found
 
 
-def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
+def _draw_column(panel: Axes, looks: Sequence[tuple[float, _Look]], measure: Measure) -> None:
     if measure.logarithmic:
         panel.set_xscale("log")
     # Set first: a line or a band of no width would make matplotlib choose limits of its own, and warn.
@@ -103,7 +105,7 @@ def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
     if (retrain := measure.estimates.get("retrain")) is not None:
         panel.axvspan(*retrain.ends, color=BAND, alpha=0.6, linewidth=0, zorder=0.5)
         panel.axvline(retrain.mean, color="black", linewidth=0.6, zorder=1)
-    for place, look in enumerate(looks):
+    for place, look in looks:
         if (found := measure.estimates.get(look.series.label)) is not None:
             _draw_point(panel, place, look, found)
     panel.set_title(measure.title, parse_math=True)
@@ -116,9 +118,13 @@ def _draw_column(panel: Axes, looks: Sequence[_Look], measure: Measure) -> None:
 
 
 def _linear_ticks(low: float, high: float) -> list[float]:
-    """The first and the last of few round numbers."""
-    found = MaxNLocator(2, steps=[1, 2, 2.5, 4, 5, 10]).tick_values(low, high)
-    within = [float(tick) for tick in found if low <= tick <= high]
+    """The first and the last of few round numbers, of more where those would run into each other."""
+    within: list[float] = []
+    for bins in (2, 4, 8):
+        found = MaxNLocator(bins, steps=[1, 2, 2.5, 4, 5, 10]).tick_values(low, high)
+        within = [float(tick) for tick in found if low <= tick <= high]
+        if within[-1] - within[0] >= APART * (high - low):
+            break
     return [within[0], within[-1]]
 
 
@@ -133,7 +139,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return found[len(found) // 2 :][:1]
 
 
-def _draw_point(panel: Axes, place: int, look: _Look, found: Estimate) -> None:
+def _draw_point(panel: Axes, place: float, look: _Look, found: Estimate) -> None:
     style = method_style(look.series.method)
     color = shade(style.color, *look.rank)
     low, high = found.ends

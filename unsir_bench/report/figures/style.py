@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,14 @@ def new_figure(height: float, title: str) -> Figure:
 
 
 def shown(name: str, letters: int, lines: int = 2) -> str:
-    """A name from records as a figure can show it: in a few lines, without control characters."""
+    """A name from records as a figure can show it: in a few lines, without control characters.
+
+    One that is too long for a line is broken at spaces and after underscores rather than within words.
+    """
     printable = "".join(letter if letter.isprintable() else " " for letter in name)
-    return "\n".join(textwrap.wrap(printable, letters, max_lines=lines, placeholder=" …")) or "–"
+    if len(printable) > letters:
+        printable = printable.replace("_", "_ ")
+    return "\n".join(textwrap.wrap(printable, letters, max_lines=lines, placeholder=" …")).replace("_ ", "_") or "–"
 
 
 def small_multiples(count: int, title: str, row_inches: float, x_label: str) -> tuple[Figure, list[Axes]]:
@@ -125,7 +131,11 @@ def small_multiples(count: int, title: str, row_inches: float, x_label: str) -> 
 
 def row_height(labels: Sequence[str]) -> float:
     """Inches that each row of a figure needs for its label, all of which ``shown`` broke into lines."""
-    return 0.17 if all("\n" not in label for label in labels) else 0.29
+    return max(map(_label_height, labels))
+
+
+def _label_height(label: str) -> float:
+    return 0.29 if "\n" in label else 0.17
 
 
 def label_rows(panel: Axes, labels: Sequence[str]) -> None:
@@ -135,17 +145,18 @@ def label_rows(panel: Axes, labels: Sequence[str]) -> None:
     panel.grid(visible=False, axis="y")
 
 
+def place_rows(labels: Sequence[str]) -> tuple[list[float], float]:
+    """Rows as high as each one's label: the places of their middles in inches from the top, and the height of all."""
+    ends = list(accumulate(map(_label_height, labels)))
+    return [end - _label_height(label) / 2 for label, end in zip(labels, ends, strict=True)], ends[-1]
+
+
 def picture(tile: Axes) -> None:
     """Turn a panel into a tile that holds an image and nothing else."""
     tile.set_xticks([])
     tile.set_yticks([])
     tile.grid(visible=False)
     tile.spines[:].set_visible(False)
-
-
-def narrow(name: str, letters: int, lines: int = 3) -> str:
-    """A method's name for the head of a narrow column: broken after underscores rather than within words."""
-    return shown(name.replace("_", "_ "), letters, lines).replace("_ ", "_")
 
 
 def cell_numbers(panel: Axes, values: np.ndarray, largest: float, form: str = ".0f") -> None:

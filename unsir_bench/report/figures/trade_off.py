@@ -30,7 +30,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     title = scene.title(counts, over_seeds(counts), good_words(measures), "ring: Pareto front", scene.control_note)
     figure = method_rows(title, scene, rows, measures)
     for panel, measure in zip(figure.axes, measures, strict=True):
-        for place, point in enumerate(ranked):
+        for place, point in zip(panel.get_yticks(), ranked, strict=True):
             if point.front:
                 mean = measure.estimates[point.series.label].mean
                 panel.plot(
