@@ -16,9 +16,6 @@ from unsir_bench.report.folders import read_sweep, sweep_folders
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 VERDICT_FILES = ("verdicts.md", "claims.md", "claims.json")
-# Made before records named the vector instructions, or from records that were not kept. To be made again or removed;
-# nothing is ever added here.
-OLD = {"digits_methods/verdicts.md"}
 
 
 def verdict_files() -> list[str]:
@@ -58,15 +55,9 @@ def _each(contents: Iterable[Any]) -> Iterator[str]:
         yield from _runs_named(content)
 
 
-@pytest.mark.parametrize("name", [name for name in verdict_files() if name not in OLD] or [None])
+@pytest.mark.parametrize("name", verdict_files() or [None])
 def test_verdicts_come_from_one_clean_commit_and_one_kind_of_cpu(name: str | None) -> None:
     assert name is None or list(faults(RESULTS / name, RESULTS)) == []
-
-
-def test_what_is_still_allowed_is_there_and_needs_to_be() -> None:
-    """A file that was removed or made again leaves the list."""
-    assert set(verdict_files()) >= OLD
-    assert [name for name in OLD if not list(faults(RESULTS / name, RESULTS))] == []
 
 
 def record(run_id: str, **environment: object) -> RunRecord:
