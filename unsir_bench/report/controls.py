@@ -46,5 +46,7 @@ def control_words_of(models: pd.DataFrame) -> str:
     Args:
         models: rows with the column ``method``, and the metrics of each run as columns.
     """
-    words = [control_words(str(row["method"]), row) for row in models.to_dict("records")]
+    read = [name for name in ("method", PROBE, f"original_{PROBE}", f"retrain_{PROBE}") if name in models]
+    # A frame has hundreds of columns, and a report asks this for each method and setting.
+    words = [control_words(str(row["method"]), row) for row in models[read].to_dict("records")]
     return words[0] if words and all(words) else ""

@@ -151,7 +151,7 @@ def model_table(
         "setting_under": [_joined(*words) for words in zip(settings(models), hardware, marks, strict=True)],
         "origin": [_origin(record) for record in models],
     }
-    runs = run_table(models).assign(**columns)
+    runs = run_table(models).copy().assign(**columns)  # copied as the table below, and for the same reason
     runs["forget"] += [suffix for _, suffix in parts]
     # Copied, so that columns of many metrics lie together: pandas warns of each that is added to scattered ones.
     table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True).copy()
