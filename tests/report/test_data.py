@@ -161,6 +161,8 @@ def test_no_record_makes_no_series() -> None:
 def test_records_of_hundreds_of_metrics_are_tabled_without_a_warning() -> None:
     names = [f"{prefix}metric_{number}" for prefix in ("", "original_", "retrain_") for number in range(150)]
     wide = {name: number / 1000 if number % 2 else number for number, name in enumerate(names)}
-    runs = [record(seed=seed, metrics=wide) for seed in (0, 1)]
+    nulls = dict.fromkeys(names[:300:2])
+    runs = [record(seed=0, metrics=wide), record(seed=1, metrics=wide | nulls)]
     table = with_standard_columns(model_table(runs))
+    assert table["metric_0"].dtype == float
     assert set(table["metric_149"]) == {0.149, 0.299, 0.449}

@@ -109,7 +109,8 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     ]
     runs = pd.DataFrame(rows)
     null = sorted({name for record in records for name, value in record.metrics.items() if value is None})
-    runs[null] = runs[null].astype(float)  # a column of nulls alone is one of numbers, too
+    # A column of nulls alone is one of numbers, too. Copied, so that pandas does not warn of a table in pieces.
+    runs = runs.astype(dict.fromkeys(null, float)).copy()
     for kind in ("forget", "retain"):
         if {f"acc_{kind}_test", f"retrain_acc_{kind}_test"} <= set(runs.columns):
             runs[f"gap_{kind}_test"] = runs[f"acc_{kind}_test"] - runs[f"retrain_acc_{kind}_test"]
@@ -151,7 +152,7 @@ def model_table(
         "setting_under": [_joined(*words) for words in zip(settings(models), hardware, marks, strict=True)],
         "origin": [_origin(record) for record in models],
     }
-    runs = run_table(models).copy().assign(**columns)  # copied as the table below, and for the same reason
+    runs = run_table(models).assign(**columns)
     runs["forget"] += [suffix for _, suffix in parts]
     # Copied, so that columns of many metrics lie together: pandas warns of each that is added to scattered ones.
     table = pd.concat([runs, pd.DataFrame(list(_references(runs)))], ignore_index=True).copy()
