@@ -58,7 +58,7 @@ setup: $(READY) ## install the locked packages and this project into .venv (abou
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
-test: setup ## run the tests and print their coverage (7 minutes on two idle cores)
+test: setup ## run the tests and print their coverage (about 12 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term:skip-covered
 
 test-slow: setup ## run the slow tests: sweeps, crashes, every how-to (11 minutes on two idle cores)
