@@ -81,6 +81,13 @@ def test_a_packed_file_is_read_like_the_plain_one(tmp_path: Path) -> None:
     assert gathered(found) == plain.read_text()
 
 
+def test_a_sweep_gathered_in_both_forms_is_read_once(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "mine")
+    plain, packed = gather(sweep, tmp_path / "shared"), gather(sweep, tmp_path / "shared", "--xz")
+    assert plain.parent == packed.parent
+    assert read_sweep(plain.parent).records == read_sweep(sweep).records
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [

@@ -74,12 +74,18 @@ def sweep_folders(folder: Path) -> list[Path]:
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Every record in the run folders of a sweep; those that cannot be read are named with the reason."""
+    """Every record of a sweep, in a run's folder or on a line; those that cannot be read are named with the reason.
+
+    A record that lies there several times, as after gathering it in both forms, is taken once.
+    """
     found, bad = read_records(folder)
     for name in LINES_FILES:
         in_lines, bad_lines = _in_lines(folder / name)
         found, bad = [*found, *in_lines], [*bad, *bad_lines]
-    return Sweep(folder, found, bad)
+    once: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
+    for path, record in found:
+        once.setdefault((record.run_id, record.digest or str(path)), (path, record))  # older ones have no digest
+    return Sweep(folder, list(once.values()), bad)
 
 
 def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path, str]]]:

@@ -133,8 +133,8 @@ def _unpacked(content: bytes, path: Path) -> bytes:
     except lzma.LZMAError as error:
         raise OSError(f"{path} is no whole {PACKED} file ({error})") from error
     if not reader.eof:
-        whole = reader.needs_input
-        raise OSError(f"{path} is cut off" if whole else f"{path} holds more than {LARGEST_UNPACKED} bytes")
+        cut = reader.needs_input
+        raise OSError(f"{path} is cut off" if cut else f"{path} holds more than {LARGEST_UNPACKED} bytes")
     if reader.unused_data:
         raise OSError(f"{path} has bytes behind its end")
     return unpacked

@@ -108,8 +108,8 @@ class History:
 
 def described(manifest: dict[str, Any]) -> dict[str, Any]:
     """What an entry of the store was made from; entries of earlier versions say less."""
-    described: dict[str, Any] = manifest.get("description", {})
-    return described
+    found: dict[str, Any] = manifest.get("description", {})
+    return found
 
 
 def _alike(config: dict[str, Any]) -> tuple[Any, ...]:
