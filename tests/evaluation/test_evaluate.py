@@ -31,7 +31,9 @@ from unsir_bench.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["dataset.subset=40", "model.width=8", "train.epochs=6", "tracker=none", "hardware=cpu"]
-FULL = ("unsir", "full", "metrics.bank_size=3", "metrics.collateral=true")  # every metric there is
+FULL = (  # every metric there is
+    "unsir", "full", "metrics.bank_size=3", "metrics.collateral=true", "metrics.verification=true",
+)  # fmt: skip
 PREFIXES = ("original_", "retrain_", "floor_gap_", "floor_", "gap_")
 
 

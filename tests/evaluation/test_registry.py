@@ -80,7 +80,7 @@ def test_the_document_says_of_each_field_what_its_card_says() -> None:
 
 
 def test_every_value_lies_in_its_cards_range(measure: Measure) -> None:
-    config = MetricsConfig(lira_shadows=2, bank_size=3, collateral=True)
+    config = MetricsConfig(lira_shadows=2, bank_size=3, collateral=True, verification=True)
     config.relearn.cap = 10
     found = measure(config)
     for card in CARDS:
@@ -101,7 +101,7 @@ def test_without_a_retrained_model_what_is_relative_to_it_is_absent(measure: Mea
 
 
 def test_no_number_is_measured_that_has_no_card(measure: Measure) -> None:
-    found = measure(MetricsConfig(lira_shadows=2, bank_size=3, collateral=True))
+    found = measure(MetricsConfig(lira_shadows=2, bank_size=3, collateral=True, verification=True))
     names = {re.sub(r"^(original_|retrain_|floor_)?(gap_)?", "", name) for name in found.values}
     assert names == {card.field for card in CARDS}
 

@@ -46,6 +46,7 @@ class MetricsConfig:
     grad_cam_samples: int = number(0, at_least=0)
     bank_size: int = hashed_if_not_default(number(0, at_least=0))
     collateral: bool = hashed_if_not_default(False)
+    verification: bool = hashed_if_not_default(False)
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> MetricsConfig:
@@ -84,6 +85,7 @@ class MetricsConfig:
         """The metrics of both; where both have one with other settings, with those of ``wanted``."""
         switches = (
             "outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples", "collateral",
+            "verification",
         )  # fmt: skip
         either = {name: getattr(wanted, name) or getattr(self, name) for name in switches}
         return replace(wanted, relearn=wanted.relearn if wanted.relearn.cap else self.relearn, **either)

@@ -19,7 +19,8 @@ RETRAIN = "retrain's"
 SHIPPED = "unsir_bench.evaluation.metrics"
 
 Switch = Literal[
-    "always", "outputs", "weights", "membership", "features", "collateral", "lira_shadows", "bank_size", "relearn"
+    "always", "outputs", "weights", "membership", "features", "collateral", "verification", "lira_shadows", "bank_size",
+    "relearn",
 ]  # fmt: skip
 Scores = Mapping[str, Any]
 MetricFunction = Callable[[MetricInputs], float | Scores]
