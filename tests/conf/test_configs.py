@@ -45,7 +45,7 @@ EXPERIMENTS = sorted(
 # What a test machine need not have, an extra included: these refuse to validate, but compose like the rest.
 ABSENT = {
     "gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "cifar20_png",
-    "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass", "mlflow", "tensorboard",
+    "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass", "faces", "mlflow", "tensorboard",
 }  # fmt: skip
 NEEDED = {("train", "dp_sgd"): ("model.norm=group",)}  # an option that is for some networks alone
 TINY = [
@@ -187,6 +187,8 @@ def _tiny_data(name: str, folder: Path) -> list[str]:
     """What a preset needs beside the tiny settings: two fine classes each of two coarse ones; values from no study."""
     if name == "digits_tuned":
         return ["settings=preset"]
+    if name == "faces":
+        return ["forget.random_k=2"]
     if name != "cifar20_subclass":
         return []
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 12, 8, 8, 3), dtype=np.uint8)

@@ -81,7 +81,7 @@ def measured_words(row: Row, column: Column) -> str:
     if column.field == "relearn_batches" and row.censored:
         counts = Counter(row.censored)
         capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
-        return ", ".join([*(f"{value:g}" for value in sorted(values)), *capped])
+        return ", ".join([*(f"{round(value, 1):g}" for value in sorted(values)), *capped])
     if column.field in row.samples:
         return share_in_words(row.values(column.field), row.samples[column.field], column.scale)
     return mean_in_words(values)
