@@ -74,14 +74,17 @@ def test_single_records_keep_their_rows_and_bits() -> None:
     assert spread_within_seeds(models, "acc") is None and spread_within_seeds(models, "absent") is None
 
 
-def test_a_seed_is_censored_where_one_of_its_records_is() -> None:
-    models = pd.DataFrame({
-        "seed": [0, 0, 1], "relearn_batches": [10.0, None, 20.0], "relearn_censored": [0, 1, 0],
-        "words": ["a", "b", "c"],
-    })  # fmt: skip
-    merged = one_per_seed(models)
-    assert merged["relearn_censored"].tolist() == [1, 0] and merged["words"].tolist() == ["a", "c"]
-    assert merged["relearn_batches"].isna().tolist() == [True, False]
+def test_a_relearn_time_is_the_median_of_a_seeds_records_and_censored_where_that_is() -> None:
+    seeds: dict[int, list[float | None]] = {  # None: the cap was reached first
+        0: [10, None], 1: [20], 2: [30, None, 10], 3: [None, 10, None], 4: [10, 20, 60], 5: [None, None],
+    }  # fmt: skip
+    rows = [(seed, time, int(time is None), f"{seed}") for seed, times in seeds.items() for time in times]
+    rows += [(6, None, None, "6"), (6, None, None, "6")]  # not measured
+    models = pd.DataFrame(rows, columns=["seed", "relearn_batches", "relearn_censored", "words"])
+    merged = one_per_seed(models.astype({"relearn_batches": float, "relearn_censored": float})).fillna(-1)
+    assert merged["relearn_batches"].tolist() == [-1, 20, 30, -1, 20, -1, -1]
+    assert merged["relearn_censored"].tolist() == [1, 0, 0, 1, 0, 1, -1]
+    assert merged["words"].tolist() == ["0", "1", "2", "3", "4", "5", "6"]
 
 
 def test_values_by_seed_leave_out_seeds_without_a_number() -> None:

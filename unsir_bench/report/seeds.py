@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 CENSORED, TIMES = "relearn_censored", ("relearn_batches", "relearn_epochs")
@@ -11,8 +13,8 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     """One row per seed: the mean of every number, and the first record's words.
 
     Two records of one seed differ in what no seed draws: another preset of metrics, classes given by index and by name
-    or in another order, access withheld, another unlearning seed. A seed is censored where any of its records is, and
-    then has no relearn time.
+    or in another order, access withheld, another unlearning seed. A relearn time is their median, in which a censored one
+    is longer than all others; a seed whose median is censored is censored, and has no relearn time.
 
     Args:
         models: rows of ``model_table`` or ``run_table`` that differ by seed alone, with a ``seed`` column.
@@ -27,8 +29,10 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     numbers = [str(name) for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
     merged[numbers] = by_seed[numbers].mean()
     if CENSORED in numbers:
-        merged[CENSORED] = by_seed[CENSORED].max()
-        merged.loc[merged[CENSORED] > 0, [name for name in TIMES if name in numbers]] = float("nan")
+        for name in (name for name in TIMES if name in numbers):
+            medians = models[name].mask(models[CENSORED] > 0, math.inf).groupby(models["seed"], sort=False).median()
+            merged[name] = medians.replace(math.inf, math.nan)
+            merged[CENSORED] = medians.eq(math.inf).where(medians.notna()).astype(float)
     return merged.copy().reset_index().set_axis(models.drop_duplicates("seed").index)[list(models.columns)]
 
 
