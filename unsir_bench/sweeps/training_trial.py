@@ -15,13 +15,13 @@ from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import FitState, fit
 
 BATCHES = 10
-LONGEST = 3.0  # seconds, about
+LONGEST = 2.0  # seconds, about
 
 
 def seconds_per_sample(config: Config, images: ImageData) -> float:
     """Seconds of training per sample on one device; nothing is kept of what is trained.
 
-    Ten batches are timed, or as many as take three seconds, after one that warms up.
+    Ten batches are timed, or as many as take two seconds, after one that warms up.
 
     Args:
         config: its network, recipe and hardware settings are tried.
