@@ -13,6 +13,7 @@ from unsir_bench.records import RunRecord
 
 NOTHING = "–"
 PAPER = "paper"
+MOST_DIGITS = 8  # letters of a number in a setting that need no cutting
 NO_SETTINGS = ("noise.kept",)  # files kept beside the record change no result
 # What of a data set changes no pixel of a test image: training recipes say what they use of it themselves.
 NOT_DATA = {"name", "root", "content", "batch_size", "unsir_batch_size", "retain_share", "flip", "crop_padding"}
@@ -206,14 +207,28 @@ def _around(record: RunRecord, sections: Sequence[str]) -> dict[str, Any]:
 
 
 def _differences(places: Sequence[tuple[str, ...]], flat: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """For each of some settings ``key=value`` of the keys in which another one of the same place differs."""
+    """For each of some settings ``key=value`` of the keys in which another one of the same place differs.
+
+    Numbers that were tuned have many digits; they are cut where no other value would read the same.
+    """
     pairs = list(zip(places, flat, strict=True))
     alike = Counter((place, key, repr(value)) for place, values in pairs for key, value in values.items())
     everyone = Counter(places)
+    distinct = {(place, key, repr(value)): _brief(value) for place, values in pairs for key, value in values.items()}
+    read = Counter((place, key, brief) for (place, key, _), brief in distinct.items())
+
+    def words(place: tuple[str, ...], key: str, value: Any) -> str:
+        return f"{key}={_brief(value) if read[place, key, _brief(value)] == 1 else value}"
+
     return [
-        [f"{key}={value}" for key, value in values.items() if alike[place, key, repr(value)] < everyone[place]]
+        [words(place, key, value) for key, value in values.items() if alike[place, key, repr(value)] < everyone[place]]
         for place, values in pairs
     ]
+
+
+def _brief(value: Any) -> str:
+    """A number of many digits to four significant ones."""
+    return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > MOST_DIGITS else str(value)
 
 
 def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,8 +13,8 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     """One row per seed: the mean of every number, and the first record's words.
 
     Two records of one seed differ in what no seed draws: another preset of metrics, classes given by index and by name
-    or in another order, access withheld, another unlearning seed. A relearn time is their median, in which a censored one
-    is longer than all others; a seed whose median is censored is censored, and has no relearn time.
+    or in another order, access withheld, another unlearning seed. A relearn time is their median, in which a censored
+    one is longer than all others; a seed whose median is censored is censored, and has no relearn time.
 
     Args:
         models: rows of ``model_table`` or ``run_table`` that differ by seed alone, with a ``seed`` column.
