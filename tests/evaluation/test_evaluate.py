@@ -179,7 +179,7 @@ def test_the_original_measures_as_the_original(done: Callable[..., RunRecord]) -
 
 
 def test_retrain_is_ideal_within_the_floor(done: Callable[..., RunRecord]) -> None:
-    metrics = done("retrain", "standard", "metrics.collateral=true").metrics
+    metrics = done("retrain", "standard", "metrics.collateral=true", "metrics.verification=true").metrics
     compared = [card.field for card in cards() if card.compared]
     assert len(compared) >= 11
     for field in compared:
