@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from unsir_bench.cli.terminal import print_any_letter, read_names_as_utf8
 from unsir_bench.errors import UnsirBenchError
+from unsir_bench.runtime.closed_pipe import ends_with_its_reader
 
 # Each in the module of its name: verbs with options of their own, and verbs that take the words of a run.
 OPTION_VERBS = ("evaluate", "list", "reproduce", "split", "store", "sync", "tune", "verify")
@@ -20,7 +21,8 @@ def main() -> None:
     read_names_as_utf8()
     print_any_letter()
     try:
-        sys.exit(_status(sys.argv[1:]))
+        with ends_with_its_reader():
+            sys.exit(_status(sys.argv[1:]))
     except UnsirBenchError as error:  # of the installation or a plug-in
         sys.exit(str(error))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unsir_bench.report.folders import LINES_FILE, PACKED_FILE, Sweep, counted, gathered, read_sweep, sweep_folders
+from unsir_bench.runtime.closed_pipe import ends_with_its_reader
 from unsir_bench.runtime.extras import absent_package
 from unsir_bench.runtime.files import write_atomic
 
@@ -29,9 +30,10 @@ COLUMNS_HELP = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with status 2 where there is nothing to report."""
-    chosen = _parser().parse_args(arguments)
     try:
-        sys.exit(chosen.run(chosen))
+        with ends_with_its_reader():
+            chosen = _parser().parse_args(arguments)
+            sys.exit(chosen.run(chosen))
     except ModuleNotFoundError as error:
         if (absent := absent_package(error)) is None:
             raise
