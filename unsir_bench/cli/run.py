@@ -223,8 +223,26 @@ def _given_to_hydra(words: Sequence[str], instead: Callable[[Sequence[SweepJob]]
         sys.exit("\n".join(problems))
     sys.argv[1:] = list(_with_published(words))  # where Hydra reads them
     with launching(instead) as launch:
-        hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
+        try:
+            hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
+        except SystemExit as end:
+            print(_advice(end.__context__, words), end="", file=sys.stderr)
+            raise
     return int(bool(launch.failed or launch.stopped))
+
+
+def _advice(reported: BaseException | None, words: Sequence[str]) -> str:
+    """What to do where Hydra has just reported a key of a group of which an experiment names no option yet."""
+    told = f"{reported}\n{reported.__cause__}" if reported else ""
+    found = re.search(
+        r"Missing mandatory value: (\w+)|full_key: (\w+)\.\w+\s+reference_type=(\w+)\s+object_type=\3$", told, re.M
+    )
+    group = next(filter(None, found.groups()), "") if found else ""
+    keys = " ".join(word for word in words if word.startswith(f"{group}."))
+    named = {word.partition("=")[0] for word in words}
+    if not keys or group in named or "experiment" not in named:
+        return ""
+    return f"Where an experiment chooses {group} for each run, name the option too: {group}=OPTION {keys}\n"
 
 
 def _absent_launchers(words: Sequence[str]) -> Iterator[str]:
