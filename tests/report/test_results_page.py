@@ -1,18 +1,22 @@
-"""The page on the paper's own setting says what its committed records say."""
+"""The pages on the paper's own setting say what their committed records say."""
 
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.folders import read_sweep, sweep_folders
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 PAGE = (RESULTS / "paper.md").read_text(encoding="utf-8")
-RECORDS = [record for folder in sweep_folders(RESULTS / "paper") for record in read_sweep(folder).records]
+ABLATIONS = (RESULTS / "paper_ablations.md").read_text(encoding="utf-8")
+SWEEPS = {folder.name: read_sweep(folder).records for folder in sweep_folders(RESULTS / "paper")}
+RECORDS = [record for name, found in SWEEPS.items() if name.startswith("cifar10_resnet18") for record in found]
 SEVERAL = {"{0}": [0], "{1, 2}": [1, 2], "{3, 4, 5, 6}": [3, 4, 5, 6], "{3, …, 9}": list(range(3, 10))}
 
 
@@ -73,9 +77,69 @@ def test_the_notebooks_own_case() -> None:
         ]
 
 
+@pytest.mark.parametrize("preset", ["retrain", "unsir", "unsir_notebook"])
+def test_a_row_of_a_better_retraining(preset: str) -> None:
+    [record] = [each for each in SWEEPS["fast_retrain_paper"] if each.method == preset and each.settings != "user"]
+    [row] = [row for row in rows("| `fast` |") if row[1].strip("`") == preset]
+    original = next(row for row in rows("| `fast` |") if row[1] == "original")
+    assert original[2:4] == percent(record, "original_acc_retain_test", "original_acc_forget_test")
+    assert row[2:] == [
+        *percent(record, "acc_retain_test", "acc_forget_test"),
+        f"{record.metrics['unlearn_seconds']:.0f}",
+        f"{record.metrics['speedup_vs_retrain']:.0f}",
+    ]
+
+
+# The first cell of a table's header, the sweep, the setting that its rows vary, and what 1 in a cell stands for.
+VARIED = [
+    ("share of each retain class", "retain_share", "retain_share", 0.01),
+    ("rate", "impair_rate", "impair.lr", 1),
+    ("λ", "lambda", "noise.weight_penalty", 1),
+    ("epochs", "repair_epochs", "repair.epochs", 1),
+]
+ODDITIES = ("corrected", "three_images", "label_zero", "batch_statistics", "all_three")
+
+
+def table(first: str) -> list[dict[str, str]]:
+    """The rows of the table of the ablations whose header begins with ``first``, by the cells of the header."""
+    lines = ABLATIONS[ABLATIONS.index(f"| {first} |") :].split("\n\n")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+def measured(record: RunRecord, header: str) -> str:
+    if header == "seconds":
+        return f"{record.metrics['unlearn_seconds']:.0f}"
+    name = {"A_Dr": "acc_retain_test", "A_Df": "acc_forget_test"}[header.split(" ", maxsplit=1)[0]]
+    [value] = after_impair(record, name) if header.endswith("after impair") else percent(record, name)
+    return value
+
+
+def assert_measured(row: dict[str, str], record: RunRecord) -> None:
+    measures = {header: cell for header, cell in row.items() if header == "seconds" or header.startswith("A_D")}
+    assert len(measures) >= 3 and measures == {header: measured(record, header) for header in measures}
+
+
+@pytest.mark.parametrize(("first", "sweep", "setting", "unit"), VARIED)
+def test_a_table_of_one_varied_setting(first: str, sweep: str, setting: str, unit: float) -> None:
+    records = {float(OmegaConf.select(OmegaConf.create(each.config), f"method.{setting}")): each
+               for each in SWEEPS[f"ablation_{sweep}_paper"]}  # fmt: skip
+    found = {round(float(row[first].split(" ")[0]) * unit, 6): row for row in table(first)}
+    assert found.keys() == records.keys()
+    for value, row in found.items():
+        assert_measured(row, records[value])
+
+
+def test_the_table_of_the_notebooks_oddities() -> None:
+    records = {each.method: each for each in SWEEPS["ablation_fidelity_paper"]}
+    for row, method in zip(table("noise"), ODDITIES, strict=True):
+        assert_measured(row, records[method])
+
+
 def test_all_records_are_of_one_clean_commit_and_one_kind_of_cpu() -> None:
     made_in = {
-        (each.environment["commit"], each.environment["dirty"], each.environment["cpu_capability"]) for each in RECORDS
+        (each.environment["commit"], each.environment["dirty"], each.environment["cpu_capability"])
+        for each in chain.from_iterable(SWEEPS.values())
     }
     assert len(made_in) == 1 and not next(iter(made_in))[1]
-    assert len(re.findall(r"n = 1", PAGE)) >= 2
+    assert all(len(re.findall(r"n = 1", page)) >= 2 for page in (PAGE, ABLATIONS))
