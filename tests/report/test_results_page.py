@@ -130,6 +130,21 @@ def test_a_table_of_one_varied_setting(first: str, sweep: str, setting: str, uni
         assert_measured(row, records[value])
 
 
+def test_the_table_of_both_rates() -> None:
+    records = {(each.config["method"]["impair"]["lr"], each.config["method"]["repair"]["lr"]): each
+               for each in SWEEPS["ablation_learning_rates_paper"]}  # fmt: skip
+    found = {
+        (float(row["impair; repair"]), float(rate)): cell
+        for row in table("impair; repair")
+        for rate, cell in row.items()
+        if rate != "impair; repair"
+    }
+    assert len(found) == 20
+    assert found == {
+        rates: " / ".join(percent(each, "acc_retain_test", "acc_forget_test")) for rates, each in records.items()
+    }
+
+
 def test_the_table_of_the_notebooks_oddities() -> None:
     records = {each.method: each for each in SWEEPS["ablation_fidelity_paper"]}
     for row, method in zip(table("noise"), ODDITIES, strict=True):
