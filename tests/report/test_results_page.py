@@ -148,6 +148,19 @@ def test_the_table_of_both_rates() -> None:
     }
 
 
+def test_the_table_of_fewer_images() -> None:
+    found = {
+        (row["training images"] == "10,000", int(row["batches"])): (row.pop("original A_Dr %"), row)
+        for row in table("training images")
+    }
+    for record in SWEEPS["why_unsir"]:
+        key = (record.config["dataset"]["subset"] == 1000, record.config["method"]["noise"]["batch_size"])
+        original, row = found.pop(key)
+        assert [original] == percent(record, "original_acc_retain_test")
+        assert_measured(row, record)
+    assert not found
+
+
 def test_the_table_of_the_notebooks_oddities() -> None:
     records = {each.method: each for each in SWEEPS["ablation_fidelity_paper"]}
     for row, method in zip(table("noise"), ODDITIES, strict=True):
