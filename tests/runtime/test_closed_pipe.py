@@ -1,5 +1,6 @@
 """What happens when nobody reads a command's output any more."""
 
+import io
 import os
 import subprocess
 import sys
@@ -38,6 +39,20 @@ def test_the_status_of_a_command_that_prints_nothing_is_its_own() -> None:
 @pytest.mark.parametrize("words", [("unsir_bench", "--help"), ("unsir_bench.report.command", "metrics", str(RECORDS))])
 def test_both_programs_end_so(words: tuple[str, ...]) -> None:
     assert without_reader("-m", *words) == (ENDED_BY_PIPE, "")
+
+
+def test_a_command_without_standard_output_ends_as_ever() -> None:
+    script = f"import sys; sys.stdout = None\n{WITHIN}print('nowhere'); raise SystemExit(3)"
+    assert without_reader("-c", script) == (3, "")
+
+
+@pytest.mark.parametrize("output", [None, io.StringIO()], ids=["no output", "a string"])
+def test_the_end_of_another_pipe_is_an_error_whatever_the_output(
+    output: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", output)
+    with pytest.raises(BrokenPipeError, match="a worker"), ends_with_its_reader():
+        raise BrokenPipeError("a worker")
 
 
 def test_the_end_of_another_pipe_is_an_error() -> None:

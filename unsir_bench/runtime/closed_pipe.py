@@ -22,7 +22,7 @@ def ends_with_its_reader() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()  # what is still buffered would otherwise fail after the last line of Python
+            print(end="", flush=True)  # what is still buffered would otherwise fail after the last line of Python
     except BrokenPipeError:
         if _is_read():
             raise
@@ -31,6 +31,10 @@ def ends_with_its_reader() -> Iterator[None]:
 
 
 def _is_read() -> bool:
+    """Whether standard output is still read; where it is no file (none at all, or a string), nobody can leave it."""
     output = select.poll()
-    output.register(sys.stdout, select.POLLOUT)
+    try:
+        output.register(sys.stdout.fileno(), select.POLLOUT)
+    except (AttributeError, OSError):
+        return True
     return not any(event & select.POLLERR for _, event in output.poll(0))
