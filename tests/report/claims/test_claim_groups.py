@@ -39,6 +39,20 @@ def test_runs_of_different_experiments_are_never_averaged(change: dict[str, Any]
     assert sorted(found.number or 0.0 for found in findings("forgets", base + other)) == [0.0, 0.9]
 
 
+def test_points_of_an_ablation_are_not_judged_beside_the_preset_but_alone_they_are() -> None:
+    preset = over_seeds("acc_forget_test", [0.0, 0.0], settings="published")
+    changed = over_seeds("acc_forget_test", [0.9, 0.9], settings="user", config={"method": {"impair": {"lr": 0.5}}})
+    for place, run in enumerate(changed):
+        run.run_id = f"changed-{place}"
+    assert finding("forgets", preset + changed).verdict is ClaimVerdict.HOLDS
+    assert finding("forgets", changed).verdict is ClaimVerdict.FAILS
+    elsewhere = [replace(run, dataset="digits") for run in changed]
+    assert {found.verdict for found in findings("forgets", preset + elsewhere)} == {
+        ClaimVerdict.HOLDS,
+        ClaimVerdict.FAILS,
+    }
+
+
 def test_a_run_without_a_scale_has_that_of_runs_that_share_all_else() -> None:
     unnamed = record(0, config={"at_scale": None})
     assert [found.scale for found in conditions([unnamed, record(1)])] == ["cpu", "cpu"]

@@ -44,6 +44,20 @@ def test_the_command_writes_both_files_and_names_scale_failures_and_unreadable_r
     assert "1 record cannot be read" in capsys.readouterr().err
 
 
+def test_what_takes_no_part_is_counted_and_nothing_is_said_of_other_scales_where_there_are_none(
+    tmp_path: Path, write: Callable[[RunRecord], None]
+) -> None:
+    papers = {"dataset": "cifar10", "model": "resnet18"}
+    own = over_seeds("acc_forget_test", [0.0, 0.0], settings="published", config={"at_scale": "paper"}, **papers)
+    for run in own:
+        write(run)
+    write(record(3, settings="user", config={"at_scale": "paper"}, **papers))
+    assert status("claims", str(tmp_path / "sweep"), "--output", str(tmp_path / "out")) == 0
+    text = (tmp_path / "out" / "claims.md").read_text()
+    assert "1 of 1 groups" in text and "The others" not in text
+    assert "- 1 with values of the user's own take no part" in text
+
+
 def test_names_from_records_stay_in_their_cells(tmp_path: Path, write: Callable[[RunRecord], None]) -> None:
     write(record(0, dataset="a|b\n## c <img src=x> `d` \\| e"))
     assert status("claims", str(tmp_path / "sweep"), "--output", str(tmp_path / "out")) == 0

@@ -19,7 +19,15 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
 from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
 from unsir_bench.report.claims.joint import across_networks, together
-from unsir_bench.report.claims.measurements import ClaimRun, Measurement, claim_runs, exact_limits, floor_of, measure
+from unsir_bench.report.claims.measurements import (
+    ClaimRun,
+    Measurement,
+    claim_runs,
+    exact_limits,
+    floor_of,
+    measure,
+    without_ablations,
+)
 from unsir_bench.report.conditions import is_jpeg
 from unsir_bench.report.controls import FISHER, control_words
 from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, judge
@@ -36,10 +44,11 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
     """A verdict for every claim and every group of runs that it is about; one without a group where there is none.
 
     Args:
-        records: of any sweeps; a run that lies in several folders counts once.
+        records: of any sweeps; a run that lies in several folders counts once, and ``without_ablations``.
         claims: ``read_claims``.
     """
-    everything = claim_runs(once_each([record for record in records if not record.checkpoints]))
+    runs = once_each([record for record in records if not record.checkpoints])
+    everything = claim_runs(without_ablations(runs))
     judged = _evaluated(claims, everything)
     on_controls = [replace(claim, methods=[*CONTROLS, FISHER]) for claim in claims]
     controls = {each.record.run_id for each in everything if control_words(each.record.method, each.record.metrics)}

@@ -12,6 +12,7 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.check import evaluate, once_each
 from unsir_bench.report.claims.definitions import Claim, read_claims
 from unsir_bench.report.claims.findings import ClaimVerdict, Finding
+from unsir_bench.report.claims.measurements import without_ablations
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.published_numbers import SPEEDUPS
 from unsir_bench.report.tables.text import markdown, plain
@@ -97,9 +98,7 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
         "fractions of test samples.",
         "",
         f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
-        f"were run at the paper's scale on images that are no JPEG copies. The others (scales here: "
-        f"{plain(', '.join(scales)) or 'none'}) are smaller experiments of the same kind: whether a claim holds or "
-        "fails there says how it fares at that scale and on those data, and is no result of the paper's experiments. "
+        f"were run at the paper's scale on images that are no JPEG copies. {_of_the_others(len(groups - own), scales)}"
         "Published numbers that are of other data, scale or an experiment that is not verified are marked so.",
         "",
     ]
@@ -107,10 +106,25 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
     lines.append(f"**Runs.** {', '.join(f'{count} {status}' for status, count in counts.most_common())}.")
     for entry in _not_done(runs):
         lines.append(f"- {plain(entry['run'])}: {entry['status']}, {plain(entry['reason'])}")
+    if ablated := len(runs) - len(without_ablations(runs)):
+        lines.append(
+            f"- {ablated} with values of the user's own take no part, since their methods also ran with the preset's "
+            "or tuned values: a claim is about the method, not about each point of an ablation"
+        )
     if unreadable:
         listed = ", ".join(plain(str(path)) for path in unreadable)
         lines.append(f"- {len(unreadable)} records cannot be read and take no part: {listed}")
     return "\n".join(lines) + "\n"
+
+
+def _of_the_others(count: int, scales: Sequence[str]) -> str:
+    if not count:
+        return ""
+    return (
+        f"The others (scales here: {plain(', '.join(scales)) or 'none'}) are smaller experiments of the same kind: "
+        "whether a claim holds or fails there says how it fares at that scale and on those data, and is no result of "
+        "the paper's experiments. "
+    )
 
 
 def _overview(claims: Sequence[Claim], findings: Sequence[Finding]) -> str:

@@ -71,6 +71,19 @@ def claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
     ]  # fmt: skip
 
 
+def without_ablations(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Without the runs with values of the user's own, where the method also ran with its preset's or tuned values.
+
+    A claim is about the method, and each point of an ablation would be one more method that nobody proposed.
+    """
+    own = {_of_method(record) for record in records if record.settings != "user"}
+    return [record for record in records if record.settings != "user" or _of_method(record) not in own]
+
+
+def _of_method(record: RunRecord) -> tuple[str, str, str]:
+    return record.dataset, record.model, record.method
+
+
 def measure(claim: Claim, done: Sequence[ClaimRun]) -> list[Measurement]:
     """What the finished runs of one group give for a claim's quantity."""
     quantity = str(claim.quantity)
