@@ -48,6 +48,14 @@ def test_long_work_logs_now_and_then_with_rate_time_left_and_values(
     ]
 
 
+def test_the_time_left_of_long_work_is_in_minutes_or_hours(lines: pytest.LogCaptureFixture, time: FakeTime) -> None:
+    with Progress(interactive=False).task("original", 7680) as task:
+        for _ in range(2):
+            time.now += 1280
+            task.advance(1280)
+    assert [line.split(", ")[2] for line in lines.messages[:2]] == ["1.8 h left", "85 min left"]
+
+
 def test_a_pipe_gets_no_bar(capfd: pytest.CaptureFixture[str], time: FakeTime) -> None:
     with Progress().task("repair", 2) as task:
         time.now += 10
@@ -74,4 +82,4 @@ def test_work_of_unknown_speed_still_logs(lines: pytest.LogCaptureFixture, time:
     with Progress(interactive=False).task("original", 100) as task:
         time.now += 31
         task.advance(0)
-    assert lines.messages[0] == "original: 0/100 batches, 0.0 batches/s, inf s left"
+    assert lines.messages[0] == "original: 0/100 batches, 0.0 batches/s, ? left"

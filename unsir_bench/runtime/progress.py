@@ -12,6 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from unsir_bench.runtime.durations import duration
+
 LOG = logging.getLogger("unsir_bench")
 QUIET_SECONDS = 2.0
 LOG_EVERY_SECONDS = 30.0
@@ -42,10 +44,10 @@ class Task:
 
     def _log_line(self, shown: dict[str, float]) -> None:
         rate = self.done / (self.last_line - self.started)
-        left = (self.total - self.done) / rate if rate else float("inf")
+        left = duration((self.total - self.done) / rate) if rate else "?"
         values = "".join(f", {key} {value:.3g}" for key, value in shown.items())
         LOG.info(
-            "%s: %d/%d %s, %.1f %s/s, %.0f s left%s",
+            "%s: %d/%d %s, %.1f %s/s, %s left%s",
             self.name, self.done, self.total, self.unit, rate, self.unit, left, values,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from unsir_bench.references.bank_models import unlearned_key
 from unsir_bench.references.frozen_heads import FrozenHeadModels, reference_models
 from unsir_bench.references.store import Store
 from unsir_bench.report.tables.text import print_rows
+from unsir_bench.runtime.durations import duration
 from unsir_bench.sweeps.earlier_times import History, described
 from unsir_bench.sweeps.outcome import SweepJob
 from unsir_bench.unlearning.method import Access
@@ -116,13 +117,13 @@ class Plan:
         parts = [need.seconds for need in self.needs.values() if not need.present] + self.seconds
         known = [part for part in parts if part is not None]
         unknown = len(parts) - len(known)
-        text = f"about {_duration(sum(known))} one after another" if known else "no estimate"
+        text = f"about {duration(sum(known))} one after another" if known else "no estimate"
         return text + (f", without {unknown} for which there is no earlier record" if unknown else "")
 
 
 def _row(what: str, needed: int, there: int, missing: int, seconds: Sequence[float | None]) -> dict[str, str]:
     known = [value for value in seconds if value is not None]
-    parts = [_duration(sum(known))] * bool(known) + [UNKNOWN] * (len(known) < len(seconds))
+    parts = [duration(sum(known))] * bool(known) + [UNKNOWN] * (len(known) < len(seconds))
     return {
         "what": what,
         "needed": str(needed),
@@ -130,12 +131,6 @@ def _row(what: str, needed: int, there: int, missing: int, seconds: Sequence[flo
         "to do": str(missing),
         "time": " + ".join(parts),
     }
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _validate_for_elsewhere(config: Config) -> None:
