@@ -54,6 +54,22 @@ def test_a_row_of_one_class(preset: str) -> None:
     ]
 
 
+# Columns of the table of what accuracies do not tell: the field, what 1 stands for in a cell, and its digits.
+BEYOND = [
+    ("probe_linear_auc", 100, 1), ("retention_forget_accuracy", 100, 1), ("mia_loss_accuracy", 100, 1),
+    ("weight_distance_to_original_relative", 1, 2), ("zrf", 1, 2), ("tow", 1, 2),
+]  # fmt: skip
+
+
+def test_the_table_of_what_accuracies_do_not_tell() -> None:
+    part = PAGE[PAGE.index("## What accuracies do not tell") :].split("\n\n")[1].splitlines()[2:]
+    found = {cells[0].strip("` "): cells[1:] for cells in ([*line.strip("| ").split(" | ")] for line in part)}
+    assert len(found) == 9
+    for method, cells in found.items():
+        metrics = record_of(method, [0]).metrics
+        assert cells == [f"{metrics[name] * unit:.{digits}f}" for name, unit, digits in BEYOND]  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("classes", SEVERAL)
 @pytest.mark.parametrize("preset", ["unsir", "unsir_notebook"])
 def test_a_row_of_several_classes(preset: str, classes: str) -> None:
