@@ -143,15 +143,7 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
         if whys and verdict is ClaimVerdict.HOLDS:
             verdict = ClaimVerdict.NOT_TESTED
     else:
-        exact = exact_limits(str(claim.quantity), done, 0.025)
-        floor = floor_of(str(claim.quantity), done)
-        blurred = floor > (claim.tolerance or math.inf)
-        # Where two retrained models differ by more than the margin, only a gap beyond that can be told.
-        least, most = (math.copysign(floor, end) if blurred and math.isfinite(end) else end for end in (low, high))
-        verdict, number, interval, count, reason = _settled_by_seeds(claim, known, least, most, exact)
-        if blurred and verdict is not ClaimVerdict.FAILS:
-            verdict = ClaimVerdict.NOT_TESTED
-            reason = f"undecidable at this margin: two retrained models differ by {floor:.3g}"
+        verdict, number, interval, count, reason = _within_floor(claim, known, done, low, high)
         reason = "; ".join(filter(None, [reason, *whys]))
     missing = [claim_run.record for claim_run in runs_of_claim if claim_run.record.status != "done"]
     diverged = [record for record in missing if record.status == "diverged"]
@@ -198,6 +190,23 @@ def _settled_by_run(values: Sequence[float], low: float, high: float) -> tuple[C
 
     worst = max(values, key=lambda value: (not low <= value <= high, distance(value)))
     return (ClaimVerdict.HOLDS if low <= worst <= high else ClaimVerdict.FAILS), worst
+
+
+def _within_floor(
+    claim: Claim, known: Sequence[Measurement], done: Sequence[ClaimRun], low: float, high: float
+) -> tuple[ClaimVerdict, float | None, tuple[float, float] | None, int, str]:
+    """As ``_settled_by_seeds``; where retrained models differ by more than the margin, only a gap beyond that tells."""
+    exact = exact_limits(str(claim.quantity), done, 0.025)
+    floor = floor_of(str(claim.quantity), done)
+    blurred = floor > (claim.tolerance or math.inf)  # false where the floor is not known, NaN
+    if not blurred:
+        return _settled_by_seeds(claim, known, low, high, exact)
+    least, most = (math.copysign(floor, end) if math.isfinite(end) else end for end in (low, high))
+    verdict, number, interval, count, reason = _settled_by_seeds(claim, known, least, most, exact)
+    if verdict is not ClaimVerdict.FAILS:
+        verdict = ClaimVerdict.NOT_TESTED
+        reason = f"undecidable at this margin: two retrained models differ by {floor:.3g}"
+    return verdict, number, interval, count, reason
 
 
 def _settled_by_seeds(
