@@ -33,6 +33,15 @@ def test_a_network_that_knows_all_along_has_an_area_of_one_over_the_same_batches
     assert (known.area, known.span, known.half, known.plateau) == (pytest.approx(1.0), 40, Time(0.0), Time(0.0))
 
 
+def test_a_longer_curve_is_cut_at_the_end_of_retrains() -> None:
+    """Of (0, 0), (30, 0.3), (90, 0.9) the first 40 batches are a line to 0.4: a mean of 0.2, of an original of 0.8."""
+    slow = summarise([(0, 0.0), (30, 0.3), (90, 0.9)], 0.8, CURVE)
+    assert (slow.area, slow.span) == (pytest.approx(0.25), 40)
+    assert slow.plateau == Time(90.0)  # times are those of the whole curve
+    fine = np.linspace(0, 40, 4001)
+    assert area_under(CURVE, 25) == pytest.approx(np.interp(fine[fine <= 25], *np.transpose(CURVE)).mean(), abs=1e-4)
+
+
 def test_half_and_plateau_by_hand_with_censoring() -> None:
     """Half of 0.8 is reached at 20; the last of four checks is retrain's plateau, of which 95 % are 0.38."""
     found = summarise(CURVE, 0.8, CURVE)

@@ -54,8 +54,9 @@ def summarise(curve: Curve, original: float, retrained: Curve | None = None) -> 
     Args:
         curve: at least one check, batches increasing.
         original: the original's A_Df, above 0.
-        retrained: retrain's curve, measured alike. A curve that ended early, at its target, counts at its last accuracy
-            from then on, up to the end of retrain's, so that areas are over the same batches.
+        retrained: retrain's curve, measured alike. The area is over its batches: a curve that ended earlier, at its
+            target, counts at its last accuracy from then on, and a longer one is cut, so that slow relearning is not
+            counted for more than fast.
 
     Raises:
         ValueError: there is no check, batches do not increase, or the original knew nothing.
@@ -64,7 +65,7 @@ def summarise(curve: Curve, original: float, retrained: Curve | None = None) -> 
         raise ValueError(f"a relearning curve needs checks at increasing batches, not {list(curve)}")
     if not original > 0:
         raise ValueError(f"original={original}: nothing was known that could be relearned")
-    end = max(curve[-1][0], retrained[-1][0] if retrained else 0)
+    end = retrained[-1][0] if retrained else curve[-1][0]
     plateau = first_at(curve, SHARE_OF_PLATEAU * plateau_of(retrained)) if retrained else None
     return RelearnSummary(area_under(curve, end) / original, end, first_at(curve, original / 2), plateau)
 
@@ -73,8 +74,8 @@ def area_under(curve: Curve, end: float) -> float:
     """Mean accuracy from 0 to ``end`` batches, linear between checks and constant after the last one."""
     if end == 0:
         return float(curve[0][1])
-    area = sum((right[0] - left[0]) * (left[1] + right[1]) / 2 for left, right in pairwise(curve))
-    return float((area + (end - curve[-1][0]) * curve[-1][1]) / end)
+    within = [*(check for check in curve if check[0] < end), (end, accuracy_at(curve, end))]
+    return float(sum((right[0] - left[0]) * (left[1] + right[1]) / 2 for left, right in pairwise(within)) / end)
 
 
 def first_at(curve: Curve, accuracy: float) -> Time:

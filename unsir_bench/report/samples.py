@@ -15,6 +15,7 @@ from unsir_bench.report.statistics import mean_in_words, mean_interval
 SHARES = {
     "acc_forget_test": "forget_test",
     "acc_retain_test": "retain_test",
+    "acc_nearest_test": "nearest",
     "acc_forget_train": "forget_train",
     "acc_retain_train": "retain_train",
     "forget_answered_any_forget_class": "forget_test",
@@ -28,7 +29,11 @@ PREFIXES = ("", "original_", "retrain_", "floor_")
 
 def recorded_samples(record: RunRecord) -> dict[str, int]:
     """Columns ``<part>_samples`` of a run that recorded how many samples its parts have; older ones did not."""
-    return {f"{part}_samples": count for part, count in (record.details.get("samples") or {}).items()}
+    counts = dict(record.details.get("samples") or {})
+    nearest = record.details.get("nearest")
+    if isinstance(nearest, dict) and isinstance(nearest.get("samples"), int):
+        counts["nearest"] = nearest["samples"]
+    return {f"{part}_samples": count for part, count in counts.items()}
 
 
 def samples_of(rows: pd.DataFrame, field: str) -> int | None:

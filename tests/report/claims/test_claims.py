@@ -87,6 +87,19 @@ def test_one_run_of_each_number_of_classes_settles_the_steps() -> None:
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "several" in alone.reason
 
 
+def test_a_sub_class_is_no_number_of_classes() -> None:
+    """One class has 10 steps more than a sub-class here, which forgets no class at all."""
+    parts = [replace(stepped(150, []), run_id="sub-class"), stepped(100, [0])]
+    found = finding("steps_independent_of_classes", parts)
+    assert found.verdict is ClaimVerdict.NOT_TESTED and "several" in found.reason
+    gaps = [
+        replace(record(seed, {"acc_retain_test": value}, classes=classes), run_id=f"{seed}-{value}")
+        for seed in (0, 1, 2)
+        for classes, value in (([], 0.7 + seed / 1e4), ([0], 0.6))
+    ]
+    assert finding("repair_improves_with_classes", gaps).verdict is ClaimVerdict.NOT_TESTED
+
+
 def test_speed_ups_are_averaged_as_ratios() -> None:
     found = finding("faster_than_retrain", over_seeds("speedup_vs_retrain", [10.0, 12.1]))
     assert found.verdict is ClaimVerdict.HOLDS and found.number == pytest.approx(11.0)

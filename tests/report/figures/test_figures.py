@@ -265,6 +265,20 @@ def test_the_axis_of_a_setting_is_logarithmic_where_it_spans_decades(values: tup
     assert drawing.figure.axes[0].get_xscale() == scale
 
 
+def test_the_legend_of_an_ablation_names_retraining_only_where_it_is_drawn() -> None:
+    def legend(runs: list[RunRecord]) -> list[str]:
+        with style():
+            (drawing,) = ABLATION.draw(scenes("s", runs)[0])
+        [shown] = drawing.figure.legends
+        return [text.get_text() for text in shown.get_texts()]
+
+    runs = [with_setting(value) for value in (1.0, 2.0)]
+    assert legend(runs)[-1] == "retrain"
+    for run in runs:
+        run.metrics = {name: value for name, value in run.metrics.items() if not name.startswith("retrain_")}
+    assert "retrain" not in legend(runs)
+
+
 @pytest.mark.parametrize(
     "records",
     [

@@ -41,6 +41,17 @@ def test_a_censored_relearn_time_is_shown_and_never_averaged() -> None:
     assert cells(text, "relearn_batches") == ["–", ">50, >50", "10, >50"]
 
 
+def test_the_anamnesis_index_is_never_a_mean_over_the_seeds_that_relearned() -> None:
+    known = {"retrain_relearn_batches": 40, "retrain_relearn_censored": 0}
+    runs = [record("a", 0, 0.5, 20), record("a", 1, 0.5, None), record("a", 2, 0.5, None)]
+    for run, index in zip(runs, (0.5, None, None), strict=True):
+        run.metrics |= {**known, "anamnesis_index": index}
+    text = metric_tables(runs)
+    assert "| anamnesis_index |" not in text
+    # The cap is 50 batches: above 50 / 40.
+    assert cells(text, "AIN of relearn_batches, by seed")[-1] == "0.50, >1.25"
+
+
 def test_costs_of_parts_and_gaps_are_left_out_and_retrain_has_its_own_seconds() -> None:
     text = metric_tables([record("a", 0, 0.5, 10)])
     assert "noise_seconds" not in text and "gap_" not in text

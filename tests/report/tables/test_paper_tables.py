@@ -20,6 +20,7 @@ from unsir_bench.report.tables.paper import (
     latex_text,
     write_tables,
 )
+from unsir_bench.report.tables.standard_columns import chosen_columns
 
 HOSTILE = "[5cm] a&b_c%d$e#f^g~h{i}j\\input{/etc/passwd}|k*<b>\n\n\\end{tabular}`l'\"m--n"
 
@@ -78,6 +79,18 @@ def test_a_censored_relearn_time_is_shown_and_never_averaged() -> None:
         "original": "–", "retrain": "30.00 ± 0.00", "unsir": "10, >50 (1 of 2)", "b": ">50",
     }  # fmt: skip
     assert next(row for row in table.rows if row.method == "unsir").mean("relearn_batches") is None
+
+
+def test_what_follows_from_a_censored_relearn_time_has_no_mean_either() -> None:
+    capped = {"relearn_batches": None, "relearn_censored": 1, "relearn_epochs": None, "anamnesis_index": None}
+    known = record(seed=0, metrics={"relearn_epochs": 2.0, "anamnesis_index": 0.5})
+    names = ["relearn_epochs", "anamnesis_index"]
+    [table] = comparison_tables("s", [known, record(seed=1, metrics=capped), record(seed=2, metrics=capped)],
+                                columns=chosen_columns(names))  # fmt: skip
+    shown = next(line for line in cells(table) if line["method"].words == "unsir")
+    assert (shown["relearn epochs"].words, shown["AIN"].words) == ("2.00, censored (2 of 3)", "0.50, censored (2 of 3)")
+    [row] = [row for row in table.rows if row.method == "unsir"]
+    assert [row.mean(name) for name in names] == [None, None]
 
 
 def test_a_relearn_time_beside_censored_ones_is_the_median_over_unlearning_seeds() -> None:

@@ -3,7 +3,10 @@
 import pandas as pd
 import pytest
 
+from unsir_bench.records import RunRecord
+from unsir_bench.report.data import run_table
 from unsir_bench.report.metric_cards import verdict_cards
+from unsir_bench.report.samples import recorded_samples
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 
@@ -59,6 +62,24 @@ def test_equal_accuracies_of_few_images_are_not_called_equal_to_retraining() -> 
 
     assert rows(39) == "× +0.0 [-9.0, 9.0]"
     assert rows(1000) == "= +0.0 [-0.4, 0.4]"
+
+
+def test_equal_accuracies_of_few_nearest_images_are_not_called_equal_to_retraining() -> None:
+    gaps = {"acc_nearest_test": 0.9, "retrain_acc_nearest_test": 0.9, "gap_acc_nearest_test": 0.0}
+    records = [
+        RunRecord(
+            run_id=f"a-{seed}", sweep="s", method="a", dataset="digits", model="net", seed=seed, status="done",
+            forget_set="single", forget_classes=[0], config={}, metrics=gaps, details={"nearest": {"samples": samples}},
+        )
+        for seed, samples in enumerate((106, 200, 120))
+    ]  # fmt: skip
+    [row] = [row for row in verdict_rows(run_table(records)) if row["method"] == "a"]
+    [cell] = [words for title, words in row.items() if title.startswith("A nearest")]
+    assert cell.startswith("× +0.0 [-")
+    broken = RunRecord(
+        run_id="b", sweep="s", method="a", dataset="d", model="m", seed=0, config={}, details={"nearest": [1]}
+    )
+    assert recorded_samples(broken) == {}
 
 
 def test_older_records_tell_the_samples_by_the_denominators_of_their_shares() -> None:

@@ -240,7 +240,7 @@ def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement
     by_seed: dict[int, list[tuple[int, Measurement]]] = defaultdict(list)
     whys = []
     for claim_run in runs_of_claim:
-        if len(claim_run.record.forget_steps) <= 1:
+        if claim_run.record.forget_classes and len(claim_run.record.forget_steps) <= 1:
             measurement = _measurement(claim_run, claim, "retain_gap")
             whys.append(measurement.why)
             if measurement.value is not None:
@@ -272,7 +272,8 @@ def _slope(points: Sequence[tuple[int, float]]) -> float:
 
 def _step_ratios(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:
     """Steps of each run that forgets several classes over those of each that forgets one."""
-    known = [(claim_run, _measurement(claim_run, claim, "update_steps")) for claim_run in runs_of_claim]
+    of_classes = [claim_run for claim_run in runs_of_claim if claim_run.record.forget_classes]
+    known = [(claim_run, _measurement(claim_run, claim, "update_steps")) for claim_run in of_classes]
     single, several = (
         [r for t, r in known if r.value and (len(t.record.forget_classes) == 1) is one] for one in (True, False)
     )

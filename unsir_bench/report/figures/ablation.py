@@ -41,13 +41,14 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         figure = new_figure(2.4, scene.title(counts, method, over_seeds(counts)))
         panel = figure.subplots()
         handles = [_draw_curve(panel, table, kind) for kind in CURVES]
-        _draw_retrain(panel, scene.series)
+        compared = _draw_retrain(panel, scene.series)
         _scale(panel, table["value"].tolist())
         panel.set_xlabel(shown(setting, 60))
         panel.set_ylabel("test accuracy, %")
         panel.set_ylim(-4, 104)
         retrain = Line2D([], [], color=GREY, linewidth=0.7, linestyle=DASHED)
-        legend_below(figure, [*handles, retrain], [*(title for _, _, _, title in CURVES.values()), "retrain"])
+        titles = [title for _, _, _, title in CURVES.values()]
+        legend_below(figure, [*handles, *[retrain] * compared], [*titles, *["retrain"] * compared])
         table.insert(0, "setting", setting)
         table.insert(0, "method", method)
         yield Drawing(f"ablation-{method}-{setting}", figure, table)
@@ -95,12 +96,16 @@ def _draw_curve(panel: Axes, table: pd.DataFrame, kind: str) -> object:
     return panel.errorbar(table["value"], table[name], yerr=halves, **look)
 
 
-def _draw_retrain(panel: Axes, series: Sequence[Series]) -> None:
+def _draw_retrain(panel: Axes, series: Sequence[Series]) -> bool:
+    """Whether there was one to draw."""
+    drawn = False
     for one in series:
         for kind, (_, color, _, _) in CURVES.items():
             values = values_of(one, f"acc_{kind}_test", PERCENT)
             if one.label == "retrain" and values:
                 panel.axhline(sum(values) / len(values), color=color, linewidth=0.7, linestyle=DASHED)
+                drawn = True
+    return drawn
 
 
 def _scale(panel: Axes, values: Sequence[float]) -> None:

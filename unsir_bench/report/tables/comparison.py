@@ -25,7 +25,7 @@ from unsir_bench.report.data import (
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
 from unsir_bench.report.samples import SHARES, samples_of
-from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.seeds import TIMES, one_per_seed
 from unsir_bench.report.tables.standard_columns import (
     COLUMNS,
     COMPLEMENTS,
@@ -81,7 +81,7 @@ class Row:
         """A field's finite values, one per seed, in the record's unit; the original has no seconds."""
         if name not in self.models or (self.method == "original" and name in OF_TIME):
             return []
-        models = self.models[~self._capped] if name == "relearn_batches" else self.models
+        models = self.models[~self._capped] if name in TIMES else self.models
         return [float(value) for value in models[name].dropna() if math.isfinite(value)]
 
     @property
@@ -105,9 +105,9 @@ class Row:
         return experiment.unlearned if experiment and self.method in PRESETS else {}
 
     def mean(self, name: str) -> float | None:
-        """Mean over seeds; None where there is none, and for relearn times of which one was censored."""
+        """Mean over seeds; None where there is none, and for relearn times and their ratios where one was censored."""
         found = self.values(name)
-        if not found or (name == "relearn_batches" and self.censored):
+        if not found or (name in TIMES and self.censored) or (name == "anamnesis_index" and len(found) < self.n):
             return None
         return sum(found) / len(found)
 

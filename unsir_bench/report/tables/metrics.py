@@ -46,11 +46,15 @@ def _rank(method: str, order: Sequence[str]) -> int:
 
 
 def _metrics(columns: Sequence[pd.DataFrame]) -> list[str]:
-    """Names in the order of the records; what no run has a number for is left out, and so are parts of a method."""
+    """Names in the order of the records, without those that no run has a number for, and without parts of a method.
+
+    The anamnesis index has no mean where a time is censored: ``relearn_rows`` gives it by seed.
+    """
     runs = [record for models in columns for record in models.loc[models["prefix"] == "", "record"]]
     names = dict.fromkeys(name for record in runs for name in record.metrics)
     own_parts = {name for name in names if name.endswith(("_seconds", "_steps")) and name != "unlearn_seconds"}
-    return [name for name in names if name not in own_parts and not name.startswith((*DERIVED, "relearn_epochs"))]
+    elsewhere = (*DERIVED, "relearn_epochs", "anamnesis_index")
+    return [name for name in names if name not in own_parts and not name.startswith(elsewhere)]
 
 
 def _cell(metric: str, models: pd.DataFrame) -> str:

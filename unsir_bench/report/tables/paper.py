@@ -76,12 +76,18 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
 
 
 def measured_words(row: Row, column: Column) -> str:
-    """A column of a row: mean with its interval; a relearn time that reached the cap is shown as ``>cap``."""
+    """A column of a row: mean with its interval; a relearn time that reached the cap is shown as ``>cap``.
+
+    What follows from such times has no mean either: the seeds that have a number are listed, the others counted.
+    """
     values = [value * column.scale for value in row.values(column.field)]
     if column.field == "relearn_batches" and row.censored:
         counts = Counter(row.censored)
         capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
         return ", ".join([*(f"{round(value, 1):g}" for value in sorted(values)), *capped])
+    unknown = row.n - len(values)
+    if column.field in ("relearn_epochs", "anamnesis_index") and unknown and values:
+        return ", ".join([*(f"{value:.2f}" for value in sorted(values)), f"censored ({unknown} of {row.n})"])
     if column.field in row.samples:
         return share_in_words(row.values(column.field), row.samples[column.field], column.scale)
     return mean_in_words(values)

@@ -20,17 +20,15 @@ AREA, HALF, PLATEAU, AIN = (
 
 
 def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
-    """One row per summary, one column per model; none where no model has a curve.
+    """One row per summary, one column per model; without curves, only rows that a model has.
 
-    Areas are means over seeds; times, which may be censored, are Kaplan-Meier medians.
+    Areas are means over seeds; times, which may be censored, are Kaplan-Meier medians; the anamnesis index is by seed.
 
     Args:
         columns: rows of ``model_table``, one per seed, by title.
     """
     found = {title: [curve_summary(row) for row in models.to_dict("records")] for title, models in columns.items()}
     known = {title: [each for each in summaries if each] for title, summaries in found.items()}
-    if not any(known.values()):
-        return []
     rows: dict[str, dict[str, str]] = {name: {"metric": name} for name in (AREA, HALF, PLATEAU, AIN)}
     for title, models in columns.items():
         summaries = known[title]
@@ -38,7 +36,8 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
         rows[HALF][title] = median_in_words([each.half for each in summaries])
         rows[PLATEAU][title] = median_in_words([each.plateau for each in summaries if each.plateau])
         rows[AIN][title] = ", ".join(dict.fromkeys(map(_anamnesis, models.to_dict("records")))) or NOTHING
-    return list(rows.values())
+    curves = any(known.values())
+    return [row for row in rows.values() if curves or set(row.values()) - {row["metric"], NOTHING}]
 
 
 def curve_summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
