@@ -102,3 +102,19 @@ def test_tables_give_accuracies_no_narrower_an_interval_than_their_images() -> N
     assert "0.00 [0.00, 30.85]" in as_markdown(table).replace("\\", "")
     [spread] = [row for row in summary(model_table([record(0, 0.1), record(1, 0.4)])) if row["method"] == "unsir"]
     assert "±" in spread["A_Df %"]
+
+
+def test_of_records_of_one_seed_the_one_with_a_relearning_curve_tells_it() -> None:
+    """A run with metrics=fast beside one with all of them: its cap of 0 batches must not stand for the other's 50."""
+    fast = record(0, 0.1, metrics={"relearn": {"cap": 0}})
+    full = record(0, 0.1, "-full", metrics={"relearn": {"cap": 50}})
+    full.metrics |= {
+        "relearn_batches": None, "relearn_censored": 1, "retrain_relearn_batches": 40, "retrain_relearn_censored": 0,
+    }  # fmt: skip
+    full.details = {"relearn_curve": [[0, 0.0], [50, 0.2]], "retrain_relearn_curve": [[0, 0.0], [40, 0.8]]}
+    text = metric_tables([fast, full])
+    rows = {line.split(" | ")[0].lstrip("| "): line.strip("| ").split(" | ")[1:] for line in text.splitlines()}
+    assert rows["relearn_batches"][-1] == ">50"
+    # Linear to 0.16 after 40 batches: a mean of 0.08, of an original of 0.9.
+    assert rows["relearn area / original's A_Df"][-1] == "0.09"
+    assert rows["relearn batches to 95 % of retrain's plateau (median)"][1:] == ["40", ">50 (1 of 1 censored)"]

@@ -26,7 +26,7 @@ from unsir_bench.report.conditions import (
     surroundings,
 )
 from unsir_bench.report.samples import recorded_samples
-from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.seeds import one_per_seed, with_curve_first
 from unsir_bench.report.speedups import with_speedups
 
 PLACE = ["dataset", "model", "forget"]  # within which runs may stand side by side
@@ -197,7 +197,7 @@ def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
             details = _fields_of(reference.prefix, (record.details for record in members["record"]))
             if (*experiment, method) in swept or not (details or "acc_retain_test" in measured):
                 continue
-            first = members.iloc[0]
+            first = with_curve_first(members).iloc[0]
             mark = UNVERIFIED if first["origin"] and method == "retrain" else first["elsewhere"]
             yield {
                 **dict(zip(EXPERIMENT, experiment, strict=True)),

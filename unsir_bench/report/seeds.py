@@ -9,7 +9,7 @@ CENSORED, TIMES = "relearn_censored", ("relearn_batches", "relearn_epochs")
 
 
 def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
-    """One row per seed: the mean of every number, and the first record's words.
+    """One row per seed: the mean of every number, and the words of the first record, or of the first with a curve.
 
     Two records of one seed differ in what no seed draws: another preset of metrics, classes given by index and by name
     or in another order, access withheld, another unlearning seed. A relearn time is their median, in which a censored
@@ -24,7 +24,8 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     if not models["seed"].duplicated().any():
         return models
     by_seed = models.groupby("seed", sort=False)
-    merged = models.drop_duplicates("seed").set_index("seed")
+    seeds = models.drop_duplicates("seed")
+    merged = with_curve_first(models).drop_duplicates("seed").set_index("seed").loc[seeds["seed"]]
     numbers = [str(name) for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
     merged[numbers] = by_seed[numbers].mean()
     if CENSORED in numbers:
@@ -32,7 +33,15 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
         longest = models[times].mask(models[CENSORED] > 0, np.inf, axis=0)
         merged[times] = longest.groupby(models["seed"], sort=False).median().replace(np.inf, np.nan)
         merged[CENSORED] = np.ceil(by_seed[CENSORED].median())  # half of the records are enough
-    return merged.copy().reset_index().set_axis(models.drop_duplicates("seed").index)[list(models.columns)]
+    return merged.copy().reset_index().set_axis(seeds.index)[list(models.columns)]
+
+
+def with_curve_first(models: pd.DataFrame) -> pd.DataFrame:
+    """The rows, those with a relearning curve first: its cap and summaries stand for those that have none."""
+    if "record" not in models:
+        return models
+    without = [not record.details.get("relearn_curve") for record in models["record"]]
+    return models.iloc[np.argsort(without, kind="stable")]
 
 
 def seed_values(models: pd.DataFrame, column: str) -> dict[int, float]:
