@@ -47,6 +47,12 @@ def test_what_is_no_number_costs_no_other_result(tmp_path: Path, value: float):
     assert written.config["train"] == {"lr": str(value), "rates": [1.0, str(value)]}
 
 
+def test_what_is_no_number_in_a_step_of_a_sequence_costs_no_record(tmp_path: Path):
+    steps = [{"classes": [0], "metrics": {"acc": math.nan, "other": 0.5}}]
+    written = RunRecord.read(record(metrics={"acc": math.nan}, details={"steps": steps}).write(tmp_path))
+    assert written.details["steps"] == [{"classes": [0], "metrics": {"acc": None, "other": 0.5}}]
+
+
 # Reading
 
 

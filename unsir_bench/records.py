@@ -132,7 +132,8 @@ class RunRecord:
         """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
         self.finished = self.finished or utc_now()
         path = folder / RECORD_FILE
-        for numbers in (self.metrics, self.guarantees):
+        steps = [step["metrics"] for step in self.details.get("steps", [])]
+        for numbers in (self.metrics, self.guarantees, *steps):
             for name, value in numbers.items():
                 if isinstance(value, float) and not math.isfinite(value):
                     numbers[name], self.metric_notes[name] = None, f"it came to {value}"

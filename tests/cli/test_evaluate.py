@@ -93,6 +93,33 @@ def test_full_metrics_added_to_a_fast_run_are_those_of_a_full_run(
     assert (fast.folder / "grad_cam.safetensors").read_bytes() == (full.folder / "grad_cam.safetensors").read_bytes()
 
 
+BANK = ["metrics=fast", "metrics.bank_size=3"]
+
+
+def test_a_bank_added_to_a_run_is_that_of_a_run_with_one_and_is_never_lost(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fast, bank = configured("fast", "metrics=fast"), configured("bank", *BANK)
+    run(fast)
+    wanted = done(bank)
+    assert wanted.metrics["ulira_accuracy"] is not None and wanted.metrics["retrain_rmia_auc"] is not None
+    never_again(monkeypatch)  # the models of the bank are in the store
+    assert evaluate_command([str(fast.folder), *BANK]) == 0
+    assert_same_results(record_of(fast), wanted)
+    # One preset after another: what is there stays, and a run that asks for less is finished.
+    before = (bank.folder / RECORD_FILE).read_bytes()
+    assert evaluate_command([str(bank.folder), "metrics=fast"]) == 0
+    assert "nothing is missing" in capsys.readouterr().out.splitlines()[-1]
+    assert (bank.folder / RECORD_FILE).read_bytes() == before
+    assert finished_run(configured("bank", "metrics=fast")) is not None
+    assert evaluate_command([str(bank.folder), *BANK, "metrics.collateral=true"]) == 0
+    after = record_of(bank)
+    assert after.metrics["acc_nearest_test"] is not None and after.measured_with["bank_size"] == 3
+    assert (
+        wanted.metrics.items() - {("evaluation_seconds", wanted.metrics["evaluation_seconds"])} <= after.metrics.items()
+    )
+
+
 def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
     configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

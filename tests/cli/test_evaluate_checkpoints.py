@@ -86,6 +86,21 @@ def test_metrics_are_added_to_a_record_and_none_is_lost(score: Evaluate, tmp_pat
     assert {"zrf", "weight_distance_to_original_relative"} <= set(fields.columns)
 
 
+def test_a_corrected_normalisation_or_recipe_measures_the_references_anew(score: Evaluate, tmp_path: Path) -> None:
+    """What the store keeps of the references' scores is of what they were measured with."""
+    relearn = ["metrics.outputs=true", "metrics.relearn.cap=4", "metrics.relearn.every=2"]
+    for words in (["dataset.mean=[0.9]"], ["train.lr=0.5"], []):
+        assert score(*RENAMES, *relearn, *words) == 0
+    of = {(run.config["dataset"]["mean"][0], run.config["train"]["lr"]): run for run in records(tmp_path)}
+    [wrong], [slow], [right] = (
+        [run for (mean, lr), run in of.items() if (mean == 0.9, lr == 0.5) == key]
+        for key in ((True, False), (False, True), (False, False))
+    )
+    assert wrong.metrics["original_acc_retain_test"] != right.metrics["original_acc_retain_test"]
+    assert wrong.metrics["original_zrf"] != right.metrics["original_zrf"]
+    assert slow.details["retrain_relearn_curve"] != right.details["retrain_relearn_curve"]
+
+
 def test_such_rows_stand_in_every_table_marked_and_settle_no_claim(
     score: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,16 @@ def test_both_models_are_trained_and_a_run_then_finds_them(tmp_path: Path) -> No
     assert record.metrics["retrain_seconds"] is not None
 
 
+@pytest.mark.slow
+def test_the_default_method_need_not_suit_the_forget_set(tmp_path: Path) -> None:
+    """UNSIR, the default, forgets whole classes."""
+    trained = command(tmp_path, "train", *WORDS, "forget=random_samples")
+    assert trained.returncode == 0, trained.stderr
+    diverged = command(tmp_path, "train", *WORDS, "train.lr=1e30", "train.clip_value=null", "train.clip_norm=null")
+    assert diverged.returncode == 1 and "model was not trained: " in diverged.stderr
+    assert "Traceback" not in diverged.stderr
+
+
 def test_a_mistake_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
     done = command(tmp_path, "train", "train.lr=0", "forget.classes=[11]", *WORDS)
     assert done.returncode == 1 and "train.lr=0" in done.stderr and "11 is no class" in done.stderr

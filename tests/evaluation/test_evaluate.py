@@ -17,12 +17,13 @@ from unsir_bench.config import Config, typed, validate
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.errors import ConfigError
+from unsir_bench.errors import ConfigError, Diverged, MetricUnavailable
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.evaluation.registry import cards, registered
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
+from unsir_bench.references.bank_models import UnlearnedModels
 from unsir_bench.references.store import Store
-from unsir_bench.references.trained_models import ReferenceModels
+from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
 from unsir_bench.runner import run
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.plan import BANK_ORIGINAL, BANK_RETRAIN, BANK_UNLEARNED, History, _Needs
@@ -113,6 +114,63 @@ def test_a_bank_is_made_once_and_its_models_are_those_that_runs_of_their_seeds_m
         there = [need.present for need in needs if need.kind == kind]
         assert there == [True] * 3 + [False] * 2, kind
         assert all(need.seconds for need in needs if need.kind == kind and not need.present)
+
+
+def elsewhere(folder: Path, *overrides: str) -> Config:
+    """A run with a store of its own."""
+    config = typed_config("unsir", "fast", "train.epochs=1", *overrides)
+    config.outputs, config.store.root = str(folder), str(folder / "store")
+    return config
+
+
+def test_a_method_that_cannot_make_its_bank_spoils_nothing_of_the_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def diverges(models: UnlearnedModels, seed: int) -> None:
+        tried.append(seed)
+        raise MetricUnavailable("it diverged")
+
+    monkeypatch.setattr(UnlearnedModels, "logits", diverges)
+    metrics = run(elsewhere(tmp_path, "metrics.bank_size=3")).metrics
+    assert metrics["ulira_accuracy"] is None and metrics["true_floor_acc_retain_test"] is not None
+    assert metrics["original_rmia_auc"] is not None and metrics["retrain_rmia_auc"] is not None
+    assert tried == [1]  # once, not for each metric
+    monkeypatch.undo()
+    again = run(elsewhere(tmp_path, "metrics.bank_size=3", "method=finetune")).metrics
+    assert again["ulira_accuracy"] is not None and again["original_rmia_auc"] == metrics["original_rmia_auc"]
+
+
+def test_a_second_retrained_model_that_diverges_costs_the_floor_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrained = ReferenceModels.retrained
+
+    def of_seed_0(models: ReferenceModels, split: ForgetSplit, context: RunContext) -> TrainedModel:
+        if context.seed:
+            raise Diverged("retrain", 7, float("nan"))
+        return retrained(models, split, context)
+
+    monkeypatch.setattr(ReferenceModels, "retrained", of_seed_0)
+    record = run(elsewhere(tmp_path, "metrics.floor=true"))
+    assert record.status == "done" and record.metrics["retrain_acc_retain_test"] is not None
+    assert record.metrics["floor_acc_retain_test"] is None
+    assert "training seed 1 is not there" in record.metric_notes["floor_acc_retain_test"]
+
+
+def test_without_a_retrain_reference_no_model_of_another_seed_is_trained_either(tmp_path: Path) -> None:
+    run(elsewhere(tmp_path))
+    trained = {entry.folder.name for entry in Store(tmp_path / "store").entries() if entry.hashes}
+    words = ("retrain_reference=false", "metrics.floor=true", "metrics.lira_shadows=2")
+    record = run(elsewhere(tmp_path, *words))
+    assert record.metrics["retrain_acc_retain_test"] is not None
+    for name in ("floor_acc_retain_test", "original_lira_auc"):
+        assert record.metrics[name] is None and "retrain_reference=false" in record.metric_notes[name]
+    kept = {entry.folder.name for entry in Store(tmp_path / "store").entries() if entry.hashes}
+    assert len(kept - trained) <= 1  # the unlearned weights
+    again = run(elsewhere(tmp_path, *words[1:])).metrics
+    assert again["floor_acc_retain_test"] is not None and again["original_lira_auc"] is not None
 
 
 @pytest.mark.parametrize("wrong", ["metrics.bank_size=2", "retrain_reference=false", "forget=sequence"])

@@ -1,5 +1,6 @@
 """Every registered metric has a card that says how to read it; one of another package is measured like our own."""
 
+import json
 import math
 import re
 import subprocess
@@ -7,7 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -104,6 +107,26 @@ def test_no_number_is_measured_that_has_no_card(measure: Measure) -> None:
     found = measure(MetricsConfig(lira_shadows=2, bank_size=3, collateral=True, verification=True))
     names = {re.sub(r"^(original_|retrain_|floor_)?(gap_)?", "", name) for name in found.values}
     assert names == {card.field for card in CARDS}
+
+
+def test_numbers_of_numpy_and_torch_are_recorded_and_what_is_none_is_named(
+    measure: Measure, own_registry: None
+) -> None:
+    @metric(MetricCard("single", "single", "a test"), MetricCard("whole", "whole", "a test"))
+    def numbers(inputs: MetricInputs) -> Scores:
+        return {"single": np.float32(0.5), "whole": torch.tensor(3), "curve": [torch.ones(2), {"a": np.int64(4)}]}
+
+    found = measure(fast())
+    recorded = {name: found.values[name] for name in ("single", "whole")}
+    curve = found.details["curve"]
+    assert json.loads(json.dumps([recorded, curve])) == [{"single": 0.5, "whole": 3}, [[1.0, 1.0], {"a": 4}]]
+
+    @metric(MetricCard("odd", "odd", "a test"))
+    def odd(inputs: MetricInputs) -> float:
+        return inputs.logits("forget_test")  # type: ignore[return-value]
+
+    with pytest.raises(TypeError, match="the metric of odd gives for odd a value of type list, which is no number"):
+        measure(fast())
 
 
 def test_a_metric_of_another_package_is_measured_like_our_own(measure: Measure, own_registry: None) -> None:

@@ -44,9 +44,17 @@ def train_command(words: Sequence[str]) -> int:
 def _train(words: list[str], role: str, cores: list[int]) -> None:
     keep_to(cores)  # before torch counts them
     import logging
+    from dataclasses import replace
 
     from unsir_bench.cli.bootstrap import compose
-    from unsir_bench.runner import train_reference
+    from unsir_bench.errors import UnsirBenchError
+    from unsir_bench.runner import log_failure, train_reference
 
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
-    train_reference(compose(words), role)
+    # No method is run: whether the one named here, or the default, suits the forget set does not matter.
+    config = replace(compose(words), method=compose(["method=original"]).method, withheld=[])
+    try:
+        train_reference(config, role)
+    except UnsirBenchError as error:
+        log_failure(error, f"the {role} model was not trained")
+        sys.exit(1)

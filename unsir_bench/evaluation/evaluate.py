@@ -27,6 +27,7 @@ from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runtime.extras import install_words
+from unsir_bench.runtime.strict_json import plain
 from unsir_bench.training.inference import outputs_of_splits
 from unsir_bench.versions import EVALUATION_VERSION
 
@@ -84,8 +85,8 @@ class MetricsConfig:
     def joined(self, wanted: MetricsConfig) -> MetricsConfig:
         """The metrics of both; where both have one with other settings, with those of ``wanted``."""
         switches = (
-            "outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples", "collateral",
-            "verification",
+            "outputs", "weights", "membership", "features", "floor", "lira_shadows", "grad_cam_samples", "bank_size",
+            "collateral", "verification",
         )  # fmt: skip
         either = {name: getattr(wanted, name) or getattr(self, name) for name in switches}
         return replace(wanted, relearn=wanted.relearn if wanted.relearn.cap else self.relearn, **either)
@@ -108,7 +109,11 @@ class Measurements:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, metric: Metric, inputs: MetricInputs) -> None:
-        """Add what a metric gives, or null for each of its fields, with the reason."""
+        """Add what a metric gives, or null for each of its fields, with the reason.
+
+        Raises:
+            TypeError: it gives something else than numbers; names the metric.
+        """
         started = time.perf_counter()
         try:
             given = metric.compute(inputs)
@@ -120,13 +125,23 @@ class Measurements:
             if found.get(card.field, 0) is None:
                 self.notes.setdefault(card.field, card.why_null)
         for name, value in found.items():
-            (self.values if name in metric.fields else self.details)[name] = value
+            (self.values if name in metric.fields else self.details)[name] = _recordable(name, value, metric)
         self.seconds[metric.group] = self.seconds.get(metric.group, 0.0) + time.perf_counter() - started
 
     def join(self, other: Measurements, prefix: str = "") -> None:
         """Take in another's values, notes and details under a prefix; its seconds are its own."""
         for own, theirs in ((self.values, other.values), (self.notes, other.notes), (self.details, other.details)):
             own |= {prefix + name: value for name, value in theirs.items()}
+
+
+def _recordable(name: str, value: Any, metric: Metric) -> Any:
+    try:
+        result = plain(value)
+        if name in metric.fields and not (result is None or isinstance(result, int | float)):
+            raise TypeError(f"a value of type {type(result).__name__}, which is no number")
+    except TypeError as error:
+        raise TypeError(f"the metric of {', '.join(metric.fields)} gives for {name} {error}") from error
+    return result
 
 
 class Evaluation(EvaluatedRun):
@@ -137,7 +152,8 @@ class Evaluation(EvaluatedRun):
 
         Args:
             model: on the run's device.
-            known: what was measured of it before: a metric of which a field is there is not measured again.
+            known: what was measured of it before: a metric of which a field is there is not measured again, nor is one
+                of our own that summarises others and has all of its numbers.
         """
         metrics, known = self.config.turned_on(), known or {}
         parts = outputs_of_splits(model, self.data, self.context, "the unlearned model")
@@ -147,13 +163,17 @@ class Evaluation(EvaluatedRun):
         measured = self._measured(
             unlearned, "", [metric for metric in metrics if not known.keys() & set(metric.fields)]
         )
-        own = {name for metric in metrics for name in metric.fields if not metric.summary}
+        told = [metric for metric in metrics if metric.summary and metric.shipped
+                and all(known.get(name) is not None for name in metric.fields)]  # fmt: skip
+        own = {name for metric in metrics for name in metric.fields if not metric.summary or metric in told}
         measured.values = {name: known[name] for name in known if name in own} | measured.values
         for name, trained in self._references():
             measured.join(self._of_reference(name, trained, metrics), f"{name}_")
+        if self.retrained is not None and self.config.floor:
+            self._add_floor(measured, metrics)
         measured.values |= _gaps(measured.values)
         for metric in metrics:
-            if metric.summary and self._applies(metric, ""):
+            if metric.summary and metric not in told and self._applies(metric, ""):
                 measured.add(metric, MetricInputs(self, unlearned, measured.values))
         return measured
 
@@ -161,8 +181,18 @@ class Evaluation(EvaluatedRun):
         yield "original", self.original
         if self.retrained is not None:
             yield "retrain", self.retrained
-            if self.config.floor:
-                yield "floor", self.references.second_retrain(self.split, self.context)
+
+    def _add_floor(self, measured: Measurements, metrics: Iterable[Metric]) -> None:
+        """Add what the second retrained model scores; null, with the reason, where there is no such model."""
+        try:
+            floor = self.retrained_with(self.context.seed + 1)
+        except MetricUnavailable as reason:
+            names = [f"floor_{name}" for metric in metrics if not metric.summary for name in metric.fields
+                     if self._applies(metric, "floor")]  # fmt: skip
+            measured.values |= dict.fromkeys(names)
+            measured.notes |= dict.fromkeys(names, str(reason))
+        else:
+            measured.join(self._of_reference("floor", floor, metrics), "floor_")
 
     def _of_reference(self, name: str, trained: TrainedModel, metrics: Iterable[Metric]) -> Measurements:
         """What a reference scores; kept in the store where our own metrics take longer than reading it."""
@@ -173,7 +203,9 @@ class Evaluation(EvaluatedRun):
             lambda: self.references.features(trained, self.context),
         )
         shipped = [metric for metric in metrics if metric.shipped]
-        if all(metric.when == "always" for metric in shipped):
+        # Shadows that are missing here may be there in a later run, which must not find these nulls in the store.
+        may_lack_shadows = bool(self.config.lira_shadows) and not self.trains_others
+        if may_lack_shadows or all(metric.when == "always" for metric in shipped):
             return self._measured(model, name, metrics)
         description = {
             "version": EVALUATION_VERSION,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.errors import MetricUnavailable
+from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable
 from unsir_bench.runtime.seeding import generator
 
 # Imported where they are used, or for their types alone: the report reads the cards, and needs no training.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unsir_bench.training.context import RunContext
 
 LOG = logging.getLogger("unsir_bench")
+NOT_TRAINED = "and retrain_reference=false"
 BANK_PARTS = ("forget_train", "forget_test", "retain_test")
 
 
@@ -70,6 +71,7 @@ class EvaluatedRun:
         original: as trained.
         retrained: the gold standard; None leaves out what is relative to it.
         unlearned_models: the run's method with other training seeds; None: no bank of models.
+        trains_others: whether retrained models of other training seeds are trained where the store lacks them.
     """
 
     config: MetricsConfig
@@ -80,6 +82,8 @@ class EvaluatedRun:
     original: TrainedModel
     retrained: TrainedModel | None
     unlearned_models: OtherSeeds | None = None
+    trains_others: bool = True
+    _bank_problem: MetricUnavailable | None = field(default=None, init=False, repr=False)
 
     def has(self, part: str) -> bool:
         """Whether a part has a sample."""
@@ -124,30 +128,61 @@ class EvaluatedRun:
         seconds = count * self.retrained.seconds
         LOG.info("LiRA needs %d shadow models: up to %.0f s of training for those not in the store", count, seconds)
         seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
-        return [self.references.retrained(self.split, self.context.of_another_seed(seed)) for seed in seeds]
+        return [self.retrained_with(seed) for seed in seeds]
+
+    def retrained_with(self, seed: int) -> TrainedModel:
+        """The model retrained with another training seed.
+
+        Raises:
+            MetricUnavailable: it diverged, or is not in the store and may not be trained.
+        """
+        context = self.context.of_another_seed(seed)
+        if not self.trains_others:
+            if (there := self.references.retrained_if_present(self.split, context)) is None:
+                raise MetricUnavailable(f"the store has no model retrained with training seed {seed}, {NOT_TRAINED}")
+            return there
+        try:
+            return self.references.retrained(self.split, context)
+        except (Diverged, NotApplicable) as error:
+            raise MetricUnavailable(f"the model retrained with training seed {seed} is not there: {error}") from error
 
     @cached_property
-    def bank(self) -> dict[str, dict[str, Tensor]]:
-        """Logits of ``bank_size`` models of other training seeds, by kind and part: (models, samples, classes).
+    def bank_retrained(self) -> dict[str, Tensor]:
+        """Logits of ``bank_size`` retrained models of other training seeds, by part: (models, samples, classes).
 
-        Kinds are ``retrained`` and ``unlearned``. Logits of the retain training samples are left out: they are most of
-        the memory, and no metric reads them.
+        Logits of the retain training samples are left out: they are most of the memory, and no metric reads them.
         """
-        if self.retrained is None or self.unlearned_models is None:
-            raise MetricUnavailable("a bank needs a retrained model, and a run whose method can be applied again")
-        seeds = range(self.context.seed + 1, self.context.seed + 1 + self.config.bank_size)
-        seconds = self.unlearned_models.seconds + self.original.seconds + self.retrained.seconds
-        LOG.info(
-            "bank of models: %d originals, retrained and unlearned ones: up to %.0f s for those not in the store",
-            len(seeds), len(seeds) * seconds,
-        )  # fmt: skip
-        found: dict[str, dict[str, list[Tensor]]] = {"retrained": {}, "unlearned": {}}
-        for seed in seeds:
-            other = self.references.retrained(self.split, self.context.of_another_seed(seed))
-            for kind, logits in (("retrained", other.logits), ("unlearned", self.unlearned_models.logits(seed))):
-                for part in filter(self.has, BANK_PARTS):
-                    found[kind].setdefault(part, []).append(self.rows(logits, part))
-        return {kind: {part: torch.stack(each) for part, each in parts.items()} for kind, parts in found.items()}
+        if self.retrained is None:
+            raise MetricUnavailable("a bank needs a retrained model")
+        return self._bank("retrained", self.retrained.seconds, lambda seed: self.retrained_with(seed).logits)
+
+    @cached_property
+    def bank_unlearned(self) -> dict[str, Tensor]:
+        """As ``bank_retrained``, of the run's method on originals of these seeds.
+
+        They are apart, since references are scored against retrained models alone: what a method cannot do must not
+        become part of what the store keeps of the references.
+        """
+        if self.unlearned_models is None:
+            raise MetricUnavailable("a bank needs a run whose method can be applied again")
+        if self._bank_problem is not None:  # not tried again for each metric
+            raise self._bank_problem
+        seconds = self.original.seconds + self.unlearned_models.seconds
+        try:
+            return self._bank("unlearned", seconds, self.unlearned_models.logits)
+        except MetricUnavailable as problem:
+            self._bank_problem = problem
+            raise
+
+    def _bank(self, kind: str, seconds: float, of: Callable[[int], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        count = self.config.bank_size
+        LOG.info("bank of %d %s models: up to %.0f s for those not in the store", count, kind, count * seconds)
+        found: dict[str, list[Tensor]] = {}
+        for seed in range(self.context.seed + 1, self.context.seed + 1 + count):
+            logits = of(seed)
+            for part in filter(self.has, BANK_PARTS):
+                found.setdefault(part, []).append(self.rows(logits, part))
+        return {part: torch.stack(each) for part, each in found.items()}
 
 
 @dataclass
@@ -191,7 +226,7 @@ class MetricInputs:
     def bank(self, kind: str, part: str) -> Tensor:
         """Logits of a part by the bank's ``retrained`` or ``unlearned`` models: (models, samples, classes)."""
         self.labels(part)  # raises where the part has no sample
-        return self.run.bank[kind][part]
+        return (self.run.bank_retrained if kind == "retrained" else self.run.bank_unlearned)[part]
 
     @property
     def seed(self) -> int:

@@ -47,13 +47,13 @@ class UnlearnedModels:
         """Float32 logits of both splits of the model of a training seed, by split; unlearned now or found.
 
         Raises:
-            MetricUnavailable: the method diverged, or cannot be applied, with this seed.
+            MetricUnavailable: the method or the original diverged, or it cannot be applied, with this seed.
         """
         context = self.context.of_another_seed(seed)
-        original = self.references.original(context)
-        key = unlearned_key(self.method, original.key, self.split, self.references, seed)
         store = self.references.store
         try:
+            original = self.references.original(context)
+            key = unlearned_key(self.method, original.key, self.split, self.references, seed)
             entry = store.get_or_create(
                 key, "an unlearned model", context.fabric, lambda: self._unlearn(key, original, context)
             )

@@ -14,7 +14,7 @@ from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsCon
 from unsir_bench.records import RunRecord, utc_now
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.references.unlearned_models import unlearned_weights
-from unsir_bench.runs.experiment import keep_grad_cam, prepared, retrained_of
+from unsir_bench.runs.experiment import keep_grad_cam, prepared, retrained_of, with_other_seeds
 from unsir_bench.runs.record_of_run import note_models
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.tracking.run import RememberingTracker
@@ -97,8 +97,9 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
         model = scene.context.initial_network()
         model.load_state_dict(unlearned_weights(scene.references.store, kept))
         evaluation = Evaluation(
-            config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained
-        )
+            config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained,
+            with_other_seeds(step, scene), config.retrain_reference,
+        )  # fmt: skip
         metrics = record.details["steps"][step.number]["metrics"] if several else record.metrics
         known = {name: value for name, value in metrics.items() if name not in stale}
         measured = evaluation.of(model, known)

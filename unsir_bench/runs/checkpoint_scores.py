@@ -84,9 +84,15 @@ def score_checkpoints(
 def _as_trained(
     weights: Mapping[str, Tensor], role: str, config: Config, data: DeviceData, context: RunContext
 ) -> TrainedModel:
-    """The weights as the evaluation takes a reference model; its key is that of the weights, not of a training."""
-    about = {"checkpoint": weights_hash(weights), "model": identity(config.model), "data": data.fingerprint,
-             "numerics": config.numerics}  # fmt: skip
+    """The weights as the evaluation takes a reference model; its key is that of the weights, not of a training.
+
+    What is kept of its scores also depends on the normalisation, and on the recipe, by which it relearns.
+    """
+    about = {
+        "checkpoint": weights_hash(weights), "model": identity(config.model), "data": data.fingerprint,
+        "normalisation": [data.normalisation.mean, data.normalisation.std], "recipe": identity(config.train),
+        "numerics": config.numerics,
+    }  # fmt: skip
     logits = predict_splits(_network(weights, context), data, context, role)
     return TrainedModel(content_key(about), weights, logits, {})
 

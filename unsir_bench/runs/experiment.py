@@ -205,7 +205,7 @@ def _evaluate(
     config, record = scene.config, scene.record
     evaluation = Evaluation(
         config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained,
-        _with_other_seeds(step, scene),
+        with_other_seeds(step, scene), config.retrain_reference,
     )  # fmt: skip
     measured = evaluation.of(model)
     for name in scene.measured:  # an earlier step may have measured more, for example with a retrained model
@@ -241,7 +241,7 @@ def _warn_of_nulls(record: RunRecord) -> None:
         LOG.warning("%s: null because %s: %s", record.run_id, reason, ", ".join(names))
 
 
-def _with_other_seeds(step: Step, scene: Experiment) -> UnlearnedModels:
+def with_other_seeds(step: Step, scene: Experiment) -> UnlearnedModels:
     """The method on originals of other training seeds, for the bank of models; none is made before it is asked for."""
     config, references = scene.config, scene.references
 

@@ -12,6 +12,7 @@ from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.evaluation.evaluate import MetricsConfig
+from unsir_bench.evaluation.metric_inputs import NOT_TRAINED
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.runtime.progress import Progress
 
@@ -84,5 +85,8 @@ def _has_metrics(record: RunRecord, config: Config) -> bool:
         has = recorded_metrics(record)
     except ValueError:
         return False
-    retrained = record.metrics.get("retrain_acc_retain_train") is not None or not config.retrain_reference
-    return retrained and replace(has.joined(config.metrics), name=has.name) == has
+    retrained = record.metrics.get("retrain_acc_retain_train") is not None
+    lacking = not retrained or any(why.endswith(NOT_TRAINED) for why in record.metric_notes.values())
+    if config.retrain_reference and lacking:
+        return False
+    return replace(has.joined(config.metrics), name=has.name) == has

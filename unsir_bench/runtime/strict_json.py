@@ -25,6 +25,23 @@ def in_words(content: Any) -> Any:
     return str(content) if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def plain(content: Any) -> Any:
+    """Numbers and arrays of NumPy and torch, at any depth, as Python's own.
+
+    Raises:
+        TypeError: something is of no kind that JSON has.
+    """
+    if isinstance(content, dict):
+        return {key: plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    if hasattr(content, "tolist"):
+        return content.tolist()
+    if content is None or isinstance(content, str | int | float):
+        return content
+    raise TypeError(f"a value of type {type(content).__name__}, which is none of JSON")
+
+
 def _no_number(word: str) -> NoReturn:
     # Python's JSON parser accepts NaN and infinities; in a record they would spoil means and intervals.
     raise ValueError(f"{word} is no number that a record may hold")

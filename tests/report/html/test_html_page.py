@@ -1,5 +1,6 @@
 """The page as a whole: which sweeps and records it tells of, its links, and text that stays text."""
 
+import lzma
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.report.html.hostile_sweep import IMAGE, SCRIPT, record, swept
 from tests.report.html.page_reader import Reader, read, traces
-from unsir_bench.report.folders import read_sweep, sweep_folders
+from unsir_bench.report.folders import gathered, read_sweep, sweep_folders
 from unsir_bench.report.html.page import Page, write_page
 
 
@@ -20,6 +21,17 @@ def test_every_link_leads_to_a_file_that_exists(page: Page, reader: Reader) -> N
     assert {path for path in targets if path.name == "record.json"} == set(folder.resolve().glob("*/record.json"))
     assert all(target.exists() for target in targets)
     assert not any(urlsplit(address).scheme or address.startswith("/") for address in links)
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "records.jsonl.xz"])
+def test_links_of_gathered_records_lead_to_their_file(tmp_path: Path, name: str) -> None:
+    found = swept(tmp_path / "s", [record()])
+    content = gathered(found).encode()
+    (tmp_path / "gathered").mkdir()
+    (tmp_path / "gathered" / name).write_bytes(lzma.compress(content) if name.endswith("xz") else content)
+    written = write_page([read_sweep(tmp_path / "gathered")], tmp_path / "report.html")
+    links = {unquote(address) for address in read(written).addresses if not address.startswith("#")}
+    assert f"gathered/{name}" in links and all((tmp_path / link).exists() for link in links)
 
 
 def test_the_page_says_what_it_is_about(reader: Reader) -> None:

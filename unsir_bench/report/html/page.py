@@ -26,7 +26,7 @@ from plotly.offline import get_plotlyjs
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import forget_label
 from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, retrain_gaps, timed_apart
-from unsir_bench.report.folders import Sweep
+from unsir_bench.report.folders import LINES_FILES, Sweep
 from unsir_bench.report.html.plot_parts import Plot
 from unsir_bench.report.html.plots import plots
 from unsir_bench.report.html.tables import (
@@ -155,12 +155,18 @@ def _table(sweep: Sweep, root: Path) -> pd.DataFrame:
     With it ``link``, to the record of each run, and ``measured_in``, also to that of the run that measured a reference.
     """
     table = model_table(sweep.records)
-    links = {record.run_id: _link(path, root) for path, record in sweep.found}
+    links = {record.run_id: _link(_file_of(path), root) for path, record in sweep.found}
     table["measured_in"] = [links[record.run_id] for record in table.get("record", [])]
     table["link"] = table["measured_in"].where(table["prefix"] == "", "")
     keys = table[GROUP].itertuples(index=False, name=None)
     order = sorted(range(len(table)), key=dict(enumerate(map(position, keys))).__getitem__)
     return table.iloc[order].reset_index(drop=True)
+
+
+def _file_of(path: Path) -> Path:
+    """The file that holds a record: a path into gathered records ends in a line, which no file's name does."""
+    name, _, line = path.name.rpartition(":")
+    return path.with_name(name) if name in LINES_FILES and line.isdigit() else path
 
 
 def _link(path: Path, root: Path) -> str:
