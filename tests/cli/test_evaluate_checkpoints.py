@@ -88,7 +88,7 @@ def test_metrics_are_added_to_a_record_and_none_is_lost(score: Evaluate, tmp_pat
 
 def test_a_corrected_normalisation_or_recipe_measures_the_references_anew(score: Evaluate, tmp_path: Path) -> None:
     """What the store keeps of the references' scores is of what they were measured with."""
-    relearn = ["metrics.outputs=true", "metrics.relearn.cap=4", "metrics.relearn.every=2"]
+    relearn = ["metrics.outputs=true", "metrics.relearn.cap=40", "metrics.relearn.every=10"]
     for words in (["dataset.mean=[0.9]"], ["train.lr=0.5"], []):
         assert score(*RENAMES, *relearn, *words) == 0
     of = {(run.config["dataset"]["mean"][0], run.config["train"]["lr"]): run for run in records(tmp_path)}
