@@ -28,6 +28,7 @@ class CatastrophicForgettingK(UnlearningMethod):
     k: int = number(2, at_least=1, search=(1, 5))
     freeze_bn_stats: bool = hashed_if_not_default(True)
     requires = frozenset({Access.RETAIN_DATA})
+    changes_all_layers = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         layers = last_layers(model, self.k)

@@ -40,12 +40,12 @@ class DescentToDelete(SolvedHeadMethod):
     steps: int = number(300, at_least=1)
     epsilon: float = number(1.0, above=0)
     delta: float = number(1e-5, above=0, below=1)
-    requires = frozenset({Access.FORGET_DATA, Access.RETAIN_DATA})
+    requires = frozenset({Access.RETAIN_DATA})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         found, architecture = self.head_of(model, context)
         head, l2 = cast("LogisticHead", found), architecture.l2
-        retain, group = head_samples(model, data.retain, context), len(data.forget)
+        retain, group = head_samples(model, data.retain, context), data.forgotten_samples
         classes = len(head.weight)
         noise = noise_std(l2, l2 + len(retain) / 4, math.sqrt(classes), group, self.steps, self.epsilon, self.delta)
         with context.clock.phase("descend"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from unsir_bench import Access, NotApplicable, RunContext, UnlearningData, UnlearningMethod, number
+from unsir_bench.models.model import ModelConfig
 from unsir_bench.training.privacy import for_group, missing_package, spent_epsilon, steps_per_epoch
 
 
@@ -29,6 +30,11 @@ class DPSGD(UnlearningMethod):
     sample_rate: float | None = number(None, above=0, at_most=1)
     epochs: int = number(1, at_least=0)
     requires = frozenset[Access]()
+
+    def unsuitable(self, architecture: ModelConfig) -> str | None:
+        if architecture.frozen_backbone:
+            return f"method '{self.name}' states what a private training promises; model={architecture.name} has none"
+        return super().unsuitable(architecture)
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         if self.noise_multiplier is None or self.sample_rate is None:

@@ -30,6 +30,7 @@ class ExactUnlearningK(UnlearningMethod):
     reset_norms: bool = hashed_if_not_default(True)
     freeze_bn_stats: bool = hashed_if_not_default(True)
     requires = frozenset({Access.RETAIN_DATA, Access.INITIAL_WEIGHTS})
+    changes_all_layers = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         layers = last_layers(model, self.k)

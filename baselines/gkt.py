@@ -56,6 +56,7 @@ class GatedKnowledgeTransfer(UnlearningMethod):
     batchnorm: str = choice("eval", ("eval", "train"))
     requires = frozenset[Access]()
     needs_classes = True
+    changes_all_layers = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
@@ -101,6 +102,7 @@ class GeneratedImages:
         self._optimizer = torch.optim.Adam(self._generator.parameters(), lr=method.generator_lr)
         self._draws = context.generator("gkt", "noise")
         self._kept = copy.deepcopy(self._generator.state_dict())
+        self._least = 2 if method.batchnorm == "train" else 1  # one image has no batch statistics where a map is 1x1
 
     def batches(self, number_of_round: int) -> Iterator[Batch]:
         """The batches of one round; their labels mean nothing."""
@@ -111,7 +113,7 @@ class GeneratedImages:
         noise = self._improve()
         with torch.no_grad():
             images = self._gated(self._generator(noise))
-        if len(images) == 0:  # the step has moved them all: the next noise may do better
+        if len(images) < self._least:  # the step has moved them: the next noise may do better
             return
         images = images.contiguous(memory_format=context.layout)
         labels = torch.zeros(len(images), dtype=torch.long, device=context.device)
@@ -142,7 +144,7 @@ class GeneratedImages:
             noise = torch.randn(self._method.train.batch_size, NOISE, generator=self._draws)
             noise = noise.to(next(self._generator.parameters()))
             images = self._gated(self._generator(noise))
-            if len(images):
+            if len(images) >= self._least:
                 return noise, images
         raise NotApplicable(
             f"in {2 * ATTEMPTS} batches the generator made no image to which the original gives the forget classes at "

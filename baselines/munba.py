@@ -60,7 +60,10 @@ class MUNBa(UnlearningMethod):
         return model
 
     def _paired_batches(self, data: UnlearningData, context: RunContext) -> EpochBatches:
-        """Retain batches, the first of an epoch with a forget batch each; their random labels are marked."""
+        """Retain batches, the first of an epoch with a forget batch each; their random labels are marked.
+
+        An epoch ends with the retain batches: of a larger forget set each epoch sees another part.
+        """
         truth = data.forget.labels
 
         def mislabelled(epoch: int) -> DataView:
@@ -72,12 +75,12 @@ class MUNBa(UnlearningMethod):
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
             for pair in zip_longest(retain.batches(epoch), forget.batches(epoch)):
+                if pair[0] is None:
+                    return
                 present = [batch for batch in pair if batch is not None]
                 yield torch.cat([images for images, _ in present]), torch.cat([labels for _, labels in present])
 
-        return EpochBatches(
-            of_epoch, retain.samples, self.train.batch_size, lambda epochs: epochs * max(retain.steps, forget.steps)
-        )
+        return EpochBatches(of_epoch, retain.samples, self.train.batch_size, lambda epochs: epochs * retain.steps)
 
 
 def bargained(retain_loss: Tensor, forget_loss: Tensor, parameters: Sequence[Tensor], epsilon: float) -> Tensor:

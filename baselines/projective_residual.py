@@ -56,7 +56,9 @@ class ProjectiveResidual(SolvedHeadMethod):
         linear = 0.0 if ridge else head.get_buffer("perturbation")
         gradient = _gradient(weight, retain, l2, ridge=ridge) + linear
         head.to(context.device)
-        exact = ridge and (self.metric == "hessian" or basis.shape[1] == len(basis))
+        # The refit's update is known at a minimiser alone, which an earlier step that was not exact has left.
+        at_minimiser = context.guarantees.get("exact", 1) == 1
+        exact = ridge and at_minimiser and (self.metric == "hessian" or basis.shape[1] == len(basis))
         context.guarantee(exact=int(exact), removed_samples=len(forget), residual_norm=float(gradient.norm()))
         return model
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unsir_bench import Access, NotApplicable, RunContext, UnlearningData, UnlearningMethod, number
-from unsir_bench.config_fields import choice
+from unsir_bench.config_fields import choice, hashed_if_not_default
 from unsir_bench.data.batches import DataView
 
 
@@ -28,8 +28,8 @@ from unsir_bench.data.batches import DataView
 class SingleGradient(UnlearningMethod):
     """Add back what the forget samples' gradients at the initial weights took away; nothing is trained.
 
-    ``optimizer``, ``lr``, ``momentum``, ``batch_size`` and ``epochs`` are those of the original's training; of a
-    schedule, ``lr`` is its peak, an upper bound.
+    ``optimizer``, ``lr``, ``momentum``, ``batch_size``, ``epochs`` and ``label_smoothing`` are those of the original's
+    training; of a schedule, ``lr`` is its peak, an upper bound. A backbone has the rate that it was trained at.
     """
 
     name: str = "single_gradient"
@@ -38,27 +38,34 @@ class SingleGradient(UnlearningMethod):
     momentum: float = number(0.0, at_least=0, below=1)
     batch_size: int = number(256, at_least=1)
     epochs: int = number(1, at_least=0)
+    label_smoothing: float = hashed_if_not_default(number(0.0, at_least=0, below=1))
     requires = frozenset({Access.FORGET_DATA, Access.INITIAL_WEIGHTS})
+    changes_all_layers = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         if self.optimizer != "sgd":
             raise NotApplicable(f"single_gradient unrolls SGD; the original's train.optimizer is {self.optimizer}")
-        weight = self.epochs * self.lr / (self.batch_size * (1 - self.momentum))
+        times = self.epochs / (self.batch_size * (1 - self.momentum))
+        groups = context.architecture.parameter_groups(model, self.lr)
+        rates = {id(parameter): float(group["lr"]) for group in groups for parameter in group["params"]}
         with context.clock.phase("gradient"):
             initial = data.initial_network(context).train()
-            gradients = summed_gradient(initial, data.forget, self.batch_size, context)
+            gradients = summed_gradient(initial, data.forget, self.batch_size, context, self.label_smoothing)
         with torch.no_grad(), context.clock.phase("add"):
             for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-                parameter.add_(gradient, alpha=weight)
+                parameter.add_(gradient, alpha=times * rates[id(parameter)])
         return model
 
 
-def summed_gradient(network: nn.Module, view: DataView, batch_size: int, context: RunContext) -> list[Tensor]:
+def summed_gradient(
+    network: nn.Module, view: DataView, batch_size: int, context: RunContext, label_smoothing: float = 0.0
+) -> list[Tensor]:
     """The gradient of the summed cross-entropy over a view, by parameter, in the mode that the network is in."""
     parameters = list(network.parameters())
     sums = [torch.zeros_like(parameter) for parameter in parameters]
     context.seed_everything("single gradient")  # dropout
     for images, labels in view.batches(batch_size):
-        loss = F.cross_entropy(context.forward(network, images, mixed=False), labels, reduction="sum")
+        logits = context.forward(network, images, mixed=False)
+        loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
         torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
     return sums

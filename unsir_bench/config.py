@@ -173,14 +173,29 @@ def _general_problems(config: Config) -> Iterator[str]:
 
 
 def _private_training_problems(config: Config) -> Iterator[str]:
+    yield from _claims_of_privacy(config)
     if config.train.privacy is None:
         return
+    if config.model.frozen_backbone:
+        yield f"model={config.model.name}: its head is solved on all samples; train.privacy needs another model"
     if config.model.norm != "group":
         yield f"model.norm={config.model.norm}: set it to group; batch statistics mix samples, against train.privacy"
     plain = {"devices": 1, "precision": "32-true", "compile": False}
     for key, value in plain.items():
         if (own := getattr(config.hardware, key)) != value:
             yield f"hardware.{key}={own}: must be {value} beside train.privacy"
+
+
+def _claims_of_privacy(config: Config) -> Iterator[str]:
+    """A method that states what a private training promises can only state it of the run's own training."""
+    method, privacy = config.method, config.train.privacy
+    trained = {name: getattr(privacy, name, None) for name in ("noise_multiplier", "sample_rate")}
+    if not all(hasattr(method, name) for name in trained):
+        return
+    for name, value in {**trained, "epochs": config.train.epochs}.items():
+        if (own := getattr(method, name)) != value:
+            where = "train" if name == "epochs" else "train.privacy"
+            yield f"method.{name}={own}: is that of the original's training, {value}; set {where}.{name} instead"
 
 
 def sweep_problems(sweep: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import nn
-from unsir_bench.baselines.gkt import GatedKnowledgeTransfer, attention_maps, generator
+from unsir_bench.baselines.gkt import GatedKnowledgeTransfer, GeneratedImages, attention_maps, generator
 
 from unsir_bench import compose
 from unsir_bench.data.device_data import DeviceData
@@ -102,6 +102,16 @@ def test_where_the_original_keeps_no_generated_image_from_the_forget_classes_the
     method = short()
     with pytest.raises(NotApplicable, match=r"method\.gate=0\.5; raise it"):
         method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+
+
+def test_a_single_image_is_no_batch_where_statistics_are_taken_over_it(
+    model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GeneratedImages, "_gated", lambda self, images: images[:1])
+    data = UnlearningData(digits, split, short(), 0)
+    with pytest.raises(NotApplicable, match="no image"):
+        short(batchnorm="train").unlearn(model, data, context)
+    short(batchnorm="eval").unlearn(model, data, context)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 10), (3, 32, 32)])

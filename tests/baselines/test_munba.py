@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.marked_samples import told_apart
 from unsir_bench.unlearning.method import UnlearningData
 
 
@@ -51,3 +54,17 @@ def test_an_epoch_has_a_step_for_each_retain_batch_and_its_first_hold_forget_sam
     assert sizes == [[64, 40, 32, 32, 32]] * 2  # 160 retain samples, 40 forget samples
     method.unlearn(model, data, context)
     assert context.steps["train"] == 10
+
+
+def test_an_epoch_over_more_forget_than_retain_samples_has_no_step_without_retain_samples(
+    model: nn.Module, digits: DeviceData, make_context: Callable[..., RunContext]
+) -> None:
+    seven = tuple(range(3, 10))
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), seven, digits.num_classes)
+    context = make_context(forget_classes=seven)
+    method = MUNBa(train=Recipe(epochs=2, batch_size=32, optimizer="sgd", lr=0.01))
+    batches = method._paired_batches(UnlearningData(digits, split, method, 0), context)
+    kinds = [[told_apart(labels, 10)[1].float().mean().item() for _, labels in batches.batches(e)] for e in (0, 1)]
+    assert kinds == [[0.5, pytest.approx(32 / 60)]] * 2  # 60 retain samples, 140 forget samples
+    method.unlearn(model, UnlearningData(digits, split, method, 0), context)
+    assert context.steps["train"] == 4

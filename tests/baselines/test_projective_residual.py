@@ -82,6 +82,18 @@ def test_on_digits_it_is_exact_where_it_says_so(
     assert ((stated["residual_norm"] or 0) < 1e-9) is (metric == "hessian")
 
 
+def test_after_a_step_that_was_not_exact_none_is(
+    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path
+) -> None:
+    """The refit's update is known at a minimiser, and what the first step leaves is none."""
+    scene = solved_scene(digits, tmp_path, make_context, gone=torch.arange(5), classifier="ridge")
+    model = scene.unlearned(ProjectiveResidual(metric="euclidean"))
+    residual = scene.context.guarantees["residual_norm"] or 0
+    scene.unlearned(ProjectiveResidual(metric="hessian"), model)
+    stated = scene.context.guarantees
+    assert residual > 1e-3 and (stated["residual_norm"] or 0) > 1e-3 and stated["exact"] == 0
+
+
 def test_a_class_is_more_than_it_pays_for_and_a_line_says_so(
     digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from unsir_bench.baselines.single_gradient import SingleGradient
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotApplicable
+from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ImageShape, ModelConfig
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import UnlearningData
@@ -75,6 +76,37 @@ def test_rate_epochs_batch_and_momentum_weigh_the_gradient_as_sgd_does(
     moved = model.get_parameter("1.weight").double() - initial.get_parameter("1.weight").double()
     torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-5)
     assert data.access_counts()["forget"]["reads"] == len(split.forget_train)
+
+
+def test_a_backbone_that_was_trained_at_a_tenth_of_the_rate_gets_back_a_tenth(
+    digits: DeviceData, split: ForgetSplit, make_context: Callable[..., RunContext]
+) -> None:
+    def moved(scale: float) -> dict[str, torch.Tensor]:
+        context = make_context(AllCNNConfig(width=4, backbone_lr_scale=scale), forget_classes=(1, 2))
+        method = SingleGradient(lr=0.3, batch_size=8)
+        before = dict(context.initial_network().named_parameters())
+        after = method.unlearn(context.initial_network(), UnlearningData(digits, split, method, 0), context)
+        return {name: (value - before[name]).detach() for name, value in after.named_parameters()}
+
+    whole, scaled = moved(1.0), moved(0.1)
+    for name, change in whole.items():
+        part = 1.0 if name.startswith("head.") else 0.1
+        torch.testing.assert_close(scaled[name], part * change, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_loss_is_smoothed_as_in_training(
+    digits: DeviceData, split: ForgetSplit, make_context: Callable[..., RunContext]
+) -> None:
+    context = make_context(Softmax(), forget_classes=(1, 2))
+    before = context.initial_network()
+    method = SingleGradient(lr=1.0, batch_size=1, label_smoothing=0.2)
+    data = UnlearningData(digits, split, method, 0)
+    model = method.unlearn(context.initial_network(), data, context)
+    images, labels = next(data.forget.uncounted().batches(len(data.forget)))
+    targets = 0.8 * F.one_hot(labels, 10) + 0.02
+    lacking = (before(images).softmax(dim=1) - targets).double()
+    moved = (model.get_parameter("1.bias") - before.get_parameter("1.bias")).double()
+    torch.testing.assert_close(moved, lacking.sum(dim=0), rtol=1e-4, atol=1e-4)
 
 
 def test_an_original_that_was_not_trained_by_sgd_is_refused(

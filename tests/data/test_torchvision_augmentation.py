@@ -30,6 +30,11 @@ def test_each_image_is_what_torchvision_makes_of_it_with_the_same_draws() -> Non
     assert torch.equal(augmented, torch.stack([chain(image) for image in images(5)]))
 
 
+def test_no_image_at_all_stays_none() -> None:
+    """An impair batch may hold noise alone, and a private batch nobody."""
+    assert VIT(images(0), seeded(3)).shape == (0, 3, 16, 16)
+
+
 def test_a_crop_of_the_whole_square_changes_nothing_but_a_smaller_one_does() -> None:
     whole = Augmentation(resized_crop_scale=1.0)(images(4), seeded(0))
     smaller = Augmentation(resized_crop_scale=0.2)(images(4), seeded(0))

@@ -49,6 +49,20 @@ def changed_by_a_step(model: nn.Module, rule: Privacy, images: Tensor, targets: 
     return nn.utils.parameters_to_vector(model.parameters()).detach() - before
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ([*PRIVATE, "method.noise_multiplier=50"], "method.noise_multiplier=50"),
+        ([*PRIVATE, "method.epochs=1"], "method.epochs=1"),
+        (["method=dp_sgd", "method.noise_multiplier=1", "method.sample_rate=0.1"], "method.sample_rate=0.1"),
+        (["train=dp_sgd", "method=dp_sgd", "model=frozen_head", "model.norm=group"], "its head is solved"),
+    ],
+)
+def test_nothing_is_promised_of_a_training_that_was_not_so(words: list[str], key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        validate(compose(words))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_each_sample_has_the_gradient_of_its_own_loss(smoothing: float) -> None:
     model, (images, targets) = network(), batch(5)

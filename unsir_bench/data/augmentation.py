@@ -104,6 +104,8 @@ def _torchvisions(size: tuple[int, ...], scale: float | None, ops: int, magnitud
 
 def _each_transformed(images: Tensor, transform: Callable[[Tensor], Tensor], draws: torch.Generator) -> Tensor:
     """Each image through torchvision's ``transform``, which draws from torch's global generator of the CPU."""
+    if len(images) == 0:
+        return images
     seed = int(torch.randint(2**62, (), generator=draws))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would change the GPUs' generators too

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -216,6 +216,13 @@ class FrozenHeadConfig(ModelConfig):
         if self.classifier == "linearised":
             raise NotApplicable(f"model '{self.name}' is linearised: no single linear layer gives its logits")
         return super().linear_head(model)
+
+    @property
+    def frozen_backbone(self) -> bool:
+        return True
+
+    def untrained(self) -> ModelConfig:
+        return replace(self, backbone=self.backbone.untrained())  # its own weights are the backbone's
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
         """The head alone: whatever trains leaves the backbone as it is."""

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,15 @@ class ModelConfig(ABC):
             yield f"{key}.weights={self.weights}: only .safetensors files are read (a pickle could run code)"
         if self.weights is not None and self.pretrained:
             yield f"{key}.pretrained=true and {key}.weights={self.weights}: choose one of the two"
+
+    @property
+    def frozen_backbone(self) -> bool:
+        """Whether nothing below the head is ever trained."""
+        return False
+
+    def untrained(self) -> ModelConfig:
+        """The same network without weights from elsewhere."""
+        return replace(self, pretrained=False, weights=None)
 
     def parameter_groups(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
         """Optimiser groups: the head at ``lr``, the backbone at ``lr * backbone_lr_scale``."""

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("unsir_bench")
 # Null rather than absent where there is no retrained model: tables read these metrics of every run.
+ONE_VALUE = "Expected more than 1 value per channel when training"  # torch's words
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
 
@@ -162,6 +163,13 @@ def _unlearned_under_the_clock(model: nn.Module, step: Step, scene: Experiment) 
             context.without_training_data(kept=Access.INITIAL_WEIGHTS in method.requires),
         ):
             model = method.unlearn(model, step.allowed, context)
+    except ValueError as error:
+        if ONE_VALUE not in str(error):
+            raise
+        raise NotApplicable(
+            f"method '{method.name}' trains on a batch of a single image here, which batch normalisation cannot do "
+            "where its map is 1x1; forget more samples, or choose model.norm=group"
+        ) from error
     finally:
         earlier = record.metrics.get("peak_memory_bytes") or 0
         record.metrics["peak_memory_bytes"] = max(memory.read(), context.stored_peak_bytes, earlier)

@@ -224,9 +224,8 @@ class RunContext:
 
     def random_network(self, role: str) -> nn.Module:
         """A network of the same architecture with weights drawn for ``role``, never pretrained, on the device."""
-        untrained = replace(self.architecture, pretrained=False, weights=None)
         seed = derived_seed(self.seed, *role_in_step((role,), self.step))
-        return self._placed(untrained.initial(self.image_shape, self.num_classes, seed))
+        return self._placed(self.architecture.untrained().initial(self.image_shape, self.num_classes, seed))
 
     def reset_gradient_scaler(self) -> None:
         """Reset the gradient scaler, so that no training depends on which others this process has done."""

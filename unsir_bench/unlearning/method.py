@@ -71,12 +71,19 @@ class UnlearningMethod(ABC):
         return False
 
     @property
+    def changes_all_layers(self) -> bool:
+        """Whether it changes layers below the head; with a frozen backbone its runs are then ``skipped``."""
+        return False
+
+    @property
     def tells_samples_apart(self) -> bool:
         """Whether its objective treats the forget and the retain samples of a batch or an epoch differently."""
         return False
 
     def unsuitable(self, architecture: ModelConfig) -> str | None:
         """Why the method cannot work on this model, whose runs are then ``skipped`` before any training; else None."""
+        if self.changes_all_layers and architecture.frozen_backbone:
+            return f"method '{self.name}' changes layers below the head, which model={architecture.name} freezes"
         return None
 
     @property

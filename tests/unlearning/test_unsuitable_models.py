@@ -1,0 +1,35 @@
+"""Runs that cannot be: layers that a method changes are frozen, or a batch has no statistics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unsir_bench import compose, run
+from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.frozen_head import FrozenHeadConfig
+
+TINY = ["dataset.subset=12", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu", "save_model=false"]
+
+
+@pytest.mark.parametrize("method", ["cf_k", "dp_sgd", "eu_k", "gkt", "single_gradient"])
+def test_a_frozen_backbone_does_not_suit_what_changes_it(method: str) -> None:
+    chosen = compose([f"method={method}"]).method
+    assert chosen.unsuitable(AllCNNConfig()) is None
+    assert "frozen_head" in (chosen.unsuitable(FrozenHeadConfig(backbone=AllCNNConfig())) or "")
+
+
+def test_an_untrained_network_has_no_weights_from_elsewhere_at_any_depth() -> None:
+    backbone = replace(compose(["model=resnet18"]).model, pretrained=True)
+    frozen = FrozenHeadConfig(backbone=backbone, trained_on="weights").untrained()
+    assert isinstance(frozen, FrozenHeadConfig) and not frozen.backbone.pretrained
+    assert replace(backbone, pretrained=False, weights="file.safetensors").untrained().weights is None
+
+
+def test_one_forget_sample_without_batch_statistics_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    """On images of 8x8 the last maps of a ResNet18 are 1x1."""
+    words = [*TINY, "model=resnet18_tiny", "method=neggrad", "forget=random_samples", "forget.share=null"]
+    record = run(compose([*words, "forget.count=1", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
+    assert record.status == "skipped" and "batch of a single image" in (record.reason or "")
