@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.folders import read_sweep, sweep_folders
+from unsir_bench.report.tables.comparison import comparison_tables
+from unsir_bench.report.tables.paper import cells
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 PAGE = (RESULTS / "paper.md").read_text(encoding="utf-8")
@@ -63,11 +65,11 @@ BEYOND = [
 
 def test_the_table_of_what_accuracies_do_not_tell() -> None:
     part = PAGE[PAGE.index("## What accuracies do not tell") :].split("\n\n")[1].splitlines()[2:]
-    found = {cells[0].strip("` "): cells[1:] for cells in ([*line.strip("| ").split(" | ")] for line in part)}
+    found = {shown[0].strip("` "): shown[1:] for shown in ([*line.strip("| ").split(" | ")] for line in part)}
     assert len(found) == 9
-    for method, cells in found.items():
+    for method, shown in found.items():
         metrics = record_of(method, [0]).metrics
-        assert cells == [f"{metrics[name] * unit:.{digits}f}" for name, unit, digits in BEYOND]  # type: ignore[operator]
+        assert shown == [f"{metrics[name] * unit:.{digits}f}" for name, unit, digits in BEYOND]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("classes", SEVERAL)
@@ -184,6 +186,30 @@ def test_the_table_of_the_notebooks_oddities() -> None:
     records = {each.method: each for each in SWEEPS["ablation_fidelity_paper"]}
     for row, method in zip(table("noise"), ODDITIES, strict=True):
         assert_measured(row, records[method])
+
+
+AT_SCALE_CPU = [  # sweep and network of each table, in the order of the page
+    ("cifar10_single_cpu", "resnet18_slim"), ("cifar10_single_cpu", "allcnn_slim"),
+    ("cifar10_several_cpu", "resnet18_slim"), ("cifar10_several_cpu", "allcnn_slim"),
+    ("omniglot100_cpu", "resnet18_slim"),
+]  # fmt: skip
+
+
+def test_the_tables_at_scale_cpu_are_what_the_report_makes_of_their_records() -> None:
+    page = (RESULTS / "paper_cpu.md").read_text(encoding="utf-8")
+    tables = re.findall(r"^\| forget \| method .*\n(?:\|.*\n)+", page, flags=re.MULTILINE)
+    for text, (sweep, model) in zip(tables, AT_SCALE_CPU, strict=True):
+        made = comparison_tables(sweep, read_sweep(RESULTS / sweep).records)
+        [known] = [cells(table) for table in made if table.model == model]
+        by_place = {(line["forget"].words, line["method"].words): line for line in known}
+        header, _, *lines = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines())
+        assert len(lines) == len(by_place)
+        for line in lines:
+            found = by_place[line[0], line[1]]
+            words = [
+                f"**{found[title].words}**" if found[title].bold else found[title].words or "–" for title in header
+            ]
+            assert line == words
 
 
 def test_all_records_are_of_one_clean_commit_and_one_kind_of_cpu() -> None:
