@@ -30,6 +30,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("samples")
 
 
+def test_a_class_that_was_forgotten_beside_samples_is_no_retained_one(folder: Path) -> None:
+    record = record_of(folder, "forget=sequence", "forget.sequence=[[0],{count:3}]", "method=logit_mask")
+    assert record.status == "skipped"  # it needs classes
+    record = record_of(folder, "forget=sequence", "forget.sequence=[[0],{count:3}]", "method=original")
+    first, last = (step["metrics"] for step in record.details["steps"])
+    # The original calls some zeros zero: an answer of the forgotten class, and none that is spread over the others.
+    assert first["forget_answered_any_forget_class"] == first["acc_forget_test"] > 0
+    assert last["forget_answered_any_forget_class"] is not None
+
+
 def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_a_reason(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from unsir_bench import compose, run
+from unsir_bench.cli.evaluate import evaluate_command
 from unsir_bench.cli.split import split_command
 from unsir_bench.config import validate
 from unsir_bench.data.digits import Digits
@@ -88,6 +89,26 @@ def test_unsir_learns_noise_against_the_coarse_label_and_reads_no_forget_sample(
     assert record.metrics["acc_nearest_test"] is not None
     skipped = run(compose(words_of(folder, "method=logit_mask", *SUBCLASS)))
     assert skipped.status == "skipped" and "forgets whole classes" in (skipped.reason or "")
+
+
+def test_a_bank_is_added_to_a_finished_run_that_learned_noise_against_the_coarse_label(folder: Path) -> None:
+    brief = ("method=unsir", "method.noise.batch_size=8", "method.noise.steps=1", "method.noise.copies=1", *SUBCLASS)
+    record = record_of(folder, *brief, "sweep=bank", "unlearn_seed=3")
+    at = Path(record.config["outputs"]) / "bank" / record.run_id
+    assert evaluate_command([str(at), "metrics=fast", "metrics.bank_size=3", "metrics.collateral=true"]) == 0
+    assert RunRecord.read(at / "record.json").metrics["ulira_auc"] is not None
+
+
+def test_the_same_samples_under_another_request_are_measured_by_what_that_one_means(folder: Path) -> None:
+    """Of a sub-class the siblings are nearest, of listed samples their neighbours, whatever the store knows."""
+    listed = folder.parent / "whales.json"
+    relearned = ("metrics.relearn.cap=2", "metrics.relearn.every=1", "method=finetune", "method.train.epochs=1")
+    record_of(folder, *relearned, *SUBCLASS)
+    words = [word for word in words_of(folder, *SUBCLASS) if not word.startswith(("metrics", "tracker", "outputs"))]
+    assert split_command([*words, "--output", str(listed)]) == 0
+    record = record_of(folder, *relearned, "forget=indices", f"forget.file={listed}")
+    for prefix in ("", "original_", "retrain_"):
+        assert record.details[f"{prefix}nearest"]["classes"] == []
 
 
 def test_an_attribute_is_forgotten_whatever_its_classes(folder: Path) -> None:

@@ -216,6 +216,8 @@ class Evaluation(EvaluatedRun):
             "split": self.split.fingerprint,
             "metrics": identity(self.config),
             "seed": self.context.seed,
+            # The same samples under another request are measured otherwise; without these the key is that of old.
+            **{name: value for name, value in self.beyond_the_split.items() if value},
         }
 
         def compute() -> dict[str, Any]:

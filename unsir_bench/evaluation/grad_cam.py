@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.inputs import require_finite
@@ -26,9 +27,9 @@ class CamMaps(NamedTuple):
     """Maps of images for their own classes, on the CPU.
 
     Attributes:
-        maps: float32 (images, height, width) in [0, 1], each scaled on its own.
-        peaks: float32 (images,), the largest value of each before that, at the layer's own size: maps times peaks have
-            one scale, that of logits. 0 where nothing speaks for the class.
+        maps: float32 (images, height, width) in [0, 1], each over its peak.
+        peaks: float32 (images,), the largest value of each at the layer's own size: maps times peaks have one scale,
+            that of logits. 0 where nothing speaks for the class.
     """
 
     maps: Tensor
@@ -47,8 +48,7 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> CamMaps:
         labels: int64 (images,), the class that each map speaks for.
 
     Returns:
-        Maps, bilinearly enlarged, each with its least value at 0 and its largest at 1; one without any contrast
-        (nothing speaks for the class, or all positions alike) is 0 everywhere.
+        Maps, bilinearly enlarged, and their peaks; 0 everywhere where nothing speaks for the class.
 
     Raises:
         MetricUnavailable: there are no images, no layer of the model makes a map, or the model's numbers are NaN or
@@ -67,21 +67,24 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> CamMaps:
     watched = images.detach().to(next(twin.parameters()).device, torch.float32, copy=True).requires_grad_()
     layer, to_map = _token_layer(twin) or _last_map_layer(twin, watched[:1])
     targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
-    peaks: list[Tensor] = []
+    unscaled: list[Tensor] = []
 
-    class PeakNotingGradCAM(GradCAM):  # type: ignore[misc]  # the library is not typed
-        """Notes the largest value of each map, which the library scales away."""
+    class NotingGradCAM(GradCAM):  # type: ignore[misc]  # the library is not typed
+        """Notes each map before the library moves its least value to 0 and its largest to 1, each on its own."""
 
         def get_cam_image(self, *given: Any) -> Any:
-            unscaled = super().get_cam_image(*given)
-            peaks.append(torch.as_tensor(unscaled).float().amax((1, 2)).clamp(min=0))
-            return unscaled
+            found = super().get_cam_image(*given)
+            unscaled.append(torch.as_tensor(found).float().clamp(min=0))
+            return found
 
     with torch.enable_grad():
         # Not as a context manager: that one would swallow the IndexError of a label the model does not know.
-        maps = torch.from_numpy(PeakNotingGradCAM(twin, [layer], to_map)(watched, targets))
-    require_finite("values of the Grad-CAM maps", maps)
-    return CamMaps(maps, peaks[0])
+        NotingGradCAM(twin, [layer], to_map)(watched, targets)
+    require_finite("values of the Grad-CAM maps", unscaled[0])
+    size = (int(images.shape[2]), int(images.shape[3]))
+    peaks = unscaled[0].amax((1, 2))
+    enlarged = F.interpolate(unscaled[0][:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    return CamMaps((enlarged / torch.where(peaks > 0, peaks, 1.0)[:, None, None]).clamp(max=1), peaks)
 
 
 def _token_layer(model: nn.Module) -> tuple[nn.Module, ToMap] | None:

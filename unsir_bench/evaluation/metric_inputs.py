@@ -89,6 +89,19 @@ class EvaluatedRun:
         """Whether a part has a sample."""
         return len(self.split.indices[part]) > 0
 
+    @cached_property
+    def forgotten_classes(self) -> tuple[int, ...]:
+        """The classes of which no training sample is retained, by whatever requests; none for samples of kept ones."""
+        labels, split = self.labels["train"], self.split
+        emptied = set(labels[split.forget_train].tolist()) - set(labels[split.retain_train].tolist())
+        return tuple(sorted({*split.classes, *emptied}))
+
+    @property
+    def beyond_the_split(self) -> dict[str, tuple[int, ...]]:
+        """What metrics read that the fingerprint of the split does not hold; mostly nothing."""
+        emptied = tuple(index for index in self.forgotten_classes if index not in self.split.classes)
+        return {"superclasses": self.split.superclasses, "emptied classes": emptied}
+
     def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
         """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``.
 
@@ -236,7 +249,7 @@ class MetricInputs:
     @property
     def retain_classes(self) -> tuple[int, ...]:
         """Indices of the classes that are kept."""
-        return tuple(index for index in range(self.run.data.num_classes) if index not in self.run.split.classes)
+        return tuple(index for index in range(self.run.data.num_classes) if index not in self.run.forgotten_classes)
 
     @property
     def never_seen(self) -> str:

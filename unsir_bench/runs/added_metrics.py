@@ -91,6 +91,7 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
     several = len(scene.steps) > 1
     for step, kept in zip(scene.steps, record.unlearned, strict=True):
         scene.context.forget_classes, scene.context.forgotten_before = step.split.classes, step.split.gone
+        scene.context.forget_superclasses = step.split.superclasses
         retrained = retrained_of(step, scene)
         if step is scene.steps[-1]:
             _require_the_same(record, scene.data.fingerprint, step.so_far.fingerprint, original, retrained)

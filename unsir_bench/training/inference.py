@@ -17,6 +17,7 @@ from unsir_bench.models.model import in_mode, is_weight_layer
 from unsir_bench.training.context import RunContext
 
 EVALUATION_BATCH = 512
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def layer_inputs(model: nn.Module, view: DataView, context: RunContext, title: s
     with in_mode(model, training=False):
         heard = _heard(model, {name for name, module in model.named_modules() if is_weight_layer(module)})
         first, _ = next(iter(view.batches(1)))
-        with heard as of_one:
-            context.forward(model, first)
-        order = [name for name, received in of_one.items() if len(received) == 1][1:]
+        with heard as of_two:
+            context.forward(model, first.repeat(2, 1, 1, 1))
+        # Layers over windows, or over no image at all, as in Swin, receive another number of rows than of images.
+        order = [name for name, received in of_two.items() if [len(rows) for rows in received] == [2]][1:]
         count = min(most, len(order))
         chosen = {order[round((place + 1) * len(order) / count) - 1] for place in range(count)}
         with _heard(model, chosen) as found, context.progress.task(title, len(view), "images") as task:
@@ -99,12 +101,12 @@ def _heard(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, list[
     """What modules receive while the context lasts, by name, in the order of the first call."""
     heard: dict[str, list[Tensor]] = {}
 
-    def listen(name: str, inputs: tuple[Any, ...]) -> None:
+    def listen(name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            heard.setdefault(name, []).append(_mean_over_positions(inputs[0].float()).cpu())
+            heard.setdefault(name, []).append(_mean_over_positions(module, inputs[0].float()).cpu())
 
     handles = [
-        module.register_forward_pre_hook(lambda _, inputs, name=name: listen(name, inputs))
+        module.register_forward_pre_hook(lambda module, inputs, name=name: listen(name, module, inputs))
         for name, module in model.named_modules()
         if name in names
     ]
@@ -115,11 +117,11 @@ def _heard(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, list[
             handle.remove()
 
 
-def _mean_over_positions(activations: Tensor) -> Tensor:
-    """(samples, channels) of (samples, channels, height, width), of (samples, tokens, channels), or of itself."""
-    if activations.ndim == 4:
+def _mean_over_positions(module: nn.Module, activations: Tensor) -> Tensor:
+    """(samples, channels) of what a module receives: a convolution has its channels second, all others last."""
+    if isinstance(module, CONVOLUTIONS) and activations.ndim == 4:
         return activations.mean(dim=(2, 3))
-    return activations.mean(dim=1) if activations.ndim == 3 else activations.flatten(1)
+    return activations.flatten(1, -2).mean(dim=1) if activations.ndim > 2 else activations.flatten(1)
 
 
 def _listening_at_the_head(model: nn.Module, context: RunContext, heard: list[Tensor]) -> RemovableHandle | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -100,6 +101,27 @@ def test_layers_are_read_in_order_and_the_last_is_what_the_head_receives(
     np.testing.assert_allclose(found[name].numpy(), np.concatenate(means), rtol=1e-3, atol=1e-5)
     assert model.training and all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("convnext_atto", {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}),
+        ("swin_tiny_patch4_window7_224", {"embed_dim": 12, "depths": (1, 2), "num_heads": (2, 4), "window_size": 4}),
+    ],
+)
+def test_channels_that_come_last_stay_and_layers_over_windows_are_left_out(
+    make_context: Callable[..., RunContext], arch: str, options: dict[str, object]
+) -> None:
+    """Linear layers of ConvNeXt and Swin receive (images, height, width, channels), Swin's attention windows."""
+    context = make_context(TimmModel(arch=arch, options=options), image_shape=(3, 64, 64))
+    view = MagicMock(batches=lambda size: iter([(torch.zeros(min(size, 3), 3, 64, 64), torch.zeros(min(size, 3)))]))
+    view.__len__.return_value = 3
+    model = context.initial_network()
+    widths = {name: module.in_features for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    found = layer_inputs(model, view, context, "", 6)
+    linear = {name: tuple(tensor.shape) for name, tensor in found.items() if name in widths}
+    assert linear and linear == {name: (3, widths[name]) for name in linear}
 
 
 def test_tokens_are_averaged_and_a_model_of_one_layer_has_nothing_to_read(

@@ -53,6 +53,11 @@ def test_points_of_an_ablation_are_not_judged_beside_the_preset_but_alone_they_a
     }
 
 
+def test_a_sub_class_or_samples_are_no_class_that_a_claim_is_about() -> None:
+    """Retraining itself answers half of a sub-class by its class."""
+    assert finding("forgets", over_seeds("acc_forget_test", [0.5, 0.5], classes=[])).reason == "no runs"
+
+
 def test_a_run_without_a_scale_has_that_of_runs_that_share_all_else() -> None:
     unnamed = record(0, config={"at_scale": None})
     assert [found.scale for found in conditions([unnamed, record(1)])] == ["cpu", "cpu"]

@@ -108,6 +108,6 @@ def answered_with_any_forget_class(inputs: MetricInputs) -> float:
     that knows neither.
     """
     logits = inputs.logits("forget_test")
-    if not inputs.run.split.classes:
+    if not inputs.run.forgotten_classes:
         raise MetricUnavailable("no class is forgotten, so no answer is that of a forgotten class")
-    return share_answered_with(logits, inputs.run.split.classes)
+    return share_answered_with(logits, inputs.run.forgotten_classes)

@@ -104,6 +104,9 @@ def _groups(claim: Claim, everything: Sequence[ClaimRun]) -> list[list[ClaimRun]
 
 
 def _concerns(claim: Claim, claim_run: ClaimRun) -> bool:
+    """Whether a claim is about a run; all are about classes, of which a sub-class or samples are none."""
+    if not claim_run.record.forget_classes:
+        return False
     named = any(fnmatchcase(claim_run.record.method, pattern) for pattern in claim.methods)
     there = any(fnmatchcase(claim_run.record.dataset, pattern) for pattern in claim.datasets)
     return named and there and family(claim_run.record) in claim.families
