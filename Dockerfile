@@ -21,7 +21,9 @@ RUN make setup TORCH=${TORCH}
 
 ENV PATH=/unsir-bench/.venv/bin:$PATH
 # Records name who may change them: not root.
-RUN useradd --create-home bench && mkdir -p multirun_outputs && chown bench multirun_outputs
+# Git refuses to name the commit of a folder that is another user's unless told that it is safe.
+RUN git config --system --add safe.directory /unsir-bench \
+    && useradd --create-home bench && mkdir -p multirun_outputs data && chown bench multirun_outputs data
 USER bench
 VOLUME /unsir-bench/multirun_outputs
 ENTRYPOINT ["unsir-bench"]

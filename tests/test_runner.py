@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,17 @@ def test_a_record_holds_no_path_of_the_machine_outside_the_configured_ones(tiny:
     text = json.dumps([record.environment, record.metrics, record.access, record.fingerprints])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
+
+
+def test_each_of_several_processes_knows_the_metrics_of_other_packages(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the configuration is made of brings its own modules; a metric is in no configuration."""
+    (tmp_path / "metric_of_somebody.py").write_text("imported = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(runner, "_experiment", lambda *_: None)
+    runner._experiment_of_rank(tiny, blank_record(tiny), ["metric_of_somebody"], Fabric(accelerator="cpu"))
+    assert sys.modules.pop("metric_of_somebody").imported
 
 
 def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_null(tiny: Config) -> None:

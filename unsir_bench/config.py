@@ -165,6 +165,9 @@ def _general_problems(config: Config) -> Iterator[str]:
     if config.metrics.bank_size and not config.retrain_reference:
         yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
     yield from _private_training_problems(config)
+    in_double = config.hardware.precision == "64-true" or config.model.frozen_backbone
+    if in_double and config.hardware.resolved_accelerator() == "mps":
+        yield "hardware.accelerator=mps: has no float64, which 64-true and solved heads need; set hardware=cpu"
     kinds = [access.value for access in Access]
     for word in config.withheld:
         if word not in kinds:

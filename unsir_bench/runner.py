@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import traceback
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
@@ -18,6 +20,7 @@ from unsir_bench.errors import (
     NotRecordedError,
     UnsirBenchError,
 )
+from unsir_bench.evaluation.registry import registered
 from unsir_bench.records import RunRecord, printable
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runs.experiment import forget_and_evaluate, prepared
@@ -108,14 +111,23 @@ def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
     if config.hardware.devices == 1:
         _experiment(fabric, config, tracker, record)
         return
-    first = result_of_first(fabric, partial(_experiment_of_rank, config, record), config.folder)
+    added = sorted({metric.compute.__module__ for metric in registered() if not metric.shipped})
+    first = result_of_first(fabric, partial(_experiment_of_rank, config, record, added), config.folder)
     vars(record).update(first["record"])
     for point in first["points"]:
         tracker.log(*point)
 
 
-def _experiment_of_rank(config: Config, record: RunRecord, fabric: Fabric) -> dict[str, Any]:
-    """The experiment in one of several processes; returns the record and the points of all curves."""
+def _experiment_of_rank(config: Config, record: RunRecord, metrics_of: Sequence[str], fabric: Fabric) -> dict[str, Any]:
+    """The experiment in one of several processes; returns the record and the points of all curves.
+
+    Args:
+        config, record: of the run; they bring the modules of their own classes.
+        metrics_of: modules that register metrics of other packages.
+        fabric: of several devices.
+    """
+    for name in metrics_of:
+        importlib.import_module(name)
     config.hardware.set_flags(config.model.cpu_threads)
     logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
     tracker = RememberingTracker()

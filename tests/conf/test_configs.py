@@ -18,6 +18,7 @@ from PIL import Image
 from unsir_bench.baselines.dp_sgd import DPSGD
 
 import unsir_bench
+from unsir_bench.cli.tune import _with_a_choice
 from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord
@@ -181,6 +182,15 @@ def test_what_a_df_hides_is_asked_of_every_method_and_of_four_digits() -> None:
     assert params["method"] == swept("digits_methods")["method"]
     config = composed(f"experiment={ALIKE}", "forget=four", f"forget.classes={params['forget.classes']}")
     assert config.forget.classes == [3, 5, 8, 9]
+
+
+def test_the_sweep_of_tuned_methods_holds_what_can_be_tuned_and_nothing_else() -> None:
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        preset = compose("config", ["experiment=digits_tuned"], return_hydra_config=True)
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        [override] = parser.parse_overrides([f"method={preset.hydra.sweeper.params.method}"])
+        methods = set(map(str, override.sweep_string_iterator()))
+    assert methods - {"original", "retrain", "logit_mask"} == set(_with_a_choice())
 
 
 def _tiny_data(name: str, folder: Path) -> list[str]:

@@ -67,6 +67,13 @@ def test_the_files_are_what_ten_lines_of_others_read(tmp_path: Path) -> None:
     assert table[table.split == "train"]["index"].tolist() == [1, 3] and set(table.data) == {DATA}
 
 
+def test_a_mark_that_a_spreadsheet_adds_does_not_hide_which_data_set_a_file_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "forget.csv"
+    IndexFile(DATA, (1, 3), ()).write(path)
+    path.write_bytes("\ufeff".encode() + path.read_bytes())
+    assert IndexFile.read(path) == IndexFile(DATA, (1, 3), ())
+
+
 def test_a_draw_depends_on_the_seed_alone_and_has_the_size_asked_for() -> None:
     assert torch.equal(drawn(None, 0.1, 1000, seed=3), drawn(100, None, 1000, seed=3))
     assert not torch.equal(drawn(100, None, 1000, seed=3), drawn(100, None, 1000, seed=4))

@@ -67,6 +67,15 @@ def load(folder: Path, **options: Any) -> ImageData:
     return config(folder, **options).load(QUIET)
 
 
+@pytest.mark.parametrize(("train", "test", "lacks"), [("train", "train[:1]", "test"), ("train[:2]", "train", "train")])
+def test_a_class_that_one_split_lacks_is_named_before_any_work(
+    tmp_path: Path, train: str, test: str, lacks: str
+) -> None:
+    """Rows that are sorted by class, cut in two, give a class that is never seen, or never asked for."""
+    with pytest.raises(DataError, match=rf"dataset\.{lacks}_split=.* has no row of .* classes .*sorted by class"):
+        load(parquet(tmp_path / "set"), train_split=train, test_split=test)
+
+
 def test_images_and_labels_are_those_of_the_rows_in_the_order_of_the_class_labels(tmp_path: Path) -> None:
     data = load(parquet(tmp_path / "set"))
     assert data.class_names == ("zebra", "ant", "bee")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError
@@ -48,6 +49,18 @@ def test_a_model_that_would_fail_later_is_refused_when_it_is_built(
     (line,) = caught.value.problems
     assert f"model.arch={arch}" in line
     assert words in line
+
+
+def test_group_normalisation_keeps_what_timms_batch_normalisation_holds():
+    """BatchNormAct2d is the activation too: a network without it would be linear for long stretches."""
+    options = {"arch": "mobilenetv3_small_050"}
+    batch, group = (TimmModel(norm=norm, **options).initial((3, 32, 32), 4, seed=0) for norm in ("batch", "group"))
+    kinds = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
+    counted = [sum(isinstance(part, kinds) for part in each.modules()) for each in (batch, group)]
+    assert counted[0] == counted[1] > 10
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in group.modules())
+    [line] = problems(TimmModel(norm="group", pretrained=True, **options), "model")
+    assert "pretrained normalisation would be lost" in line
 
 
 def test_trying_a_model_out_changes_neither_its_weights_nor_what_is_drawn_later():

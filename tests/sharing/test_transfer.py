@@ -72,6 +72,22 @@ def test_a_push_adds_what_is_missing(store: Store, outputs: Path, tmp_path: Path
     assert len(list(here.glob("*/*/record.json"))) == 1
 
 
+@pytest.mark.parametrize("attempt", range(6))
+def test_of_a_record_that_was_pushed_twice_the_last_version_is_taken(
+    attempt: int, store: Store, outputs: Path, tmp_path: Path
+) -> None:
+    """Which one comes first in the index is a matter of hashes."""
+    place, here = tmp_path / "shared", tmp_path / "here"
+    assert push(store, outputs, place) == 0
+    [path] = outputs.glob("demo/*/record.json")
+    record = RunRecord.read(path)
+    record.metrics[f"added_{attempt}"] = 0.5
+    record.evaluated.append({"metrics": {}, "added": [f"added_{attempt}"], "finished": "2999-01-01T00:00:00+00:00"})
+    record.write(path.parent)
+    assert push(store, outputs, place) == 0 and pull(place, here) == 0
+    assert (here / path.relative_to(outputs)).read_bytes() == path.read_bytes()
+
+
 def test_a_sweep_that_is_not_there_is_named(
     store: Store, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

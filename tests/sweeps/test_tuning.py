@@ -91,6 +91,24 @@ def test_a_study_resumes_and_repeats_what_a_killed_process_left(tmp_path: Path, 
     assert len(scored) == 5
 
 
+def test_an_interruption_of_the_first_trial_does_not_cost_the_preset(
+    tmp_path: Path, scored: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(tmp_path)
+
+    def interrupted(study: Study, values: dict[str, Any]) -> float:
+        raise KeyboardInterrupt
+
+    score = Study.score
+    monkeypatch.setattr(Study, "score", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            tune(study, 2)
+    monkeypatch.setattr(Study, "score", score)
+    tune(study, 3)
+    assert scored[0] == study.base_values and scored.count(study.base_values) == 1
+
+
 def test_a_trial_is_the_mean_over_groups_of_runs_that_read_no_test_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

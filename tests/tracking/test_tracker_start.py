@@ -15,6 +15,7 @@ import pytest
 
 from tests.tracking.fake_run import FakeRun, start, use_whole
 from tests.tracking.offline_file import SECRET, WhatIsWritten
+from unsir_bench.cli.run import run_command
 from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.run import Tracker
 
@@ -134,3 +135,13 @@ def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
     finished = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_with_a_password_in_an_address_leaves_it_nowhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-m", "tracker=mlflow", "tracker.uri='https://me:hidden@host:5000'", "seed=0,1", f"outputs={tmp_path}/out"]
+    with pytest.raises(SystemExit) as ended:
+        run_command(words)
+    assert "tracker.uri: holds a password" in str(ended.value) and "hidden" not in str(ended.value)
+    assert "hidden" not in "".join(capsys.readouterr()) and not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from unsir_bench.data.device_data import DeviceData
@@ -99,3 +100,19 @@ def test_warming_up_works_both_ways_and_leaves_network_and_generators_as_they_we
     assert torch.equal(torch.get_rng_state(), drawn)
     assert not model.training and all(weight.grad is None for weight in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "32-true"])
+def test_a_network_with_trained_weights_has_the_precision_they_were_trained_in(
+    precision: str, make_context: MakeContext, digits: DeviceData
+) -> None:
+    """What the store kept of a training must be what its network, loaded again, says."""
+    fabric = Fabric(accelerator="cpu", precision=precision)  # type: ignore[arg-type]
+    context = make_context(fabric=fabric)
+    trained = fabric.setup_module(context.initial_network())
+    weights = {name: value.clone() for name, value in trained.state_dict().items()}
+    again = context.network_with(weights)
+    assert {value.dtype for value in again.parameters()} == {next(trained.parameters()).dtype}
+    images, _ = next(iter(digits.view("test").batches(16)))
+    said = [context.forward(model.eval(), images) for model in (trained.module, again)]
+    assert torch.equal(*said)

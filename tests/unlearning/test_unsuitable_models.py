@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from unsir_bench import compose, run
+from unsir_bench.config import validate
+from unsir_bench.errors import ConfigError
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.frozen_head import FrozenHeadConfig
+from unsir_bench.runtime.hardware import HardwareConfig
 
 TINY = ["dataset.subset=12", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu", "save_model=false"]
 
@@ -33,3 +36,22 @@ def test_one_forget_sample_without_batch_statistics_is_skipped_with_the_reason(t
     words = [*TINY, "model=resnet18_tiny", "method=neggrad", "forget=random_samples", "forget.share=null"]
     record = run(compose([*words, "forget.count=1", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
     assert record.status == "skipped" and "batch of a single image" in (record.reason or "")
+
+
+def test_what_needs_float64_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HardwareConfig, "resolved_accelerator", lambda hardware: "mps")
+    for words in (["model=frozen_head"], ["hardware.precision=64-true"]):
+        with pytest.raises(ConfigError, match="has no float64"):
+            validate(compose(words))
+
+
+def test_a_frozen_backbones_images_are_scaled_as_its_weights_want_them() -> None:
+    words = ["model=frozen_head", "model@model.backbone=resnet18_pretrained", "model.trained_on=weights"]
+    config = compose([*words, "dataset=cifar10", "dataset.normalisation=weights"])
+    assert config.dataset.mean == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_a_class_given_twice_in_a_sequence_is_refused_however_it_is_written() -> None:
+    for again in ("[0]", "{classes:[0]}"):
+        with pytest.raises(ConfigError, match="twice"):
+            validate(compose(["dataset=digits", "forget=sequence", f"forget.sequence=[[0],{again}]"]))

@@ -40,6 +40,7 @@ from unsir_bench.runtime.files import unwritable
 from unsir_bench.sweeps.isolation import import_present
 from unsir_bench.sweeps.outcome import SweepJob, command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
+from unsir_bench.tracking.tracker_config import IN_EACH_RECORD, holds_password
 
 LONGEST_BELOW = 2 * LONGEST_NAME  # letters of a path below a sweep's folder or the store's
 FLAGS = ("-m", "--multirun", "--resolve")  # Hydra's options that take no value
@@ -148,6 +149,8 @@ def _refuse_mistakes(config: Config) -> None:
     """
     if wrong := list(sweep_problems(config.sweep)):  # there is no place for a record
         raise ConfigError(wrong)
+    if config.tracker.shows_password:
+        raise ConfigError([f"tracker.uri: {IN_EACH_RECORD}"])
     if finished_run(config) is None and HydraConfig.get().mode is not RunMode.MULTIRUN:
         validate(config)
 
@@ -271,6 +274,9 @@ def _unreadable(words: Sequence[str]) -> Iterator[str]:
             continue
         if key.lstrip("+") in HYDRA_FOLDERS:
             yield f"{word}: {RECORDS_ELSEWHERE}"
+        if key.lstrip("+") == "tracker.uri" and any(holds_password(each.strip("'\" ")) for each in value.split(",")):
+            yield f"tracker.uri: {IN_EACH_RECORD}"  # before Hydra writes the words to its own files
+            continue
         try:
             grammar.parse_override(word)
         except HydraException as error:

@@ -131,6 +131,8 @@ class ForgetConfig:
         groups = [entry for entry in entries if isinstance(entry, list)]
         if not entries or not all(groups):
             yield f"forget.sequence={entries}: list groups of at least one class, such as [[0],[1],[2]]"
+        named = (entry.get("classes") for entry in entries if isinstance(entry, Mapping))
+        groups += [classes for classes in named if isinstance(classes, list)]
         yield from listed_problems("forget.sequence", [entry for group in groups for entry in group], class_names)
         for place, entry in enumerate(entries):
             if isinstance(entry, list):

@@ -109,7 +109,7 @@ def _of_json(content: bytes) -> IndexFile:
 
 
 def _of_csv(content: bytes) -> IndexFile:
-    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))  # a spreadsheet writes its mark
     by_split = {name: _integers([int(row["index"]) for row in rows if row["split"] == name]) for name in SPLITS}
     strangers = {row["split"] for row in rows} - set(SPLITS)
     named = {row.get("data") or None for row in rows}

@@ -114,6 +114,13 @@ def _rows(source: _Source) -> _Rows:
     values: list[Any] = list(range(len(names))) if names else sorted(set(labels[0]) | set(labels[1]))
     class_names = tuple(map(str, names or values))
     number = {value: index for index, value in enumerate(values)}
+    for name, own, other in ((SPLITS[0], *labels), (SPLITS[1], *reversed(labels))):
+        if absent := [class_names[number[value]] for value in sorted(set(other) - set(own), key=number.__getitem__)]:
+            key = f"dataset.{name}_split={source.splits[SPLITS.index(name)]}"
+            raise DataError(
+                f"{key}: has no row of {len(absent)} classes that the other split has ({', '.join(absent[:5])}); rows "
+                "that are sorted by class cannot be sliced, choose splits that hold every class"
+            )
     files = [
         tuple(
             ImageFile(f"{name}/{class_names[number[label]].replace('/', '_')}/{row}", number[label], size, 0)

@@ -221,6 +221,9 @@ class FrozenHeadConfig(ModelConfig):
     def frozen_backbone(self) -> bool:
         return True
 
+    def statistics_of_weights(self) -> tuple[list[float], list[float]] | None:
+        return self.backbone.statistics_of_weights()
+
     def untrained(self) -> ModelConfig:
         return replace(self, backbone=self.backbone.untrained())  # its own weights are the backbone's
 

@@ -96,6 +96,8 @@ class ModelConfig(ABC):
             yield f"{key}.weights={self.weights}: only .safetensors files are read (a pickle could run code)"
         if self.weights is not None and self.pretrained:
             yield f"{key}.pretrained=true and {key}.weights={self.weights}: choose one of the two"
+        if self.norm == "group" and self.pretrained:
+            yield f"{key}.norm=group and {key}.pretrained=true: the pretrained normalisation would be lost; choose one"
 
     @property
     def frozen_backbone(self) -> bool:
@@ -125,7 +127,10 @@ def replace_batch_norms(model: nn.Module) -> None:
             channels = module.num_features
             # Groups of four channels at least: a group of a single value would come out as 0.
             groups = next(count for count in (32, 16, 8, 4, 2, 1) if channels % (4 * count) == 0 or count == 1)
-            model.set_submodule(name, nn.GroupNorm(groups, channels, eps=module.eps))
+            norm: nn.Module = nn.GroupNorm(groups, channels, eps=module.eps)
+            if hasattr(module, "act"):  # timm's normalisations may hold what follows them
+                norm = nn.Sequential(norm, module.get_submodule("drop"), module.get_submodule("act"))
+            model.set_submodule(name, norm)
 
 
 def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:

@@ -165,9 +165,7 @@ class ReferenceModels:
 
     def network(self, trained: TrainedModel, context: RunContext) -> nn.Module:
         """The network with the trained weights, on the context's device."""
-        model = context.initial_network()
-        model.load_state_dict(trained.weights)
-        return model
+        return context.network_with(trained.weights)
 
     def key(self, view: DataView, architecture: ModelConfig, seed: int) -> str:
         """The store's address of the model that the run's recipe makes of ``view``."""

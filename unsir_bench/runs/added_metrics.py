@@ -95,8 +95,7 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
         retrained = retrained_of(step, scene)
         if step is scene.steps[-1]:
             _require_the_same(record, scene.data.fingerprint, step.so_far.fingerprint, original, retrained)
-        model = scene.context.initial_network()
-        model.load_state_dict(unlearned_weights(scene.references.store, kept))
+        model = scene.context.network_with(unlearned_weights(scene.references.store, kept))
         evaluation = Evaluation(
             config.metrics, scene.data, step.so_far, scene.context, scene.references, original, retrained,
             with_other_seeds(step, scene), config.retrain_reference,

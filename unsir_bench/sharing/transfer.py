@@ -159,11 +159,11 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
         except (DamagedEntryError, OSError) as reason:
             done.refused[key] = str(reason)
     if outputs is not None:
-        for path in index.records():
+        for target, content in _newest_records(place, outputs, index, done).items():
             try:
-                _take_record(place, outputs, path, index, done)
-            except (OSError, ValueError, RecursionError, DamagedEntryError) as reason:
-                done.refused[path] = printable(str(reason))
+                _take_record(target, content, done)
+            except OSError as reason:
+                done.refused[target.parent.name] = printable(str(reason))
     return done
 
 
@@ -192,8 +192,28 @@ def _take_entry(place: Source, store: Store, key: str, paths: Mapping[str, str],
     done.size += size
 
 
-def _take_record(place: Source, outputs: Path, path: str, index: Index, done: Transfer) -> None:
-    content = _read(place, path, index)
+def _newest_records(place: Source, outputs: Path, index: Index, done: Transfer) -> dict[Path, bytes]:
+    """The records of a place by where they go here: of one that was pushed again with more metrics the last version."""
+    found: dict[Path, tuple[str, bytes]] = {}
+    for path in index.records():
+        try:
+            content = _read(place, path, index)
+            record = _shared_record(content)
+        except (OSError, ValueError, RecursionError, DamagedEntryError) as reason:
+            done.refused[path] = printable(str(reason))
+            continue
+        target = outputs / record.sweep / record.run_id / RECORD_FILE
+        changed = max([record.finished, *(str(added.get("finished", "")) for added in record.evaluated)])
+        found[target] = max(found.get(target, ("", b"")), (changed, content))
+    return {target: content for target, (_, content) in found.items()}
+
+
+def _shared_record(content: bytes) -> RunRecord:
+    """A record that may be taken.
+
+    Raises:
+        ValueError: it may not; says why.
+    """
     if len(content) > LARGEST:
         raise ValueError(f"is larger than {LARGEST} bytes")
     record = RunRecord.parsed(content)
@@ -201,10 +221,13 @@ def _take_record(place: Source, outputs: Path, path: str, index: Index, done: Tr
         raise ValueError(f"{record.run_id} is not finished, or of schema version {record.schema_version}")
     if not FOLDER_NAME.fullmatch(record.sweep) or not FOLDER_NAME.fullmatch(record.run_id):
         raise ValueError(f"sweep {record.sweep!r}, run {record.run_id!r}: cannot be folders of sweeps")
-    target = outputs / record.sweep / record.run_id / RECORD_FILE
+    return record
+
+
+def _take_record(target: Path, content: bytes, done: Transfer) -> None:
     if os.path.lexists(target):
-        done.present.append(record.run_id)
+        done.present.append(target.parent.name)
         return
     write_atomic(target, content)
-    done.records.append(record.run_id)
+    done.records.append(target.parent.name)
     done.size += len(content)

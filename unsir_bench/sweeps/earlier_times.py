@@ -54,7 +54,8 @@ class History:
         return self._data[key]
 
     def seconds_per_sample(self, config: Config) -> float | None:
-        """What training takes per sample and pass: from earlier trainings of the same network, else from a trial.
+        """What training takes per sample and pass: from earlier trainings of the same network on the same images, else
+        from a trial.
 
         None where neither is: the accelerator is another machine's.
         """
@@ -71,12 +72,13 @@ class History:
         return self._tried[key]
 
     def _recorded_rate(self, config: Config) -> float | None:
-        wanted = (identity(config.model), dict(config.numerics))
+        # Of the same images alone: the time of a sample grows with its size, which the network does not tell.
+        wanted = (identity(config.model), dict(config.numerics), self.loaded(config)[1].fingerprint)
         rates = [
             manifest["seconds"] / manifest["samples"]
             for _, manifest in self.entries(config)
             if manifest.get("samples")
-            and tuple(described(manifest).get(part) for part in ("model", "numerics")) == wanted
+            and tuple(described(manifest).get(part) for part in ("model", "numerics", "data")) == wanted
         ]
         return median(rates) if rates else None
 

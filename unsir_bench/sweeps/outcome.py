@@ -103,7 +103,14 @@ class Trouble:
 
 
 def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
-    """Every run of the launch that was not done, from the records below the sweep's folder."""
+    """Every run of the launch that was not done, from the records below the sweep's folder.
+
+    A configuration that was refused has none: in another launcher's process nobody but its log would tell.
+    """
+    for job in launch.jobs:
+        if isinstance(job.config, ConfigError):
+            name = " ".join(job.overrides)
+            yield Trouble(name, "failed", " ".join(str(job.config).split()), command_of(job.overrides))
     mine = {job.config.folder: (job, job.config) for job in launch.jobs if isinstance(job.config, Config)}
     for path, record in records_below(folder):
         fresh = path.parent in mine if launch.jobs else path.stat().st_mtime >= launch.started

@@ -39,7 +39,8 @@ def _fetched(config: Config, seen: set[str]) -> Iterator[str]:
     """Fetch what one run needs and no run before it did; a line for each."""
     data = repr((identity(config.dataset), config.dataset.root))
     network = repr((data, identity(config.model)))
-    missing = data not in seen, config.model.pretrained and network not in seen
+    from_elsewhere = getattr(config.model, "backbone", config.model).pretrained
+    missing = data not in seen, from_elsewhere and network not in seen
     if not any(missing):
         return
     images = load_cached(config.dataset, Progress())

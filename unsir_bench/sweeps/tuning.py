@@ -8,7 +8,7 @@ accuracy cannot tell from retraining, 0 for a run that failed or diverged.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,8 +137,8 @@ def tune(study: Study, trials: int, hours: float | None = None) -> TunedValues:
     with opened(study) as opt:
         _begin_again(opt)
         done = finished(opt)
-        if not done and _inside(study):
-            opt.enqueue_trial(study.base_values, skip_if_exists=True)
+        if not done and _inside(study) and not _is_waiting(opt, study.base_values):
+            opt.enqueue_trial(study.base_values)
         left = None if hours is None else 3600 * hours - seconds_of(done)
         if trials > len(done) and (left is None or left > 0):
             opt.sampler = optuna.samplers.TPESampler(seed=study.config.seed + len(done))
@@ -187,6 +187,14 @@ def _begin_again(opt: optuna.Study) -> None:
         opt.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         if trial.params:
             opt.enqueue_trial(trial.params)
+
+
+def _is_waiting(opt: optuna.Study, values: Mapping[str, float | int]) -> bool:
+    """Whether a trial of these values is in line; one that an error or an interruption ended is not."""
+    import optuna
+
+    waiting = opt.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))
+    return any(trial.system_attrs.get("fixed_params") == dict(values) for trial in waiting)
 
 
 def _inside(study: Study) -> bool:

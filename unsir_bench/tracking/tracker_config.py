@@ -14,6 +14,20 @@ from unsir_bench.runtime.extras import install_words
 LOGGERS = {"mlflow": ("pytorch_lightning", "mlflow"), "tensorboard": ("tensorboard",)}
 
 
+IN_EACH_RECORD = (
+    "holds a password, which each record would show; set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD"
+)
+
+
+def holds_password(address: str) -> bool:
+    """Whether an address has a password in it."""
+    try:
+        return bool(urlsplit(address).password)
+    except ValueError:  # it is no address, which others say
+        return False
+
+
 @dataclass
 class TrackerConfig:
     """Where runs are logged: Weights & Biases, ``offline`` or ``online``, another tracker, or nowhere."""
@@ -36,11 +50,13 @@ class TrackerConfig:
             return
         if self.mode != "mlflow":
             yield f"{key}.uri={self.uri}: only tracker=mlflow has an address; leave it out"
-        elif urlsplit(self.uri).password:  # records hold the configuration, and are shared
-            yield (
-                f"{key}.uri: holds a password, which each record would show; "
-                "set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            )
+        elif self.shows_password:
+            yield f"{key}.uri: {IN_EACH_RECORD}"
+
+    @property
+    def shows_password(self) -> bool:
+        """Whether records, which hold the configuration and are shared, would show a password."""
+        return holds_password(self.uri or "")
 
     @property
     def uses_wandb(self) -> bool:

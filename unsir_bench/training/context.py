@@ -222,6 +222,14 @@ class RunContext:
         """The network with the original's initial weights, on the device."""
         return self._placed(self.architecture.initial(self.image_shape, self.num_classes, self.training_seed))
 
+    def network_with(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """The network with trained weights, on the device, and of the run's precision where that is a true one."""
+        model = self.initial_network()
+        if not self.architecture.frozen_backbone:  # whose heads are solved in float64 at any precision
+            model = self.fabric.strategy.precision.convert_module(model)
+        model.load_state_dict(weights)
+        return model
+
     def random_network(self, role: str) -> nn.Module:
         """A network of the same architecture with weights drawn for ``role``, never pretrained, on the device."""
         seed = derived_seed(self.seed, *role_in_step((role,), self.step))
