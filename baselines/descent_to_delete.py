@@ -45,7 +45,7 @@ class DescentToDelete(SolvedHeadMethod):
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         found, architecture = self.head_of(model, context)
         head, l2 = cast("LogisticHead", found), architecture.l2
-        retain, group = head_samples(model, data.retain, context), data.forgotten_samples
+        retain, group = head_samples(model, data.retain, context), data.requested_samples
         classes = len(head.weight)
         noise = noise_std(l2, l2 + len(retain) / 4, math.sqrt(classes), group, self.steps, self.epsilon, self.delta)
         with context.clock.phase("descend"):

@@ -120,6 +120,33 @@ def test_a_bank_added_to_a_run_is_that_of_a_run_with_one_and_is_never_lost(
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [(["forget.sequence=[[0],[1]]"], "in sequence"), (["retrain_reference=false"], "retrain_reference=false")],
+)
+def test_a_bank_is_added_to_no_run_that_could_not_have_had_one(
+    configured: Callable[..., Config], words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("one", "metrics=fast", *words)
+    run(config)
+    before = (config.folder / RECORD_FILE).read_bytes()
+    assert evaluate_command([str(config.folder), *BANK]) == 1
+    assert reason in "".join(capsys.readouterr())
+    assert (config.folder / RECORD_FILE).read_bytes() == before
+
+
+def test_what_was_missing_loses_its_reason_when_it_is_measured(configured: Callable[..., Config]) -> None:
+    run(configured("zero", "metrics=fast"))
+    brief = configured("brief", "metrics=fast", "metrics.floor=true", "retrain_reference=false")
+    assert "retrain_reference=false" in done(brief).metric_notes["floor_acc_retain_test"]
+    run(configured("one", "metrics=fast", "seed=1"))
+    assert evaluate_command([str(brief.folder), "metrics=fast", "metrics.floor=true", "metrics.weights=true"]) == 0
+    after = record_of(brief)
+    assert after.metrics["floor_acc_retain_test"] is not None and "floor_acc_retain_test" not in after.metric_notes
+    wanted = configured("brief", "metrics=fast", "metrics.floor=true", "metrics.weights=true")
+    assert finished_run(wanted) is not None
+
+
 def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
     configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,16 +147,20 @@ def test_a_second_retrained_model_that_diverges_costs_the_floor_alone(
 ) -> None:
     retrained = ReferenceModels.retrained
 
+    tried = []
+
     def of_seed_0(models: ReferenceModels, split: ForgetSplit, context: RunContext) -> TrainedModel:
         if context.seed:
+            tried.append(context.seed)
             raise Diverged("retrain", 7, float("nan"))
         return retrained(models, split, context)
 
     monkeypatch.setattr(ReferenceModels, "retrained", of_seed_0)
-    record = run(elsewhere(tmp_path, "metrics.floor=true"))
+    record = run(elsewhere(tmp_path, "metrics.floor=true", "metrics.lira_shadows=2"))
     assert record.status == "done" and record.metrics["retrain_acc_retain_test"] is not None
     assert record.metrics["floor_acc_retain_test"] is None
-    assert "training seed 1 is not there" in record.metric_notes["floor_acc_retain_test"]
+    assert "training seed 1 diverged" in record.metric_notes["floor_acc_retain_test"]
+    assert record.metrics["lira_auc"] is None and tried == [1]  # once for all metrics of all models
 
 
 def test_without_a_retrain_reference_no_model_of_another_seed_is_trained_either(tmp_path: Path) -> None:

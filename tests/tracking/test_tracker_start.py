@@ -12,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_module
 
 from tests.tracking.fake_run import FakeRun, start, use_whole
 from tests.tracking.offline_file import SECRET, WhatIsWritten
-from unsir_bench.cli.run import run_command
+from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.run import _refuse_places, run_command
 from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.run import Tracker
 
@@ -145,3 +147,12 @@ def test_a_sweep_with_a_password_in_an_address_leaves_it_nowhere(
         run_command(words)
     assert "tracker.uri: holds a password" in str(ended.value) and "hidden" not in str(ended.value)
     assert "hidden" not in "".join(capsys.readouterr()) and not (tmp_path / "out").exists()
+
+
+def test_a_password_that_a_file_sets_is_kept_nowhere_either(tmp_path: Path) -> None:
+    bootstrap()
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        composed = compose("config", ["tracker=mlflow", "tracker.uri='https://me:hidden@host:5000'"])
+    with pytest.raises(SystemExit, match=r"tracker\.uri: holds a password") as ended:
+        _refuse_places(composed, tmp_path / "out")
+    assert "hidden" not in str(ended.value) and not (tmp_path / "out").exists()

@@ -156,13 +156,15 @@ def _refuse_mistakes(config: Config) -> None:
 
 
 def _refuse_places(config: DictConfig, folder: Path) -> None:
-    """End the command where records have no place; in one line, and before anything is made.
+    """End the command where records have no place, or would show a password; before anything is made.
 
     Args:
         config: composed; that of a sweep lacks what its runs choose.
         folder: of the run or the sweep.
     """
     wrong = list(sweep_problems(str(config.sweep)))
+    if holds_password(str(OmegaConf.select(config, "tracker.uri") or "")):  # before Hydra keeps the configuration
+        wrong.append(f"tracker.uri: {IN_EACH_RECORD}")
     for key, place in (("outputs", folder), ("store.root", Path(at_home(str(config.store.root))) / ENTRIES)):
         if not wrong and (reason := unwritable(place, LONGEST_BELOW)):
             wrong.append(f"{key}={OmegaConf.select(config, key)}: {reason}; choose another folder, or make room")

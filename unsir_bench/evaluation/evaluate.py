@@ -183,7 +183,10 @@ class Evaluation(EvaluatedRun):
             yield "retrain", self.retrained
 
     def _add_floor(self, measured: Measurements, metrics: Iterable[Metric]) -> None:
-        """Add what the second retrained model scores; null, with the reason, where there is no such model."""
+        """Add what the model retrained with the next training seed scores; nulls with the reason where it is not there.
+
+        A sweep over consecutive seeds trains it anyway. The distance of two retrained models is the floor of gaps.
+        """
         try:
             floor = self.retrained_with(self.context.seed + 1)
         except MetricUnavailable as reason:
@@ -204,7 +207,7 @@ class Evaluation(EvaluatedRun):
         )
         shipped = [metric for metric in metrics if metric.shipped]
         # Shadows that are missing here may be there in a later run, which must not find these nulls in the store.
-        may_lack_shadows = bool(self.config.lira_shadows) and not self.trains_others
+        may_lack_shadows = bool(self.config.lira_shadows) and not self.trains_others and self.retrained is not None
         if may_lack_shadows or all(metric.when == "always" for metric in shipped):
             return self._measured(model, name, metrics)
         description = {

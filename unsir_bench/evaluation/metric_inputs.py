@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
-from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable
+from unsir_bench.errors import Diverged, MetricUnavailable
 from unsir_bench.runtime.seeding import generator
 
 # Imported where they are used, or for their types alone: the report reads the cards, and needs no training.
@@ -84,6 +84,7 @@ class EvaluatedRun:
     unlearned_models: OtherSeeds | None = None
     trains_others: bool = True
     _bank_problem: MetricUnavailable | None = field(default=None, init=False, repr=False)
+    _not_there: dict[int, MetricUnavailable] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, part: str) -> bool:
         """Whether a part has a sample."""
@@ -149,6 +150,8 @@ class EvaluatedRun:
         Raises:
             MetricUnavailable: it diverged, or is not in the store and may not be trained.
         """
+        if (known := self._not_there.get(seed)) is not None:  # not trained again for each metric
+            raise known
         context = self.context.of_another_seed(seed)
         if not self.trains_others:
             if (there := self.references.retrained_if_present(self.split, context)) is None:
@@ -156,8 +159,11 @@ class EvaluatedRun:
             return there
         try:
             return self.references.retrained(self.split, context)
-        except (Diverged, NotApplicable) as error:
-            raise MetricUnavailable(f"the model retrained with training seed {seed} is not there: {error}") from error
+        except Diverged as error:
+            self._not_there[seed] = MetricUnavailable(
+                f"the model retrained with training seed {seed} diverged: {error}"
+            )
+            raise self._not_there[seed] from error
 
     @cached_property
     def bank_retrained(self) -> dict[str, Tensor]:

@@ -125,13 +125,6 @@ class ReferenceModels:
         view.usage.note(view.indices, self.recipe.epochs)
         return model
 
-    def second_retrain(self, split: ForgetSplit, context: RunContext) -> TrainedModel:
-        """The model retrained with the next training seed; the distance of two retrained models is the floor of gaps.
-
-        A sweep over consecutive seeds trains it anyway, as the next seed's gold standard.
-        """
-        return self.retrained(split, context.of_another_seed(context.seed + 1))
-
     def features(self, trained: TrainedModel, context: RunContext) -> dict[str, Tensor] | None:
         """Penultimate features of the training and test splits, by split name, kept in the store; None without a head.
 

@@ -48,7 +48,7 @@ def add_metrics(record: RunRecord, config: Config, wanted: MetricsConfig, folder
         WeightsMissingError: the store does not have them.
     """
     before, after = config.metrics, config.metrics.joined(wanted)
-    _refuse(record, config)
+    _refuse(record, config, after)
     if not _lacks(record, before, after):
         return []
     stale = {name for metric in after.turned_on() if (old := before.setting(metric)) and old != after.setting(metric)
@@ -60,13 +60,17 @@ def add_metrics(record: RunRecord, config: Config, wanted: MetricsConfig, folder
     return [name for name in record.metrics if name not in known and name != "evaluation_seconds"]
 
 
-def _refuse(record: RunRecord, config: Config) -> None:
+def _refuse(record: RunRecord, config: Config, wanted: MetricsConfig) -> None:
     then = (record.environment.get("versions") or {}).get("EVALUATION_VERSION", EVALUATION_VERSION)
     if then != EVALUATION_VERSION:
         raise CannotEvaluateError(
             f"its metrics are of EVALUATION_VERSION {then}, and this code's of {EVALUATION_VERSION}: remove the run's "
             "folder and run it again"
         )
+    if wanted.bank_size and config.forget.sequence is not None:
+        raise CannotEvaluateError("it forgets in sequence, and a bank is of one request")
+    if wanted.bank_size and not config.retrain_reference:
+        raise CannotEvaluateError("a bank needs retrained models, and it ran with retrain_reference=false")
     if config.hardware.devices != 1:
         raise CannotEvaluateError(f"it ran with hardware.devices={config.hardware.devices}; one device is supported")
     if len(record.unlearned) != len(record.forget_steps):
@@ -106,7 +110,7 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
         _note(metrics, measured)
     if several:
         record.metrics = dict(metrics)
-    unchanged = {name: why for name, why in record.metric_notes.items() if name in known or name not in measured.values}
+    unchanged = {name: why for name, why in record.metric_notes.items() if measured.values.get(name) is None}
     record.metric_notes = unchanged | measured.notes
     seconds = _sums(record.details.get("metric_seconds", {}), measured.seconds)
     record.details |= {**measured.details, "metric_seconds": seconds}

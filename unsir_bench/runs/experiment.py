@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
-# Null rather than absent where there is no retrained model: tables read these metrics of every run.
 ONE_VALUE = "Expected more than 1 value per channel when training"  # torch's words
+# Null rather than absent where there is no retrained model: tables read these metrics of every run.
 ABSENT_WITHOUT_RETRAIN = tuple(f"retrain_acc_{kind}_{split}" for split in SPLITS for kind in ("retain", "forget"))
 
 

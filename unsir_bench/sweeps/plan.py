@@ -174,6 +174,8 @@ class _Needs:
         if len(retain) == 0 or not (config.retrain_reference or config.method.name == "retrain"):
             return
         yield self._model(RETRAIN, retain, config.seed)
+        if not config.retrain_reference:
+            return
         if config.metrics.floor:
             yield self._model(FLOOR, retain, config.seed + 1)
         for shadow in range(config.metrics.lira_shadows):

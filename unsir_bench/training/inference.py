@@ -17,7 +17,7 @@ from unsir_bench.models.model import in_mode, is_weight_layer
 from unsir_bench.training.context import RunContext
 
 EVALUATION_BATCH = 512
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CHANNELS_LAST = (nn.Linear, nn.MultiheadAttention, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def _heard(model: nn.Module, names: Collection[str]) -> Iterator[dict[str, list[
 
 
 def _mean_over_positions(module: nn.Module, activations: Tensor) -> Tensor:
-    """(samples, channels) of what a module receives: a convolution has its channels second, all others last."""
-    if isinstance(module, CONVOLUTIONS) and activations.ndim == 4:
+    """(samples, channels) of a module's input: (samples, tokens, channels), of linear layers (samples, ..., channels),
+    of others with four dimensions (samples, channels, height, width)."""
+    if activations.ndim == 4 and not isinstance(module, CHANNELS_LAST):
         return activations.mean(dim=(2, 3))
     return activations.flatten(1, -2).mean(dim=1) if activations.ndim > 2 else activations.flatten(1)
 

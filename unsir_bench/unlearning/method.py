@@ -125,6 +125,7 @@ class UnlearningData:
     Attributes:
         usage: how often ``retain`` and ``forget`` samples were read.
         forgotten_samples: how many training samples this and earlier requests forget; knowing it reads none.
+        requested_samples: how many this request forgets.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class UnlearningData:
             raise NotApplicable(f"method '{method.name}' forgets whole classes; this run forgets samples")
         self.usage = usage or {kind: Usage(len(data.labels("train"))) for kind in ("retain", "forget")}
         self.forgotten_samples = len(data.labels("train")) - len(split.retain_train)
+        self.requested_samples = len(split.forget_train)
         requires = method.requires
         self._views: dict[str, DataView] = {}
         if requires & {Access.RETAIN_DATA, Access.RETAIN_SUBSET}:

@@ -124,6 +124,22 @@ def test_channels_that_come_last_stay_and_layers_over_windows_are_left_out(
     assert linear and linear == {name: (3, widths[name]) for name in linear}
 
 
+def test_a_layer_of_ones_own_over_maps_has_its_channels_second(make_context: Callable[..., RunContext]) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(5, 1))
+
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            return maps * self.weight[None, :, :, None]
+
+    view = MagicMock(batches=lambda size: iter([(torch.ones(min(size, 3), 1, 8, 6), torch.zeros(min(size, 3)))]))
+    view.__len__.return_value = 3
+    model = nn.Sequential(nn.Conv2d(1, 5, 1), Scaled(), nn.Flatten(), nn.Linear(5 * 8 * 6, 10))
+    found = layer_inputs(model, view, make_context(), "", 3)
+    assert {name: tensor.shape[1] for name, tensor in found.items()} == {"1": 5, "3": 5 * 8 * 6}
+
+
 def test_tokens_are_averaged_and_a_model_of_one_layer_has_nothing_to_read(
     make_context: Callable[..., RunContext], digits: DeviceData
 ) -> None:

@@ -90,6 +90,15 @@ class Row:
         configs = [record.measured_with for record in self.models.loc[self._capped, "record"]]
         return [int(metrics.get("relearn", {}).get("cap", 0)) for metrics in configs]
 
+    def censored_of(self, name: str) -> int:
+        """Of how many seeds a relearn time, or for the anamnesis index one of its two times, reached the cap."""
+        if name in TIMES:
+            return int(self._capped.sum())
+        if name != "anamnesis_index" or "record" not in self.models:
+            return 0
+        retrains = [bool(record.metrics.get("retrain_relearn_censored")) for record in self.models["record"]]
+        return int((self._capped | pd.Series(retrains, index=self.models.index)).sum())
+
     @property
     def _capped(self) -> pd.Series:
         if "relearn_censored" not in self.models:
@@ -107,7 +116,7 @@ class Row:
     def mean(self, name: str) -> float | None:
         """Mean over seeds; None where there is none, and for relearn times and their ratios where one was censored."""
         found = self.values(name)
-        if not found or (name in TIMES and self.censored) or (name == "anamnesis_index" and len(found) < self.n):
+        if not found or self.censored_of(name):
             return None
         return sum(found) / len(found)
 

@@ -85,9 +85,8 @@ def measured_words(row: Row, column: Column) -> str:
         counts = Counter(row.censored)
         capped = [f">{cap}" + (f" ({count} of {row.n})" if row.n > 1 else "") for cap, count in sorted(counts.items())]
         return ", ".join([*(f"{round(value, 1):g}" for value in sorted(values)), *capped])
-    unknown = row.n - len(values)
-    if column.field in ("relearn_epochs", "anamnesis_index") and unknown and values:
-        return ", ".join([*(f"{value:.2f}" for value in sorted(values)), f"censored ({unknown} of {row.n})"])
+    if values and (censored := row.censored_of(column.field)):
+        return ", ".join([*(f"{value:.2f}" for value in sorted(values)), f"censored ({censored} of {row.n})"])
     if column.field in row.samples:
         return share_in_words(row.values(column.field), row.samples[column.field], column.scale)
     return mean_in_words(values)
