@@ -212,6 +212,23 @@ def test_the_tables_at_scale_cpu_are_what_the_report_makes_of_their_records() ->
             assert line == words
 
 
+def test_the_table_of_eleven_methods_on_another_cpu() -> None:
+    page = (RESULTS / "cifar10_10k_tuned.md").read_text(encoding="utf-8")
+    part = page[page.index("## Eleven more") :].split("\n\n")[2].splitlines()[2:]
+    found = sorted((line[0].strip("`"), *line[3:6]) for line in ([*row.strip("| ").split(" | ")] for row in part))
+    done = [each for each in read_sweep(RESULTS / "cifar10_10k_tuned_epyc").records if each.status == "done"]
+    seconds = {each.run_id: f"{each.metrics['unlearn_seconds']:.2f}" for each in done}
+    assert len(done) == 25
+    assert found == sorted(
+        (
+            each.method,
+            *percent(each, "acc_forget_test", "acc_retain_test"),
+            "–" if each.method == "original" else seconds[each.run_id],
+        )
+        for each in done
+    )
+
+
 def test_all_records_are_of_one_clean_commit_and_one_kind_of_cpu() -> None:
     made_in = {
         (each.environment["commit"], each.environment["dirty"], each.environment["cpu_capability"])
