@@ -13,6 +13,7 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.folders import read_sweep, sweep_folders
 from unsir_bench.report.tables.comparison import comparison_tables
 from unsir_bench.report.tables.paper import cells
+from unsir_bench.report.tables.standard_columns import chosen_columns
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 PAGE = (RESULTS / "paper.md").read_text(encoding="utf-8")
@@ -227,6 +228,20 @@ def test_the_table_of_eleven_methods_on_another_cpu() -> None:
         )
         for each in done
     )
+
+
+def test_the_table_of_gkt_on_another_cpu() -> None:
+    page = (RESULTS / "digits_tuned.md").read_text(encoding="utf-8")
+    part = page[page.index("## `gkt`, on another CPU") :].split("\n\n")[2].splitlines()[2:]
+    sweep = read_sweep(RESULTS / "digits_tuned_gkt").records
+    columns = chosen_columns(["acc_forget_test", "acc_retain_test", "unlearn_seconds"])
+    [table] = comparison_tables("gkt", sweep, columns=columns)
+    made = [
+        [line["forget"].words.split(" ", 1)[1], line["method"].words, line["setting"].words or "–"]
+        + [line[title].words for title in ("A_Df %", "A_Dr %", "seconds")]
+        for line in cells(table)
+    ]
+    assert [[cell.strip("`") for cell in row.strip("| ").split(" | ")] for row in part] == made
 
 
 def test_all_records_are_of_one_clean_commit_and_one_kind_of_cpu() -> None:
