@@ -31,7 +31,7 @@ def faults(file: Path, results: Path) -> Iterator[str]:
     """Why the verdicts of a file do not stand: of the runs that it names, or else of the records below its folder."""
     claims = file.with_name("claims.json")
     names = set(_runs_named(json.loads(claims.read_text()))) if claims.exists() else set(records_below(file.parent))
-    known = records_below(results)
+    known = {**records_below(results), **records_below(file.parent)}  # a run may also be elsewhere, on another CPU
     records = [known[name] for name in sorted(names & set(known))]
     if len(records) < len(names) or not names:
         yield f"{len(names) - len(records)} of its {len(names)} records are not there"
