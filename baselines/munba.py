@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -74,9 +74,7 @@ class MUNBa(UnlearningMethod):
         forget = EpochBatches.from_views(mislabelled, len(truth), self.train, context, "munba forget")
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
-            for pair in zip_longest(retain.batches(epoch), forget.batches(epoch)):
-                if pair[0] is None:
-                    return
+            for pair in zip(retain.batches(epoch), chain(forget.batches(epoch), repeat(None)), strict=False):
                 present = [batch for batch in pair if batch is not None]
                 yield torch.cat([images for images, _ in present]), torch.cat([labels for _, labels in present])
 

@@ -144,6 +144,13 @@ def _recordable(name: str, value: Any, metric: Metric) -> Any:
     return result
 
 
+def _is_told(metric: Metric, known: Mapping[str, float | int | None]) -> bool:
+    """Whether what is known of a model holds what a metric would give; a summary of another package is given anew."""
+    if metric.summary:
+        return metric.shipped and all(known.get(name) is not None for name in metric.fields)
+    return not known.keys().isdisjoint(metric.fields)
+
+
 class Evaluation(EvaluatedRun):
     """Measures models of one run."""
 
@@ -160,12 +167,9 @@ class Evaluation(EvaluatedRun):
         logits = {name: part.logits for name, part in parts.items()}
         features = {name: part.features for name, part in parts.items() if part.features is not None}
         unlearned = MeasuredModel(logits, state_to_cpu(model), lambda: model, lambda: features or None)
-        measured = self._measured(
-            unlearned, "", [metric for metric in metrics if not known.keys() & set(metric.fields)]
-        )
-        told = [metric for metric in metrics if metric.summary and metric.shipped
-                and all(known.get(name) is not None for name in metric.fields)]  # fmt: skip
-        own = {name for metric in metrics for name in metric.fields if not metric.summary or metric in told}
+        told = [metric for metric in metrics if _is_told(metric, known)]
+        measured = self._measured(unlearned, "", [metric for metric in metrics if metric not in told])
+        own = {name for metric in told for name in metric.fields}
         measured.values = {name: known[name] for name in known if name in own} | measured.values
         for name, trained in self._references():
             measured.join(self._of_reference(name, trained, metrics), f"{name}_")

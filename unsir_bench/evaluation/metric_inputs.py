@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unsir_bench.training.context import RunContext
 
 LOG = logging.getLogger("unsir_bench")
+Made = TypeVar("Made")
 NOT_TRAINED = "and retrain_reference=false"
 BANK_PARTS = ("forget_train", "forget_test", "retain_test")
 
@@ -83,8 +84,7 @@ class EvaluatedRun:
     retrained: TrainedModel | None
     unlearned_models: OtherSeeds | None = None
     trains_others: bool = True
-    _bank_problem: MetricUnavailable | None = field(default=None, init=False, repr=False)
-    _not_there: dict[int, MetricUnavailable] = field(default_factory=dict, init=False, repr=False)
+    _unavailable: dict[str, MetricUnavailable] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, part: str) -> bool:
         """Whether a part has a sample."""
@@ -150,8 +150,9 @@ class EvaluatedRun:
         Raises:
             MetricUnavailable: it diverged, or is not in the store and may not be trained.
         """
-        if (known := self._not_there.get(seed)) is not None:  # not trained again for each metric
-            raise known
+        return self._tried_once(f"retrained with {seed}", lambda: self._retrained_with(seed))
+
+    def _retrained_with(self, seed: int) -> TrainedModel:
         context = self.context.of_another_seed(seed)
         if not self.trains_others:
             if (there := self.references.retrained_if_present(self.split, context)) is None:
@@ -160,10 +161,17 @@ class EvaluatedRun:
         try:
             return self.references.retrained(self.split, context)
         except Diverged as error:
-            self._not_there[seed] = MetricUnavailable(
-                f"the model retrained with training seed {seed} diverged: {error}"
-            )
-            raise self._not_there[seed] from error
+            raise MetricUnavailable(f"the model retrained with training seed {seed} diverged: {error}") from error
+
+    def _tried_once(self, what: str, make: Callable[[], Made]) -> Made:
+        """What ``make`` returns; what it could not make is not tried again for each metric that asks."""
+        if what in self._unavailable:
+            raise self._unavailable[what]
+        try:
+            return make()
+        except MetricUnavailable as problem:
+            self._unavailable[what] = problem
+            raise
 
     @cached_property
     def bank_retrained(self) -> dict[str, Tensor]:
@@ -184,14 +192,8 @@ class EvaluatedRun:
         """
         if self.unlearned_models is None:
             raise MetricUnavailable("a bank needs a run whose method can be applied again")
-        if self._bank_problem is not None:  # not tried again for each metric
-            raise self._bank_problem
-        seconds = self.original.seconds + self.unlearned_models.seconds
-        try:
-            return self._bank("unlearned", seconds, self.unlearned_models.logits)
-        except MetricUnavailable as problem:
-            self._bank_problem = problem
-            raise
+        models, seconds = self.unlearned_models, self.original.seconds + self.unlearned_models.seconds
+        return self._tried_once("bank", lambda: self._bank("unlearned", seconds, models.logits))
 
     def _bank(self, kind: str, seconds: float, of: Callable[[int], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         count = self.config.bank_size

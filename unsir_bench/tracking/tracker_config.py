@@ -48,10 +48,10 @@ class TrackerConfig:
                 )
         if self.uri is None:
             return
-        if self.mode != "mlflow":
-            yield f"{key}.uri={self.uri}: only tracker=mlflow has an address; leave it out"
-        elif self.shows_password:
+        if self.shows_password:
             yield f"{key}.uri: {IN_EACH_RECORD}"
+        elif self.mode != "mlflow":
+            yield f"{key}.uri={self.uri}: only tracker=mlflow has an address; leave it out"
 
     @property
     def shows_password(self) -> bool:

@@ -17,7 +17,7 @@ from unsir_bench.models.model import in_mode, is_weight_layer
 from unsir_bench.training.context import RunContext
 
 EVALUATION_BATCH = 512
-CHANNELS_LAST = (nn.Linear, nn.MultiheadAttention, nn.LayerNorm)
+CHANNELS_LAST = (nn.Linear, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True)
