@@ -78,7 +78,7 @@ lint: setup ## check style (ruff), types (mypy), who imports whom (import-linter
 sweep: setup ## run a preset of conf/experiment: make sweep EXPERIMENT=cifar10_single SCALE=cpu OVERRIDES="seed=0,1"
 	$(BIN)/unsir-bench -m experiment=$(EXPERIMENT) scale=$(SCALE) $(OVERRIDES)
 
-paper: setup ## all experiments of the paper, then tables, claims, figures and page: make paper SCALE=smoke (13 minutes), cpu, paper
+paper: setup ## the paper's experiments and some of ours, then tables, claims, figures and page: make paper SCALE=smoke (15 minutes), cpu, paper
 	@$(if $(VGGFACE),,echo "vggface100 is left out: name its images by OVERRIDES_vggface100=\"dataset.root=FOLDER\"";) status=0; \
 	$(foreach experiment,$(PAPER),echo "$(experiment), scale $(SCALE)"; \
 		$(BIN)/unsir-bench -m experiment=$(experiment) scale=$(SCALE) hydra/launcher=$(LAUNCHER) $(OVERRIDES) $(OVERRIDES_$(experiment)) || status=1;) \
@@ -89,7 +89,7 @@ headline: setup ## UNSIR in the paper's own setting from nothing, on two CPU cor
 	$(BIN)/unsir-bench -m experiment=headline $(HEADLINE_DATA) $(OVERRIDES)
 	$(BIN)/unsir-report all multirun_outputs/headline --output multirun_outputs/report_headline
 
-tuning: setup ## choose the numbers of every method on held-out digits, with the same number of trials: needs Optuna
+tuning: setup ## choose the numbers of every method on held-out digits, with the same number of trials
 	$(BIN)/unsir-bench tune --trials $(TRIALS) $(OVERRIDES)
 
 figures: setup ## all tables, figures (PDF, PNG, CSV) and claims of your sweeps, or of docs/results before the first: make figures RECORDS=FOLDER

@@ -161,6 +161,12 @@ def test_other_runs_are_labelled_with_no_scale_and_no_id_depends_on_it() -> None
     assert bare.run_id == smoke.run_id
 
 
+def test_the_headline_has_the_papers_scale_and_its_runs_are_those_that_name_none() -> None:
+    headline, unnamed = (typed(composed("experiment=headline", *more)) for more in ([], ["at_scale=null"]))
+    assert headline.at_scale == "paper"
+    assert headline.run_id == unnamed.run_id
+
+
 def test_an_unknown_scale_is_refused_with_the_known_ones() -> None:
     with pytest.raises(Exception, match="huge") as caught:
         composed("experiment=cifar10_single", "scale=huge")

@@ -53,11 +53,16 @@ SPEEDUPS = {"speedup_vs_retrain": 154.0, "speedup_vs_fisher": 1875.0}
 
 def experiment_of(record: RunRecord) -> Experiment | None:
     """The paper's row for this data set, network and number of forgotten classes, at whatever scale the run was."""
-    dataset, model = record.dataset.removesuffix("_jpeg"), re.sub("_(slim|tiny)$", "", record.model)
-    wanted = (dataset, model, len(record.forget_classes))
+    model = re.sub("_(slim|tiny)$", "", record.model)
+    wanted = (_pixels(record).removesuffix("_jpeg"), model, len(record.forget_classes))
     if len(record.forget_steps) > 1:
         return None
     return next((row for row in EXPERIMENTS if (row.dataset, row.model, row.classes) == wanted), None)
+
+
+def _pixels(record: RunRecord) -> str:
+    """The data set whose pixels a run saw: PNG copies have those of the original."""
+    return record.dataset.removesuffix("_png")
 
 
 def is_the_papers(record: RunRecord, scale: str) -> bool:
@@ -67,7 +72,7 @@ def is_the_papers(record: RunRecord, scale: str) -> bool:
     return (
         row is not None
         and scale == PAPER
-        and (record.dataset, record.model) == (row.dataset, row.model)
+        and (_pixels(record), record.model) == (row.dataset, row.model)
         and not data.get("subset")
         and not data.get("validation_share")
         and bool(model.get("pretrained")) == row.pretrained

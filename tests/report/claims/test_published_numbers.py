@@ -22,6 +22,7 @@ def published(classes: int = 1, **change: Any) -> tuple[float | None, bool]:
 
 def test_a_published_number_is_the_same_experiments_only_at_its_scale_and_on_its_images() -> None:
     assert published() == (0.0, True)
+    assert published(dataset="cifar10_png") == (0.0, True)  # the same pixels
     assert published(dataset="cifar10_jpeg") == (0.0, False)
     assert published(config={"at_scale": "cpu"}) == (0.0, False)
     assert published(config={"at_scale": "paper", "dataset": {"subset": 100}}) == (0.0, False)
