@@ -17,7 +17,6 @@ from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import DataView, Usage
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.relearn_time import anamnesis_index
 from unsir_bench.evaluation.relearning import RelearnConfig, RelearnTime, relearn
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
@@ -316,18 +315,3 @@ def test_settings_say_what_they_accept() -> None:
 def test_a_cap_of_zero_only_looks(forgetful: nn.Module, digits: DeviceData, make_context: MakeContext) -> None:
     arguments = (digits.view("train"), forget_view(digits), 1.0, RECIPE, RelearnConfig(cap=0), make_context())
     assert relearn(forgetful, *arguments) == RelearnTime(None, None, 0, [(0, 0.0)])
-
-
-def test_the_anamnesis_index_is_a_ratio() -> None:
-    assert anamnesis_index(15, 60) == 0.25
-    assert anamnesis_index(60, 15) == 4
-    assert anamnesis_index(0, 15) == 0
-
-
-@pytest.mark.parametrize(
-    ("own", "retrain", "reason"),
-    [(None, 5, "the unlearned model"), (5, None, "the retrained model did not"), (5, 0, "before"), (0, 0, "before")],
-)
-def test_the_anamnesis_index_needs_two_times(own: int | None, retrain: int | None, reason: str) -> None:
-    with pytest.raises(MetricUnavailable, match=reason):
-        anamnesis_index(own, retrain)
