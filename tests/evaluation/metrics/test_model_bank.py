@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.model_bank import (
     answers_in_mean,
+    class_membership,
     class_membership_accuracy,
     forgetting_epsilons,
     forgetting_quality,
     mean_difference_of_pairs,
+    rmia_attack,
     rmia_scores,
+    true_floor,
     u_lira,
+    unlearned_against_retrained,
 )
 
 Array = npt.NDArray[np.float64]
@@ -147,3 +155,86 @@ def test_too_few_models_and_unequal_kinds_are_refused() -> None:
             attack(np.zeros((2, 5)), np.zeros((2, 5)))
         with pytest.raises(ValueError, match="shapes"):
             attack(np.zeros((4, 5)), np.zeros((3, 5)))
+
+
+def inputs(
+    labels: Mapping[str, Tensor], bank: Mapping[tuple[str, str], Tensor], own: Mapping[str, Tensor] | None = None,
+    classes: tuple[int, ...] = (),
+) -> Any:  # fmt: skip
+    """Parts and banks that are not given raise ``KeyError``."""
+    run = SimpleNamespace(has=lambda part: part in labels, split=SimpleNamespace(classes=classes))
+    return SimpleNamespace(
+        run=run, labels=lambda part: labels[part], logits=lambda part: (own or {})[part],
+        bank=lambda kind, part: bank[kind, part],
+    )  # fmt: skip
+
+
+def of_probability(probability: float, shift: float = 0.0) -> Tensor:
+    """Logits of four samples and two classes, the first of this probability; the shift changes the logits alone."""
+    return torch.tensor([probability, 1 - probability]).log().expand(4, 2) + shift
+
+
+def test_rmia_takes_the_forgotten_training_samples_for_members() -> None:
+    sure = {"forget_train": 0.99, "forget_test": 0.1, "retain_test": 0.1}
+    outside = torch.stack([of_probability(0.1, shift) for shift in (1.0, 2.0, 3.0)])
+    found = rmia_attack(
+        inputs(
+            {part: torch.zeros(4, dtype=torch.int64) for part in sure},
+            {("retrained", part): outside for part in sure},
+            {part: of_probability(probability) for part, probability in sure.items()},
+        )
+    )
+    # 9.9 times the ratio of every sample of the population, and those of the test split the same ratio.
+    assert found == {"rmia_auc": 1.0, "rmia_tpr_at_1_percent_fpr": 1.0}
+
+
+def test_a_model_of_the_bank_is_no_reference_of_its_own() -> None:
+    sure = {"forget_train": 0.9, "forget_test": 0.44, "retain_test": 0.44}
+    own = {part: of_probability(probability) for part, probability in sure.items()}
+    found = rmia_attack(
+        inputs(
+            {part: torch.zeros(4, dtype=torch.int64) for part in sure},
+            {("retrained", part): torch.stack([own[part], of_probability(0.5)]) for part in sure},
+            own,
+        )
+    )
+    # Against the other model alone members have 0.9 / 0.44 = 2.05 times the ratio of the population; with the model
+    # itself among the references it would be 0.9 / 0.805 over 0.44 / 0.6555 = 1.67 times, below the threshold of 2.
+    assert found["rmia_auc"] == 1.0
+
+
+def test_class_membership_is_that_of_the_unlearned_and_the_retrained_models_on_the_forgotten_test_samples() -> None:
+    labels = torch.tensor([0, 1])
+    retrained = torch.stack([torch.tensor([[0.0, 0.0, step], [0.0, 0.0, step]]) for step in (0.0, 0.1, 0.2)])
+    unlearned = retrained + 5 * torch.nn.functional.one_hot(labels, 3)
+    bank = {("unlearned", "forget_test"): unlearned, ("retrained", "forget_test"): retrained}
+    assert class_membership(inputs({"forget_test": labels}, bank)) == 1.0
+
+
+def answers(*classes: int) -> Tensor:
+    """Logits of three classes, the largest of each sample that of its answer."""
+    return torch.nn.functional.one_hot(torch.tensor(classes), 3).float()
+
+
+def test_the_true_floor_is_of_the_retrained_models() -> None:
+    labels = {"forget_test": torch.tensor([0, 0]), "retain_test": torch.tensor([1, 1])}
+    bank = {
+        ("retrained", "retain_test"): torch.stack([answers(1, 1), answers(1, 2), answers(2, 2)]),  # A_Dr 1, 1/2, 0
+        ("retrained", "forget_test"): torch.stack([answers(1, 1), answers(1, 2), answers(2, 2)]),  # A_Df 0, 0, 0
+    }
+    found = true_floor(inputs(labels, bank, classes=(0, 2)))
+    shown = {"acc_forget_test": 0.0, "acc_retain_test": pytest.approx(2 / 3)}
+    # Answers with class 2, forgotten too, are 0, 1/2 and all of the forgotten samples'.
+    assert found == {
+        **{f"true_floor_{name}": value for name, value in shown.items()},
+        "true_floor": {**shown, "forget_answered_any_forget_class": pytest.approx(2 / 3)},
+    }
+
+
+def test_the_banks_attacks_are_on_the_forgotten_training_samples() -> None:
+    labels = {"forget_train": torch.zeros(4, dtype=torch.int64)}
+    sure = {"unlearned": (0.96, 0.97, 0.98), "retrained": (0.02, 0.03, 0.04)}
+    bank = {(kind, "forget_train"): torch.stack([of_probability(p) for p in of_kind]) for kind, of_kind in sure.items()}
+    found = unlearned_against_retrained(inputs(labels, bank))
+    expected = {"ulira_accuracy": 1.0, "ulira_auc": 1.0, "forgetting_quality": 0.0, "forgetting_epsilon": 50.0}
+    assert {name: found[name] for name in expected} == expected
