@@ -24,6 +24,7 @@ from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.bank_models import UnlearnedModels
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+from unsir_bench.report.consistency import _contradictions
 from unsir_bench.runner import run
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.plan import BANK_ORIGINAL, BANK_RETRAIN, BANK_UNLEARNED, History, _Needs
@@ -84,6 +85,7 @@ def test_a_full_record_holds_exactly_the_documented_metrics(done: Callable[..., 
     # Another module of tests may have imported the example package, whose metric this process then knows.
     recorded -= {field for metric in registered() if not metric.shipped for field in metric.fields}
     assert recorded == documented() - {"<phase>_seconds", "<phase>_steps"}
+    assert list(_contradictions(record.metrics)) == []
 
 
 def test_a_bank_is_made_once_and_its_models_are_those_that_runs_of_their_seeds_make(

@@ -3,6 +3,8 @@
 import math
 import re
 import statistics
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +12,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.membership import (
-    lira_offline_attack,
-)
+from unsir_bench.evaluation.metrics.membership import lira_attack, lira_offline_attack
 
 Side = tuple[Tensor, Tensor]
 
@@ -87,6 +87,19 @@ def test_lira_sees_hard_members_that_confidence_alone_does_not():
     """Members are hard (shadows at -5) and known, others easy (+5) and as expected: plain confidence is all wrong."""
     attack = lira_offline_attack(*margins([-3.0] * 8), *margins([5.0] * 8), around([-5.0] * 8), around([5.0] * 8))
     assert (attack.auc, attack.tpr_at_1_percent_fpr) == (1.0, 1.0)
+
+
+def test_the_attack_of_a_record_holds_each_part_against_its_own_shadows():
+    own = {"forget_train": margins([-3.0] * 8), "forget_test": margins([5.0] * 8)}
+    shadows = {"forget_train": around([-5.0] * 8), "forget_test": around([5.0] * 8)}
+    inputs: Any = SimpleNamespace(
+        logits=lambda part: own[part][0],
+        labels=lambda part: own[part][1],
+        retrain_logits=lambda part: torch.zeros_like(own[part][0]),
+        shadow_logits=lambda part: shadows[part],
+        never_seen="forget_test",
+    )
+    assert lira_attack(inputs) == {"lira_auc": 1.0, "lira_tpr_at_1_percent_fpr": 1.0}
 
 
 def test_lira_orders_samples_far_beyond_where_probabilities_round_to_1():

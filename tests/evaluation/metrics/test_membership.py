@@ -2,6 +2,9 @@
 
 import math
 import statistics
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from torch import Tensor
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.membership import (
     class_matched_loss_attack,
+    confidence_attack,
     confidence_svc_attack,
+    loss_attack,
 )
 
 Side = tuple[Tensor, Tensor]
@@ -223,3 +228,31 @@ def test_svc_attack_is_undefined_without_contrast_or_samples():
         (a, b), (c, d), (e, f) = sides
         with pytest.raises(MetricUnavailable, match=reason):
             confidence_svc_attack(a, b, c, d, e, f, seed=0)
+
+
+# --- what a record's attacks read
+
+
+def inputs(sides: Mapping[str, Side]) -> Any:
+    """Samples by part; of all of them the retrained model knows nothing."""
+    return SimpleNamespace(
+        logits=lambda part: sides[part][0],
+        labels=lambda part: sides[part][1],
+        retrain_logits=lambda part: torch.zeros_like(sides[part][0]),
+        never_seen="forget_test",
+        seed=0,
+    )
+
+
+def test_the_loss_attack_of_a_record_is_on_the_models_own_losses_of_forgotten_samples():
+    sides = {
+        "forget_train": with_losses(torch.linspace(0.1, 1, 40)),
+        "forget_test": with_losses(torch.linspace(5, 6, 40)),
+    }
+    assert loss_attack(inputs(sides)) == {"mia_loss_accuracy": 1.0, "mia_loss_auc": 1.0}
+
+
+def test_the_svc_of_a_record_learns_from_retained_samples_and_judges_the_forgotten_ones():
+    sides = {"retain_train": spread(0.9, 0.99, 200), "retain_test": spread(0.3, 0.6, 200)}
+    assert confidence_attack(inputs({**sides, "forget_train": spread(0.92, 0.98, 50)})) == 1.0
+    assert confidence_attack(inputs({**sides, "forget_train": spread(0.35, 0.55, 50)})) == 0.0

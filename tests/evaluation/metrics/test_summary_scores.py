@@ -2,10 +2,13 @@
 
 import itertools
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from unsir_bench.evaluation.metrics.summary_scores import nomus, tug_of_war
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.summary_scores import nomus, nomus_score, tug_of_war, tug_of_war_score
 
 OUTSIDE = [-1e-9, 1 + 1e-9, 95.0, math.nan, math.inf]
 
@@ -72,3 +75,25 @@ def test_nomus_refuses_values_out_of_range(bad: float):
         nomus(bad, 0.5)
     with pytest.raises(ValueError, match="attack_accuracy must be a fraction"):
         nomus(0.5, bad)
+
+
+MEASURED = {
+    "acc_forget_train": 0.1, "acc_retain_train": 0.9, "acc_retain_test": 0.8, "acc_forget_test": 0.3,
+    "retrain_acc_forget_train": 0.0, "retrain_acc_retain_train": 1.0, "retrain_acc_retain_test": 0.6,
+    "retrain_acc_forget_test": 0.3, "mia_loss_accuracy": 0.6,
+}  # fmt: skip
+
+
+def of(values: dict[str, float]) -> Any:
+    return SimpleNamespace(values=values)
+
+
+def test_the_scores_of_a_record_are_of_its_own_numbers_and_retrains():
+    assert tug_of_war_score(of(MEASURED)) == pytest.approx(0.9 * 0.9 * 0.8)
+    assert nomus_score(of(MEASURED)) == pytest.approx(0.8)  # (0.8 + 1 - 0.2) / 2
+
+
+@pytest.mark.parametrize("missing", ["acc_retain_test", "retrain_acc_retain_train"])
+def test_a_score_without_its_parts_is_null_with_their_names(missing: str):
+    with pytest.raises(MetricUnavailable, match=f"needs {missing}, which"):
+        tug_of_war_score(of({name: value for name, value in MEASURED.items() if name != missing}))

@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,12 @@ import torch
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.weight_distance import WeightDistance, weight_distance
+from unsir_bench.evaluation.metrics.weight_distance import (
+    WeightDistance,
+    distance_to_original,
+    distance_to_retrain,
+    weight_distance,
+)
 from unsir_bench.models.allcnn import AllCNNConfig
 
 State = dict[str, Tensor]
@@ -205,3 +212,20 @@ def test_the_result_cannot_be_changed():
     assert isinstance(found, WeightDistance)
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.total = 0.0  # type: ignore[misc]
+
+
+def test_a_record_has_its_own_weights_distance_relative_to_the_reference():
+    own, original, retrained = ({"w": torch.tensor([first, 0.0])} for first in (4.0, 1.0, 2.0))
+    run = SimpleNamespace(original=SimpleNamespace(weights=original), parameter_names=("w",))
+    inputs: Any = SimpleNamespace(
+        model=SimpleNamespace(weights=own), run=run, retrained=SimpleNamespace(weights=retrained)
+    )
+    # Relative to its own weights they would be 3/4 and 1/2.
+    for found, name, distance, relative in (
+        (distance_to_original(inputs), "weight_distance_to_original", 3.0, 3.0),
+        (distance_to_retrain(inputs), "weight_distance_to_retrain", 2.0, 1.0),
+    ):
+        assert found == {
+            f"{name}_sum": distance, f"{name}_mean": distance, f"{name}_relative": relative,
+            name: {"layers": {"w": distance}, "batchnorm_statistics": {}},
+        }  # fmt: skip

@@ -1,0 +1,53 @@
+"""What metrics read of a run: which other models are made for it, and with which seeds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.evaluate import MetricsConfig
+from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MetricInputs
+
+PARTS = {"retain_train": [1, 2], "forget_train": [0], "retain_test": [1], "forget_test": [0]}
+
+
+def of_seed(seed: int) -> Any:
+    """A retrained model, every logit of which is its seed."""
+    return SimpleNamespace(seconds=1.0, logits={name: torch.full((3, 2), float(seed)) for name in ("train", "test")})
+
+
+def run_of_seed(seed: int, config: MetricsConfig, with_retrained: bool = True) -> EvaluatedRun:
+    context: Any = SimpleNamespace(seed=seed, of_another_seed=lambda other: SimpleNamespace(seed=other))
+    references: Any = SimpleNamespace(retrained=lambda split, of: of_seed(of.seed))
+    indices: dict[str, Tensor] = {part: torch.tensor(chosen) for part, chosen in PARTS.items()}
+    labels = {"train": torch.tensor([0, 1, 1]), "test": torch.tensor([0, 1, 1])}
+    data: Any = SimpleNamespace(labels=lambda name: labels[name], num_classes=2)
+    split: Any = SimpleNamespace(indices=indices, classes=(0,))
+    original, retrained = of_seed(seed), of_seed(seed) if with_retrained else None
+    return EvaluatedRun(config, data, split, context, references, original, retrained)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_shadows_are_of_the_seeds_after_the_runs_and_never_of_its_own(seed: int) -> None:
+    run = run_of_seed(seed, MetricsConfig(lira_shadows=2))
+    inputs = MetricInputs(run, model=of_seed(seed))
+    assert inputs.shadow_logits("retain_train")[:, 0, 0].tolist() == [seed + 1, seed + 2]
+    assert inputs.shadow_logits("retain_train").shape == (2, 2, 2)  # models, samples of the part, classes
+
+
+def test_a_bank_is_of_the_seeds_after_the_runs() -> None:
+    run = run_of_seed(4, MetricsConfig(bank_size=3))
+    assert MetricInputs(run, model=of_seed(4)).bank("retrained", "forget_test")[:, 0, 0].tolist() == [5, 6, 7]
+
+
+def test_without_a_retrained_model_there_are_neither_shadows_nor_a_bank() -> None:
+    inputs = MetricInputs(run_of_seed(0, MetricsConfig(lira_shadows=2, bank_size=3), with_retrained=False), of_seed(0))
+    with pytest.raises(MetricUnavailable, match="shadow models are made like it"):
+        inputs.shadow_logits("forget_train")
+    with pytest.raises(MetricUnavailable, match="a bank needs a retrained model"):
+        inputs.bank("retrained", "forget_test")
