@@ -104,6 +104,19 @@ def test_where_the_original_keeps_no_generated_image_from_the_forget_classes_the
         method.unlearn(model, UnlearningData(digits, split, method, 0), context)
 
 
+@pytest.mark.parametrize(("before", "passed"), [((), 5), ((3,), 0)])
+def test_no_image_passes_the_gate_that_is_taken_for_a_class_of_an_earlier_step(
+    before: tuple[int, ...], passed: int, context: RunContext
+) -> None:
+    context.forgotten_before = before
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with torch.no_grad():
+        teacher.get_submodule("1").weight.zero_()
+        teacher.get_submodule("1").bias.copy_(100 * torch.eye(10)[3])
+    images = GeneratedImages(short(), teacher, teacher, context)._gated(torch.randn(5, 1, 8, 8))
+    assert len(images) == passed
+
+
 def test_a_single_image_is_no_batch_where_statistics_are_taken_over_it(
     model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,16 +37,18 @@ def test_the_head_alone_changes_and_the_features_are_the_originals_to_the_bit(
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("before", [(), (7,)])
 def test_the_objective_is_the_divergence_from_the_masked_original(
-    model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+    before: tuple[int, ...], model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
 ) -> None:
+    context.forgotten_before, gone = before, [*FORGET, *before]
     rate, twin = 0.1, copy.deepcopy(model).double().eval()
     [(images, _)] = digits.view("train").batches(len(digits.labels("train")))
     logits = twin(images.double())
     wanted = logits.detach().clone()
-    wanted[:, FORGET] = -torch.inf
+    wanted[:, gone] = -torch.inf
     target = wanted.softmax(dim=1)
-    kept = [index for index in range(10) if index not in FORGET]
+    kept = [index for index in range(10) if index not in gone]
     loss = (target[:, kept] * (target[:, kept].log() - logits.log_softmax(dim=1)[:, kept])).sum(dim=1).mean()
     weight, bias = torch.autograd.grad(loss, [twin.get_parameter("head.weight"), twin.get_parameter("head.bias")])
     start = copy.deepcopy(model)

@@ -63,6 +63,18 @@ def test_patches_are_a_random_part_of_all(per_image: float) -> None:
     assert not layer._forward_pre_hooks
 
 
+def test_the_classes_that_are_still_there_share_the_retain_samples(
+    model: nn.Module, digits: DeviceData, context: RunContext
+) -> None:
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (1, 2), digits.num_classes, gone=(3, 4))
+    context.forgotten_before = split.gone
+    method = SvdProjection(samples=24)
+    data = UnlearningData(digits, split, method, 0)
+    method.unlearn(model, data, context)
+    # Four of each of six classes; of eight they would be three.
+    assert {kind: counts["samples"] for kind, counts in data.access_counts().items()} == {"retain": 24, "forget": 24}
+
+
 @pytest.mark.parametrize("model", ["vit_tiny", "mobilenetv2_tiny"])
 @pytest.mark.parametrize("method", [ErasingSpaceConcept(percent=20), SvdProjection()], ids=lambda method: method.name)
 def test_transformers_and_grouped_convolutions_are_projected_where_they_can_be(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -29,6 +30,19 @@ def test_it_ends_once_enough_is_forgotten_but_not_in_the_first_two_epochs(
     method = method_of(enough=enough)
     method.unlearn(model, UnlearningData(digits, split, method, 0), context)
     assert context.steps["train"] == epochs * 3 * 2  # 3 forget batches, each beside 2 retain batches
+
+
+def test_the_student_is_kept_from_classes_of_earlier_steps_as_from_those_of_this_one(
+    model: nn.Module, digits: DeviceData, split: ForgetSplit, make_context: Callable[..., RunContext]
+) -> None:
+    method = method_of()
+
+    def losses(now: tuple[int, ...], before: tuple[int, ...]) -> list[float]:
+        context = make_context(forget_classes=now, forgotten_before=before)
+        method.unlearn(copy.deepcopy(model), UnlearningData(digits, split, method, 0), context)
+        return [values["loss"] for _, _, values in context.log.points]  # type: ignore[attr-defined]
+
+    assert losses((1, 2), (7,)) == losses((1, 2, 7), ()) != losses((1, 2), ())
 
 
 def test_networks_whose_features_may_be_negative_are_not_applicable(

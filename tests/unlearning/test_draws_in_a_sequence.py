@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,29 +17,34 @@ from unsir_bench.baselines.fisher import scrub
 from unsir_bench import config as configuration
 from unsir_bench import runner
 from unsir_bench.config import Config, typed
+from unsir_bench.data.batches import first_or_random_per_class
+from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.references.precomputation import StoredPrecomputation
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels
-from unsir_bench.runtime.seeding import generator
+from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.seeding import generator, role_in_step
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 MakeContext = Callable[..., RunContext]
+Noted = list[tuple[tuple[int, ...], tuple[int, ...], Tensor]]
 
 
 @dataclass
 class Draws(UnlearningMethod):
-    """Keeps a draw of each step, and the subset it was given."""
+    """Keeps a draw of each step; notes the classes of this step and of earlier ones, and the subset it was given."""
 
+    noted: ClassVar[Noted] = []
     name: str = "draws"
     requires = frozenset({Access.RETAIN_SUBSET})
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         context.keep("draws", {"drawn": torch.randn(1, 50, generator=context.generator("noise"))})
-        context.keep("subset", {"size": torch.tensor([len(data.retain_subset(3))])})
+        self.noted.append((context.forget_classes, context.forgotten_before, data.retain_subset(3).indices))
         return model
 
 
@@ -47,17 +53,29 @@ def composed(*overrides: str) -> Config:
         return typed(compose("config", list(overrides)))
 
 
-def test_the_runner_tells_the_method_which_step_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_runner_tells_the_method_which_step_it_is(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: Noted = []
+    monkeypatch.setattr(Draws, "noted", noted)
     config = composed(
         "forget.sequence=[[0],[3],[1]]", "dataset.subset=15", "model.width=4", "train.epochs=1", "metrics=fast",
         "retrain_reference=false", "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store",
+        f"unlearn_seed={seed}",
     )  # fmt: skip
     config = replace(config, method=Draws())
     assert runner.run(config).status == "done"
     drawn = load_file(config.folder / "draws.safetensors")["drawn"]
     assert len(drawn) == 3
-    assert torch.equal(drawn[:1], torch.randn(1, 50, generator=generator(0, "noise")))
+    assert torch.equal(drawn[:1], torch.randn(1, 50, generator=generator(seed, "noise")))
     assert torch.corrcoef(drawn).triu(1).abs().max() < 0.7
+    assert [(now, before) for now, before, _ in noted] == [((0,), ()), ((3,), (0,)), ((1,), (0, 3))]
+    labels = torch.as_tensor(load_cached(config.dataset, Progress(interactive=False)).train.labels)
+    for step, (now, before, subset) in enumerate(noted):
+        retained = torch.where(~torch.isin(labels, torch.tensor([*now, *before])))[0]
+        draws = generator(seed, *role_in_step(("retain subset",), step))
+        assert torch.equal(subset, retained[first_or_random_per_class(labels[retained], 3, "random", draws)])
 
 
 def test_only_the_run_ids_of_sequences_hang_on_their_version(monkeypatch: pytest.MonkeyPatch) -> None:

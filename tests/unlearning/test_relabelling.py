@@ -39,6 +39,22 @@ def test_each_source_gives_all_of_its_classes_equally_often_and_no_other(
         assert (counts[sorted(allowed)] - expected).abs().max() < 5 * (expected * (1 - 1 / len(allowed))) ** 0.5
 
 
+def test_a_class_that_an_earlier_step_forgot_is_no_retained_one(make_context: MakeContext) -> None:
+    truth = torch.tensor([1, 4]).repeat(5000)
+    drawn = random_labels(truth, "retained", make_context(forget_classes=FORGET, forgotten_before=(7,)), "role")
+    assert set(drawn.tolist()) == {0, 2, 3, 5, 6, 8, 9}
+
+
+@pytest.mark.parametrize("before", [(), (7,)])
+def test_where_samples_are_forgotten_each_gets_any_class_but_its_own(
+    before: tuple[int, ...], make_context: MakeContext
+) -> None:
+    truth = torch.arange(10).repeat(1000)
+    drawn = random_labels(truth, "retained", make_context(forget_classes=(), forgotten_before=before), "role")
+    for label in CLASSES:
+        assert set(drawn[truth == label].tolist()) == CLASSES - {label, *before}
+
+
 def test_every_source_is_tested() -> None:
     assert set(ALLOWED) == set(LABEL_SOURCES)
 
