@@ -100,11 +100,14 @@ def test_a_record_has_every_field_that_later_work_relies_on(tiny: Config) -> Non
 
 
 def test_the_record_says_that_unsir_never_saw_a_forget_sample(tiny: Config) -> None:
-    access = run(tiny).access
+    record = run(tiny)
+    access = record.access
     assert access["declared"] == ["retain_subset"]
     assert access["forget"] == {"samples": 0, "reads": 0}
     assert access["retain"]["samples"] == 15 * 9
     assert access["retain"]["reads"] == 2 * 15 * 9
+    counted = {"forget_samples_touched": 0, "forget_passes": 0, "retain_samples_touched": 15 * 9, "retain_passes": 2}
+    assert {name: record.metrics[name] for name in counted} == counted
 
 
 def test_the_speed_up_is_the_ratio_of_the_two_times_and_phases_add_up(tiny: Config) -> None:

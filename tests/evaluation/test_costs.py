@@ -1,0 +1,44 @@
+"""What a method cost, by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from unsir_bench.evaluation.costs import costs
+
+ACCESS = {"retain": {"samples": 6, "reads": 12}, "forget": {"samples": 1, "reads": 5}}
+
+
+def context(**phases: float) -> Any:
+    return SimpleNamespace(clock=SimpleNamespace(total=4.0, phases=phases), steps={"impair": 7})
+
+
+def split(retain: int, forget: int) -> Any:
+    return SimpleNamespace(retain_train=torch.arange(retain), forget_train=torch.arange(forget))
+
+
+def test_costs_by_hand() -> None:
+    retrained: Any = SimpleNamespace(seconds=10.0)
+    assert costs(context(impair=3.0), split(8, 2), ACCESS, retrained) == {
+        "unlearn_seconds": 4.0, "retrain_seconds": 10.0, "speedup_vs_retrain": 2.5,
+        "retain_samples_touched": 6, "forget_samples_touched": 1, "retain_passes": 1.5, "forget_passes": 2.5,
+        "impair_seconds": 3.0, "impair_steps": 7,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "phases"), [(None, {"impair": 3.0}), (10.0, {})], ids=["no retrained model", "nothing was done"]
+)
+def test_there_is_no_speed_up_without_both_times(seconds: float | None, phases: dict[str, float]) -> None:
+    retrained: Any = None if seconds is None else SimpleNamespace(seconds=seconds)
+    found = costs(context(**phases), split(8, 2), ACCESS, retrained)
+    assert (found["retrain_seconds"], found["speedup_vs_retrain"]) == (seconds, None)
+
+
+def test_there_are_no_passes_over_no_sample() -> None:
+    found = costs(context(), split(0, 5), ACCESS, None)
+    assert (found["retain_passes"], found["forget_passes"]) == (None, 1.0)
