@@ -142,6 +142,16 @@ def test_an_undecided_verdict_says_how_many_seeds_would_settle_it() -> None:
     assert judge({0: Gap([0.2], 0.05)})[0].words == "undecided (one seed tells no spread)"
 
 
+def test_seeds_needed_grow_with_the_family_and_for_a_two_sided_test() -> None:
+    """One standard deviation from the margin, t / √n must fall below 1; t from printed tables.
+
+    At 95 %: 2.353 / √4 = 1.18 and 2.132 / √5 = 0.95. At 97.5 %: 2.571 / √6 = 1.05 and 2.447 / √7 = 0.92.
+    """
+    assert judge({0: around(0.04)})[0].seeds_needed == 5
+    assert judge({0: around(0.04), 1: around(0.05)})[0].seeds_needed == 7
+    assert judge({0: around(0.06)})[0].seeds_needed == 7
+
+
 def test_where_retrained_models_differ_by_more_than_the_margin_nothing_is_equivalent() -> None:
     small = Gap([0.001, 0.0, -0.001], 0.01, floor=0.03)
     assert judge({0: small})[0].words == "undecidable at this margin (two retrained models differ by 0.03)"
