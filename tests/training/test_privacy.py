@@ -124,15 +124,17 @@ def test_a_groups_promise_is_that_of_its_samples_one_after_another() -> None:
     assert for_group(2.0, 1e-5, 5000) == (10000.0, 1.0)
 
 
-def test_the_promise_for_a_class_is_in_the_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("forget", "samples"), [("forget=single", 12), ("forget.sequence=[[0],[1]]", 24)])
+def test_the_promise_for_all_that_is_forgotten_is_in_the_record(forget: str, samples: int, tmp_path: Path) -> None:
+    """Of a sequence it is for the samples of all requests so far, which the training saw together."""
     pytest.importorskip("opacus")
     tiny = ["dataset.subset=12", "model.width=4", "train.epochs=1", "metrics=fast"]
-    record = run(compose([*PRIVATE, *tiny, f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
+    record = run(compose([*PRIVATE, *tiny, forget, f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
     assert record.status == "done", record.error
     of_one = spent_epsilon(1.0, 0.1, 10, 1e-5)
     assert record.guarantees == {
-        "sample_epsilon": pytest.approx(of_one), "sample_delta": 1e-5, "epsilon": pytest.approx(12 * of_one),
-        "delta": pytest.approx(for_group(of_one, 1e-5, 12)[1]), "group_size": 12,
+        "sample_epsilon": pytest.approx(of_one), "sample_delta": 1e-5, "epsilon": pytest.approx(samples * of_one),
+        "delta": pytest.approx(for_group(of_one, 1e-5, samples)[1]), "group_size": samples,
     }  # fmt: skip
 
 
