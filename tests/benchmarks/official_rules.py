@@ -34,7 +34,7 @@ def main() -> None:
     data = DeviceData(images, config, HardwareConfig(accelerator="cpu"), torch.device("cpu"), channels_last=False)
     rows = []
     for name, case in CASES.items():
-        apart, moved = compared(case, data)
+        apart, _, moved = compared(case, data)
         rows.append(
             {
                 "method": f"`{name}`",

@@ -1,12 +1,14 @@
-"""Our update against an official rule: the largest difference of parameters after some epochs in float64."""
+"""Our update against an official rule: the largest differences of tensors after some epochs in float64."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 from tests.oracles.official_rules import Case
 from tests.oracles.official_scene import Batch, Scene
@@ -18,6 +20,14 @@ from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import UnlearningData
 
 FORGET = (1, 2)
+
+
+class Apart(NamedTuple):
+    """Largest absolute differences: of our parameters and buffers from the rule's, and how far the rule has moved."""
+
+    parameters: float
+    buffers: float
+    moved: float
 
 
 def float64_context(digits: DeviceData) -> RunContext:
@@ -45,19 +55,22 @@ def scene_on(digits: DeviceData, split: ForgetSplit, context: RunContext) -> Sce
     return Scene(start, retain, forget, context, joined)
 
 
-def compared(case: Case, digits: DeviceData) -> tuple[float, float]:
-    """The largest difference between our parameters and the rule's, and the rule's largest distance from the start."""
+def compared(case: Case, digits: DeviceData) -> Apart:
+    """How far our update ends from the rule's, on the same start and samples."""
     context = float64_context(digits)
     split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
     scene = scene_on(digits, split, context)
     wanted = case.rule(scene)
     data = UnlearningData(digits, split, case.method, context.seed)
     ours = case.method.unlearn(copy.deepcopy(scene.start), data, context)
-    return furthest(ours, wanted), furthest(wanted, scene.start)
+    return Apart(
+        furthest(ours.parameters(), wanted.parameters()),
+        furthest(ours.buffers(), wanted.buffers()),
+        furthest(wanted.parameters(), scene.start.parameters()),
+    )
 
 
 @torch.no_grad()
-def furthest(one: nn.Module, other: nn.Module) -> float:
-    """The largest absolute difference of two networks' parameters."""
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return max(float((first - second).abs().max()) for first, second in pairs)
+def furthest(ones: Iterable[Tensor], others: Iterable[Tensor]) -> float:
+    """The largest absolute difference of two networks' tensors."""
+    return max(float((one - other).abs().max()) for one, other in zip(ones, others, strict=True))
