@@ -7,7 +7,6 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,8 +23,6 @@ from unsir_bench.training.context import RunContext
 
 torch.set_num_threads(1)
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
 
 def pytest_sessionstart() -> None:
     """Register everything before tests are collected: some are made for every registered method."""
@@ -36,14 +33,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests first: a file is one worker's, and a long one begun last keeps the others idle."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The folder of real images beside the checkout, where there is one."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("no shared/data beside this checkout: the real images are not here")
-    return SHARED_DATA
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from PIL import Image
 
 from tests.data.image_folders import fill, forget_listings
 
+OMNIGLOT = Path(__file__).resolve().parents[3] / "shared" / "data" / "omniglot-100.tar.xz"
+
 
 @pytest.fixture(autouse=True)
 def _fresh_listings() -> Iterator[None]:
@@ -36,3 +38,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Image, "open", spy)
     return names
+
+
+@pytest.fixture
+def omniglot_archive() -> Path:
+    """Real images in an archive beside the checkout, where there is one."""
+    if not OMNIGLOT.is_file():
+        pytest.skip("no shared/data/omniglot-100.tar.xz beside this checkout: the real images are not here")
+    return OMNIGLOT

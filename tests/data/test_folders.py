@@ -188,8 +188,8 @@ def test_vggface_is_100_identities_of_100_images_unless_told_otherwise():
 # Real images
 
 
-def test_omniglot_is_100_classes_of_15_and_5(shared_data: Path, tmp_path: Path, opened: list[str]):
-    with tarfile.open(shared_data / "omniglot-100.tar.xz") as archive:
+def test_omniglot_is_100_classes_of_15_and_5(omniglot_archive: Path, tmp_path: Path, opened: list[str]):
+    with tarfile.open(omniglot_archive) as archive:
         archive.extractall(tmp_path, filter="data")
     dataset = ImageFolder(name="omniglot", root=str(tmp_path), image_size=28, mode="L")
     data = dataset.load(QUIET)

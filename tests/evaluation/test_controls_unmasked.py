@@ -1,7 +1,7 @@
 """What forgets nothing and answers with no forgotten class is found out: logit_mask and head_distillation on digits.
 
-Retraining is measured beside them: a metric unmasks a control where it stands as the original does, and far from
-retraining, by more than the margin up to which gaps count as none.
+Of two classes, and by what `test_evaluate.py` does not hold the controls to: the margin up to which gaps count as none,
+what the forgotten samples are taken for, and relearning.
 """
 
 from __future__ import annotations
@@ -37,19 +37,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunR
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", CONTROLS)
-def test_a_control_looks_as_if_it_had_forgotten_and_is_unmasked(method: str, records: dict[str, RunRecord]) -> None:
+def test_a_control_lies_beyond_the_margin_and_betrays_what_it_masks(method: str, records: dict[str, RunRecord]) -> None:
     record = records[method]
     assert record.status == "done", record.reason
     metrics = {name: float(value) for name, value in record.metrics.items() if value is not None}
-    assert metrics["acc_forget_test"] <= 0.05 and metrics["original_acc_forget_test"] > 0.9
-    assert abs(metrics["gap_acc_retain_test"]) < 0.05
-    # The share of what the original's layers know beyond retraining's that is left: all of it.
-    assert metrics["information_difference_index"] == pytest.approx(1, abs=0.05)
-    # A new head on the same features is as good as the original's, and better than on retraining's.
+    # A new head on the same features is better than on retraining's.
     margin = read_margins()["retention_forget_accuracy"].margin
-    assert metrics["retention_forget_accuracy"] == pytest.approx(
-        metrics["original_retention_forget_accuracy"], abs=0.02
-    )
     assert metrics["gap_retention_forget_accuracy"] > 2 * margin
     # What the forgotten samples are taken for betrays a mask, too: the original's second choices, not retraining's.
     assert metrics["forget_prediction_tv_to_retrain"] > 0.2
