@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from tests.fake_time import FakeTime
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests first: a file is one worker's, and a long one begun last keeps the others idle."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    """What the clock of all timings reads."""
+    fake = FakeTime()
+    monkeypatch.setattr("unsir_bench.runtime.clock.time", fake)
+    return fake
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,10 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from tests.fake_time import FakeTime
 from unsir_bench.runtime.clock import Instant, Stopwatch
-
-
-class FakeTime:
-    """A clock that moves only when told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
-    fake = FakeTime()
-    monkeypatch.setattr("unsir_bench.runtime.clock.time", SimpleNamespace(perf_counter=lambda: fake.now))
-    return fake
 
 
 @pytest.fixture
@@ -30,73 +12,73 @@ def clock() -> Stopwatch:
     return Stopwatch(torch.device("cpu"))
 
 
-def test_phases_are_booked_apart_and_the_total_holds_what_is_between(clock: Stopwatch, time: FakeTime) -> None:
+def test_phases_are_booked_apart_and_the_total_holds_what_is_between(clock: Stopwatch, fake_time: FakeTime) -> None:
     with clock.running():
         with clock.phase("noise"):
-            time.pass_by(2)
-        time.pass_by(1)
+            fake_time.pass_by(2)
+        fake_time.pass_by(1)
         for seconds in (4, 8):
             with clock.phase("impair"):
-                time.pass_by(seconds)
-    time.pass_by(16)
+                fake_time.pass_by(seconds)
+    fake_time.pass_by(16)
     assert clock.phases == {"noise": 2, "impair": 12}
     assert clock.total == 15
 
 
-def test_a_pause_counts_neither_in_the_phase_nor_in_the_total(clock: Stopwatch, time: FakeTime) -> None:
+def test_a_pause_counts_neither_in_the_phase_nor_in_the_total(clock: Stopwatch, fake_time: FakeTime) -> None:
     with clock.running(), clock.phase("repair"):
-        time.pass_by(1)
+        fake_time.pass_by(1)
         with clock.paused():
-            time.pass_by(50)
-        time.pass_by(2)
+            fake_time.pass_by(50)
+        fake_time.pass_by(2)
     assert (clock.total, clock.phases["repair"]) == (3, 3)
 
 
-def test_a_pause_within_a_pause_is_left_out_once(clock: Stopwatch, time: FakeTime) -> None:
+def test_a_pause_within_a_pause_is_left_out_once(clock: Stopwatch, fake_time: FakeTime) -> None:
     with clock.running():
-        time.pass_by(1)
+        fake_time.pass_by(1)
         with clock.paused():
-            time.pass_by(10)
+            fake_time.pass_by(10)
             with clock.paused():
-                time.pass_by(20)
-            time.pass_by(10)
-        time.pass_by(2)
+                fake_time.pass_by(20)
+            fake_time.pass_by(10)
+        fake_time.pass_by(2)
     assert clock.total == 3
 
 
-def test_a_pause_before_a_phase_does_not_shorten_it(clock: Stopwatch, time: FakeTime) -> None:
+def test_a_pause_before_a_phase_does_not_shorten_it(clock: Stopwatch, fake_time: FakeTime) -> None:
     with clock.running():
         with clock.paused():
-            time.pass_by(7)
+            fake_time.pass_by(7)
         with clock.phase("noise"):
-            time.pass_by(3)
+            fake_time.pass_by(3)
     assert (clock.total, clock.phases["noise"]) == (3, 3)
 
 
-def test_an_exception_books_what_had_passed(clock: Stopwatch, time: FakeTime) -> None:
+def test_an_exception_books_what_had_passed(clock: Stopwatch, fake_time: FakeTime) -> None:
     with pytest.raises(KeyError), clock.running(), clock.phase("noise"):
         with clock.paused():
-            time.pass_by(100)
-        time.pass_by(5)
+            fake_time.pass_by(100)
+        fake_time.pass_by(5)
         raise KeyError
     assert (clock.total, clock.phases["noise"]) == (5, 5)
 
 
-def test_credit_adds_to_a_running_total_without_its_own_time(clock: Stopwatch, time: FakeTime) -> None:
+def test_credit_adds_to_a_running_total_without_its_own_time(clock: Stopwatch, fake_time: FakeTime) -> None:
     with clock.running():
-        time.pass_by(1)
+        fake_time.pass_by(1)
         with clock.paused():
-            time.pass_by(30)
+            fake_time.pass_by(30)
             clock.add_stored_cost("train", 600)
     assert clock.total == 601
     assert clock.phases == {"train": 600}
 
 
 def test_the_device_is_waited_for_before_the_clock_is_read(
-    clock: Stopwatch, time: FakeTime, monkeypatch: pytest.MonkeyPatch
+    clock: Stopwatch, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Work queued on a device ends only when it is waited for.
-    monkeypatch.setattr("unsir_bench.runtime.clock.synchronise", lambda _device: time.pass_by(3))
+    monkeypatch.setattr("unsir_bench.runtime.clock.synchronise", lambda _device: fake_time.pass_by(3))
     with clock.running():
         pass
     assert clock.total == 3
