@@ -56,6 +56,23 @@ def test_the_time_left_of_long_work_is_in_minutes_or_hours(lines: pytest.LogCapt
     assert [line.split(", ")[2] for line in lines.messages[:2]] == ["1.8 h left", "85 min left"]
 
 
+def test_a_resumed_task_takes_its_rate_and_time_left_from_this_session_alone(
+    lines: pytest.LogCaptureFixture, time: FakeTime
+) -> None:
+    with Progress(interactive=False).task("original", 7680, earlier=3500) as task:
+        for _ in range(2):
+            time.now += 40
+            task.advance(80)
+    assert lines.messages == [
+        "original: 3580/7680 batches, 2.0 batches/s, 34 min left",
+        "original: 3660/7680 batches, 2.0 batches/s, 34 min left",
+        "original: 160 batches in 80.0 s",
+    ]
+    with Progress(interactive=True).task("original", 10, earlier=4) as task:
+        task.advance()
+        assert (task.bar.n, task.bar.initial) == (5, 4)
+
+
 def test_a_pipe_gets_no_bar(capfd: pytest.CaptureFixture[str], time: FakeTime) -> None:
     with Progress().task("repair", 2) as task:
         time.now += 10

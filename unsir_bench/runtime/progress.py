@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
@@ -29,7 +29,11 @@ class Task:
     bar: Any
     started: float
     last_line: float
-    done: int = 0
+    earlier: int = 0  # units of a session that was interrupted: no part of the rate
+    done: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = self.earlier
 
     def advance(self, count: int = 1, **shown: float) -> None:
         """Add ``count`` units; ``shown`` are values to display, such as the loss."""
@@ -43,7 +47,7 @@ class Task:
             self._log_line(shown)
 
     def _log_line(self, shown: dict[str, float]) -> None:
-        rate = self.done / (self.last_line - self.started)
+        rate = (self.done - self.earlier) / (self.last_line - self.started)
         left = duration((self.total - self.done) / rate) if rate else "?"
         values = "".join(f", {key} {value:.3g}" for key, value in shown.items())
         LOG.info(
@@ -59,13 +63,16 @@ class Progress:
         self.interactive = sys.stderr.isatty() if interactive is None else interactive
 
     @contextmanager
-    def task(self, name: str, total: int, unit: str = "batches") -> Iterator[Task]:
-        """Show one task of ``total`` units while the block runs."""
+    def task(self, name: str, total: int, unit: str = "batches", earlier: int = 0) -> Iterator[Task]:
+        """Show one task of ``total`` units, of which ``earlier`` were done before, while the block runs."""
         bar: Any = None
         if self.interactive:
-            bar = tqdm(total=total, desc=name, unit=f" {unit}", delay=QUIET_SECONDS, leave=False, dynamic_ncols=True)
+            bar = tqdm(
+                total=total, initial=earlier, desc=name, unit=f" {unit}", delay=QUIET_SECONDS, leave=False,
+                dynamic_ncols=True,
+            )  # fmt: skip
         started = time.monotonic()
-        task = Task(name, total, unit, bar, started, started)
+        task = Task(name, total, unit, bar, started, started, earlier)
         try:
             yield task
         finally:
@@ -73,4 +80,4 @@ class Progress:
                 bar.close()
         elapsed = time.monotonic() - started
         if bar is None and elapsed > QUIET_SECONDS:
-            LOG.info("%s: %d %s in %.1f s", name, task.done, unit, elapsed)
+            LOG.info("%s: %d %s in %.1f s", name, task.done - earlier, unit, elapsed)

@@ -169,13 +169,12 @@ def fit(
         compile_for(model, batches.sizes, context)
     with (
         private_steps(model, plain, recipe.privacy, recipe.batch_size) as stepping,
-        context.progress.task(phase, total_steps) as task,
+        context.progress.task(phase, total_steps, earlier=state.steps) as task,
     ):
         trained, optimizer = context.fabric.setup(model, stepping, move_to_device=False)
         session = _Session(
             trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
         )
-        task.advance(state.steps)
         while state.epoch < recipe.epochs:
             session.epoch(batches, task)
             if checkpoint is not None and context.fabric.is_global_zero:
