@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests.test_runner import composed
 from unsir_bench.cli.reproduce import CannotRepeatError, config_of
-from unsir_bench.config import Config
+from unsir_bench.config import Config, validate
 from unsir_bench.data import dataset, folder_listing, picture_set
+from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.errors import ConfigError
@@ -158,12 +159,26 @@ def test_images_that_change_after_the_sweep_began_are_refused_by_the_run(tmp_pat
         composed(*words, f"dataset.root={tmp_path}/first", "dataset.content=abc")
 
 
-def test_images_that_cannot_be_decoded_leave_the_error_to_the_run(tmp_path: Path, words: list[str]) -> None:
-    (tmp_path / "first/train/c/3.bmp").write_bytes(b"BM no picture")
-    config = composed(*words, f"dataset.root={tmp_path}/first")
-    assert isinstance(config.dataset, ImageFolder) and config.dataset.content is None
-    record = run(config)
-    assert record.status == "failed" and "c/3.bmp" in str(record.reason)
+def test_images_that_cannot_be_used_are_told_of_both_splits_before_any_run_and_decoded_once(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("train/c/3.bmp", "test/a/1.bmp"):
+        (tmp_path / "first" / name).write_bytes(b"BM no picture")
+    for _ in ("the first run of a sweep", "the second"):
+        with pytest.raises(ConfigError) as caught:
+            composed(*words, f"dataset.root={tmp_path}/first")
+        assert "train/c/3.bmp (" in str(caught.value) and "test/a/1.bmp (" in str(caught.value)
+        monkeypatch.setattr(DecodedCache, "_pixels", lambda *_: pytest.fail("decoded again"))
+
+
+@pytest.mark.parametrize("mistake", ["forget.classes=[d]", "train.lr=-1", "dataset.on_bad_image=typo", "model.width=0"])
+def test_a_wrong_setting_is_refused_before_an_image_is_decoded(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    monkeypatch.setattr(DecodedCache, "_pixels", lambda *_: pytest.fail("decoded"))
+    config = composed(*words, f"dataset.root={tmp_path}/first", mistake)
+    with pytest.raises(ConfigError, match=f"1 setting is wrong(?s:.)*{mistake.partition('=')[0]}"):
+        validate(config)
 
 
 def test_folders_that_share_a_place_for_decoded_images_do_not_share_those(

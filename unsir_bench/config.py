@@ -141,18 +141,18 @@ def validate(config: Config) -> tuple[str, ...]:
     """
     found = [line for name in SECTIONS for line in problems(getattr(config, name), name)]
     found += _general_problems(config)
-    names: Sequence[str] = ()
-    try:
-        names = config.dataset.class_names()
-    except DataError as error:
-        found.append(str(error))
-    else:
-        found += config.forget.problems(names, config.dataset)
-        if not found:
-            found += _reported_on_tuning(config, names)
-    if found:
+    found += _forget_problems(config)
+    names: tuple[str, ...] = () if found else tuple(config.dataset.class_names())
+    if found or (found := list(_reported_on_tuning(config, names))):
         raise ConfigError(found)
-    return tuple(names)
+    return names
+
+
+def _forget_problems(config: Config) -> Iterator[str]:
+    try:
+        yield from config.forget.problems(config.dataset.class_names(), config.dataset)
+    except DataError as error:
+        yield str(error)
 
 
 def _general_problems(config: Config) -> Iterator[str]:
@@ -235,9 +235,9 @@ def typed(composed: DictConfig) -> Config:
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
-    note_content(config)
     if config.settings != "preset":
         _choose_values(config)
+    note_content(config)
     return config
 
 
@@ -261,15 +261,25 @@ def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
 
 
 def note_content(config: Config) -> None:
-    """Note, in place, which images the configuration is of.
+    """Note, in place, which images the configuration is of; they stay undecoded where ``validate`` will refuse it.
 
     Raises:
-        ConfigError: ``dataset.content`` says that they are others.
+        ConfigError: an image cannot be used, or ``dataset.content`` says that they are others.
     """
+    decodes = type(config.dataset).note_content is not DatasetConfig.note_content
+    if not decodes or any(_problems_on_any_machine(config)):
+        return
     try:
         config.dataset.note_content(Progress())
     except DataError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _problems_on_any_machine(config: Config) -> Iterator[str]:
+    """What is wrong wherever the run is done: a login node may lack what its runs have, and must name the same run."""
+    for name in ("dataset", "model", "method", "train", "forget"):
+        yield from problems(getattr(config, name), name)
+    yield from _forget_problems(config)
 
 
 def _choose_values(config: Config) -> None:

@@ -289,14 +289,15 @@ def test_two_image_folders_never_share_a_run_id(tmp_path: Path) -> None:
             for label in ("x", "y"):
                 folder = tmp_path / name / split / label
                 folder.mkdir(parents=True)
-                (folder / f"{name}.png").write_bytes(b"not yet decoded")
+                Image.new("RGB", (4, 4), (ord(name), 0, 0)).save(folder / f"{name}.png")
     ids = {composed("dataset=image_folder", f"dataset.root={tmp_path / name}").run_id for name in ("a", "b")}
     assert len(ids) == 2
 
 
 @pytest.fixture
-def zoo(tmp_path: Path) -> Path:
-    """A folder of files that are never decoded, of fixed names and sizes."""
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of files that are never decoded, of fixed names and sizes, which make ids as they once were."""
+    monkeypatch.setattr("unsir_bench.config.note_content", lambda _: None)
     for split in ("train", "test"):
         for label, count in (("ant", 3), ("bee", 4), ("cat", 5)):
             (tmp_path / split / label).mkdir(parents=True)

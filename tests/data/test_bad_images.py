@@ -101,3 +101,20 @@ def test_a_split_without_a_readable_image_is_an_error(split_root: Path, part: st
         path.write_bytes(b"")
     with pytest.raises(DataError, match=f"dataset.root={split_root}"):
         load(split_root, on_bad_image=on_bad_image)
+
+
+def test_bad_files_of_both_splits_are_named_at_once(split_root: Path):
+    for part in ("train", "test"):
+        (split_root / part / "dog" / "000.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(split_root)
+    assert "1 of 6 images" in str(caught.value) and "train/dog/000.png" in str(caught.value)
+    assert "1 of 4 images" in str(caught.value) and "test/dog/000.png" in str(caught.value)
+    assert caches(split_root) == []
+
+
+def test_a_class_that_skip_would_lose_in_both_splits_is_named_for_each(split_root: Path):
+    for path in split_root.glob("*/dog/*"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no image of dog in train(?s:.)*no image of dog in test"):
+        load(split_root, on_bad_image="skip")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.data.image_folders import QUIET, colours, fill, forget_listings, load, save
+from unsir_bench.config_fields import problems
 from unsir_bench.data.folders import ImageFolder, VggFace100
 from unsir_bench.data.image_cache import CACHE_FOLDER
 from unsir_bench.errors import DataError
@@ -74,6 +75,25 @@ def test_files_that_are_no_images_and_hidden_folders_are_passed_over(split_root:
     (split_root / "train" / "cat" / "folder.png").mkdir()
     train, _ = load(split_root)
     assert len(train) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "channels"),
+    [
+        ({"mode": "L"}, 1),
+        ({"mode": "RGB"}, 3),
+        ({"mode": "L", "color": "rgb"}, 3),
+        ({"mode": "RGB", "color": "rgb"}, 3),
+    ],
+)
+def test_as_many_means_are_taken_as_the_images_will_have_channels(options: dict[str, str], channels: int):
+    def complaints(count: int) -> list[str]:
+        return list(problems(ImageFolder(mean=[0.5] * count, std=[0.5] * count, **options), "dataset"))  # type: ignore[arg-type]
+
+    assert complaints(1) == complaints(channels) == []
+    for wrong in {2, 3} - {channels}:
+        [line] = complaints(wrong)
+        assert f"dataset.mean={[0.5] * wrong}" in line and f"{channels} channel(s)" in line
 
 
 # Wrong folders

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from unsir_bench.config_fields import choice, hashed_if_not_default, identity, not_hashed, number
+from unsir_bench.config_fields import Range, choice, hashed_if_not_default, identity, not_hashed, number
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -159,14 +159,19 @@ class DatasetConfig(ABC):
         """Yield what is wrong across fields."""
         if len(self.mean) != len(self.std):
             yield f"{key}.mean={self.mean}, {key}.std={self.std}: must have one number per channel each"
-        for value in self.std:
-            if value <= 0:
-                yield f"{key}.std={self.std}: must be above 0"
-                break
+        for name, bounds in (("mean", Range(at_least=0, at_most=1)), ("std", Range(above=0, at_most=1))):
+            values = getattr(self, name)
+            if complaint := next(filter(None, map(bounds.complaint, values)), None):
+                yield f"{key}.{name}={values}: {complaint}; pixel values are in [0, 1]: divide those of 0 to 255 by 255"
 
     def load(self, progress: Progress) -> ImageData:
-        """Read the set, then apply subset, validation, size and colour options."""
+        """Read the set, then apply subset, validation, size and colour options.
+
+        Raises:
+            DataError: as ``read``; or what that returned is not what it must return.
+        """
         raw = self.read(progress)
+        self._require_usable(raw)
         train, test = raw.train, raw.test
         if self.subset is not None:
             train, test = (self._capped(split) for split in (train, test))
@@ -199,6 +204,16 @@ class DatasetConfig(ABC):
         source = {"train": "train", "test": "train" if self.validation_share else "test"}
         return {split: known[source[split]][getattr(data, split).source_rows] for split in source}
 
+    def _require_usable(self, raw: RawData) -> None:
+        """Hold what ``read`` returned, perhaps of a plug-in, against what it must return."""
+        splits = {"train": raw.train, "test": raw.test}
+        wrong = [f"{name} {line}" for name, own in splits.items() for line in _misfits(own, len(raw.class_names))]
+        if wrong:
+            raise DataError(
+                f"dataset={self.name}: {type(self).__name__}.read returned {'; '.join(wrong)}. It must return NumPy "
+                "arrays: uint8 images (samples, channels, height, width), and for each the index of its class"
+            )
+
     def _coloured(self, split: LabelledImages) -> LabelledImages:
         if self.color == "native" or split.images.shape[1] != 1:
             return split
@@ -218,6 +233,22 @@ class DatasetConfig(ABC):
                 f"dataset.validation_share={self.validation_share} cannot be held out of {len(train)} images: {error}"
             ) from error
         return train.take(kept), train.take(held)
+
+
+def _misfits(split: LabelledImages, classes: int) -> Iterator[str]:
+    """Yield what is wrong with the arrays of a split."""
+    images, labels = split.images, split.labels
+    kind, shape = getattr(images, "dtype", type(images).__name__), tuple(getattr(images, "shape", ()))
+    if kind != np.uint8:
+        yield f"images of {kind}"
+    if len(shape) != 4 or (shape[1] not in (1, 3) and shape[3] in (1, 3)):
+        yield f"images of shape {shape}"
+    if getattr(getattr(labels, "dtype", None), "kind", None) not in ("i", "u") or labels.ndim != 1:
+        yield f"labels that are no whole numbers, one a sample ({getattr(labels, 'dtype', type(labels).__name__)})"
+    elif len(labels) != len(images):
+        yield f"{len(labels)} labels for {len(images)} images"
+    elif len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        yield f"labels from {labels.min()} to {labels.max()} for {classes} classes"
 
 
 _LAST_LOADED: dict[str, ImageData] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,36 +93,22 @@ class DecodedCache:
         return hashlib.blake2b(repr(described).encode(), digest_size=8).hexdigest()
 
     def _decode_into(self, folder: Path, listing: Listing, progress: Progress) -> Contents:
-        splits: dict[str, LabelledImages] = {}
-        for name, files in (("train", listing.train), ("test", listing.test)):
-            shape = splits["train"].images.shape[1:] if splits else None
-            splits[name] = self._decode_split(folder, name, files, shape, progress)
-        return Contents(listing.class_names, content_hash(*splits.values()), asdict(self.options))
-
-    def _decode_split(
-        self, folder: Path, name: str, files: Sequence[ImageFile], shape: Shape | None, progress: Progress
-    ) -> LabelledImages:
-        images, bad = self._decoded(folder / f"{name}_images.npy", files, shape, f"decoding {name} images", progress)
-        self._report(bad, len(files))
-        kept = np.array([position for position in range(len(files)) if position not in bad])
-        self._check_classes_left(name, files, kept)
-        if bad:
-            _keep_rows(folder / f"{name}_images.npy", images, kept)
-        return with_labels(folder, name, [files[position].label for position in kept])
-
-    def _check_classes_left(self, name: str, files: Sequence[ImageFile], kept: npt.NDArray[np.int64]) -> None:
-        left = {files[position].label for position in kept}
-        lost = sorted({Path(file.path).parent.name for file in files if file.label not in left})
-        if lost:
-            raise DataError(
-                f"{self.key}={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
-                "(dataset.on_bad_image=skip); fix them or remove the class"
-            )
+        files = {"train": listing.train, "test": listing.test}
+        bad: dict[str, dict[int, str]] = {}
+        shape: Shape | None = None
+        for name, own in files.items():
+            target, title = folder / f"{name}_images.npy", f"decoding {name} images"
+            shape, bad[name] = self._decoded(target, own, shape, title, progress)
+        # Of both splits at once: who repairs the one must not learn of the other after decoding all again.
+        if problems := [line for name, own in files.items() for line in self._problems(name, own, bad[name])]:
+            raise DataError("\n".join(problems))
+        splits = [_kept(folder, name, own, bad[name]) for name, own in files.items()]
+        return Contents(listing.class_names, content_hash(*splits), asdict(self.options))
 
     def _decoded(
         self, target: Path, files: Sequence[ImageFile], shape: Shape | None, title: str, progress: Progress
-    ) -> tuple[Images, dict[int, str]]:
-        """All files decoded into ``target``, and a complaint for each position that cannot be used.
+    ) -> tuple[Shape, dict[int, str]]:
+        """Decode all files into ``target``: the shape of each, and a complaint for each position that cannot be used.
 
         Without a ``shape`` the commonest one counts. The first file's is tried, and is nearly always the one.
         """
@@ -137,7 +123,7 @@ class DecodedCache:
             bad = dict(self._fill(images, files, shapes, title, progress))
             commonest = shapes.most_common(1)[0][0] if shapes else found
             if shape or shapes[found] == shapes[commonest]:
-                return images, bad
+                return found, bad
             found = commonest
 
     def _shape_of(self, file: ImageFile) -> Shape | None:
@@ -174,20 +160,37 @@ class DecodedCache:
                 if complaint:
                     yield position, complaint
 
-    def _report(self, bad: dict[int, str], total: int) -> None:
+    def _problems(self, name: str, files: Sequence[ImageFile], bad: Mapping[int, str]) -> Iterator[str]:
+        """Yield why a split cannot be used; what is only left out of it is warned of."""
         if not bad:
             return
         names = "\n".join(f"  - {complaint}" for complaint in list(bad.values())[:SHOWN_NAMES])
         more = f"\n  … and {len(bad) - SHOWN_NAMES} more" if len(bad) > SHOWN_NAMES else ""
-        text = f"{len(bad)} of {total} images under {self.key}={self.root} cannot be used:\n{names}{more}"
-        if self.on_bad_image == "error" or len(bad) == total:
-            raise DataError(f"{text}\nFix or remove them, or leave them out with dataset.on_bad_image=skip.")
+        text = f"{len(bad)} of {len(files)} images under {self.key}={self.root} cannot be used:\n{names}{more}"
+        if self.on_bad_image == "error" or len(bad) == len(files):
+            yield f"{text}\nFix or remove them, or leave them out with dataset.on_bad_image=skip."
+            return
         LOG.warning("%s\nThey are left out (dataset.on_bad_image=skip).", text)
+        left = {file.label for position, file in enumerate(files) if position not in bad}
+        lost = sorted({Path(file.path).parent.name for file in files if file.label not in left})
+        if lost:
+            yield (
+                f"{self.key}={self.root}: no image of {', '.join(lost[:SHOWN_NAMES])} in {name} can be used "
+                "(dataset.on_bad_image=skip); fix them or remove the class"
+            )
 
 
-def _keep_rows(path: Path, images: Images, kept: npt.NDArray[np.int64]) -> None:
+def _kept(folder: Path, name: str, files: Sequence[ImageFile], bad: Mapping[int, str]) -> LabelledImages:
+    """The images of one split that can be used; only they are left in its file."""
+    kept = np.array([position for position in range(len(files)) if position not in bad])
+    if bad:
+        _keep_rows(folder / f"{name}_images.npy", kept)
+    return with_labels(folder, name, [files[position].label for position in kept])
+
+
+def _keep_rows(path: Path, kept: npt.NDArray[np.int64]) -> None:
     """Leave only some images in a file."""
-    smaller = path.with_suffix(".kept.npy")
+    images, smaller = np.load(path, mmap_mode="r"), path.with_suffix(".kept.npy")
     pieces = (images[kept[start : start + 256]] for start in range(0, len(kept), 256))
     write_in_pieces(smaller, (len(kept), *images.shape[1:]), pieces)
     smaller.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, Picture
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
-_CONTENTS: dict[Path, str | None] = {}  # by the folder of the cache; None where the images cannot be decoded
+_CONTENTS: dict[Path, str | DataError] = {}  # by the folder of the cache; an error where an image cannot be used
 
 
 @dataclass
@@ -55,16 +56,18 @@ class PictureSet(DatasetConfig):
         self.content = found or self.content
 
     def _content(self, progress: Progress) -> str | None:
-        """The hash beside the decoded images, which are decoded first if need be; None if they cannot be."""
+        """The hash beside the decoded images, which are decoded first if need be; None if they cannot be found."""
         try:
             cache, listing = self.cached()
-            folder = cache.folder(listing)
-            if folder not in _CONTENTS:
-                _CONTENTS[folder] = None
-                _CONTENTS[folder] = cache.fingerprint(listing, progress)
-            return _CONTENTS[folder]
-        except DataError:  # the run reads them, too, and tells
+        except DataError:  # `class_names` raises it, too, and `validate` tells it beside what else is wrong
             return None
+        folder = cache.folder(listing)
+        if folder not in _CONTENTS:
+            _CONTENTS[folder] = _fingerprint_or_error(cache, listing, progress)
+        known = _CONTENTS[folder]
+        if isinstance(known, DataError):  # told anew, so that no run of a sweep decodes all images again
+            raise DataError(*known.args)
+        return known
 
     def read(self, progress: Progress) -> RawData:
         cache, listing = self.cached()
@@ -84,3 +87,19 @@ class PictureSet(DatasetConfig):
     def options(self) -> PictureOptions:
         """How an image becomes pixels."""
         return PictureOptions(self.image_size, self.mode, self.image_fit, self.orientation, self.transparency)
+
+    def check(self, key: str) -> Iterator[str]:
+        yield from super().check(key)
+        channels = 1 if self.mode == "L" and self.color == "native" else 3
+        if len(self.mean) == len(self.std) and len(self.mean) not in (1, channels):
+            yield (
+                f"{key}.mean={self.mean}, {key}.std={self.std}: with {key}.mode={self.mode} and "
+                f"{key}.color={self.color} images have {channels} channel(s); give that many numbers each, or 1"
+            )
+
+
+def _fingerprint_or_error(cache: DecodedCache, listing: Listing, progress: Progress) -> str | DataError:
+    try:
+        return cache.fingerprint(listing, progress)
+    except DataError as error:
+        return DataError(*error.args)  # not the one whose traceback keeps the images in memory
