@@ -1,6 +1,7 @@
 """Fashion-MNIST and CIFAR from made files in the published formats; nothing is downloaded."""
 
 import gzip
+import hashlib
 import pickle
 import struct
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from filelock import FileLock, Timeout
 from torchvision.datasets import cifar, mnist
 
+from unsir_bench.data import torchvision_sets
 from unsir_bench.data.torchvision_sets import Cifar10, Cifar100, FashionMnist, TorchvisionSet
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -122,6 +124,18 @@ def make_fashion(root: Path, layout: str) -> Path:
     return root
 
 
+@pytest.fixture
+def _made_files_are_the_published_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix, (images, labels) in FASHION.items():
+        for name, values in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
+            monkeypatch.setitem(torchvision_sets.PUBLISHED, name, hashlib.md5(idx(values)).hexdigest())
+
+
+def file_of(root: Path, layout: str, name: str) -> Path:
+    return root / f"{name}.gz" if layout == "gz" else root / "FashionMNIST" / "raw" / name
+
+
+@pytest.mark.usefixtures("_made_files_are_the_published_ones")
 @pytest.mark.parametrize("layout", ["gz", "torchvision"])
 def test_fashion_mnist_reads_either_layout(tmp_path: Path, layout: str):
     data = FashionMnist(root=str(make_fashion(tmp_path, layout)), download=False).load(QUIET)
@@ -134,6 +148,7 @@ def test_fashion_mnist_reads_either_layout(tmp_path: Path, layout: str):
     assert len(data.class_names) == 10
 
 
+@pytest.mark.usefixtures("_made_files_are_the_published_ones")
 def test_a_folder_of_published_files_needs_no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("asked for a download")
@@ -153,17 +168,33 @@ def spoiled(content: bytes, how: str) -> bytes:
     return gzip.compress(wrong.get(how, idx(FASHION["train"][0])[:-100]))
 
 
+@pytest.mark.usefixtures("_made_files_are_the_published_ones")
+@pytest.mark.parametrize("layout", ["gz", "torchvision"])
 @pytest.mark.parametrize(
     "how",
     ["cut short", "garbled", "no gzip", "labels in place of images", "an empty file inside", "fewer bytes than named"],
 )
-def test_a_damaged_file_is_an_error_that_names_the_root(tmp_path: Path, how: str):
-    path = make_fashion(tmp_path, "gz") / "train-images-idx3-ubyte.gz"
+def test_a_damaged_file_is_named_with_the_fix_and_no_download_is_blamed(tmp_path: Path, how: str, layout: str):
+    path = file_of(make_fashion(tmp_path, layout), layout, "train-images-idx3-ubyte")
     path.write_bytes(spoiled(path.read_bytes(), how))
-    with pytest.raises(DataError, match=f"dataset.root={tmp_path}"):
-        FashionMnist(root=str(tmp_path), download=False).load(QUIET)
+    with pytest.raises(DataError, match=f"dataset.root={tmp_path}: {path} .*; put the published file in") as caught:
+        FashionMnist(root=str(tmp_path), download=True).load(QUIET)
+    assert "download" not in str(caught.value)
 
 
+@pytest.mark.parametrize("layout", ["gz", "torchvision"])
+def test_another_set_in_files_of_the_same_names_is_refused(tmp_path: Path, layout: str):
+    """MNIST's files differ from Fashion-MNIST's in nothing but their content."""
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\S* is not that of Fashion-MNIST"):
+        FashionMnist(root=str(make_fashion(tmp_path, layout)), download=False).load(QUIET)
+
+
+def test_every_published_file_has_a_checksum():
+    names = {name.removesuffix(".gz") for name, _ in mnist.FashionMNIST.resources}
+    assert set(torchvision_sets.PUBLISHED) == names
+
+
+@pytest.mark.usefixtures("_made_files_are_the_published_ones")
 def test_a_missing_labels_file_is_named(tmp_path: Path):
     (make_fashion(tmp_path, "gz") / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import zlib
 from abc import abstractmethod
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from unsir_bench.config_fields import not_hashed
-from unsir_bench.data.dataset import DatasetConfig, Images, LabelledImages, RawData
+from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -103,28 +104,41 @@ class FashionMnist(TorchvisionSet):
         return tuple(datasets.FashionMNIST.classes)
 
     def _split(self, train: bool) -> LabelledImages:
-        prefix = Path(self.root or "") / ("train" if train else "t10k")
-        if prefix.with_name(f"{prefix.name}-images-idx3-ubyte.gz").exists():
-            return _idx_split(prefix)
+        root, prefix = Path(self.root or ""), "train" if train else "t10k"
+        published, unpacked = (
+            [folder / f"{prefix}-{part}-ubyte{suffix}" for part in ("images-idx3", "labels-idx1")]
+            for folder, suffix in ((root, ".gz"), (root / "FashionMNIST" / "raw", ""))
+        )
+        if published[0].exists() or all(path.exists() for path in unpacked):
+            images, labels = (self._values(path) for path in (published if published[0].exists() else unpacked))
+            return LabelledImages(images[:, None], labels.astype(np.int64))
         from torchvision import datasets
 
         split = datasets.FashionMNIST(str(self.root), train=train, download=self.download)
         return LabelledImages(split.data.numpy()[:, None], split.targets.numpy())
 
-
-def _idx_split(prefix: Path) -> LabelledImages:
-    def values(suffix: str, dimensions: int) -> npt.NDArray[np.uint8]:
-        with gzip.open(prefix.with_name(f"{prefix.name}-{suffix}-ubyte.gz")) as file:
-            content = file.read()
+    def _values(self, path: Path) -> npt.NDArray[np.uint8]:
+        """The array of a file in the idx format: a head of four-byte integers, then bytes."""
+        try:
+            content = path.read_bytes()
+            content = gzip.decompress(content) if path.suffix == ".gz" else content
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"dataset.root={self.root}: {path} cannot be read ({error}); {REPLACE}") from error
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != PUBLISHED[path.name.removesuffix(".gz")]:
+            raise DataError(f"dataset.root={self.root}: {path} is not that of Fashion-MNIST, or damaged; {REPLACE}")
+        dimensions = content[3]
         header = np.frombuffer(content, ">i4", count=dimensions + 1)
-        if header[0] != 0x0800 + dimensions:
-            raise ValueError(f"{prefix.name}-{suffix} is no idx file of bytes in {dimensions} dimensions")
         return np.frombuffer(content, np.uint8, offset=header.nbytes).reshape(header[1:]).copy()
 
-    images: Images = values("images-idx3", 3)[:, None]
-    return LabelledImages(images, values("labels-idx1", 1).astype(np.int64))
 
-
+REPLACE = "put the published file in its place"
+# MD5 of the unpacked files, since distributions pack them anew.
+PUBLISHED = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
 CIFAR100_CLASSES = tuple(
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can "
     "castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin "
