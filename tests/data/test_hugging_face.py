@@ -116,21 +116,55 @@ def test_other_images_of_equal_sizes_have_another_fingerprint_and_a_copy_has_the
     assert identity(config(tmp_path / "first", train_split="train[:6]")) != ids[0]
 
 
-def damaged(folder: Path) -> Path:
-    rows = [bitmap("train", row) for row in range(6)]
-    rows[4]["bytes"] = b"no picture"
-    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["a", "b"])})
+def written(folder: Path, images: list[Any], labels: list[Any], kind: Any) -> Path:
+    """A set of the same rows in both splits."""
+    features = datasets.Features({"picture": datasets.Image(), "kind": kind})
     folder.mkdir()
     for split in COUNTS:
-        columns = {"picture": rows, "kind": [row % 2 for row in range(6)]}
+        columns = {"picture": images, "kind": labels}
         datasets.Dataset.from_dict(columns, features=features).to_parquet(folder / f"{split}-0.parquet")
     return folder
 
 
-def test_a_damaged_row_is_named_or_left_out(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"1 of 6 images under dataset.path=.*(?s:.)  - train/a/4 \(cannot identify"):
-        load(damaged(tmp_path / "set"))
-    assert len(load(tmp_path / "set", on_bad_image="skip").train) == 5
+def rows_of(count: int) -> list[Any]:
+    return [bitmap("train", row) for row in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"), [({"bytes": b"no picture", "path": None}, "cannot identify"), (None, "the row has no image")]
+)
+def test_a_damaged_row_and_one_without_an_image_are_named_or_left_out(tmp_path: Path, row: Any, reason: str) -> None:
+    rows = rows_of(6)
+    rows[4] = row
+    folder = written(tmp_path / "set", rows, [0, 1] * 3, datasets.ClassLabel(names=["a", "b"]))
+    with pytest.raises(DataError, match=rf"1 of 6 images under dataset.path=.*(?s:.)  - train/a/4 \({reason}"):
+        load(folder)
+    assert len(load(folder, on_bad_image="skip").train) == 5
+
+
+def test_a_listed_file_that_is_gone_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "there.png").write_bytes(b"12345")
+    paths = (str(tmp_path / "there.png"), str(tmp_path / "gone.png"), None)
+    assert [hugging_face._size_of(path) for path in paths] == [5, 0, 0]
+
+
+def test_labels_that_a_path_would_swallow_are_classes_like_others(tmp_path: Path) -> None:
+    data = load(written(tmp_path / "set", rows_of(6), [".", "", ".."] * 2, datasets.Value("string")))
+    assert data.class_names == ("", ".", "..")
+    assert data.train.labels.tolist() == [1, 0, 2] * 2
+    assert np.array_equal(data.train.images, [pixels("train", row).transpose(2, 0, 1) for row in range(6)])
+
+
+def test_a_column_of_lists_is_no_column_of_labels(tmp_path: Path) -> None:
+    folder = written(tmp_path / "set", rows_of(2), [[0], [1]], datasets.List(datasets.Value("int64")))
+    with pytest.raises(DataError, match=r"dataset.label_column=kind: .* has no single value in each row"):
+        load(folder)
+
+
+def test_a_class_label_without_any_row_is_refused_as_an_empty_class_folder_is(tmp_path: Path) -> None:
+    folder = written(tmp_path / "set", rows_of(4), [0, 2] * 2, datasets.ClassLabel(names=["a", "b", "c", "d"]))
+    with pytest.raises(DataError, match=r"dataset.label_column=kind: names 2 classes .* no row \(b, d\)"):
+        config(folder).class_names()
 
 
 @pytest.mark.parametrize(

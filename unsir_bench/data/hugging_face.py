@@ -13,6 +13,7 @@ from unsir_bench.data.dataset import Images
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import ImageFile, Listing
 from unsir_bench.data.image_cache import cache_root
+from unsir_bench.data.picture import UnusableImage
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
 
@@ -88,9 +89,11 @@ class _RowCache(DecodedCache):
 
     def _pixels(self, path: Path) -> Images:
         split, row = path.parts[-3], int(path.name)
-        stored = self.splits[SPLITS.index(split)][row]["image"]
-        if stored["bytes"] is not None:
+        stored = self.splits[SPLITS.index(split)][row]["image"] or {}
+        if stored.get("bytes") is not None:
             return self.options.pixels_of_content(stored["bytes"], str(path))
+        if stored.get("path") is None:
+            raise UnusableImage("the row has no image")
         return self.options.pixels(Path(stored["path"]))
 
 
@@ -114,21 +117,43 @@ def _rows(source: _Source) -> _Rows:
     values: list[Any] = list(range(len(names))) if names else sorted(set(labels[0]) | set(labels[1]))
     class_names = tuple(map(str, names or values))
     number = {value: index for index, value in enumerate(values)}
-    for name, own, other in ((SPLITS[0], *labels), (SPLITS[1], *reversed(labels))):
-        if absent := [class_names[number[value]] for value in sorted(set(other) - set(own), key=number.__getitem__)]:
-            key = f"dataset.{name}_split={source.splits[SPLITS.index(name)]}"
-            raise DataError(
-                f"{key}: has no row of {len(absent)} classes that the other split has ({', '.join(absent[:5])}); rows "
-                "that are sorted by class cannot be sliced, choose splits that hold every class"
-            )
+    _refuse_gaps(source, class_names, [{number[value] for value in own} for own in labels])
     files = [
         tuple(
-            ImageFile(f"{name}/{class_names[number[label]].replace('/', '_')}/{row}", number[label], size, 0)
+            ImageFile(f"{name}/{_as_folder(class_names, number[label])}/{row}", number[label], size, 0)
             for row, (label, size) in enumerate(zip(own, _sizes(rows), strict=True))
         )
         for name, rows, own in zip(SPLITS, splits, labels, strict=True)
     ]
     return _Rows(Listing(class_names, files[0], files[1]), splits)
+
+
+def _refuse_gaps(source: _Source, class_names: Sequence[str], present: Sequence[set[int]]) -> None:
+    """Raise a DataError unless each split has each class, as a folder of images must.
+
+    Args:
+        source: of the rows.
+        class_names: in index order.
+        present: indices of the classes that each split has.
+    """
+    if unused := [name for index, name in enumerate(class_names) if index not in present[0] | present[1]]:
+        raise DataError(
+            f"dataset.label_column={source.label_column}: names {len(unused)} classes of which there is no row "
+            f"({', '.join(unused[:5])}); choose splits that hold every class, or a column that names no others"
+        )
+    for name, split, own in zip(SPLITS, source.splits, present, strict=True):
+        if absent := [class_names[index] for index in range(len(class_names)) if index not in own]:
+            raise DataError(
+                f"dataset.{name}_split={split}: has no row of {len(absent)} classes that the other split has "
+                f"({', '.join(absent[:5])}); rows that are sorted by class cannot be sliced, choose splits that hold "
+                "every class"
+            )
+
+
+def _as_folder(class_names: Sequence[str], index: int) -> str:
+    """A class in the path that stands for a row: its name, or its index where a path would swallow that."""
+    name = class_names[index].replace("/", "_")
+    return str(index) if name in ("", ".") else name
 
 
 def _split(source: _Source, name: str, split: str) -> Any:
@@ -149,6 +174,11 @@ def _split(source: _Source, name: str, split: str) -> Any:
             raise DataError(f"dataset.{column}_column={wanted}: {key} has the columns {', '.join(rows.column_names)}")
     rows = rows.select_columns([source.image_column, source.label_column])
     rows = rows.rename_columns({source.image_column: "image", source.label_column: "label"})
+    if not isinstance(kind := rows.features["label"], datasets.Value | datasets.ClassLabel):
+        raise DataError(
+            f"dataset.label_column={source.label_column}: {key} has no single value in each row there, but "
+            f"{type(kind).__name__}; choose a column of one class a row"
+        )
     try:
         return rows.cast_column("image", datasets.Image(decode=False))
     except Exception as error:
@@ -156,12 +186,17 @@ def _split(source: _Source, name: str, split: str) -> Any:
 
 
 def _sizes(rows: Any) -> list[int]:
-    """Bytes of each encoded image."""
+    """Bytes of each encoded image; 0 where there is none, which decoding reports."""
     import pyarrow.compute as pc
 
     stored = rows.with_format("arrow")["image"][:]
     lengths = pc.binary_length(pc.struct_field(stored, "bytes")).to_pylist()
     paths = pc.struct_field(stored, "path").to_pylist()
-    return [
-        Path(path).stat().st_size if length is None else length for length, path in zip(lengths, paths, strict=True)
-    ]
+    return [_size_of(path) if length is None else length for length, path in zip(lengths, paths, strict=True)]
+
+
+def _size_of(path: str | None) -> int:
+    try:
+        return Path(path).stat().st_size if path is not None else 0
+    except OSError:
+        return 0
