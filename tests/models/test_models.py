@@ -16,7 +16,7 @@ from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError
 from unsir_bench.models.allcnn import AllCNN, AllCNNConfig
 from unsir_bench.models.frozen_head import FrozenHeadConfig
-from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, state_to_cpu
+from unsir_bench.models.model import ImageShape, ModelConfig, has_finite_weights, replace_batch_norms, state_to_cpu
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
 
@@ -204,6 +204,12 @@ def test_a_timm_name_with_a_weights_tag_is_known() -> None:
 def test_options_that_timm_does_not_know_are_named(arch: str) -> None:
     with pytest.raises(ConfigError, match=rf"model\.options=\{{'colour': 3\}}: timm's {arch} refuses them.*colour"):
         TimmModel(arch=arch, options={"colour": 3}).initial(GREY, 10, seed=0)
+
+
+def test_a_batch_normalisation_that_is_not_replaced_is_named() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(4))
+    with pytest.raises(ConfigError, match=r"model\.norm=group: cannot replace 3 \(BatchNorm1d\), which mixes samples"):
+        replace_batch_norms(network)
 
 
 @pytest.mark.parametrize("where", ["weight", "running_mean"])

@@ -55,7 +55,7 @@ def test_a_backbone_of_another_width_names_the_tensors_and_both_shapes(saved: Pa
 
 
 def test_weights_of_another_architecture_name_an_absent_tensor(saved: Path) -> None:
-    with pytest.raises(PretrainedWeightsError, match=r"conv1\.weight absent, needs \(4, 1, 7, 7\)"):
+    with pytest.raises(PretrainedWeightsError, match=r"does not fit the model: conv1\.weight is missing"):
         ResNet18(width=4, weights=str(saved)).initial(GREY, 10, seed=0)
 
 
@@ -63,7 +63,7 @@ def test_weights_of_a_deeper_network_of_the_family_name_what_is_left_over(tmp_pa
     path = tmp_path / "deeper.safetensors"
     deeper = torchvision.models.resnet._resnet(torchvision.models.resnet.BasicBlock, [2, 2, 2, 3], None, False)
     save_file(state_to_cpu(deeper), path)
-    with pytest.raises(PretrainedWeightsError, match=r"layer4\.2\.\S+ has no place here"):
+    with pytest.raises(PretrainedWeightsError, match=r"layer4\.2\.\S+ has no place"):
         ResNet18(weights=str(path)).initial((3, 32, 32), 10, seed=0)
 
 
@@ -74,6 +74,30 @@ def test_a_head_of_another_name_in_the_file_is_ignored(tmp_path: Path) -> None:
     save_file(state, path)
     loaded = AllCNNConfig(width=3, weights=str(path)).initial(GREY, 10, seed=2)
     assert torch.equal(loaded.get_submodule("features.0.0").weight, state["features.0.0.weight"])
+
+
+def test_counters_of_batches_that_early_torch_did_not_write_may_be_missing(saved: Path) -> None:
+    state = state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1))
+    without = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+    assert len(without) < len(state)
+    save_file(without, saved)
+    loaded = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 10, seed=2).state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["features.0.0.weight", "head.bias"])
+def test_weights_that_are_not_finite_are_named_unless_they_are_of_a_head_that_is_not_loaded(
+    saved: Path, name: str, value: float
+) -> None:
+    state = state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1))
+    state[name].view(-1)[0] = value
+    save_file(state, saved)
+    with pytest.raises(PretrainedWeightsError, match=f"{name} holds NaN or infinity"):
+        AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 10, seed=2)
+    if name.startswith("head."):
+        other = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 4, seed=2).state_dict()
+        assert torch.equal(other["features.0.0.weight"], state["features.0.0.weight"])
 
 
 def test_a_damaged_weights_file_is_named(tmp_path: Path, saved: Path) -> None:

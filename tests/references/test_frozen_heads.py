@@ -107,6 +107,8 @@ def test_a_sequence_has_one_backbone_that_saw_none_of_its_classes(tmp_path: Path
     ("changes", "words"),
     [
         (["model.trained_on=weights"], "needs model.backbone.weights=FILE or model.backbone.pretrained=true"),
+        (["model.norm=group"], "model.norm=group: nothing but the head is solved; set model.backbone.norm=group"),
+        (["model.backbone_lr_scale=0.5"], "set model.backbone.backbone_lr_scale=0.5 instead"),
         (["model.pretrained=true"], "set model.backbone.weights or .pretrained"),
         (["model.classifier=forest"], "model.classifier=forest: must be one of logistic, ridge"),
         (["model.backbone.width=0"], "model.backbone.width=0: must be at least 1"),

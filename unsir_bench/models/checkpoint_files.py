@@ -70,7 +70,7 @@ class Checkpoint:
             CheckpointError: a tensor is missing, left over, of another shape or not finite, or a rename fits nothing.
         """
         named = self._renamed(_without_prefix(self.tensors, own), renames)
-        wrong = list(_misfits(named, own, head))
+        wrong = misfits(named, own, head)
         if wrong:
             shown = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
             raise CheckpointError(
@@ -151,7 +151,14 @@ def _without_prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) ->
     return found
 
 
-def _misfits(named: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str) -> list[str]:
+def misfits(named: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str | None = None) -> list[str]:
+    """What is wrong with each tensor of a file that is missing, of another shape, not finite or left over.
+
+    Args:
+        named: the file's tensors, under the network's names.
+        own: the network's state dict, or the part of it that the file must hold.
+        head: the name of the layer that gives the logits, for the message about another number of classes.
+    """
     wrong = []
     for name, value in own.items():
         stored = named.get(name)
@@ -160,7 +167,7 @@ def _misfits(named: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str) 
                 wrong.append(f"{name} is missing")
         elif stored.shape != value.shape:
             wrong.append(f"{name} has shape {tuple(stored.shape)}, needs {tuple(value.shape)}")
-            if name.startswith(f"{head}.") and stored.dim() == value.dim():
+            if head and name.startswith(f"{head}.") and stored.dim() == value.dim():
                 wrong[-1] += f" (it answers {len(stored)} classes, the data have {len(value)})"
         elif stored.is_floating_point() and not stored.isfinite().all():
             wrong.append(f"{name} holds NaN or infinity")

@@ -235,6 +235,9 @@ class FrozenHeadConfig(ModelConfig):
         yield from super().check(key)
         if self.weights is not None or self.pretrained:
             yield f"{key}.weights, {key}.pretrained: are the backbone's; set {key}.backbone.weights or .pretrained"
+        for name, default in (("norm", "batch"), ("backbone_lr_scale", 1.0)):
+            if (own := getattr(self, name)) != default:
+                yield f"{key}.{name}={own}: nothing but the head is solved; set {key}.backbone.{name}={own} instead"
         given = self.backbone.weights is not None or self.backbone.pretrained
         if self.trained_on == "weights" and not given:
             yield f"{key}.trained_on=weights: needs {key}.backbone.weights=FILE or {key}.backbone.pretrained=true"

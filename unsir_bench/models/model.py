@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
-from unsir_bench.errors import NotApplicable, PretrainedWeightsError
+from unsir_bench.errors import ConfigError, NotApplicable, PretrainedWeightsError
+from unsir_bench.models.checkpoint_files import SHOWN, misfits
 from unsir_bench.models.cpu_kernels import with_cpu_kernels
 from unsir_bench.runtime.seeding import seed_everything
 
@@ -121,7 +123,11 @@ class ModelConfig(ABC):
 
 
 def replace_batch_norms(model: nn.Module) -> None:
-    """Put group normalisation (Wu and He 2018) in the place of every batch normalisation, as DP-SGD needs."""
+    """Put group normalisation (Wu and He 2018) in the place of every batch normalisation, as DP-SGD needs.
+
+    Raises:
+        ConfigError: there is one of another kind than of images.
+    """
     for name, module in list(model.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             channels = module.num_features
@@ -131,14 +137,17 @@ def replace_batch_norms(model: nn.Module) -> None:
             if hasattr(module, "act"):  # timm's normalisations may hold what follows them
                 norm = nn.Sequential(norm, module.get_submodule("drop"), module.get_submodule("act"))
             model.set_submodule(name, norm)
+    left = [f"{name} ({type(each).__name__})" for name, each in model.named_modules() if isinstance(each, _BatchNorm)]
+    if left:
+        raise ConfigError([f"model.norm=group: cannot replace {left[0]}, which mixes samples; choose another model"])
 
 
 def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
     """Load a safetensors file into ``model``; only the head may have another shape, and then keeps its initial weights.
 
     Raises:
-        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, of another shape or left over;
-            the message names it.
+        PretrainedWeightsError: the file is unreadable, or a backbone tensor is missing, of another shape or left over,
+            or one that is loaded is not finite; the message names it.
     """
     try:
         stored = load_file(path)
@@ -147,26 +156,24 @@ def load_backbone(model: nn.Module, head: nn.Module, path: Path) -> None:
     own = model.state_dict()
     in_head = _state_names_within(model, head)
     fitting = {name: value for name, value in stored.items() if name in own and own[name].shape == value.shape}
-    wrong = [
-        _mismatch(name, stored.get(name), own[name]) for name in own if name not in fitting and name not in in_head
-    ]
+    expected = {name: value for name, value in own.items() if name in fitting or name not in in_head}
     # Weights of a deeper network of the same family fit every tensor of this one; only left-over tensors reveal them.
-    parts = {name.split(".")[0] for name in own if name not in in_head}
-    wrong += [f"{name} has no place here" for name in stored if name not in own and name.split(".")[0] in parts]
-    if wrong:
-        shown = "; ".join(wrong[:5]) + (f"; … {len(wrong) - 5} more" if len(wrong) > 5 else "")
-        raise PretrainedWeightsError(f"model.weights={path}: made for another model or shape: {shown}")
+    parts = {name.partition(".")[0] for name in own if name not in in_head}
+    given = {name: value for name, value in stored.items() if name in expected or _left_over(name, own, parts)}
+    if wrong := misfits(given, expected):
+        shown = "; ".join(wrong[:SHOWN]) + (f"; … {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
+        raise PretrainedWeightsError(f"model.weights={path}: does not fit the model: {shown}")
     model.load_state_dict({**own, **fitting})
+
+
+def _left_over(name: str, own: Mapping[str, Tensor], parts: Collection[str]) -> bool:
+    """Whether a tensor of a file belongs to a part of the network that has no place for it."""
+    return name not in own and name.partition(".")[0] in parts
 
 
 def _state_names_within(model: nn.Module, head: nn.Module) -> set[str]:
     prefix = next(name for name, module in model.named_modules() if module is head)
     return {name for name in model.state_dict() if name.startswith(f"{prefix}.")}
-
-
-def _mismatch(name: str, stored: Tensor | None, own: Tensor) -> str:
-    found = "absent" if stored is None else f"has shape {tuple(stored.shape)}"
-    return f"{name} {found}, needs {tuple(own.shape)}"
 
 
 @contextmanager
