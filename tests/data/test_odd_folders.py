@@ -95,6 +95,18 @@ def test_what_other_systems_leave_behind_is_no_class_and_no_image(root: Path):
     assert labels(root) == WHOLE
 
 
+def test_what_lies_in_class_folders_and_is_not_read_is_counted_once(root: Path, caplog: pytest.LogCaptureFixture):
+    save(root / "train" / "a" / "thumbnails" / "0.png")
+    for name in ("1.heic", "2.HEIC", "notes.txt", "README", ".DS_Store", "Thumbs.db"):
+        (root / "train" / "b" / name).write_bytes(b"x")
+    with caplog.at_level(logging.WARNING, logger="unsir_bench"):
+        assert labels(root) == labels(root) == WHOLE
+    [line] = [record.getMessage() for record in caplog.records]
+    assert f"dataset.root={root}: 5 entries of class folders are no images" in line
+    for words in (".heic: 2", ".txt: 1", "without suffix: 1", "folders: 1", "dataset=two_level_folder"):
+        assert words in line
+
+
 # Names that are not UTF-8, and locales that are not
 
 
@@ -200,6 +212,17 @@ def test_a_class_may_be_called_train_or_test(tmp_path: Path, classes: list[str])
     assert dataset.class_names() == tuple(classes)
     data = dataset.load(QUIET)
     assert sorted(data.train.labels.tolist() + data.test.labels.tolist()) == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_classes_that_hold_folders_alone_are_told_of_two_levels(tmp_path: Path):
+    for place in ("split/train", "split/test", "tree"):
+        fill(tmp_path / place / "deep", "ab")
+        fill(tmp_path / place, "c")
+    hint = "deep holds folders alone: dataset=two_level_folder reads class/sub-class/image"
+    with pytest.raises(DataError, match=f"no image in train/deep, test/deep; every .*{hint}"):
+        ImageFolder(root=str(tmp_path / "split")).class_names()
+    with pytest.raises(DataError, match=rf"to be split: deep \(0\); {hint}"):
+        ImageFolder(root=str(tmp_path / "tree")).class_names()
 
 
 # Sizes

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from unsir_bench.data import folder_listing
+from unsir_bench.data.attribute_file import attribute_of_files
 from unsir_bench.data.cifar20 import CIFAR20_CLASSES, COARSE_OF_FINE, Cifar20, Cifar20Folder
 from unsir_bench.data.dataset import SUBCLASS
+from unsir_bench.data.folder_listing import ImageFile
 from unsir_bench.data.folders import ImageFolder, TwoLevelFolder
 from unsir_bench.data.torchvision_sets import CIFAR100_CLASSES
 from unsir_bench.errors import DataError
@@ -164,6 +166,26 @@ def test_every_mistake_of_the_file_is_named_at_once(
         with_attributes.attribute("camera")
     for complaint in complaints:
         assert complaint in str(caught.value)
+
+
+def test_a_file_that_is_a_link_is_read(with_attributes: ImageFolder) -> None:
+    path = Path(str(with_attributes.root)) / "attributes.csv"
+    path.rename(path.with_name("of_all_sets.csv"))
+    path.symlink_to("of_all_sets.csv")
+    assert with_attributes.attribute_columns() == ("camera", "note")
+    assert with_attributes.attribute("camera")["train"] == ["new", "old"] * 4
+
+
+def test_names_beyond_ascii_are_found_whatever_encoding_the_system_reads_names_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a locale of ASCII each byte of a name above 127 is read as a lone surrogate."""
+    files = {"train": (ImageFile("train/tiere/k\udcc3\udca4fer/0.png", 0, 1, 1),)}
+    table = "file,camera\ntrain/tiere/k\u00e4fer/0.png,old\n"
+    (tmp_path / "attributes.csv").write_text(table, encoding="utf-8")
+    assert attribute_of_files(tmp_path, "camera", files) == {"train": ["old"]}
+    monkeypatch.setattr(TwoLevelFolder, "_files", files)
+    assert TwoLevelFolder(root=str(tmp_path)).attribute(SUBCLASS) == {"train": ["tiere/k\u00e4fer"]}
 
 
 def test_where_images_were_left_out_nobody_guesses_which(with_attributes: ImageFolder) -> None:

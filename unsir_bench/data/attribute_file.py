@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from unsir_bench.data.folder_listing import ImageFile
-from unsir_bench.data.picture import printable
+from unsir_bench.data.picture import as_text, printable
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.files import read_regular
 
@@ -44,18 +44,19 @@ def attribute_of_files(root: Path, column: str, files: Mapping[str, Sequence[Ima
     """
     path = root / ATTRIBUTES
     columns, rows = _read(path)
-    problems = list(_problems(columns, rows, column, [file.path for each in files.values() for file in each]))
+    names = {split: [as_text(file.path) for file in each] for split, each in files.items()}
+    problems = list(_problems(columns, rows, column, [name for each in names.values() for name in each]))
     if problems:
         raise DataError("\n".join(f"{printable(str(path))}: {problem}" for problem in problems))
     known = {row[FILE]: row[column] for row in rows}
-    return {split: [known[file.path] for file in each] for split, each in files.items()}
+    return {split: [known[name] for name in each] for split, each in names.items()}
 
 
 def _read(path: Path) -> tuple[Sequence[str], Rows]:
     try:
-        table = csv.DictReader(io.StringIO(read_regular(path).decode("utf-8-sig"), newline=""), strict=True)
+        table = csv.DictReader(io.StringIO(read_regular(path.resolve()).decode("utf-8-sig"), newline=""), strict=True)
         rows = list(table)
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, RuntimeError, ValueError, csv.Error) as error:  # a RuntimeError of a link to itself
         raise DataError(f"{printable(str(path))}: cannot be read as a CSV in UTF-8 ({error})") from error
     return tuple(table.fieldnames or ()), rows
 
@@ -63,7 +64,7 @@ def _read(path: Path) -> tuple[Sequence[str], Rows]:
 def _problems(columns: Sequence[str], rows: Rows, column: str, files: Sequence[str]) -> Iterator[str]:
     missing = [name for name in dict.fromkeys((FILE, column)) if name not in columns]
     if missing:
-        yield f"has no column {' or '.join(map(printable, missing))}; it has {', '.join(map(printable, columns))}"
+        yield f"has no column {' or '.join(map(_shown, missing))}; it has {', '.join(map(_shown, columns))}"
         return
     uneven = [place for place, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if uneven:
@@ -75,4 +76,9 @@ def _problems(columns: Sequence[str], rows: Rows, column: str, files: Sequence[s
         ("has no row for an image", [name for name in files if name not in named]),
     ):
         if found:
-            yield f"{words}: {printable(str(found[0]))} ({len(found)} such)"
+            yield f"{words}: {_shown(str(found[0]))} ({len(found)} such)"
+
+
+def _shown(text: str) -> str:
+    """A name in letters that can be written as UTF-8, as ``printable`` shows a path."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -7,7 +7,8 @@ import logging
 import os
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,6 +26,8 @@ INSTEAD_OF_TEST = ("val", "valid", "validation")
 APPLE_DOUBLE = "._"  # how macOS names the file of a file's attributes on other file systems
 # Folders that systems leave in others.
 NO_CLASS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+NO_IMAGE = ("Thumbs.db", "desktop.ini")  # files likewise
+TWO_LEVELS = "dataset=two_level_folder reads class/sub-class/image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,38 @@ def _files(root: Path, folder: Path, label: int) -> list[ImageFile]:
     return sorted(found, key=lambda file: os.fsencode(file.path))
 
 
+def _warn_of_passed_over(root: Path, folders: Iterable[str], shown: str) -> None:
+    """Say what lies in class folders and is not read, such as images of a kind that Pillow does not know."""
+    kinds: Counter[str] = Counter(kind for folder in folders for kind in _passed_over(root / folder))
+    if kinds:
+        LOG.warning(
+            "dataset.root=%s: %d entries of class folders are no images and not read (%s)%s",
+            shown,
+            kinds.total(),
+            ", ".join(f"{printable(kind)}: {count}" for kind, count in kinds.most_common(SHOWN_NAMES)),
+            f"; {TWO_LEVELS}" if "folders" in kinds else "",
+        )
+
+
+def _passed_over(folder: Path) -> Iterator[str]:
+    """The suffix of each file that is no image, and ``folders`` for each folder; leftovers of systems apart."""
+    suffixes = Image.registered_extensions()
+    for entry in _entries(folder):
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if entry.name.startswith(".") or entry.name in (*NO_CLASS, *NO_IMAGE):
+            continue
+        if _leads_to_folder(entry):
+            yield "folders"
+        elif suffix not in suffixes:
+            yield suffix or "without suffix"
+
+
+def _hint(root: Path, empty: Iterable[str]) -> str:
+    """Where the images of class folders without any may lie."""
+    deep = [folder for folder in empty if (root / folder).is_dir() and _class_folders(root / folder)]
+    return f"; {printable(deep[0])} holds folders alone: {TWO_LEVELS}" if deep else ""
+
+
 def _status(entry: os.DirEntry[str]) -> os.stat_result:
     """Status of a link's target; of the link itself if that cannot be reached, so that decoding reports it."""
     try:
@@ -263,6 +298,7 @@ def _listed_splits(root: Path, splits: tuple[str, str], shown: str, levels: int)
         for split in folders
     }
     empty = [f"{split}/{c}" for split in found for c in classes if not found[split][c]]
+    present = [f"{split}/{name}" for split in found for name in folders[split].values()]
     if empty or len(classes) < 2:
         what = (
             f"no image in {', '.join(empty[:SHOWN_NAMES])}"
@@ -272,7 +308,9 @@ def _listed_splits(root: Path, splits: tuple[str, str], shown: str, levels: int)
         if len({unicodedata.normalize("NFC", c) for c in classes}) < len(classes):
             what += " (two class names look alike: one has its accents composed, the other apart; rename one)"
         train, test = splits
-        raise DataError(f"dataset.root={shown}: {what}; every class needs images in {train}/ and in {test}/")
+        hint = _hint(root, empty) if levels == 1 else ""
+        raise DataError(f"dataset.root={shown}: {what}; every class needs images in {train}/ and in {test}/{hint}")
+    _warn_of_passed_over(root, present, shown)
     train_files, test_files = (tuple(file for c in classes for file in found[split][c]) for split in splits)
     return Listing(tuple(classes), train_files, test_files)
 
@@ -287,7 +325,9 @@ def listed_tree(absolute: str, classes: tuple[str, ...], test_share: float, seed
     if poor:
         raise DataError(
             f"dataset.root={absolute}: a class needs 2 images or more to be split: {', '.join(poor[:SHOWN_NAMES])}"
+            + _hint(root, (name for name, own in zip(classes, by_class, strict=True) if not own and "/" not in name))
         )
+    _warn_of_passed_over(root, classes, absolute)
     files = [file for group in by_class for file in group]
     labels = np.array([file.label for file in files])
     try:

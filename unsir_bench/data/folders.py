@@ -14,6 +14,7 @@ from unsir_bench.data.attribute_file import attribute_columns, attribute_of_file
 from unsir_bench.data.dataset import SUBCLASS, UNKNOWN_ROW, RawData
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import ImageFile, Listing, identities, listed, listed_tree
+from unsir_bench.data.picture import as_text
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -88,7 +89,7 @@ class TwoLevelFolder(ImageFolder):
         if column != SUBCLASS:
             return super().attribute(column)
         return {
-            split: ["/".join(PurePosixPath(file.path).parts[-3:-1]) for file in files]
+            split: ["/".join(PurePosixPath(as_text(file.path)).parts[-3:-1]) for file in files]
             for split, files in self._files.items()
         }
 

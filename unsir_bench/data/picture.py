@@ -106,3 +106,8 @@ def _reason(error: Exception) -> str:
 def printable(path: str) -> str:
     """A path in letters that can be written as UTF-8; bytes of a name that are not appear as ``\\xe9``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def as_text(path: str) -> str:
+    """A path in the letters of UTF-8, whatever encoding the system reads names in; other bytes stay lone surrogates."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
