@@ -1,5 +1,7 @@
 """The cache of decoded images: read instead of decoding, made anew after each change, and never half written."""
 
+import errno
+import logging
 import os
 import shutil
 import threading
@@ -16,6 +18,8 @@ from unsir_bench.data.dataset import content_hash
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.data.image_cache import CACHE_FOLDER
+from unsir_bench.errors import DataError
+from unsir_bench.runtime.locks import locked
 
 
 def test_the_second_load_reads_the_cache_and_opens_no_image(split_root: Path, opened: list[str]):
@@ -146,3 +150,40 @@ def test_a_read_only_root_caches_in_the_users_folder(
     np.testing.assert_array_equal(first.images, second.images)
     assert list((tmp_path / "user" / "unsir-bench").glob("**/manifest.json"))
     assert not list(split_root.glob(f"{CACHE_FOLDER}/*"))
+
+
+def test_a_full_disk_names_the_only_key_that_makes_decoded_images_smaller(
+    split_root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(image_cache.os, "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"make room there, or choose a smaller dataset\.image_size$"):
+        load(split_root)
+    assert caches(split_root) == []
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(split_root: Path):
+    load(split_root)
+    [folder] = caches(split_root)
+    folder.rename(folder.with_name(f".building-{folder.name}"))
+    load(split_root)
+    assert caches(split_root) == [folder]
+
+
+def test_who_waits_for_another_reader_is_told_of_it(split_root: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, logger="unsir_bench")
+    load(split_root)
+    [folder] = caches(split_root)
+    reader = threading.Thread(target=load, args=(split_root,))
+    with locked(folder.parent, folder.name, "it"):
+        reader.start()
+        for _ in range(600):
+            if "waiting for" in caplog.text:
+                break
+            reader.join(0.05)
+    reader.join(60)
+    assert not reader.is_alive()
+    assert f"waiting for process {os.getpid()} on " in caplog.text
+    assert f"which is making or reading {folder}" in caplog.text

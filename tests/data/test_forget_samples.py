@@ -143,6 +143,8 @@ def test_a_class_must_keep_a_training_sample(tmp_path: Path) -> None:
         split_of(of_file(path))
     with pytest.raises(ConfigError, match=r"forget\.count=8: leaves none of the 8"):
         split_of(ForgetConfig(classes=None, count=8))
+    with pytest.raises(ConfigError, match=r"forget\.share=0\.97: leaves none of the 8"):  # 7.76, rounded
+        split_of(ForgetConfig(classes=None, share=0.97))
 
 
 @pytest.mark.parametrize(

@@ -115,8 +115,11 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(image_cache.os, "posix_fallocate", full)
-    with pytest.raises(DataError, match=r"GB for decoded images cannot be had \(No space left on device\); make room"):
+    with pytest.raises(
+        DataError, match=r"GB for decoded images cannot be had \(No space left on device\); make room"
+    ) as caught:
         load(tmp_path)
+    assert str(caught.value).endswith("choose a smaller dataset.image_size or dataset.subset")
     assert [path.name for path in (tmp_path / CACHE_FOLDER).iterdir() if path.is_dir()] == []
 
 

@@ -1,5 +1,6 @@
 """Locks between processes."""
 
+import errno
 import logging
 import multiprocessing
 import multiprocessing.synchronize
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
+from unsir_bench.runtime import locks
 from unsir_bench.runtime.locks import locked
 
 FORK = multiprocessing.get_context("fork")
@@ -53,3 +55,12 @@ def test_who_does_not_want_to_wait_is_told(tmp_path: Path, holder: multiprocessi
     holder.join(30)
     with locked(tmp_path, "one", "it", wait=False):
         pass
+
+
+def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(locks, "write_atomic", full)
+    with locked(tmp_path, "one", "it"), pytest.raises(Timeout), locked(tmp_path, "one", "it", wait=False):
+        pytest.fail("the lock was held twice")

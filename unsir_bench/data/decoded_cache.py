@@ -30,6 +30,7 @@ from unsir_bench.runtime.progress import Progress
 from unsir_bench.versions import CACHE_FORMAT
 
 LOG = logging.getLogger("unsir_bench")
+SIZE = "dataset.image_size"  # alone decides: a subset is taken of what is decoded
 Shape = tuple[int, ...]
 
 
@@ -118,7 +119,7 @@ class DecodedCache:
                 f"{self.key}={self.root}: none of the {len(files)} files of {title.split()[1]} is a readable image"
             )
         while True:
-            images = allocated(target, (len(files), *found))
+            images = allocated(target, (len(files), *found), SIZE)
             shapes: Counter[Shape] = Counter()
             bad = dict(self._fill(images, files, shapes, title, progress))
             commonest = shapes.most_common(1)[0][0] if shapes else found
@@ -192,5 +193,5 @@ def _keep_rows(path: Path, kept: npt.NDArray[np.int64]) -> None:
     """Leave only some images in a file."""
     images, smaller = np.load(path, mmap_mode="r"), path.with_suffix(".kept.npy")
     pieces = (images[kept[start : start + 256]] for start in range(0, len(kept), 256))
-    write_in_pieces(smaller, (len(kept), *images.shape[1:]), pieces)
+    write_in_pieces(smaller, (len(kept), *images.shape[1:]), pieces, SIZE)
     smaller.replace(path)

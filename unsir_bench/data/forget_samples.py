@@ -167,6 +167,7 @@ def drawn(count: int | None, share: float | None, samples: int, seed: int, step:
     """
     wanted = count if count is not None else max(1, round((share or 0) * samples))
     if wanted >= samples:
-        raise ConfigError([f"forget.count={wanted}: leaves none of the {samples} training samples to retain"])
+        given = f"forget.count={count}" if count is not None else f"forget.share={share}"
+        raise ConfigError([f"{given}: leaves none of the {samples} training samples to retain"])
     draws = generator(seed, *role_in_step(("forget samples",), step))
     return torch.randperm(samples, generator=draws)[:wanted].sort().values

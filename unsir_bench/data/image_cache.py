@@ -11,10 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 from unsir_bench.data.dataset import Images, LabelledImages, Labels, RawData
@@ -27,6 +25,7 @@ from unsir_bench.runtime.files import (
     sync_folder,
     write_manifest,
 )
+from unsir_bench.runtime.locks import locked
 
 LOG = logging.getLogger("unsir_bench")
 CACHE_FOLDER = ".unsir_bench_cache"
@@ -59,7 +58,7 @@ def read_or_make(folder: Path, make: Callable[[Path], Contents]) -> RawData:
     Raises:
         DataError: the disk is full.
     """
-    with FileLock(f"{folder}.lock"):
+    with locked(folder.parent, folder.name, f"or reading {folder}"):
         found = _read_or_set_aside(folder)
         if found is None:
             _make_whole(folder, make)
@@ -78,8 +77,9 @@ def noted_fingerprint(folder: Path) -> str | None:
 
 
 def _make_whole(folder: Path, make: Callable[[Path], Contents]) -> None:
-    """Make a cache under another name and rename it, so that nobody finds a half-written one."""
-    building = folder.parent / f".building-{uuid4().hex}"
+    """Make a cache under another name and rename it, so that nobody finds a half-written one; its lock is held."""
+    building = folder.parent / f".building-{folder.name}"
+    shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
     building.mkdir()  # not tempfile: the folder gets the user's own permissions
     try:
         contents = make(building)
@@ -105,10 +105,15 @@ def with_labels(folder: Path, name: str, labels: Sequence[int] | Labels) -> Labe
     return LabelledImages(np.load(folder / f"{name}_images.npy", mmap_mode="r"), numbers)
 
 
-def allocated(path: Path, shape: tuple[int, ...]) -> Images:
+def allocated(path: Path, shape: tuple[int, ...], decided_by: str) -> Images:
     """A new uint8 array in a file, memory-mapped, whose space is taken now where the system can.
 
     Later a full disk would kill the process: writing through a memory map raises no error.
+
+    Args:
+        path: of the file.
+        shape: (images, channels, height, width).
+        decided_by: the keys whose values decide how large it is, for the message.
 
     Raises:
         DataError: the disk has not that much space.
@@ -124,14 +129,14 @@ def allocated(path: Path, shape: tuple[int, ...]) -> Images:
         size = path.stat().st_size / 1e9
         raise DataError(
             f"{path.parent.parent}: {size:.1f} GB for decoded images cannot be had ({error.strerror}); make room "
-            "there, or choose a smaller dataset.image_size or dataset.subset"
+            f"there, or choose a smaller {decided_by}"
         ) from error
     return images
 
 
-def write_in_pieces(path: Path, shape: tuple[int, ...], pieces: Iterable[Images]) -> None:
-    """Write an array of images piece by piece; no more than one piece is in memory."""
-    allocated(path, shape)
+def write_in_pieces(path: Path, shape: tuple[int, ...], pieces: Iterable[Images], decided_by: str) -> None:
+    """Write an array of images piece by piece, of which no more than one is in memory; otherwise as ``allocated``."""
+    allocated(path, shape, decided_by)
     start = 0
     for piece in pieces:
         images = np.load(path, mmap_mode="r+")  # opened anew: what was written leaves this process's memory

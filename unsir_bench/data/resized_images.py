@@ -17,6 +17,7 @@ from unsir_bench.data.image_cache import Contents, cache_root, read_or_make, wit
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.versions import CACHE_FORMAT
 
+DECIDED_BY = "dataset.image_size or dataset.subset"  # how large a cache is
 CACHED_FROM = 2**26  # bytes of resized images; fewer are resized again in each run
 AT_ONCE = 2**26  # bytes of floats that are resized together
 
@@ -47,7 +48,7 @@ def resized(data: RawData, size: int, root: str | None, progress: Progress) -> R
         for name, split in zip(("train", "test"), splits, strict=True):
             with progress.task(f"resizing {name} images", len(split), "images") as task:
                 pieces = _counted(_pieces(split, size), task)
-                write_in_pieces(folder / f"{name}_images.npy", _shape(split, size), pieces)
+                write_in_pieces(folder / f"{name}_images.npy", _shape(split, size), pieces, DECIDED_BY)
             written.append(with_labels(folder, name, split.labels))
         return Contents(data.class_names, content_hash(*written), {"image_size": size, "source": source})
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -40,7 +40,8 @@ def locked(folder: Path, name: str, what: str, *, wait: bool = True) -> Iterator
         LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
         lock.acquire()
     try:
-        write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
+        with suppress(OSError):  # a full disk: others are then not told who has it
+            write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")
         yield
     finally:
         holder.unlink(missing_ok=True)
