@@ -59,6 +59,28 @@ def test_a_pair_is_compared_on_the_seeds_of_both() -> None:
     assert found.mean == pytest.approx(-0.05)
 
 
+def on_seeds(seeds: tuple[int, ...], retain: float = 0.9) -> Entry:
+    """A method whose retrained models keep 0.9 and forget all."""
+    accuracies = [
+        {"acc_retain_test": dict.fromkeys(seeds, kept), "acc_forget_test": dict.fromkeys(seeds, 0.0)}
+        for kept in (retain, 0.9)
+    ]
+    return Entry(*accuracies, NO_SAMPLES)
+
+
+def test_a_method_that_shares_fewer_than_two_seeds_with_others_has_no_rank() -> None:
+    """Strangers lack three partners each, the two of seeds 0 to 2 lack the two strangers: those go first."""
+    near, far = on_seeds((0, 1, 2)), on_seeds((0, 1, 2), 0.5)
+    stranger, of_one_shared_seed = on_seeds((7, 8)), on_seeds((2, 3, 4))
+    assert ranks([stranger, far, near, of_one_shared_seed]) == [None, 2, 1, None]
+    assert ranks([far, near, on_seeds((1, 2, 9))]) == [3, 1, 1], "two shared seeds are enough"
+
+
+def test_where_neither_of_two_can_be_preferred_neither_has_a_rank() -> None:
+    assert ranks([on_seeds((0, 1)), on_seeds((2, 3))]) == [None, None]
+    assert ranks([on_seeds((0, 1))]) == [1]
+
+
 def test_equal_seeds_of_few_samples_tie_however_often_they_are_repeated() -> None:
     samples: dict[str, int | None] = {"acc_retain_test": 20, "acc_forget_test": 20}
     one, other = entry([0.9] * 3, [0.0] * 3, samples), entry([0.85] * 3, [0.0] * 3, samples)

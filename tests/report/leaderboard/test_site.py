@@ -68,6 +68,14 @@ def test_methods_are_ranked_and_references_controls_and_single_seeds_are_not() -
     }  # fmt: skip
 
 
+def test_a_method_on_seeds_of_its_own_is_not_ranked_and_the_page_says_why() -> None:
+    apart = [record("ssd", seed) for seed in (7, 8)]
+    [board] = boards([record(method, seed) for method in ("unsir", "neggrad") for seed in (0, 1, 2)] + apart)
+    ranked = {method.name: (method.rank, method.unranked) for method in board.methods}
+    assert ranked["ssd"] == (None, "fewer than two seeds in common with the others")
+    assert (ranked["unsir"], ranked["neggrad"]) == ((1, ""), (2, ""))
+
+
 def test_every_link_of_a_row_leads_to_the_record_as_it_was_written(site: Site) -> None:
     text = site.page.read_text(encoding="utf-8")
     links = [unquote(part.split('"')[0]) for part in text.split('href="')[1:]]

@@ -22,6 +22,7 @@ SHOWN = tuple(column for column in COLUMNS if column.field not in ("speedup_vs_f
 FORGET_ACCESS = {"forget_data"}
 RETAIN_ACCESS = {"retain_data", "retain_subset"}
 NOT_RECORDED = "not recorded"
+FEW_IN_COMMON = "fewer than two seeds in common with the others"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def _board(key: str, table: ComparisonTable, forget: str, rows: Sequence[Row]) -
     ranked = [entry for entry, why in zip(entries, reasons, strict=True) if not why]
     places = iter(ranks(ranked))
     own = [None if why else next(places) for why in reasons]
+    reasons = [why or ("" if rank else FEW_IN_COMMON) for why, rank in zip(reasons, own, strict=True)]
     methods = [
         _method(row, entry, rank, own.count(rank) > 1, why)
         for row, entry, rank, why in zip(rows, entries, own, reasons, strict=True)

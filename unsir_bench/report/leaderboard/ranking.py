@@ -2,7 +2,8 @@
 
 A method's distance on one training seed is the mean of ``|A_Dr - retrain's A_Dr|`` and ``|A_Df - retrain's A_Df|`` on
 test images. Two methods are compared on the seeds that both have, by the interval of their difference. The rank of a
-method is one more than the number of methods that are nearer to retraining by more than that interval.
+method is one more than the number of methods that are nearer to retraining by more than that interval. Any two ranked
+methods share two seeds or more: of what cannot be compared no rank is given.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ RULE = (
     "tie where the 95 % interval of their difference (Student's t over the seeds of both, no narrower than the "
     "exact binomial limits of the test samples) includes 0. Rank: one more than the number of methods that are "
     "nearer beyond a tie; pairs are tested one by one, without correction for their number. Not ranked: "
-    "references, controls, models made elsewhere, and methods with fewer than two seeds."
+    "references, controls, models made elsewhere, methods with fewer than two seeds, and methods with fewer than two "
+    "seeds in common with others, those first that lack the most partners."
 )
 
 
@@ -71,12 +73,28 @@ def difference(one: Entry, other: Entry) -> MeanInterval:
 
 
 def ranks(entries: Sequence[Entry]) -> list[int | None]:
-    """The rank of each, from 1; None for one of fewer than two seeds."""
-    known = [len(entry.distances) >= 2 for entry in entries]
+    """The rank of each, from 1; None for one that cannot be compared with all that are ranked."""
+    known = comparable(entries)
     return [
         1 + sum(_is_nearer(other, entry) for place, other in enumerate(entries) if known[place]) if own else None
         for entry, own in zip(entries, known, strict=True)
     ]
+
+
+def comparable(entries: Sequence[Entry]) -> list[bool]:
+    """Which can be ranked together: any two of them share two seeds or more.
+
+    Left out are entries of fewer than two seeds; then, until all share enough, those that lack the most partners, all
+    of them at once, so that neither order nor name decides.
+    """
+    seeds = {place: set(entry.distances) for place, entry in enumerate(entries)}
+    left = [place for place, own in seeds.items() if len(own) >= 2]
+    while left:
+        lacking = {place: sum(len(seeds[place] & seeds[other]) < 2 for other in left) for place in left}
+        if not (most := max(lacking.values())):
+            break
+        left = [place for place in left if lacking[place] < most]
+    return [place in left for place in seeds]
 
 
 def _is_nearer(one: Entry, other: Entry) -> bool:
