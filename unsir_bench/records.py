@@ -117,6 +117,11 @@ class RunRecord:
         settings = self.evaluated[-1]["metrics"] if self.evaluated else self.config.get("metrics")
         return settings or {}
 
+    @property
+    def written_last(self) -> str:
+        """When the run ended, or when metrics were last added to it, as ISO 8601 in UTC; empty where it is not said."""
+        return max([self.finished, *(str(added.get("finished", "")) for added in self.evaluated)])
+
     def _repr_html_(self) -> str:
         """What a notebook shows: test accuracies of the three models, in per cent; all texts are escaped."""
         rows = ""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import lzma
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.report.test_bad_input import make
+from tests.report.test_bad_input import METRICS, make
 from unsir_bench.records import RunRecord, record_in_line
 from unsir_bench.report.command import main
 from unsir_bench.report.folders import LINES_FILE, PACKED_FILE, gathered, read_sweep, sweep_folders
@@ -86,6 +87,65 @@ def test_a_sweep_gathered_in_both_forms_is_read_once(tmp_path: Path) -> None:
     plain, packed = gather(sweep, tmp_path / "shared"), gather(sweep, tmp_path / "shared", "--xz")
     assert plain.parent == packed.parent
     assert read_sweep(plain.parent).records == read_sweep(sweep).records
+
+
+def numbers_in(folder: Path) -> list[tuple[str, float | int | None]]:
+    """Of each record the name of its file, with its line, and a metric."""
+    return [(place.name, record.metrics["acc_forget_test"]) for place, record in read_sweep(folder).found]
+
+
+def test_a_run_that_was_evaluated_after_it_was_gathered_counts_by_the_record_in_its_folder(tmp_path: Path) -> None:
+    sweep = sweep_of(tmp_path / "mine", seeds=2)
+    assert gather(sweep, tmp_path).parent == sweep
+    later = RunRecord.read(sweep / "unsir-s0" / "record.json")
+    later.metrics["acc_forget_test"] = 0.3
+    later.evaluated = [{"metrics": {}, "finished": "2999-01-01T00:00:00+00:00"}]
+    later.write(sweep / "unsir-s0")
+    assert numbers_in(sweep) == [("record.json", 0.3), ("record.json", 0.1)]
+
+
+def test_a_run_that_was_gathered_as_failed_and_done_again_is_done(tmp_path: Path) -> None:
+    sweep = tmp_path / "mine"
+    make(sweep, status="failed", metrics={}, finished="2026-01-02T00:00:00+00:00")
+    gather(sweep, tmp_path)
+    make(sweep, finished="2026-01-01T00:00:00+00:00")  # a clock may go wrong: the folder counts
+    assert [record.status for record in read_sweep(sweep).records] == ["done"]
+
+
+@pytest.mark.parametrize("forms", [((), ("--xz",)), (("--xz",), ())], ids=["packed later", "plain later"])
+def test_of_two_files_the_one_with_the_record_written_last_counts(
+    forms: tuple[tuple[str, ...], ...], tmp_path: Path
+) -> None:
+    sweep, finished = tmp_path / "mine", "2026-01-01T00:00:00+00:00"
+    make(sweep, finished=finished)
+    make(sweep, seed=1, finished=finished)
+    gather(sweep, tmp_path / "shared", *forms[0])
+    added = [{"metrics": {}, "finished": "2026-01-02T00:00:00+00:00"}]
+    make(sweep, finished=finished, evaluated=added, metrics={**METRICS, "acc_forget_test": 0.3})
+    shutil.rmtree(sweep / "unsir-s1")
+    file = gather(sweep, tmp_path / "shared", *forms[1])
+    # The run that only the first file knows is kept.
+    assert sorted(value or 0.0 for _, value in numbers_in(file.parent)) == [0.1, 0.3]
+
+
+def test_records_of_a_run_that_differ_within_one_file_are_all_kept(tmp_path: Path) -> None:
+    make(tmp_path / "mine")
+    file = gather(tmp_path / "mine", tmp_path / "shared")
+    make(tmp_path / "mine", metrics={**METRICS, "acc_forget_test": 0.3})
+    lines = file.read_text() + gather(tmp_path / "mine", tmp_path / "again").read_text()
+    file.write_text(lines)
+    assert numbers_in(file.parent) == [(f"{LINES_FILE}:1", 0.1), (f"{LINES_FILE}:2", 0.3)]
+
+
+def test_a_line_that_cannot_be_read_is_warned_of_by_name_even_where_only_metrics_are_printed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = gather(sweep_of(tmp_path / "mine", seeds=1), tmp_path / "shared")
+    file.write_text(file.read_text() + "not JSON\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["metrics", str(file.parent)])
+    assert ended.value.code == 0
+    assert f"{file}:2 cannot be read and is left out: Expecting value" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,10 +17,12 @@ from unsir_bench.runtime.files import PACKED, read_lines, read_regular
 if TYPE_CHECKING:
     import pandas as pd
 
+LOG = logging.getLogger("unsir_bench")
 NO_SWEEPS = ("store", "report")
 LINES_FILE = "records.jsonl"  # a sweep's records, one on each line, as `unsir-report gather` writes them
 PACKED_FILE = f"{LINES_FILE}{PACKED}"  # the same as `gather --xz` writes them: a twentieth of the size
 LINES_FILES = (LINES_FILE, PACKED_FILE)
+Found = list[tuple[Path, RunRecord]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Sweep:
     """
 
     folder: Path
-    found: list[tuple[Path, RunRecord]]
+    found: Found
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
     @property
@@ -76,34 +79,59 @@ def sweep_folders(folder: Path) -> list[Path]:
 def read_sweep(folder: Path) -> Sweep:
     """Every record of a sweep, in a run's folder or on a line; those that cannot be read are named with the reason.
 
-    A record that lies there several times, as after gathering it in both forms, is taken once.
+    Of a run that lies there several times, as after gathering the sweep into its own folder, the record in the run's
+    folder counts, else that of the file which has the one written last. Two that differ within one file are both kept,
+    so that ``unsir-bench verify`` complains of them.
     """
-    found, bad = read_records(folder)
+    own, bad = read_records(folder)
+    files = []
     for name in LINES_FILES:
         in_lines, bad_lines = _in_lines(folder / name)
-        found, bad = [*found, *in_lines], [*bad, *bad_lines]
+        files.append(in_lines)
+        bad = [*bad, *bad_lines]
     once: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
-    for path, record in found:
+    for path, record in [*own, *_newest(files, {record.run_id for _, record in own})]:
         once.setdefault((record.run_id, record.digest or str(path)), (path, record))  # older ones have no digest
     return Sweep(folder, list(once.values()), bad)
 
 
-def _in_lines(path: Path) -> tuple[list[tuple[Path, RunRecord]], list[tuple[Path, str]]]:
-    """Records of a file that holds one on each line, and lines that hold none with the reason."""
+def _newest(files: Sequence[Found], known: set[str]) -> Found:
+    """The records of runs that are not ``known``, those of each run from the file with the one written last."""
+    best: dict[str, tuple[str, int]] = {}
+    for place, found in enumerate(files):
+        for _, record in found:
+            told = best.get(record.run_id)
+            if record.run_id not in known and (told is None or record.written_last > told[0]):
+                best[record.run_id] = (record.written_last, place)
+    return [
+        (path, record)
+        for place, found in enumerate(files)
+        for path, record in found
+        if record.run_id in best and best[record.run_id][1] == place
+    ]
+
+
+def _in_lines(path: Path) -> tuple[Found, list[tuple[Path, str]]]:
+    """Records of a file that holds one on each line, and lines that hold none with the reason; warns of these."""
     if not os.path.lexists(path):
         return [], []
     try:
         lines = read_lines(path)
     except OSError as error:
-        return [], [(path, str(error.strerror or error))]
+        return [], [_left_out(path, str(error.strerror or error))]
     found, bad = [], []
     for number, line in enumerate(lines, start=1):
         place = path.with_name(f"{path.name}:{number}")
         try:
             found.append((place, RunRecord.parsed(line)))
         except (ValueError, RecursionError) as error:
-            bad.append((place, printable(str(error))))
+            bad.append(_left_out(place, printable(str(error))))
     return found, bad
+
+
+def _left_out(path: Path, why: str) -> tuple[Path, str]:
+    LOG.warning("%s cannot be read and is left out: %s", printable(str(path)), why)
+    return path, why
 
 
 def gathered(sweep: Sweep) -> str:

@@ -203,8 +203,7 @@ def _newest_records(place: Source, outputs: Path, index: Index, done: Transfer) 
             done.refused[path] = printable(str(reason))
             continue
         target = outputs / record.sweep / record.run_id / RECORD_FILE
-        changed = max([record.finished, *(str(added.get("finished", "")) for added in record.evaluated)])
-        found[target] = max(found.get(target, ("", b"")), (changed, content))
+        found[target] = max(found.get(target, ("", b"")), (record.written_last, content))
     return {target: content for target, (_, content) in found.items()}
 
 

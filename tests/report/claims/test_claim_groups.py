@@ -7,7 +7,7 @@ import pytest
 
 from tests.report.claims.claim_records import CLAIMS, both_fine, finding, findings, over_seeds, record
 from unsir_bench.records import RunRecord
-from unsir_bench.report.claims.check import evaluate
+from unsir_bench.report.claims.check import evaluate, once_each
 from unsir_bench.report.claims.definitions import read_claims
 from unsir_bench.report.claims.findings import ClaimVerdict
 from unsir_bench.report.conditions import conditions
@@ -72,6 +72,8 @@ def test_a_run_in_two_folders_counts_once_and_other_methods_do_not() -> None:
     assert finding("forgets", [*runs, *runs, other]).n == 2
     failed = record(0, {"acc_forget_test": 0.9}, status="failed")
     assert finding("forgets", [failed, *runs]).not_done == []
+    evaluated = replace(runs[0], evaluated=[{"metrics": {}, "finished": "2026-01-01T00:00:00+00:00"}])
+    assert [once_each(copies) for copies in ([runs[0], evaluated], [evaluated, runs[0]])] == [[evaluated]] * 2
 
 
 def test_runs_of_one_seed_are_averaged_and_all_named() -> None:

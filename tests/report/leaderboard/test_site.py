@@ -101,6 +101,15 @@ def test_of_two_records_of_a_run_the_newer_counts() -> None:
     assert newest_of_each_run([(Path("b"), new), (Path("a"), old), (Path("c"), failed)]) == [(Path("b"), new)]
 
 
+def test_of_two_records_that_ended_alike_the_one_evaluated_last_counts() -> None:
+    plain = record("unsir", 0, finished="2026-01-01T00:00:00+00:00")
+    added = [{"metrics": {}, "finished": f"2026-01-0{day}T00:00:00+00:00"} for day in (2, 3)]
+    once, twice = (record("unsir", 0, finished=plain.finished, evaluated=added[:count]) for count in (1, 2))
+    for copies in ([plain, once, twice], [twice, once, plain]):
+        [(_, counts)] = newest_of_each_run((Path(str(place)), copy) for place, copy in enumerate(copies))
+        assert counts is twice
+
+
 def test_records_without_a_method_make_no_site(tmp_path: Path) -> None:
     record("retrain", 0).write(tmp_path / "sweep" / "run")
     with pytest.raises(SystemExit, match="no finished run of a method"):

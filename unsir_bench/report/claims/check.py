@@ -88,9 +88,9 @@ def _evaluated(claims: Sequence[Claim], everything: Sequence[ClaimRun]) -> list[
 
 
 def once_each(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Each run once, by its id: where copies differ, the one that is done, then the last one finished."""
+    """Each run once, by its id: where copies differ, the one that is done, then the one finished or evaluated last."""
     best: dict[str, RunRecord] = {}
-    for record in sorted(records, key=lambda record: (record.status == "done", record.finished)):
+    for record in sorted(records, key=lambda record: (record.status == "done", record.written_last)):
         best[record.run_id] = record
     return sorted(best.values(), key=lambda record: record.run_id)
 

@@ -32,7 +32,7 @@ class Site(NamedTuple):
 
 
 def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
-    """Write ``index.html`` and ``records/``; of several records of one run the one finished last counts.
+    """Write ``index.html`` and ``records/``; of several records of one run the one written last counts.
 
     Args:
         sweeps: whatever was read.
@@ -61,13 +61,13 @@ def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
 
 
 def newest_of_each_run(found: Iterable[tuple[Path, RunRecord]]) -> list[tuple[Path, RunRecord]]:
-    """Finished runs, each once: the record that was finished last."""
+    """Finished runs, each once: the record that was finished, or evaluated, last."""
     newest: dict[str, tuple[Path, RunRecord]] = {}
     for path, record in found:
         if record.status not in FINISHED:
             continue
         known = newest.get(record.run_id)
-        if known is None or record.finished > known[1].finished:
+        if known is None or record.written_last > known[1].written_last:
             newest[record.run_id] = (path, record)
     return list(newest.values())
 
