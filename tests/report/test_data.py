@@ -8,6 +8,7 @@ import pytest
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import SECOND_RETRAIN, model_table, run_table, series_of
+from unsir_bench.report.tables.comparison import comparison_tables
 from unsir_bench.report.tables.standard_columns import with_standard_columns
 
 METRICS = {
@@ -131,6 +132,28 @@ def test_trainings_that_differ_have_references_of_their_own() -> None:
     table = model_table(runs)
     retrained = table[table["method"] == "retrain"].set_index("label")["acc_retain_test"]
     assert retrained.to_dict() == {"retrain (train.epochs=2)": 0.2, "retrain (train.epochs=3)": 0.3}
+
+
+def test_runs_on_two_devices_are_two_rows_each_with_the_references_of_its_device() -> None:
+    """The tables of a paper hold one device each and name it in their caption: no setting repeats it there."""
+    accuracies = {"retrain_acc_retain_test": 1.0}
+    runs = [
+        record(seed=seed, environment={"device": device}, metrics=accuracies | {"acc_retain_test": kept})
+        for seed, (device, kept) in enumerate((("cpu", 0.5), ("cpu", 0.75), ("A GPU", 0.25)))
+    ]
+    found = {one.label: one.values["acc_retain_test"].tolist() for one in series_of(model_table(runs))}
+    assert (found["unsir (device=cpu)"], found["unsir (device=A GPU)"]) == ([0.5, 0.75], [0.25])
+    assert (found["retrain (device=cpu)"], found["retrain (device=A GPU)"]) == ([1, 1], [1])
+    tables = comparison_tables("s", runs)
+    assert [{row.setting for row in table.rows} for table in tables] == [{""}, {""}]
+    assert {one.label for one in series_of(model_table(runs[:2]))} == {"original", "retrain", "unsir"}
+
+
+def test_a_run_that_does_not_say_its_device_takes_nothing_from_those_that_do() -> None:
+    runs = [record(seed=seed, environment={"device": device}) for seed, device in enumerate(("cpu", "A GPU"))]
+    labels = [one.label for one in series_of(model_table([*runs, record(seed=2)])) if one.method == "unsir"]
+    assert labels == ["unsir", "unsir (device=A GPU)", "unsir (device=cpu)"]
+    assert {one.label for one in series_of(model_table([runs[0], record(seed=2)]))} == {"original", "retrain", "unsir"}
 
 
 # Runs

@@ -149,13 +149,13 @@ def settings(records: Sequence[RunRecord]) -> list[str]:
 
 
 def surroundings(records: Sequence[RunRecord], sections: Sequence[str] = SURROUNDINGS) -> list[str]:
-    """For each record, in words, what sets its data, network, training or hardware apart under the same names.
+    """For each record, in words, what sets its data, network, training, hardware or device apart under the same names.
 
     What only one of two records knows, since the other is older, sets nothing apart.
 
     Args:
         records: among which they are compared.
-        sections: of the configuration, that are looked at.
+        sections: of the configuration, that are looked at; with ``dataset`` also the images and the device.
     """
     places = [(record.dataset, record.model) for record in records]
     flat = [dict(_flattened(_around(record, sections))) for record in records]
@@ -168,7 +168,8 @@ def surroundings(records: Sequence[RunRecord], sections: Sequence[str] = SURROUN
     ]
     differences = _differences(places, shared)
     if "dataset" in sections:
-        differences = [[*parts, *words] for parts, words in zip(differences, _contents(records), strict=True)]
+        beside = zip(differences, _contents(records), _devices(records), strict=True)
+        differences = [[*parts, *images, *device] for parts, images, device in beside]
     return [", ".join(parts) for parts in differences]
 
 
@@ -190,6 +191,20 @@ def _contents(records: Sequence[RunRecord]) -> list[list[str]]:
             told.append(f"content={content[:8]}")
         words.append(told if len({one for _, one in others}) > 1 else [])
     return words
+
+
+def _devices(records: Sequence[RunRecord]) -> list[list[str]]:
+    """For each record, in words, the device that it ran on, where others of its data set and model ran on another."""
+    known: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        if device := record.environment.get("device"):
+            known[record.dataset, record.model].add(str(device))
+    return [
+        [f"device={device}"]
+        if (device := record.environment.get("device")) and len(known[record.dataset, record.model]) > 1
+        else []
+        for record in records
+    ]
 
 
 def _root(record: RunRecord) -> str | None:
