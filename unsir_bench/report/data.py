@@ -80,7 +80,17 @@ class Series:
     @property
     def reference(self) -> bool:
         """Whether it is a model that methods are compared with."""
-        return self.label in REFERENCES
+        return self.method in REFERENCES
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether no run of ours made it."""
+        return any(record.checkpoints for record in self.values["record"])
+
+    @property
+    def conditions(self) -> str:
+        """What sets the data, network, training or device of its models apart from others of its place, in words."""
+        return str(self.values["conditions"].iloc[0])
 
 
 def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:

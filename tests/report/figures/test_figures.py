@@ -28,7 +28,6 @@ from unsir_bench.report.figures.data import scenes
 from unsir_bench.report.figures.draw import KINDS, write_figures
 from unsir_bench.report.figures.style import WIDTH, style
 from unsir_bench.report.folders import Sweep
-from unsir_bench.report.plots.trade_off import pareto_front
 
 STUDENT_T = 12.706204736432095  # two-sided 95 % for two values, from a printed table
 HOSTILE = "$x_{1$ %\\frac{^& _"
@@ -223,26 +222,6 @@ def test_runs_that_all_failed_give_no_figure_and_are_still_counted(tmp_path: Pat
     assert "not shown: 1 failed" in said[-2]
     assert len(said) == len(KINDS) + 2 and "0 figures" in said[-1] and "1 failed" in said[-1]
     assert not (tmp_path / "out").exists()
-
-
-def test_the_pareto_front_is_that_of_brute_force() -> None:
-    random = np.random.default_rng(0)
-    points = [(float(x), float(y)) for x, y in random.integers(0, 12, (60, 2))]
-    expected = []
-    for (x, y), front in zip(points, pareto_front(points), strict=True):
-        better = [(a, b) for a, b in points if a <= x and b >= y and (a, b) != (x, y)]
-        expected.append(front is (not better))
-    assert all(expected) and 0 < sum(pareto_front(points)) < len(points)
-    assert all(pareto_front([(0.0, 1.0), (0.0, 1.0)]))
-
-
-def test_references_and_the_mask_stand_outside_the_front(tmp_path: Path) -> None:
-    worse = {"acc_forget_test": 0.5, "acc_retain_test": 0.5}
-    masked = {"acc_forget_test": 0.0, "acc_retain_test": 1.0}
-    others = [record("scrub", metrics=worse, details={}), record("logit_mask", metrics=masked, details={})]
-    make(tmp_path, [record(details={}), *others])
-    front = table(tmp_path, f"trade_off-{PLACE}")["pareto_front"].to_dict()
-    assert front == {"original": False, "retrain": False, "unsir": True, "scrub": False, "logit_mask": False}
 
 
 def with_setting(value: object, seed: int = 0, key: str = "lr") -> RunRecord:

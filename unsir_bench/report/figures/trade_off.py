@@ -17,7 +17,8 @@ RING = "#444444"
 def draw(scene: Scene) -> Iterator[Drawing]:
     """A_Df and A_Dr side by side, ordered by A_Dr, since in a plane most methods would lie on each other at A_Df = 0.
 
-    Methods on the Pareto front are ringed. Controls have open markers and no ring, and the front ignores them.
+    Methods on the Pareto front are ringed, a front for each conditions. Controls have open markers and no ring, and
+    the front ignores them, as it does models made elsewhere.
     """
     points = trade_off(scene.series)
     if not points:
@@ -27,7 +28,9 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     columns = (("a_df_percent", FORGET, "acc_forget_test"), ("a_dr_percent", RETAIN, "acc_retain_test"))
     measures = [share_measure(scene, rows, *column) for column in columns]
     counts = [point.forget.n for point in points]
-    title = scene.title(counts, over_seeds(counts), good_words(measures), "ring: Pareto front", scene.control_note)
+    several = len({row.conditions for row in rows}) > 1
+    ring = "ring: Pareto front" + (" of the same conditions" if several else "")
+    title = scene.title(counts, over_seeds(counts), good_words(measures), ring, scene.control_note)
     figure = method_rows(title, scene, rows, measures)
     for panel, measure in zip(figure.axes, measures, strict=True):
         for place, point in zip(panel.get_yticks(), ranked, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,40 +21,45 @@ class Point:
 
     Attributes:
         values: its rows that have both accuracies, ``x`` and ``y`` in per cent.
-        rank: of ``peers``: its place among the settings tried of the method.
-        front: whether it is on the Pareto front of the methods.
+        front: whether it is on the Pareto front of the methods that ran under its conditions.
     """
 
     series: Series
     values: pd.DataFrame
     forget: MeanInterval
     retain: MeanInterval
-    rank: int
-    peers: int
     front: bool = False
 
 
 def trade_off(series: Sequence[Series]) -> list[Point]:
-    """A point per method of one place that has both accuracies, in the order of the tables."""
+    """A point per method of one place that has both accuracies, in the order of the tables.
+
+    On a front are neither references nor controls, nor models made elsewhere, which nobody here saw trained.
+    """
     names = ["acc_forget_test", "acc_retain_test"]
     known = [(one, one.values.dropna(subset=names)) for one in series if set(names) <= set(one.values)]
-    known = [(one, rows) for one, rows in known if not rows.empty]
-    peers = Counter(one.method for one, _ in known)
-    ranks: Counter[str] = Counter()
     points = []
     for one, rows in known:
+        if rows.empty:
+            continue
         percent = rows.assign(x=PERCENT * rows[names[0]], y=PERCENT * rows[names[1]])
         forget, retain = (mean_interval(percent[axis].tolist()) for axis in ("x", "y"))
-        points.append(Point(one, percent, forget, retain, ranks[one.method], peers[one.method]))
-        ranks[one.method] += 1
-    methods = [
-        place
-        for place, point in enumerate(points)
-        if point.series.method not in REFERENCES and not control_words_of(point.series.values)
-    ]
-    front = pareto_front([(points[place].forget.mean, points[place].retain.mean) for place in methods])
-    best = {place for place, on_front in zip(methods, front, strict=True) if on_front}
+        points.append(Point(one, percent, forget, retain))
+    rivals: dict[str, list[int]] = defaultdict(list)
+    for place, point in enumerate(points):
+        if _competes(point.series):
+            rivals[point.series.conditions].append(place)
+    best = {place for places in rivals.values() for place in _on_front(points, places)}
     return [replace(point, front=place in best) for place, point in enumerate(points)]
+
+
+def _competes(one: Series) -> bool:
+    return one.method not in REFERENCES and not one.elsewhere and not control_words_of(one.values)
+
+
+def _on_front(points: Sequence[Point], places: Sequence[int]) -> list[int]:
+    front = pareto_front([(points[place].forget.mean, points[place].retain.mean) for place in places])
+    return [place for place, on_front in zip(places, front, strict=True) if on_front]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
