@@ -1,5 +1,6 @@
 """The Grad-CAM figure: columns and overlays from the files beside records, against numbers by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,18 @@ def test_many_methods_go_to_several_figures_each_with_the_references(tmp_path: P
     shown = [list(dict.fromkeys(one.data["model"])) for one in found]
     assert all(models[:2] == ["original", "retrain"] for models in shown)
     assert sorted([*shown[0][2:], *shown[1][2:]]) == sorted(names) and len(shown[0]) == 5
+
+
+def test_runs_on_another_device_have_a_figure_with_references_of_their_own(tmp_path: Path) -> None:
+    here = replace(record("unsir"), environment={"device": "cpu"})
+    there = replace(record("ssd"), environment={"device": "A GPU"})
+    empty = views(retrain=torch.zeros(2, 8, 8))
+    first, second = drawn(scene_of(tmp_path, (here, views()), (there, empty)))
+    assert list(dict.fromkeys(first.data["model"])) == ["original", "retrain", "unsir (device=cpu)"]
+    assert list(dict.fromkeys(second.data["model"])) == ["original", "retrain", "ssd (device=A GPU)"]
+    of_retrain = [one.data.set_index(["model", "sample"]).loc[("retrain", 4), "empty"] for one in (first, second)]
+    assert of_retrain == [False, True]
+    assert "device=A GPU" in " ".join(second.figure.get_suptitle().split())
 
 
 def test_maps_of_other_images_are_named_and_left_out(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,21 @@ def test_retrain_s_plateau_is_a_line_in_every_panel_and_nothing_is_cut() -> None
     for text in (drawing.figure.legends[0], drawing.figure._suptitle, *(panel.title for panel in panels)):
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= width
+
+
+def test_a_panel_has_the_plateau_and_the_references_of_its_own_conditions() -> None:
+    """Retraining ended at 0.6 on the one device and at 0.4 on the other."""
+    here = replace(record("unsir", 0), environment={"device": "cpu"})
+    there = record("unsir", 0, retrain_relearn_curve=[[0, 0.0], [10, 0.4]], original_relearn_curve=[[0, 0.9]])
+    [drawing] = drawn([here, replace(there, run_id="there", environment={"device": "A GPU"})])
+    flat = {
+        panel.get_title(loc="left").split("\n")[0]: [
+            line.get_ydata()[0] for line in panel.lines if len(set(line.get_ydata())) == 1 < len(line.get_xdata())
+        ]
+        for panel in drawing.figure.axes
+    }
+    assert flat["unsir (device=A GPU)"] == pytest.approx([40, 90])
+    assert flat["unsir (device=cpu)"] == pytest.approx([60, 95])
 
 
 def test_each_variant_that_was_recorded_has_a_figure_of_its_own() -> None:

@@ -28,10 +28,15 @@ Parsed = TypeVar("Parsed")
 
 
 class Run(NamedTuple):
-    """A run, and how figures name it: the method, with the setting that sets it apart from other runs of it, if any."""
+    """A run, and how figures name it: the method, with the setting that sets it apart from other runs of it, if any.
+
+    ``experiment`` is equal for runs whose references are the same seed by seed: conditions in words, and the origin of
+    models made elsewhere, else an empty word.
+    """
 
     record: RunRecord
     label: str
+    experiment: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ class Scene:
     def runs(self, *, done: bool = True) -> list[Run]:
         """The finished runs in the order of the tables, or the others."""
         chosen = self.models[(self.models["prefix"] == "") & ((self.models["status"] == "done") == done)]
-        found = [Run(record, label) for record, label in zip(chosen["record"], chosen["label"], strict=True)]
+        experiments = zip(chosen["conditions"], chosen["origin"], strict=True)
+        found = list(map(Run, chosen["record"], chosen["label"], experiments))
         order = list(dict.fromkeys(run.label for run in found))
         return sorted(found, key=lambda run: (order.index(run.label), run.record.seed, run.record.run_id))
 

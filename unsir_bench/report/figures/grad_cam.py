@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from unsir_bench.records import GRAD_CAM_FILE
+from unsir_bench.report.conditions import ELSEWHERE
 from unsir_bench.report.figures.data import Arrays, Drawing, Kind, Run, Scene, require
 from unsir_bench.report.figures.noise import DECIMALS, class_words
 from unsir_bench.report.figures.style import HEAT, new_figure, picture, shown
@@ -72,15 +73,22 @@ class Column:
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """Rows are images and seeds, columns models; a few methods a figure, each with the image and the references.
+    """Rows are images and seeds, columns models; a few methods a figure, each with the image and its references.
 
     A map speaks for the image's own class. All maps have the scale of the largest value among them; those of records
     that do not know their size are each scaled on its own, and the figure says so. A map without contrast (nothing
-    speaks for the class) is marked as empty.
+    speaks for the class) is marked as empty. Runs of other conditions or other originals have figures of their own.
     """
-    found = _same_images(scene, scene.beside(GRAD_CAM_FILE, _parsed))
-    if not found:
-        return
+    apart: dict[tuple[str, str], list[tuple[Run, Views]]] = {}
+    for run, views in _same_images(scene, scene.beside(GRAD_CAM_FILE, _parsed)):
+        apart.setdefault(run.experiment, []).append((run, views))
+    for (conditions, origin), found in apart.items():
+        words = [conditions, ELSEWHERE if origin else ""] if len(apart) > 1 else []
+        yield from _pages(scene, found, words)
+
+
+def _pages(scene: Scene, found: Sequence[tuple[Run, Views]], words: Sequence[str]) -> Iterator[Drawing]:
+    """The figures of runs that share their references; ``words`` say what else than the methods they are of."""
     run, views = found[0]
     seeds = sorted({run.record.seed for run, _ in found})[:SEEDS_SHOWN]
     references, methods = _columns(found)
@@ -90,7 +98,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     for page, start in enumerate(range(0, len(methods) or 1, METHODS_SHOWN), start=1):
         columns = [*references, *methods[start : start + METHODS_SHOWN]]
         empty = any(not heat.any() for column in columns for seed in seeds for heat in column.maps.get(seed, ()))
-        notes = (TO_SEE, "empty: nothing speaks for it" if empty else "", scene.control_note)
+        notes = (*words, TO_SEE, "empty: nothing speaks for it" if empty else "", scene.control_note)
         title = scene.title([len(seeds)], *notes)
         yield Drawing(
             f"grad_cam-{page}" if len(methods) > METHODS_SHOWN else "grad_cam",

@@ -66,18 +66,18 @@ def _figure(scene: Scene, courses: Sequence[_Course], words: str) -> Figure:
     over = "mean over seeds with 95 % interval" if max(counts) > 1 else ""
     title = scene.title(counts, words, over, TO_SEE, scene.control_note)
     figure, panels = small_multiples(len(own), title, 1.2, "mini-batches")
-    retrained = next((course.entry for course in references if course.entry.method == "retrain"), None)
     for panel, course in zip(panels, own, strict=True):
-        if retrained:
+        beside = [one for one in references if course.entry.beside([one.entry])]
+        if retrained := next((one.entry for one in beside if one.entry.method == "retrain"), None):
             panel.axhline(PERCENT * plateau(retrained), color=BLACK, linewidth=0.6, linestyle=PLATEAU)
-        for shown_course in references if course in references else [*references, course]:
+        for shown_course in beside if course in references else [*beside, course]:
             _draw_course(panel, shown_course)
         _head(panel, scene, course)
     last = max(course.points[-1].batches for course in courses)
     panels[0].set(xlim=(-0.04 * last, 1.06 * last) if last else (-1, 1), ylim=(-5, 105))
     panels[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     figure.supylabel(r"$A_{\mathrm{Df}}$ on test data, %", parse_math=True)
-    legend_below(figure, *_legend(courses, references, with_plateau=retrained is not None))
+    legend_below(figure, *_legend(courses, references))
     return figure
 
 
@@ -116,15 +116,13 @@ def _end(*, censored: bool) -> dict[str, Any]:
     return {**mark, "linestyle": "none", "markersize": 3.5 if censored else 3, "markeredgewidth": 0.8}
 
 
-def _legend(
-    courses: Sequence[_Course], references: Sequence[_Course], *, with_plateau: bool
-) -> tuple[list[Line2D], list[str]]:
+def _legend(courses: Sequence[_Course], references: Sequence[_Course]) -> tuple[list[Line2D], list[str]]:
     """What lines and markers mean, those that are drawn alone."""
     found = [
         (Line2D([], [], color=method_style(name).color, linestyle=DASHES[name]), name)
         for name in dict.fromkeys(course.entry.method for course in references)
     ]
-    if with_plateau:
+    if any(course.entry.method == "retrain" for course in references):
         found.append((Line2D([], [], color=BLACK, linewidth=0.6, linestyle=PLATEAU), "retrain's plateau"))
     if any(not course.censored and len(course.points) > 1 for course in courses):
         found.append((Line2D([], [], color=GREY, **_end(censored=False)), "all seeds are back"))

@@ -32,25 +32,27 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     means = moved(table)
     if not means:
         return
-    retrained = [entry.label for entry in found if entry.method == "retrain" and entry.label in means]
-    panels_of = [entry for entry in found if entry.label in means and entry.label not in retrained]
-    panels_of = panels_of or [entry for entry in found if entry.label in means]
+    shown_ones = [entry for entry in found if entry.label in means]
+    retrained = [entry for entry in shown_ones if entry.method == "retrain"]
+    panels_of = [entry for entry in shown_ones if entry.method != "retrain"] or shown_ones
     still = [entry.label for entry in found if entry.label not in means and entry.method != "original"]
     notes = (TO_SEE, f"no layer moved: {', '.join(still)}" if still else "", scene.control_note)
-    title = scene.title([len(entry.models) for entry in found if entry.label in means], *notes)
+    title = scene.title([len(entry.models) for entry in shown_ones], *notes)
     figure, panels = small_multiples(len(panels_of), title, 0.95, "parameter tensor")
-    cap = _cap(means, retrained)
+    cap = _cap(means, [entry.label for entry in retrained])
     for panel, entry in zip(panels, panels_of, strict=True):
         color = method_style(entry.method).color
-        for label in retrained:
-            panel.add_line(_marks(means[label], "retrain"))
+        for reference in entry.beside(retrained):
+            panel.add_line(_marks(means[reference.label], "retrain"))
         panel.add_line(_marks(means[entry.label], entry.method))
         _dress(panel, shown(scene.marked(entry.label), 24), color)
         _mark_what_is_beyond(panel, means[entry.label], cap, color)
     panels[0].set_ylim(top=cap)
     figure.supylabel("distance to the original, Euclidean")
     if retrained:
-        legend_below(figure, [_marks(table.iloc[:0], "retrain")], ["retrain, in every panel"])
+        everywhere = all(entry.beside(retrained) for entry in panels_of)
+        words = "in every panel" if everywhere else "in the panels of its conditions"
+        legend_below(figure, [_marks(table.iloc[:0], "retrain")], [f"retrain, {words}"])
     yield Drawing("weight_distance", figure, table.drop(columns="mean"))
 
 

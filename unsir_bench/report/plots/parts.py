@@ -34,11 +34,18 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What the seeds of one method or reference hold of one detail."""
+    """What the seeds of one method or reference hold of one detail.
+
+    Attributes:
+        conditions: what sets their data, network, training or device apart from others of their place, in words.
+        origins: of models made elsewhere what tells their originals apart; of ours the empty one alone.
+    """
 
     label: str
     method: str
     models: list[Model]
+    conditions: str
+    origins: frozenset[str]
 
     @property
     def reference(self) -> bool:
@@ -49,6 +56,10 @@ class Entry:
     def values(self) -> list[Any]:
         """The detail, one per seed."""
         return [model.value for model in self.models]
+
+    def beside(self, found: Sequence[Entry]) -> list[Entry]:
+        """Those of ``found`` that it may be compared with: of the same conditions, from the same originals."""
+        return [one for one in found if one.conditions == self.conditions and one.origins & self.origins]
 
 
 def places(table: pd.DataFrame) -> dict[Place, pd.DataFrame]:
@@ -68,11 +79,13 @@ def entries(models: pd.DataFrame, detail: str) -> list[Entry]:
         models: rows of a ``model_table``, with a column ``measured_in`` where the plot leads to records.
     """
     known = models[(models["status"] == "done") & models["details"].map(lambda own: bool(own.get(detail)))]
-    found = [
-        Entry(series_label(*key[3:]), key[3], _models(rows.drop_duplicates("seed"), detail))
-        for key, rows in groups(known)
-    ]
+    found = [_entry(key, rows.drop_duplicates("seed"), detail) for key, rows in groups(known)]
     return sorted(found, key=lambda entry: list(REFERENCES).index(entry.method) if entry.reference else len(REFERENCES))
+
+
+def _entry(key: tuple[str, ...], rows: pd.DataFrame, detail: str) -> Entry:
+    conditions, origins = str(rows["conditions"].iloc[0]), frozenset(map(str, rows["origin"]))
+    return Entry(series_label(*key[3:]), key[3], _models(rows, detail), conditions, origins)
 
 
 def _models(rows: pd.DataFrame, detail: str) -> list[Model]:
