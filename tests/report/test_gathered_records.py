@@ -148,6 +148,26 @@ def test_a_line_that_cannot_be_read_is_warned_of_by_name_even_where_only_metrics
     assert f"{file}:2 cannot be read and is left out: Expecting value" in caplog.text
 
 
+def test_two_sweeps_of_one_name_are_refused_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [sweep_of(tmp_path / parent / "mine", seeds=1) for parent in ("a", "b")]
+    with pytest.raises(SystemExit) as ended:
+        main(["gather", *map(str, folders), "--output", str(tmp_path / "shared")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and not (tmp_path / "shared").exists()
+    assert f"{folders[0]} and {folders[1]} are both named mine" in said and "--output of its own" in said
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = sweep_of(tmp_path / "mine", seeds=1)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["gather", str(sweep), "--output", str(tmp_path / "file")])
+    assert ended.value.code == 2 and (tmp_path / "file").read_text() == "mine"
+    assert "is a file; --output names a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [

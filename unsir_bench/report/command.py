@@ -97,6 +97,9 @@ def _metrics(chosen: argparse.Namespace) -> int:
 
 def _gather(chosen: argparse.Namespace) -> int:
     sweeps, status = _chosen_sweeps(chosen)
+    if sweeps and (refused := _no_folder(chosen.output) or _alike(sweeps)):
+        print(f"unsir-report: {refused}", file=sys.stderr)
+        return 2
     _tell_unreadable(sweeps, "they take no part")
     for sweep in sweeps:
         path = chosen.output / sweep.folder.resolve().name / (PACKED_FILE if chosen.xz else LINES_FILE)
@@ -104,6 +107,25 @@ def _gather(chosen: argparse.Namespace) -> int:
         write_atomic(path, lzma.compress(content, preset=9) if chosen.xz else content)
         print(f"written: {path} ({counted(len(sweep.found), 'run')})")
     return status
+
+
+def _no_folder(output: Path) -> str:
+    """Why nothing can be written into ``output``; empty where it is a folder, or not there yet."""
+    return f"{output} is a file; --output names a folder" if output.exists() and not output.is_dir() else ""
+
+
+def _alike(sweeps: Sequence[Sweep]) -> str:
+    """Which two sweeps would be written to one file, since their folders have one name; empty where none would."""
+    first: dict[str, Path] = {}
+    for sweep in sweeps:
+        name = sweep.folder.resolve().name
+        if name in first:
+            return (
+                f"{first[name]} and {sweep.folder} are both named {name}, and one would overwrite the other; gather "
+                "them one at a time, each with an --output of its own"
+            )
+        first[name] = sweep.folder
+    return ""
 
 
 def _html(chosen: argparse.Namespace) -> int:
@@ -122,8 +144,8 @@ def _into_folder(*writers: Callable[[list[Sweep], Path], None]) -> Callable[[arg
 
     def run(chosen: argparse.Namespace) -> int:
         sweeps, status = _chosen_sweeps(chosen)
-        if sweeps and chosen.output.exists() and not chosen.output.is_dir():
-            print(f"unsir-report: {chosen.output} is a file; --output names a folder", file=sys.stderr)
+        if sweeps and (refused := _no_folder(chosen.output)):
+            print(f"unsir-report: {refused}", file=sys.stderr)
             return 2
         _tell_unreadable(sweeps, "they take no part")
         for write in writers if sweeps else ():
