@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.colors import to_hex
 from scipy import stats
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.figures.data import Drawing, Scene, scenes
+from unsir_bench.report.figures.data import TIMED_APART, Drawing, Scene, scenes
 from unsir_bench.report.figures.overview import OVERVIEW
 from unsir_bench.report.figures.style import style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
@@ -115,6 +116,22 @@ def test_without_curves_and_seconds_the_other_columns_are_left() -> None:
         run.metrics = {name: value for name, value in run.metrics.items() if "seconds" not in name}
     [scene] = scenes("s", runs)
     assert len(only(scene, OVERVIEW).figure.axes) == 2
+
+
+def test_seconds_that_were_not_taken_alike_are_said_to_be_where_there_are_any() -> None:
+    runs = [
+        replace(record(method, 0), environment={"device": "cpu", "threads": threads})
+        for method, threads in (("unsir", 1), ("fisher", 2))
+    ]
+
+    def said(found: list[RunRecord]) -> bool:
+        [scene] = scenes("s", found)
+        return TIMED_APART in " ".join(only(scene, OVERVIEW).figure.get_suptitle().split())
+
+    assert said(runs) and not said(runs[:1])
+    for run in runs:
+        run.metrics = {name: value for name, value in run.metrics.items() if "seconds" not in name}
+    assert not said(runs)
 
 
 @pytest.mark.parametrize("retained", [0.3, 0.5, 0.8, 0.92, 0.95, 0.965, 0.97])

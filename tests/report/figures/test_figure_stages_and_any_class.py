@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from scipy import stats
 
 from unsir_bench.records import RunRecord
@@ -64,6 +66,18 @@ def test_the_gain_of_repair_by_hand_against_the_number_of_classes() -> None:
         assert row["a_df_gain_points"] == pytest.approx(15)
     assert table.loc[("unsir_slim", 1), "a_dr_gain_points"] == pytest.approx(0)
     assert [tick.get_text() for tick in drawing.figure.axes[1].get_xticklabels()] == ["1", "2"]
+
+
+def test_settings_of_a_method_have_tones_of_its_colour() -> None:
+    """The second of two is seven tenths of the way from #D55E00 to white."""
+    rates = {rate: replace(record("unsir", 0, [0]), run_id=f"r{rate}") for rate in (0.1, 0.2)}
+    for rate, run in rates.items():
+        run.config = {"method": {"lr": rate}}
+    [scene] = across_forget_sets(scenes("s", list(rates.values())))
+    [drawing] = drawn(REPAIR_GAIN, scene)
+    colors = [to_rgb(container.lines[0].get_color()) for container in drawing.figure.axes[0].containers]
+    full = np.array([213, 94, 0]) / 255
+    assert [*colors[0], *colors[1]] == pytest.approx([*full, *(full + 0.7 * (1 - full))])
 
 
 def test_the_gain_is_one_figure_of_all_forget_sets(tmp_path: Path) -> None:

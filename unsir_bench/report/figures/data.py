@@ -19,9 +19,10 @@ from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.controls import control_words_of
-from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of
+from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of, timed_on
 from unsir_bench.report.plots.parts import places
 
+TIMED_APART = "seconds not all taken on the same machine and threads"
 ALL_FORGET_SETS = "all forget sets"
 Arrays = Mapping[str, NDArray[Any]]
 Parsed = TypeVar("Parsed")
@@ -78,6 +79,11 @@ class Scene:
     def control_note(self) -> str:
         """What the dagger means; empty where nothing bears one."""
         return "† control: forgets nothing" if self.controls else ""
+
+    @property
+    def timed_apart(self) -> str:
+        """What figures with seconds of several machines or numbers of threads say; empty where all are alike."""
+        return TIMED_APART if len(timed_on(self.models[self.models["prefix"] == ""])) > 1 else ""
 
     @property
     def records(self) -> list[RunRecord]:

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from unsir_bench.report.data import timed_on
 from unsir_bench.report.figures.data import Drawing, Kind, Scene
 from unsir_bench.report.figures.style import label_rows, new_figure, plain_numbers, row_height, shown
 from unsir_bench.report.method_style import method_style
@@ -17,7 +16,6 @@ from unsir_bench.report.plots.parts import EVERY_PRESET
 
 FIELD = "unlearn_seconds"
 SPAN = "means, lines from the shortest to the longest run"
-TIMED_APART = "seconds not all taken on the same machine and threads"
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
@@ -27,8 +25,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         return
     labels = [shown(scene.marked(bar.series.label), 28) for bar in ordered]
     counts = [bar.interval.n for bar in ordered]
-    apart = len(timed_on(scene.models[scene.models["prefix"] == ""])) > 1
-    notes = (SPAN if max(counts) > 1 else "", TIMED_APART if apart else "", scene.control_note)
+    notes = (SPAN if max(counts) > 1 else "", scene.timed_apart, scene.control_note)
     title = scene.title(counts, *notes)
     figure = new_figure(0.85 + row_height(labels) * len(ordered), title)
     panel = figure.subplots()

@@ -36,7 +36,8 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         return
     counts = [estimate.n for estimate in measures[0].estimates.values()]
     good = good_words(measures)
-    title = scene.title(counts, good and f"{good}; seconds: left of it", scene.control_note)
+    apart = scene.timed_apart if measures[-1].name == "seconds" else ""
+    title = scene.title(counts, good and f"{good}; seconds: left of it", apart, scene.control_note)
     yield Drawing("overview", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
 
 

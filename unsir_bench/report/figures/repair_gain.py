@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.figures.data import Drawing, Kind, Scene
-from unsir_bench.report.figures.style import legend_below, new_figure
+from unsir_bench.report.figures.style import legend_below, new_figure, tones
 from unsir_bench.report.method_style import GREY, method_style
 from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
 from unsir_bench.report.seeds import one_per_seed
@@ -84,17 +84,16 @@ def _estimates(runs: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def _draw(panel: Axes, table: pd.DataFrame, name: str, counts: Sequence[int]) -> None:
-    labels = list(table["label"].unique())
+    methods = table.groupby("label", sort=False)["method"].first()
     panel.axhline(0, color=GREY, linewidth=0.6)
-    for place, label in enumerate(labels):
+    for place, (label, color) in enumerate(zip(methods.index, tones(methods.tolist()), strict=True)):
         rows = table[table["label"] == label].sort_values("classes")
-        style = method_style(str(rows["method"].iloc[0]))
-        shift = APART * (place - (len(labels) - 1) / 2)
+        shift = APART * (place - (len(methods) - 1) / 2)
         panel.errorbar(
             [counts.index(count) + shift for count in rows["classes"]],
             rows[name],
             yerr=(rows[f"{name}_high"] - rows[name]).fillna(0.0),
-            color=style.color, marker=style.marker, label=str(label), elinewidth=0.7, capsize=1.5,
+            color=color, marker=method_style(methods[label]).marker, label=str(label), elinewidth=0.7, capsize=1.5,
         )  # fmt: skip
     panel.set_xlim(-0.5, len(counts) - 0.5)
     low, high = panel.get_ylim()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Scene
-from unsir_bench.report.figures.style import new_figure, place_rows, plain_numbers, shade, shown
+from unsir_bench.report.figures.style import new_figure, place_rows, plain_numbers, shown, tones
 from unsir_bench.report.method_style import method_style
 
 LABEL_LETTERS = 22
@@ -64,9 +63,8 @@ def method_rows(title: str, scene: Scene, rows: Sequence[Series], measures: Sequ
         measures: columns from the left, at least one.
     """
     labels = [shown(scene.marked(row.label), LABEL_LETTERS) for row in rows]
-    looks = [
-        _Look(row, scene.marked(row.label) != row.label, rank) for row, rank in zip(rows, _ranks(rows), strict=True)
-    ]
+    colors = tones([row.method for row in rows])
+    looks = [_Look(row, row.label in scene.controls, color) for row, color in zip(rows, colors, strict=True)]
     places, height = place_rows(labels)
     figure = new_figure(HEAD_INCHES + height, title)
     panels: Any = figure.subplots(1, len(measures), sharey=True, squeeze=False)
@@ -80,20 +78,11 @@ def method_rows(title: str, scene: Scene, rows: Sequence[Series], measures: Sequ
 
 
 class _Look(NamedTuple):
-    """How a row is drawn; ``rank`` is its place among the settings of its method, and their number."""
+    """How a row is drawn."""
 
     series: Series
     control: bool
-    rank: tuple[int, int]
-
-
-def _ranks(rows: Sequence[Series]) -> list[tuple[int, int]]:
-    seen, peers = Counter[str](), Counter(row.method for row in rows)
-    found = []
-    for row in rows:
-        found.append((seen[row.method], peers[row.method]))
-        seen[row.method] += 1
-    return found
+    color: tuple[float, float, float]
 
 
 def _draw_column(panel: Axes, looks: Sequence[tuple[float, _Look]], measure: Measure) -> None:
@@ -140,12 +129,11 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _draw_point(panel: Axes, place: float, look: _Look, found: Estimate) -> None:
-    style = method_style(look.series.method)
-    color = shade(style.color, *look.rank)
+    shape, color = method_style(look.series.method).marker, look.color
     low, high = found.ends
     panel.plot([low, high], [place, place], color=color, linewidth=0.9, solid_capstyle="butt", zorder=2)
     face = "white" if look.control else color
-    marker: dict[str, Any] = {"marker": style.marker, "markerfacecolor": face, "markeredgecolor": color}
+    marker: dict[str, Any] = {"marker": shape, "markerfacecolor": face, "markeredgecolor": color}
     panel.plot(found.mean, place, linestyle="none", markersize=4, markeredgewidth=0.7, zorder=3, **marker)
 
 

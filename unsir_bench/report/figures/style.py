@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,7 +24,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from unsir_bench.report.method_style import GREY
+from unsir_bench.report.method_style import GREY, method_style
 from unsir_bench.report.plots.parts import FORGET_AXIS, RETAIN_AXIS
 from unsir_bench.runtime.files import write_atomic
 
@@ -199,6 +200,16 @@ def shade(color: str, rank: int, count: int) -> tuple[float, float, float]:
     share = LARGEST_SHADE * rank / max(count - 1, 1)
     red, green, blue = (channel + (1 - channel) * share for channel in to_rgb(color))
     return red, green, blue
+
+
+def tones(methods: Sequence[str]) -> list[tuple[float, float, float]]:
+    """A colour for each series by the name of its method: of several settings each is lighter than the one before."""
+    seen, peers = Counter[str](), Counter(methods)
+    found = []
+    for method in methods:
+        found.append(shade(method_style(method).color, seen[method], peers[method]))
+        seen[method] += 1
+    return found
 
 
 def rendered(figure: Figure) -> dict[str, bytes]:
