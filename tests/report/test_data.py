@@ -130,6 +130,9 @@ def test_trainings_that_differ_have_references_of_their_own() -> None:
         for epochs in (2, 3)
     ]
     table = model_table(runs)
+    assert {one.label for one in series_of(table) if not one.reference} == {
+        "unsir (train.epochs=2)", "unsir (train.epochs=3)",
+    }  # fmt: skip
     retrained = table[table["method"] == "retrain"].set_index("label")["acc_retain_test"]
     assert retrained.to_dict() == {"retrain (train.epochs=2)": 0.2, "retrain (train.epochs=3)": 0.3}
 

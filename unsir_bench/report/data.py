@@ -70,12 +70,23 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """Models that differ by seed alone; ``values`` holds a row of ``model_table`` for each seed."""
+    """Models that differ by seed alone.
+
+    Attributes:
+        values: a row of ``model_table`` for each seed, merged where several runs share one.
+        runs: the rows behind them, one for each run.
+    """
 
     place: Place
     label: str
     method: str
     values: pd.DataFrame
+    runs: pd.DataFrame
+
+    @property
+    def setting(self) -> str:
+        """What sets them apart from other models of their method; empty where nothing does."""
+        return str(self.values["setting"].iloc[0])
 
     @property
     def reference(self) -> bool:
@@ -283,7 +294,7 @@ def series_of(table: pd.DataFrame) -> list[Series]:
     """The finished models of a ``model_table`` by place, method and setting, in the order of the tables."""
     shown = compared(table)
     return [
-        Series(Place(*key[:3]), series_label(*key[3:]), key[3], one_per_seed(rows))
+        Series(Place(*key[:3]), series_label(*key[3:]), key[3], one_per_seed(rows), rows)
         for key, rows in groups(shown[shown["status"] == "done"])
     ]
 

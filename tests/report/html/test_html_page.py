@@ -103,7 +103,7 @@ def test_names_in_plots_are_escaped_for_plotly_too(reader: Reader) -> None:
         elif isinstance(node, str):
             yield node
 
-    # Lists of customdata end with the method as the lists above the tables spell it; nothing draws that.
+    # Lists of customdata end with method and setting as the lists above the tables spell them; nothing draws those.
     drawn = [text for plot in reader.plots.values() for one in plot["data"] for text in strings(one)]
     assert any("&lt;img src=x" in text for text in drawn)
     assert {text for text in drawn if "<img" in text or "<script" in text} <= {IMAGE}

@@ -25,6 +25,23 @@ def test_a_single_run_has_a_point_without_an_interval_that_leads_to_it(reader: R
     assert unquote(point["customdata"][0][1]) == "../my sweep #1 <b>/unsir-pair-s0/record.json"
 
 
+def test_a_small_marker_of_several_runs_says_so_and_leads_to_all_of_them(tmp_path: Path) -> None:
+    """Seed 0 was unlearned twice, with 0.9 and 0.8 kept."""
+    again = record(run_id="again", config={**record().config, "unlearn_seed": 1})
+    again.metrics["acc_retain_test"] = 0.8
+    found = read(write_page([swept(tmp_path / "s", [record(), again, record(seed=1)])], tmp_path / "report.html"))
+    mean = named(found, "trade-off", "unsir")[0]["customdata"][0]
+    assert [name in mean[0] for name in ("unsir-s0", "again", "unsir-s1")] == [True] * 3 and mean[1] == ""
+    [small] = [
+        one for one in traces(found, "trade-off") if one["legendgroup"] == "unsir" and one["marker"]["size"] == 6
+    ]
+    assert small["y"] == pytest.approx([85.0, 86.0])
+    assert small["customdata"] == [
+        ["unsir, seed 0, mean of 2 runs", "", "unsir", "–"],
+        ["unsir-s1, seed 1", "s/unsir-s1/record.json", "unsir", "–"],
+    ]
+
+
 def test_data_sets_and_models_are_never_averaged_together(tmp_path: Path) -> None:
     other = record(seed=0, run_id="other", dataset="cifar10", metrics={"acc_forget_test": 0.9, "acc_retain_test": 0.1})
     sweep = swept(tmp_path / "s", [record(seed=0), record(seed=1), other])

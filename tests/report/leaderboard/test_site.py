@@ -76,6 +76,19 @@ def test_a_method_on_seeds_of_its_own_is_not_ranked_and_the_page_says_why() -> N
     assert (ranked["unsir"], ranked["neggrad"]) == ((1, ""), (2, ""))
 
 
+def test_every_run_of_a_seed_is_linked_and_repeated_by_its_command() -> None:
+    drawn = [
+        record("unsir", 0, run_id=f"draw-{draw}", command=f"again {draw}", environment={"commit": f"c{draw}"})
+        for draw in (0, 1, 2)
+    ]
+    [board] = boards([*drawn, record("unsir", 1)])
+    [method] = [method for method in board.methods if method.name == "unsir"]
+    assert method.cells["n"] == "2"
+    assert method.runs == [(0, "draw-0"), (0, "draw-1"), (0, "draw-2"), (1, "unsir-s1")]
+    assert method.commands == ["again 0", "again 1", "again 2", "unsir-bench method=unsir seed=1"]
+    assert [f"c{draw}, unknown CPU" in method.made_by for draw in (0, 1, 2)] == [True] * 3
+
+
 def test_every_link_of_a_row_leads_to_the_record_as_it_was_written(site: Site) -> None:
     text = site.page.read_text(encoding="utf-8")
     links = [unquote(part.split('"')[0]) for part in text.split('href="')[1:]]

@@ -60,7 +60,7 @@ def _ablations(series: Sequence[Series]) -> Iterator[tuple[tuple[str, str], Trie
     for one in series:
         by_method[one.method].append(one)
     for method, tried in by_method.items():
-        settings = [str(one.values["setting"].iloc[0]).partition("=") for one in tried]
+        settings = [one.setting.partition("=") for one in tried]
         names = {name for name, _, _ in settings}
         values = [_number(value) for _, _, value in settings]
         # Values tried on different seeds could differ by the seed alone: some seed must have tried them all.

@@ -85,7 +85,7 @@ def _planes(scene: Scene) -> Iterator[Plane]:
     for one in scene.series:
         by_method[one.method].append(one)
     for method, members in by_method.items():
-        parsed = [_pair(str(one.values["setting"].iloc[0])) for one in members]
+        parsed = [_pair(one.setting) for one in members]
         settings = parsed[0][0]
         tried = {pair: one for (_, pair), one in zip(parsed, members, strict=True) if _measured(one)}
         if len(settings) != 2 or any(names != settings for names, _ in parsed) or not tried:

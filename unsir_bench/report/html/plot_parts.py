@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import SECOND_RETRAIN, Place, Series
 from unsir_bench.report.method_style import MethodStyle, method_style
 from unsir_bench.report.plots.parts import Entry
@@ -83,16 +84,30 @@ def page_layout(**changes: Any) -> dict[str, Any]:
     return base | changes
 
 
-def run_points(one: Series, values: pd.DataFrame) -> list[list[str]]:
-    """For each run: what the hover box says, the link, and the method for the table of runs."""
-    return [
-        [
-            escaped(one.label if pd.isna(run) else str(run)) + f", seed {seed}",
-            str(link),
-            one.label,
-        ]
-        for run, link, seed in zip(values["run_id"], values["link"], values["seed"], strict=True)
-    ]
+def behind(one: Series, *fields: str) -> pd.DataFrame:
+    """The runs behind the values of a series, those that have all of these fields; several may share a seed."""
+    return one.runs.dropna(subset=list(fields))
+
+
+def rows_of(one: Series | Entry) -> tuple[str, str]:
+    """Method and setting as the lists above the table of runs spell them."""
+    return one.method, one.setting or NOTHING
+
+
+def seed_points(one: Series, values: pd.DataFrame, runs: pd.DataFrame) -> list[list[str]]:
+    """For each seed: what the hover box says, the link, and ``rows_of``.
+
+    Args:
+        values: a row for each seed.
+        runs: ``behind`` them; where several share a seed, their mean leads to the table of runs.
+    """
+    points = []
+    for seed, run in zip(values["seed"], values["run_id"], strict=True):
+        own = runs[runs["seed"] == seed]
+        name = one.label if pd.isna(run) or len(own) > 1 else str(run)
+        words = f"{escaped(name)}, seed {seed}" + (f", mean of {len(own)} runs" if len(own) > 1 else "")
+        points.append([words, only_link(own), *rows_of(one)])
+    return points
 
 
 def only_link(values: pd.DataFrame) -> str:
@@ -137,6 +152,11 @@ def shown_for(place: Place, **show: str) -> dict[str, Any]:
     """For which choices on the page a trace is shown, and which rows of the tables it is of."""
     rows = {"dataset": place.dataset, "model": place.model, "forget": place.forget}
     return {"show": {"place": str(place), **show}, "rows": rows}
+
+
+def leads_to(entry: Entry) -> dict[str, str]:
+    """Which rows of the table of runs a click on a line of an entry shows."""
+    return dict(zip(("method", "setting"), rows_of(entry), strict=True))
 
 
 def marker_style(style: MethodStyle, size: int) -> dict[str, Any]:

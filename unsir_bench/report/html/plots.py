@@ -19,16 +19,19 @@ from unsir_bench.report.html.plot_parts import (
     Choice,
     Plot,
     axis_words,
+    behind,
     escaped,
     in_template,
+    leads_to,
     line_style,
     marker_style,
     mean_words,
     method_choice,
     only_link,
     page_layout,
+    rows_of,
     run_ids,
-    run_points,
+    seed_points,
     set_ranges,
     shown_for,
     shown_with,
@@ -45,6 +48,8 @@ from unsir_bench.report.plots.trade_off import Point, trade_off
 from unsir_bench.report.statistics import MeanInterval
 
 SPEEDUP = "speedup_vs_retrain"
+ACCURACIES = ("acc_forget_test", "acc_retain_test")
+SEEDS = "single runs, of which a click opens the record, or the mean of a seed's runs where it has several"
 Places = Mapping[Place, pd.DataFrame]
 
 
@@ -78,9 +83,9 @@ def _trade_off(by_place: Places) -> Plot:
     return titled_plot(
         "trade-off",
         "Retain against forget accuracy",
-        "Large markers: mean over seeds with 95 % intervals (Student's t). Small ones: single runs, a click opens the "
-        "record. Good is where retraining is, not the upper left corner. Intervals of few seeds may reach beyond 0 and "
-        "100 %. Drag to zoom in; a click in the legend hides a method, a double click shows it alone.",
+        f"Large markers: mean over seeds with 95 % intervals (Student's t). Small ones: {SEEDS}. Good is where "
+        "retraining is, not the upper left corner. Intervals of few seeds may reach beyond 0 and 100 %. Drag to zoom "
+        "in; a click in the legend hides a method, a double click shows it alone.",
         "No run has both accuracies on test data.",
         traces,
         layout,
@@ -94,7 +99,7 @@ def _runs_trace(point: Point) -> go.Scatter:
         y=point.values["y"].tolist(),
         mode="markers",
         marker={"color": style.color, "symbol": style.symbol, "size": 6, "opacity": 0.45},
-        customdata=run_points(point.series, point.values),
+        customdata=seed_points(point.series, point.values, behind(point.series, *ACCURACIES)),
         hovertemplate="%{customdata[0]}<br>A<sub>Df</sub> %{x:.2f} %, A<sub>Dr</sub> %{y:.2f} %<extra></extra>",
         legendgroup=point.series.label,
         showlegend=False,
@@ -104,10 +109,11 @@ def _runs_trace(point: Point) -> go.Scatter:
 
 def _mean_trace(point: Point, rank: int) -> go.Scatter:
     label, values = point.series.label, point.values
+    runs = behind(point.series, *ACCURACIES)
     accuracies = [
         f"A<sub>{name}</sub> {mean_words(values[axis].tolist(), '%')}" for name, axis in (("Df", "x"), ("Dr", "y"))
     ]
-    hover = "<br>".join([f"<b>{escaped(label)}</b>", *accuracies, run_ids(values)])
+    hover = "<br>".join([f"<b>{escaped(label)}</b>", *accuracies, run_ids(runs)])
     return go.Scatter(
         x=[point.forget.mean],
         y=[point.retain.mean],
@@ -118,7 +124,7 @@ def _mean_trace(point: Point, rank: int) -> go.Scatter:
         name=escaped(label),
         legendgroup=label,
         legendrank=rank + 1,
-        customdata=[[hover, only_link(values), label]],
+        customdata=[[hover, only_link(runs), *rows_of(point.series)]],
         hovertemplate="%{customdata[0]}<extra></extra>",
         meta=shown_for(point.series.place),
     )
@@ -156,8 +162,8 @@ def _speedups(by_place: Places) -> Plot:
     return titled_plot(
         "speed-up",
         "Speed-up over retraining",
-        "Mean over seeds with 95 % interval; small markers are runs, a click opens the record. 1 is as slow as "
-        "retraining. Where retraining itself takes seconds, no method can be much faster.",
+        f"Mean over seeds with 95 % interval. Small markers: {SEEDS}. 1 is as slow as retraining. Where retraining "
+        "itself takes seconds, no method can be much faster.",
         "No run has a speed-up: it needs the time of retraining (retrain_reference=true, the default).",
         traces,
         layout,
@@ -180,6 +186,7 @@ def _speed_means(place: Place, ordered: Sequence[Bar]) -> go.Scatter:
     halves = [bar.interval.half_width if math.isfinite(bar.interval.half_width) else 0.0 for bar in ordered]
     # A lower end at or below 0 lies infinitely far left of a logarithmic axis: it is drawn to a hundredth of the mean.
     lower = [min(half, 0.99 * bar.interval.mean) for half, bar in zip(halves, ordered, strict=True)]
+    behind_each = [behind(bar.series, SPEEDUP) for bar in ordered]
     return go.Scatter(
         x=[bar.interval.mean for bar in ordered],
         y=[escaped(bar.series.label) for bar in ordered],
@@ -189,11 +196,11 @@ def _speed_means(place: Place, ordered: Sequence[Bar]) -> go.Scatter:
         customdata=[
             [
                 f"<b>{escaped(bar.series.label)}</b><br>{mean_words(bar.values[SPEEDUP].tolist(), '×')}<br>"
-                + run_ids(bar.values),
-                only_link(bar.values),
-                bar.series.label,
+                + run_ids(runs),
+                only_link(runs),
+                *rows_of(bar.series),
             ]
-            for bar in ordered
+            for bar, runs in zip(ordered, behind_each, strict=True)
         ],
         hovertemplate="%{customdata[0]}<extra></extra>",
         meta=shown_for(place),
@@ -208,7 +215,9 @@ def _speed_runs(place: Place, ordered: Sequence[Bar]) -> go.Scatter:
         mode="markers",
         marker={"color": [style.color for style in styles], "symbol": [style.symbol for style in styles], "size": 7}
         | {"line": {"color": "white", "width": 0.5}},
-        customdata=[point for bar in ordered for point in run_points(bar.series, bar.values)],
+        customdata=[
+            point for bar in ordered for point in seed_points(bar.series, bar.values, behind(bar.series, SPEEDUP))
+        ],
         hovertemplate="%{customdata[0]}: %{x:.3g} ×<extra></extra>",
         meta=shown_for(place),
     )
@@ -272,7 +281,7 @@ def _layer_trace(place: Place, entry: Entry, means: pd.DataFrame, target: str) -
         mode="lines+markers",
         name=escaped(entry.label),
         hovertemplate=f"{label}<br>%{{x}}<br>%{{y:.3g}} (n = {len(entry.models)})<extra></extra>",
-        meta=shown_for(place, to=target, **shown_with(entry)) | {"method": entry.label},
+        meta=shown_for(place, to=target, **shown_with(entry)) | leads_to(entry),
         **line_style(entry, 7),
     )
 
@@ -292,13 +301,14 @@ def _predictions(by_place: Places) -> Plot:
         "Share of each retained class among predictions for forgotten test samples, with forget classes ruled out; "
         "mean over seeds. The row to match is that of retraining.",
         f"No run here has the predictions for forgotten samples: {FAST}",
-        [_prediction_map(place, means) for place, means in maps.items()],
+        [_prediction_map(place, means, found[place]) for place, means in maps.items()],
         layout,
     )
 
 
-def _prediction_map(place: Place, means: pd.DataFrame) -> go.Heatmap:
+def _prediction_map(place: Place, means: pd.DataFrame, found: Sequence[Entry]) -> go.Heatmap:
     labels, classes = list(map(str, means.index)), list(map(str, means.columns))
+    chosen = {entry.label: rows_of(entry) for entry in found}
     return go.Heatmap(
         x=classes,
         y=list(map(escaped, labels)),
@@ -309,7 +319,9 @@ def _prediction_map(place: Place, means: pd.DataFrame) -> go.Heatmap:
         xgap=1,
         ygap=1,
         colorbar={"title": {"text": "share"}, "thickness": 14},
-        customdata=[[[f"<b>{escaped(label)}</b>, class {name}", "", label] for name in classes] for label in labels],
+        customdata=[
+            [[f"<b>{escaped(label)}</b>, class {name}", "", *chosen[label]] for name in classes] for label in labels
+        ],
         hovertemplate="%{customdata[0]}: %{z:.3f}<extra></extra>",
         meta=shown_for(place),
     )

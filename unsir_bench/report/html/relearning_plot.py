@@ -16,6 +16,7 @@ from unsir_bench.report.html.plot_parts import (
     axis_words,
     escaped,
     in_template,
+    leads_to,
     line_style,
     page_layout,
     shown_for,
@@ -91,7 +92,7 @@ def _interval(place: Place, entry: Entry, points: Sequence[BandPoint]) -> go.Sca
 
 
 def _mean(place: Place, entry: Entry, points: Sequence[BandPoint]) -> go.Scatter:
-    only = entry.models[0] if len(entry.models) == 1 else None
+    link = entry.models[0].link if len(entry.models) == 1 else ""
     times = times_to_plateau(entry, CURVE)
     words = f"<br>95 % of retrain's plateau: {median_in_words(times)} batches (median)" if times else ""
     name = f"<b>{in_template(entry.label)}</b>, n = {len(entry.models)}"
@@ -102,7 +103,7 @@ def _mean(place: Place, entry: Entry, points: Sequence[BandPoint]) -> go.Scatter
         name=escaped(entry.label),
         legendgroup=entry.label,
         hovertemplate=f"{name}<br>after %{{x}} batches: %{{y:.2f}} %{words}<extra></extra>",
-        meta=shown_for(place, **shown_with(entry)) | {"method": entry.label, "link": only.link if only else ""},
+        meta=shown_for(place, **shown_with(entry)) | leads_to(entry) | {"link": link},
         **line_style(entry, 5),
     )
 

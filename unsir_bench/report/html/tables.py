@@ -23,7 +23,7 @@ from unsir_bench.report.tables.verdicts import verdict_rows
 # The number that a cell of words starts with; a verdict's mark may stand before it, an interval after it.
 LEADING_NUMBER = re.compile(r"^(?:[=≠?×] )?([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?: [±\[(].+)?$")
 WORDS = {*GROUP, "stage", "forget / retain / stored", "control", "not done", "beware", "forgotten now"}
-FILTERS = ("method", "forget", "model", "dataset", "status")
+FILTERS = ("method", "setting", "forget", "model", "dataset", "status")
 FURTHER = {
     "relearn_batches": ("relearn batches", 1.0),
     "anamnesis_index": ("AIN", 1.0),
@@ -107,7 +107,7 @@ def _differing(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _keys(row: Mapping[str, str]) -> dict[str, str]:
-    return {name: row[name] for name in FILTERS if name in row}
+    return {name: row[name] or NOTHING for name in FILTERS if name in row}
 
 
 def summary_table(key: str, table: pd.DataFrame) -> Table:
@@ -170,7 +170,7 @@ def runs_table(key: str, runs: pd.DataFrame) -> Table:
             Cell(str(record.seed), float(record.seed)),
             *(_metric_cell(row.get(name), scale) for name, (_, scale) in metrics.items()),
         ]
-        rows.append(Row(cells, {name: str(row[name]) for name in FILTERS}))
+        rows.append(Row(cells, _keys({name: str(row[name]) for name in FILTERS})))
     return Table(key, titles, rows, page=25)
 
 

@@ -136,10 +136,7 @@ def _position(row: Row, rank: int | None, entry: Entry) -> tuple[object, ...]:
 
 
 def _method(row: Row, entry: Entry, rank: int | None, tied: bool, why: str) -> Method:
-    # The rows of references that were not swept as methods show the record of a run that measured them.
-    own = row.models["prefix"] == ""
-    records: list[RunRecord] = row.models.loc[own, "record"].tolist()
-    first = records[0] if records else None
+    first = row.records[0] if row.records else None
     declared = set(first.access.get("declared", [])) if first and not row.elsewhere else None
     return Method(
         name=row.method,
@@ -154,9 +151,9 @@ def _method(row: Row, entry: Entry, rank: int | None, tied: bool, why: str) -> M
         reads_retain=None if declared is None else bool(declared & RETAIN_ACCESS),
         provenance=_provenance(first) if first else "",
         settings=yaml.safe_dump(first.config.get("method") or {}, sort_keys=False, allow_unicode=True) if first else "",
-        commands=[record.command or NOT_RECORDED for record in records],
-        made_by=_made_by(records),
-        runs=[(record.seed, record.run_id) for record in records],
+        commands=[record.command or NOT_RECORDED for record in row.records],
+        made_by=_made_by(row.records),
+        runs=[(record.seed, record.run_id) for record in row.records],
     )
 
 

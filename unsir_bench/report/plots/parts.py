@@ -43,6 +43,7 @@ class Entry:
 
     label: str
     method: str
+    setting: str
     models: list[Model]
     conditions: str
     origins: frozenset[str]
@@ -85,7 +86,7 @@ def entries(models: pd.DataFrame, detail: str) -> list[Entry]:
 
 def _entry(key: tuple[str, ...], rows: pd.DataFrame, detail: str) -> Entry:
     conditions, origins = str(rows["conditions"].iloc[0]), frozenset(map(str, rows["origin"]))
-    return Entry(series_label(*key[3:]), key[3], _models(rows, detail), conditions, origins)
+    return Entry(series_label(*key[3:]), key[3], key[4], _models(rows, detail), conditions, origins)
 
 
 def _models(rows: pd.DataFrame, detail: str) -> list[Model]:

@@ -48,6 +48,7 @@ class Row:
     Attributes:
         not_done: statuses of the runs that gave no values.
         samples: by share, how many samples it is of, where that is known.
+        records: of each finished run; ``models`` has the mean of those that share a seed.
     """
 
     forget: str
@@ -56,6 +57,7 @@ class Row:
     models: pd.DataFrame
     not_done: list[str]
     samples: Mapping[str, int | None] = field(default_factory=dict)
+    records: list[RunRecord] = field(default_factory=list)
 
     @property
     def n(self) -> int:
@@ -232,7 +234,10 @@ def _row(key: tuple[str, ...], models: pd.DataFrame, table: pd.DataFrame) -> Row
     place = table[table["forget"] == key[2]]
     samples = {name: samples_of(place, name) for name in SHARES}
     samples |= {name: samples[of] for name, of in COMPLEMENTS.items()}
-    return Row(key[2], key[3], key[4], one_per_seed(models[done]), models.loc[~done, "status"].tolist(), samples)
+    # Rows of references that were not swept as methods show the record of a run that measured them.
+    records = models.loc[done & (models["prefix"] == ""), "record"].tolist()
+    not_done = models.loc[~done, "status"].tolist()
+    return Row(key[2], key[3], key[4], one_per_seed(models[done]), not_done, samples, records)
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:
