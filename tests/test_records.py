@@ -169,6 +169,13 @@ def test_an_accuracy_that_is_no_fraction_is_named(tmp_path: Path, value: float):
     assert RunRecord.read(rewritten(tmp_path, metrics={"gap_acc_forget_test": -0.5, "acc_forget_test": 1}))
 
 
+@pytest.mark.parametrize("name", ["dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"])
+def test_a_section_of_the_configuration_may_be_absent_but_not_null(tmp_path: Path, name: str):
+    with pytest.raises(ValueError, match=f"config.{name} is no section"):
+        RunRecord.read(rewritten(tmp_path, config={name: None}))
+    assert RunRecord.read(rewritten(tmp_path, config={})).config == {}
+
+
 def test_a_folder_in_the_records_place_is_set_aside_when_the_run_is_done_again(tmp_path: Path):
     (tmp_path / RUN / RECORD_FILE / "inside").mkdir(parents=True)
     assert finished_record(tmp_path / RUN) is None

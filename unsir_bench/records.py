@@ -231,7 +231,7 @@ def _impossible(record: RunRecord) -> Iterator[str]:
     if not all(isinstance(each.get("metrics"), dict) for each in record.evaluated):
         yield "evaluated holds no settings of metrics"
     for name in ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"):
-        if not isinstance(record.config.get(name) or {}, dict):
+        if not isinstance(record.config.get(name, {}), dict):
             yield f"config.{name} is no section"
 
 

@@ -126,6 +126,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "nan": (replaced("metrics", {"acc_forget_test": float("nan")}), "NaN is no number"),
     "seed": (replaced("seed", "one"), "seed is no"),
     "model": (replaced("model", None), "model is no"),
+    "section": (replaced("config", {"method": None}), "config.method is no section"),
     "classes": (replaced("forget_classes", {"0": 0}), "forget_classes is no list"),
 }
 
