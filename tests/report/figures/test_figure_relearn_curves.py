@@ -103,11 +103,3 @@ def test_a_panel_has_the_plateau_and_the_references_of_its_own_conditions() -> N
     }
     assert flat["unsir (device=A GPU)"] == pytest.approx([40, 90])
     assert flat["unsir (device=cpu)"] == pytest.approx([60, 95])
-
-
-def test_each_variant_that_was_recorded_has_a_figure_of_its_own() -> None:
-    variant = {"relearn_curve_few_shot": [[0, 0.0], [10, 0.3]], "retrain_relearn_curve_few_shot": [[0, 0.0], [10, 0.1]]}
-    first, second = drawn([record("unsir", 0, **variant)])
-    assert (first.name, second.name) == ("relearn_curves", "relearn_curves_few_shot")
-    assert second.data.set_index("method").loc["unsir", "a_df_percent"].tolist() == [0, 30]
-    assert "a few images a class" in " ".join(second.figure.get_suptitle().split())

@@ -16,7 +16,7 @@ from unsir_bench.report.figures.data import Drawing, Kind, Scene
 from unsir_bench.report.figures.style import legend_below, shown, small_multiples
 from unsir_bench.report.method_style import BLACK, GREY, REFERENCES, method_style
 from unsir_bench.report.plots.parts import NOT_FAST, PERCENT, Entry, entries, mean
-from unsir_bench.report.plots.relearning import BandPoint, band, plateau, times_to_plateau
+from unsir_bench.report.plots.relearning import CURVE, BandPoint, band, plateau, times_to_plateau
 from unsir_bench.report.relearn_curve import Time, accuracy_at, median_in_words, median_time
 from unsir_bench.report.samples import samples_of
 
@@ -24,12 +24,6 @@ TO_SEE = "a curve that rises before retrain's dashed one still knew the classes"
 DASHES: dict[str, tuple[int, tuple[float, ...]]] = {"original": (0, (1, 1)), "retrain": (0, (3, 1))}
 PLATEAU = (0, (6, 2, 1, 2))
 TITLE_LETTERS = 28
-# What the curves are of, by their name in the record, and the first part of the files' names.
-VARIANTS = {
-    "relearn_curve": ("relearn_curves", "relearning from all data"),
-    "relearn_curve_few_shot": ("relearn_curves_few_shot", "relearning from a few images a class"),
-    "relearn_curve_retain_only": ("relearn_curves_retain_only", "relearning from retained classes alone"),
-}
 
 
 class _Course(NamedTuple):
@@ -52,19 +46,18 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     diamond marks Kaplan-Meier's median time to 95 % of retrain's plateau. The original, which has nothing to relearn,
     is a horizontal line at its accuracy.
     """
-    for detail, (name, words) in VARIANTS.items():
-        if found := entries(scene.models, detail):
-            samples = samples_of(scene.models, "acc_forget_test")
-            courses = [_Course(entry, band(entry.values, samples), times_to_plateau(entry, detail)) for entry in found]
-            yield Drawing(name, _figure(scene, courses, words), _table(courses))
+    if found := entries(scene.models, CURVE):
+        samples = samples_of(scene.models, "acc_forget_test")
+        courses = [_Course(entry, band(entry.values, samples), times_to_plateau(entry)) for entry in found]
+        yield Drawing("relearn_curves", _figure(scene, courses), _table(courses))
 
 
-def _figure(scene: Scene, courses: Sequence[_Course], words: str) -> Figure:
+def _figure(scene: Scene, courses: Sequence[_Course]) -> Figure:
     references = [course for course in courses if course.entry.method in REFERENCES]
     own = [course for course in courses if course not in references] or list(courses)
     counts = [len(course.entry.models) for course in courses]
     over = "mean over seeds with 95 % interval" if max(counts) > 1 else ""
-    title = scene.title(counts, words, over, TO_SEE, scene.control_note)
+    title = scene.title(counts, "relearning from all data", over, TO_SEE, scene.control_note)
     figure, panels = small_multiples(len(own), title, 1.2, "mini-batches")
     for panel, course in zip(panels, own, strict=True):
         beside = [one for one in references if course.entry.beside([one.entry])]

@@ -26,11 +26,9 @@ from unsir_bench.report.html.plot_parts import (
 )
 from unsir_bench.report.method_style import method_style
 from unsir_bench.report.plots.parts import PERCENT, Entry, Model, entries
-from unsir_bench.report.plots.relearning import BandPoint, band, plateau, times_to_plateau
+from unsir_bench.report.plots.relearning import CURVE, BandPoint, band, plateau, times_to_plateau
 from unsir_bench.report.relearn_curve import median_in_words
 from unsir_bench.report.samples import samples_of
-
-CURVE = "relearn_curve"
 
 
 def relearning_plot(by_place: Mapping[Place, pd.DataFrame], methods: Choice) -> Plot:
@@ -93,7 +91,7 @@ def _interval(place: Place, entry: Entry, points: Sequence[BandPoint]) -> go.Sca
 
 def _mean(place: Place, entry: Entry, points: Sequence[BandPoint]) -> go.Scatter:
     link = entry.models[0].link if len(entry.models) == 1 else ""
-    times = times_to_plateau(entry, CURVE)
+    times = times_to_plateau(entry)
     words = f"<br>95 % of retrain's plateau: {median_in_words(times)} batches (median)" if times else ""
     name = f"<b>{in_template(entry.label)}</b>, n = {len(entry.models)}"
     return go.Scatter(

@@ -9,6 +9,8 @@ from unsir_bench.report.plots.parts import Entry, Model, mean
 from unsir_bench.report.relearn_curve import SHARE_OF_PLATEAU, Curve, Time, accuracy_at, first_at, plateau_of
 from unsir_bench.report.samples import share_interval
 
+CURVE = "relearn_curve"  # its name in the record, without prefix
+
 
 class BandPoint(NamedTuple):
     """The mean A_Df over seeds after so many batches, in [0, 1].
@@ -47,20 +49,15 @@ def plateau(entry: Entry) -> float:
     return mean([plateau_of(curve) for curve in entry.values])
 
 
-def times_to_plateau(entry: Entry, detail: str) -> list[Time]:
-    """Batches until 95 % of retrain's own plateau, for each seed whose run measured retrain too.
-
-    Args:
-        entry: of a method or of retrain.
-        detail: the curve's name in the record, without prefix.
-    """
+def times_to_plateau(entry: Entry) -> list[Time]:
+    """Batches until 95 % of retrain's own plateau, for each seed of a method or of retrain whose run measured it."""
     return [
         first_at(model.value, SHARE_OF_PLATEAU * plateau_of(retrained))
         for model in entry.models
-        if (retrained := _retrained(model, detail))
+        if (retrained := _retrained(model))
     ]
 
 
-def _retrained(model: Model, detail: str) -> Curve | None:
-    found: Curve | None = model.record.details.get(f"retrain_{detail}")
+def _retrained(model: Model) -> Curve | None:
+    found: Curve | None = model.record.details.get(f"retrain_{CURVE}")
     return found
