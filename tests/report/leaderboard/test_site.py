@@ -76,6 +76,15 @@ def test_a_method_on_seeds_of_its_own_is_not_ranked_and_the_page_says_why() -> N
     assert (ranked["unsir"], ranked["neggrad"]) == ((1, ""), (2, ""))
 
 
+def test_boards_of_two_folders_of_one_name_say_which() -> None:
+    runs = [
+        record("unsir", 0, run_id=root, fingerprints={"data": content}, config={"dataset": {"root": root}})
+        for root, content in (("a", "1" * 16), ("b", "2" * 16))
+    ]
+    assert sorted(board.words for board in boards(runs)) == ["root=a", "root=b"]
+    assert [board.words for board in boards(runs[:1])] == [""]
+
+
 def test_every_run_of_a_seed_is_linked_and_repeated_by_its_command() -> None:
     drawn = [
         record("unsir", 0, run_id=f"draw-{draw}", command=f"again {draw}", environment={"commit": f"c{draw}"})

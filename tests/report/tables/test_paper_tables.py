@@ -214,6 +214,28 @@ def test_data_networks_and_trainings_have_tables_of_their_own() -> None:
     assert len(comparison_tables("s", runs)) == 4
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("train", ({"epochs": 3, "lr": 0.1}, {"epochs": 3, "lr": 0.2}), ["train.lr=0.1", "train.lr=0.2"]),
+        (
+            "hardware", ({"precision": "bf16"}, {"precision": "fp32"}),
+            ["hardware.precision=bf16", "hardware.precision=fp32"],
+        ),
+    ],
+)  # fmt: skip
+def test_tables_that_read_the_same_say_what_else_sets_them_apart(
+    section: str, values: tuple[dict[str, Any], ...], words: list[str]
+) -> None:
+    runs = [record(run_id=f"r{place}", config={section: value}) for place, value in enumerate(values)]
+    tables = comparison_tables("s", runs)
+    assert sorted(table.apart for table in tables) == words
+    assert all(table.apart in table.caption for table in tables)
+    assert only(runs[:1]).apart == "" and words[0] not in only(runs[:1]).caption
+    further = comparison_tables("s", [runs[0], record(dataset="digits")])
+    assert [table.apart for table in further] == ["", ""], "another data set reads otherwise"
+
+
 def test_runs_that_are_not_done_are_counted_and_named() -> None:
     table = only([record(), record(seed=1, status="failed"), record("b", status="diverged")])
     assert column(table, "not done") == {"original": "", "retrain": "", "unsir": "1 failed", "b": "1 diverged"}

@@ -98,7 +98,7 @@ def _board(key: str, table: ComparisonTable, forget: str, rows: Sequence[Row]) -
     timed = [words for words in table.remarks if words.startswith("Seconds were")]
     elsewhere = [MADE_ELSEWHERE] if any(row.elsewhere for row in rows) else []
     return Board(
-        key, table.dataset, table.model, forget, table.conditions.words, titles, [methods[place] for place in order],
+        key, table.dataset, table.model, forget, table.words, titles, [methods[place] for place in order],
         [*timed, *elsewhere],
     )  # fmt: skip
 

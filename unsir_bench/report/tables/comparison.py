@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -133,6 +134,7 @@ class ComparisonTable:
         gaps: forget sets of which finished runs lack a retrained model, in words.
         timed_on: what the seconds of finished runs depend on, each once, in words.
         columns: what is shown, in order.
+        apart: what else sets its runs apart from those of another table that reads the same, in words.
     """
 
     sweep: str
@@ -146,6 +148,12 @@ class ComparisonTable:
     gaps: list[str]
     timed_on: list[str]
     columns: Sequence[Column] = COLUMNS
+    apart: str = ""
+
+    @property
+    def words(self) -> str:
+        """What its runs share, in words: data, training and device, and all that tells it from another table."""
+        return ", ".join(filter(None, (self.conditions.words, self.apart)))
 
     @property
     def paper_title(self) -> str:
@@ -184,7 +192,7 @@ class ComparisonTable:
     def caption(self) -> str:
         """What the table is of: sweep, data and their variant, network, scale."""
         scale = self.conditions.scale
-        words = [f"{self.dataset}, {self.model} (sweep {self.sweep})", f"scale: {scale}", self.conditions.words]
+        words = [f"{self.dataset}, {self.model} (sweep {self.sweep})", f"scale: {scale}", self.words]
         if not self.conditions.at_paper_scale or self.jpeg:
             words.append("not the paper's scale and data")
         return "; ".join(filter(None, words))
@@ -211,7 +219,12 @@ def comparison_tables(
         _table(sweep, str(dataset), str(model), rows, records)
         for (dataset, model, _), rows in table.groupby(["dataset", "model", "key"])
     ]
-    return [replace(each, columns=columns) for each in found]
+    alike = Counter(_heading(each) for each in found)
+    return [replace(each, columns=columns, apart=each.apart if alike[_heading(each)] > 1 else "") for each in found]
+
+
+def _heading(table: ComparisonTable) -> tuple[str, str, str]:
+    return table.dataset, table.model, table.conditions.words
 
 
 def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Sequence[RunRecord]) -> ComparisonTable:
@@ -225,7 +238,7 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
         rows=[_row(key, models, rows) for key, models in groups(rows, [*PLACE, "method", "setting_under"])],
         failed=[f"{record.run_id} ({record.status})" for record in members if record.status != "done"],
         gaps=[f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()],
-        timed_on=timed_on(runs),
+        timed_on=timed_on(runs), apart="; ".join(dict.fromkeys(filter(None, rows["conditions"]))),
     )  # fmt: skip
 
 

@@ -199,7 +199,7 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
         for row in table.rows:
             line: dict[str, object] = {
                 "sweep": table.sweep, "dataset": table.dataset, "model": table.model,
-                "scale": table.conditions.scale, "conditions": table.conditions.words,
+                "scale": table.conditions.scale, "conditions": table.words,
                 "forget": row.forget, "method": row.method, "setting": row.setting, "n": row.n,
             }  # fmt: skip
             for column in table.columns:
