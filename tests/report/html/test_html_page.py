@@ -34,6 +34,14 @@ def test_links_of_gathered_records_lead_to_their_file(tmp_path: Path, name: str)
     assert f"gathered/{name}" in links and all((tmp_path / link).exists() for link in links)
 
 
+def test_a_page_beside_gathered_records_links_to_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text(gathered(swept(tmp_path / "s" / "mine", [record()])))
+    found = read(write_page([read_sweep(tmp_path)], tmp_path / "report.html"))
+    links = {address for address in found.addresses if not address.startswith("#")}
+    assert {"./", "records.jsonl"} <= links
+    assert all((tmp_path / link).resolve().is_relative_to(tmp_path.parent) for link in links)
+
+
 def test_the_page_says_what_it_is_about(reader: Reader) -> None:
     for words in ("9 done, 1 failed, 1 diverged, 1 skipped", "digits, 20 images a class at most", "small, 2 epochs"):
         assert words in reader.text

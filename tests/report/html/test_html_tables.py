@@ -21,6 +21,14 @@ def test_each_number_of_the_summary_sorts_by_the_mean_it_shows(reader: Reader) -
     assert all(" ± " in text for text, _ in shown[:4])
 
 
+def test_runs_of_a_row_stand_in_the_order_of_their_seeds(tmp_path: Path) -> None:
+    kept = {"acc_forget_test": 0.0, "acc_retain_test": 0.9}
+    sweep = swept(tmp_path / "s", [record(seed=seed, metrics=kept, details={}) for seed in (10, 2, 1)])
+    found = read(write_page([sweep], tmp_path / "report.html"))
+    methods = [text for text, _ in found.column("s0-summary", "method")]
+    assert found.column("s0-summary", "runs")[methods.index("unsir")][0] == "seed 1 seed 2 seed 10"
+
+
 @pytest.mark.parametrize(
     ("words", "number"),
     [

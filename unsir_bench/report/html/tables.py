@@ -116,9 +116,9 @@ def summary_table(key: str, table: pd.DataFrame) -> Table:
         return Table(key, [], [])
     rows = summary(table)
     behind = {
-        tuple(map(str, group)): sorted(
-            {(f"seed {seed}", link) for seed, link in zip(runs["seed"], runs["link"], strict=True)}
-        )
+        tuple(map(str, group)): [
+            (f"seed {seed}", link) for seed, link in sorted(set(zip(runs["seed"], runs["link"], strict=True)))
+        ]
         for group, runs in table[table["prefix"] == ""].groupby(GROUP)
     }
     shown = _differing(rows)
@@ -161,7 +161,7 @@ def runs_table(key: str, runs: pd.DataFrame) -> Table:
     rows = []
     for row in runs.to_dict("records"):
         record: RunRecord = row["record"]
-        folder = row["link"].rpartition("/")[0] + "/"
+        folder = f"{row['link'].rpartition('/')[0] or '.'}/"
         cells = [
             Cell(record.status, badge=record.status),
             *(Cell(record.reason or "", more=record.error or "", long=True) for _ in why),
