@@ -64,7 +64,7 @@ def test_the_numbers_are_those_by_hand(scene: Scene) -> None:
     half = stats.t.ppf(0.975, 2) * np.std([20, 30, 40], ddof=1) / 3**0.5
     assert unsir["relearn_area_percent"] == pytest.approx(30)
     assert unsir["relearn_area_percent_high"] == pytest.approx(30 + half)
-    assert (unsir["seconds"], unsir["seconds_low"], unsir["seconds_high"]) == (2, 1, 3)
+    assert (unsir["seconds"], unsir["seconds_shortest"], unsir["seconds_longest"]) == (2, 1, 3)
     assert table.loc["retrain", "seconds"] == 100 and np.isnan(table.loc["original", "seconds"])
     assert table["control"].to_dict() == {
         "original": False, "retrain": False, "unsir": False, "fisher": True, "logit_mask": True,
@@ -90,7 +90,8 @@ def test_retrain_s_interval_is_a_band_behind_each_column(scene: Scene) -> None:
     for panel, name in zip(drawing.figure.axes, names, strict=True):
         [band] = panel.patches
         ends = band.get_extents().transformed(panel.transData.inverted())
-        expected = [retrain[f"{name}_low"], retrain[f"{name}_high"]]
+        low_and_high = ("shortest", "longest") if name == "seconds" else ("low", "high")
+        expected = [retrain[f"{name}_{end}"] for end in low_and_high]
         np.testing.assert_allclose([ends.x0, ends.x1], expected, rtol=1e-6, atol=1e-6)
 
 

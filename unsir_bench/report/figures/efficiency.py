@@ -60,8 +60,8 @@ def _table(ordered: Sequence[Bar]) -> pd.DataFrame:
             "method": bar.series.label,
             "n": bar.interval.n,
             "seconds": bar.interval.mean,
-            "seconds_low": bar.interval.low,
-            "seconds_high": bar.interval.high,
+            "seconds_shortest": bar.values[FIELD].min(),
+            "seconds_longest": bar.values[FIELD].max(),
         }
         for bar in ordered
     )

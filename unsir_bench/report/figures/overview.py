@@ -57,7 +57,7 @@ def _measures(scene: Scene, rows: Sequence[Series]) -> Iterator[Measure]:
         for label, values in seconds.items()
         if (found := [value for value in values if value > 0])
     }
-    yield Measure("seconds", HEADS["seconds"], spans, logarithmic=True)
+    yield Measure("seconds", HEADS["seconds"], spans, logarithmic=True, ends=("shortest", "longest"))
 
 
 def share_measure(scene: Scene, rows: Sequence[Series], name: str, title: str, field: str) -> Measure:
@@ -84,7 +84,7 @@ def _area(row: Series) -> Estimate | None:
 
 
 def table_of(scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) -> pd.DataFrame:
-    """The numbers of the figure: mean, low and high of each measure."""
+    """The numbers of the figure: mean and both ends of each measure."""
     lines = []
     for row in rows:
         line: dict[str, object] = {"method": row.label, "control": row.label in scene.controls}
@@ -92,8 +92,8 @@ def table_of(scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) 
             found = measure.estimates.get(row.label)
             line.setdefault("n", found.n if found else 0)
             line[measure.name] = found.mean if found else None
-            line[f"{measure.name}_low"] = found.low if found else None
-            line[f"{measure.name}_high"] = found.high if found else None
+            low, high = (f"{measure.name}_{end}" for end in measure.ends)
+            line |= {low: found.low if found else None, high: found.high if found else None}
         lines.append(line)
     return pd.DataFrame(lines)
 

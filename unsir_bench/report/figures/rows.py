@@ -45,12 +45,14 @@ class Measure:
         title: above it; mathematics is parsed.
         estimates: by the series' label, those that have one.
         logarithmic: whether the axis is.
+        ends: what the ends of an estimate are called in that table.
     """
 
     name: str
     title: str
     estimates: Mapping[str, Estimate]
     logarithmic: bool = False
+    ends: tuple[str, str] = ("low", "high")
 
 
 def method_rows(title: str, scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) -> Figure:
