@@ -118,6 +118,11 @@ class RunRecord:
         return settings or {}
 
     @property
+    def relearn_cap(self) -> int:
+        """After how many mini-batches relearning was given up; 0 where that is not recorded."""
+        return int((self.measured_with.get("relearn") or {}).get("cap") or 0)
+
+    @property
     def written_last(self) -> str:
         """When the run ended, or when metrics were last added to it, as ISO 8601 in UTC; empty where it is not said."""
         return max([self.finished, *(str(added.get("finished", "")) for added in self.evaluated)])

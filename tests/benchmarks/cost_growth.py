@@ -29,9 +29,10 @@ from tests.benchmarks.overhead_times import SUITE, ended
 from tests.benchmarks.unsir_times import BATCH, NETWORKS, Bench, share_of_published
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ModelConfig
-from unsir_bench.report.figures.style import legend_below, new_figure, save, style
+from unsir_bench.report.figures.style import legend_below, new_figure, rendered, style
 from unsir_bench.report.method_style import BLACK, BLUE, GREEN, GREY, VERMILION
 from unsir_bench.report.statistics import mean_interval
+from unsir_bench.runtime.files import write_atomic
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.unlearning.fisher.diagonal import fisher_diagonal
 
@@ -189,7 +190,10 @@ def draw(done: list[Forgetting], title: str, stem: Path) -> list[Path]:
         grid[0, 0].set_ylabel("seconds")
         grid[1, 0].set_ylabel("optimiser steps")
         legend_below(figure, *grid[1, 0].get_legend_handles_labels())
-        return save(figure, stem)
+        files = {stem.with_name(f"{stem.name}.{kind}"): content for kind, content in rendered(figure).items()}
+    for path, content in files.items():
+        write_atomic(path, content)
+    return list(files)
 
 
 def draw_growth(panel: Axes, done: Sequence[Forgetting], quantity: str) -> None:

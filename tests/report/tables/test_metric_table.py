@@ -1,6 +1,7 @@
 """The table of all metrics beside those of the references."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_references_come_first_and_each_seed_of_theirs_counts_once() -> None:
 def test_a_censored_relearn_time_is_shown_and_never_averaged() -> None:
     text = metric_tables([record("a", 0, 0.5, 10), record("a", 1, 0.7, None)])
     assert cells(text, "relearn_batches") == ["–", ">50, >50", "10, >50"]
+
+
+def test_a_cap_that_was_not_recorded_ends_nothing() -> None:
+    run = record("a", 0, 0.5, None)
+    sections: list[dict[str, Any]] = [{}, {"relearn": None}, {"relearn": {}}]
+    for metrics in sections:
+        run.config = {"metrics": metrics}
+        assert cells(metric_tables([run]), "relearn_batches")[-1] == ">0"
 
 
 def test_the_anamnesis_index_is_never_a_mean_over_the_seeds_that_relearned() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -26,7 +25,6 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from unsir_bench.report.method_style import GREY, method_style
 from unsir_bench.report.plots.parts import FORGET_AXIS, RETAIN_AXIS
-from unsir_bench.runtime.files import write_atomic
 
 WIDTH = 3.4  # inches: one column of a two-column paper
 FONT_SIZE = 7  # points, the smallest anywhere in a figure
@@ -221,16 +219,3 @@ def rendered(figure: Figure) -> dict[str, bytes]:
     for kind, content in files.items():
         figure.savefig(content, format=kind, dpi=DOTS_PER_INCH, metadata=METADATA[kind])
     return {kind: content.getvalue() for kind, content in files.items()}
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as PDF and PNG, each whole or not at all.
-
-    Args:
-        figure: drawn within ``style``.
-        stem: path without suffix.
-    """
-    written = {stem.with_name(f"{stem.name}.{kind}"): content for kind, content in rendered(figure).items()}
-    for path, content in written.items():
-        write_atomic(path, content)
-    return list(written)

@@ -47,11 +47,10 @@ from unsir_bench.runtime.files import write_atomic
 
 @dataclass(frozen=True)
 class Page:
-    """What was written: where, from how many records, and the paths that could not be read."""
+    """What was written: where, and from how many records."""
 
     path: Path
     runs: int
-    unreadable: list[Path]
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def write_page(sweeps: Sequence[Sweep], output: Path) -> Page:
         raise ValueError("no record to report")
     views = [_view(f"s{place}", sweep, output.parent) for place, sweep in enumerate(sweeps)]
     write_atomic(output, _rendered(views, sweeps))
-    return Page(output, runs, [path for sweep in sweeps for path, _ in sweep.unreadable])
+    return Page(output, runs)
 
 
 def _rendered(views: Sequence[SweepView], sweeps: Sequence[Sweep]) -> str:

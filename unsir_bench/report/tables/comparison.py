@@ -90,8 +90,7 @@ class Row:
     @property
     def censored(self) -> list[int]:
         """Per seed that did not relearn, the cap in mini-batches."""
-        configs = [record.measured_with for record in self.models.loc[self._capped, "record"]]
-        return [int(metrics.get("relearn", {}).get("cap", 0)) for metrics in configs]
+        return [record.relearn_cap for record in self.models.loc[self._capped, "record"]]
 
     def censored_of(self, name: str) -> int:
         """Of how many seeds a relearn time, or for the anamnesis index one of its two times, reached the cap."""

@@ -63,6 +63,6 @@ def _cell(metric: str, models: pd.DataFrame) -> str:
         censored = models.loc[models["relearn_censored"].fillna(0).astype(bool), "record"]
         if len(censored):  # a censored run has no number: it is never averaged
             numbers = models.loc[models.index.difference(censored.index), metric].dropna()
-            caps = [f">{record.measured_with['relearn']['cap']}" for record in censored]
+            caps = [f">{record.relearn_cap}" for record in censored]
             return ", ".join([*(f"{value:g}" for value in sorted(numbers)), *caps])
     return mean_in_words([float(value) for value in values], ".4g", ".2g") if values else NOTHING

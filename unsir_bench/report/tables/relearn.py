@@ -52,7 +52,7 @@ def curve_summary(row: Mapping[Any, Any]) -> RelearnSummary | None:
 
 def _anamnesis(row: Mapping[Any, Any]) -> str:
     record = row["record"]
-    cap = float((record.measured_with.get("relearn") or {}).get("cap") or 0)
+    cap = float(record.relearn_cap)
     retrained = record.metrics.get("retrain_relearn_censored")
     own = row.get("relearn_censored")
     if own is None or pd.isna(own) or retrained is None:
