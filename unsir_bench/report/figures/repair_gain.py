@@ -84,16 +84,17 @@ def _estimates(runs: pd.DataFrame) -> Iterator[dict[str, object]]:
 
 
 def _draw(panel: Axes, table: pd.DataFrame, name: str, counts: Sequence[int]) -> None:
-    methods = table.groupby("label", sort=False)["method"].first()
+    first = table.drop_duplicates("label")
+    labels, methods = first["label"].tolist(), first["method"].tolist()
     panel.axhline(0, color=GREY, linewidth=0.6)
-    for place, (label, color) in enumerate(zip(methods.index, tones(methods.tolist()), strict=True)):
+    for place, (label, method, color) in enumerate(zip(labels, methods, tones(methods), strict=True)):
         rows = table[table["label"] == label].sort_values("classes")
-        shift = APART * (place - (len(methods) - 1) / 2)
+        shift = APART * (place - (len(labels) - 1) / 2)
         panel.errorbar(
             [counts.index(count) + shift for count in rows["classes"]],
             rows[name],
             yerr=(rows[f"{name}_high"] - rows[name]).fillna(0.0),
-            color=color, marker=method_style(methods[label]).marker, label=str(label), elinewidth=0.7, capsize=1.5,
+            color=color, marker=method_style(method).marker, label=str(label), elinewidth=0.7, capsize=1.5,
         )  # fmt: skip
     panel.set_xlim(-0.5, len(counts) - 0.5)
     low, high = panel.get_ylim()
