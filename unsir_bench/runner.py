@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,7 +23,6 @@ from unsir_bench.errors import (
 )
 from unsir_bench.evaluation.registry import registered
 from unsir_bench.records import RunRecord, printable
-from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runs.experiment import forget_and_evaluate, prepared
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runs.record_of_run import blank_record, note_forget_set
@@ -128,11 +128,16 @@ def _experiment_of_rank(config: Config, record: RunRecord, metrics_of: Sequence[
     """
     for name in metrics_of:
         importlib.import_module(name)
-    config.hardware.set_flags(config.model.cpu_threads)
-    logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
+    _begin_rank(config, fabric)
     tracker = RememberingTracker()
     _experiment(fabric, config, tracker, record)
     return {"record": asdict(record), "points": tracker.points}
+
+
+def _begin_rank(config: Config, fabric: Fabric) -> None:
+    """Give a new process the run's flags; the first one alone tells how it goes on."""
+    config.hardware.set_flags(config.model.cpu_threads)
+    logging.basicConfig(level=logging.INFO if fabric.is_global_zero else logging.ERROR)
 
 
 def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> None:
@@ -147,20 +152,37 @@ def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRec
         record.status, record.reason = "skipped", str(error)
 
 
-def train_reference(config: Config, role: str) -> TrainedModel:
-    """The original or the retrained model of a run, trained if the store lacks it.
+def train_reference(config: Config, role: str) -> None:
+    """Train the original or the retrained model of a run if the store lacks it, on one device or on several.
 
     Args:
         config: of the run; it must have no mistakes.
         role: ``original`` or ``retrain``.
+
+    Raises:
+        UnsirBenchError: it cannot be trained; several devices raise torch's own error, which quotes this one.
     """
+    fabric = config.hardware.start(config.model.cpu_threads)
+    if config.hardware.devices == 1:
+        _train_reference(config, role, fabric)
+        return
+    with tempfile.TemporaryDirectory() as handed_over:
+        result_of_first(fabric, partial(_train_reference_of_rank, config, role), Path(handed_over))
+
+
+def _train_reference_of_rank(config: Config, role: str, fabric: Fabric) -> None:
+    _begin_rank(config, fabric)
+    _train_reference(config, role, fabric)
+
+
+def _train_reference(config: Config, role: str, fabric: Fabric) -> None:
     record = blank_record(config)
     note_forget_set(record, config)
-    fabric = config.hardware.start(config.model.cpu_threads)
     scene = prepared(fabric, config, RememberingTracker(), record)
     if role == "original":
-        return scene.references.original(scene.context)
-    return scene.references.retrained(scene.steps[-1].so_far, scene.context)
+        scene.references.original(scene.context)
+    else:
+        scene.references.retrained(scene.steps[-1].so_far, scene.context)
 
 
 def log_failure(error: Exception, title: str) -> None:

@@ -29,7 +29,7 @@ Verbs
   split ...      write the samples that a run would forget to a file that others can use
   plan ...       say what a sweep would train, reuse and skip, and about how long it takes; starts nothing
   prepare ...    fetch the data and pretrained weights of a sweep, for machines that are not on the internet
-  train ...      train the original and the retrained model of a run side by side, each on half of the CPU cores
+  train ...      train the original and the retrained model of a run, at once where each has cores or a GPU of its own
   tune ...       choose a method's numbers on held-out training images; `settings=tuned` then uses them
   list WHAT      print a table of methods, datasets, models, metrics or experiments
   sync [FOLDER]  upload finished offline runs to Weights & Biases
