@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.references.tuned_values import TunedValues, tuned_values_path
-from unsir_bench.sweeps.tuning import Study, closeness_to_retraining, finished, opened, trial_rows, tune
+from unsir_bench.runner import LOCKS
+from unsir_bench.runtime.locks import locked
+from unsir_bench.sweeps.tuning import (
+    Study,
+    StudyInUseError,
+    closeness_to_retraining,
+    finished,
+    opened,
+    trial_rows,
+    tune,
+)
 
 optuna = pytest.importorskip("optuna", reason="Optuna is of the extra tune")
 TINY = ["dataset.subset=15", "model=allcnn_tiny", "train.epochs=1", "hardware=cpu"]
@@ -43,6 +54,11 @@ def places(folder: Path) -> list[str]:
 
 def study_of(folder: Path, *words: str, forget: tuple[tuple[int, ...], ...] = ((8,), (7, 9))) -> Study:
     return Study(compose([*DEFAULTS, "method=ssd", *TINY, *places(folder), *words]), forget)
+
+
+def study_with_folder(study: Study) -> Study:
+    study.folder.mkdir(parents=True)
+    return study
 
 
 @pytest.fixture
@@ -89,6 +105,34 @@ def test_a_study_resumes_and_repeats_what_a_killed_process_left(tmp_path: Path, 
     assert tune(study, 5).trials == 5  # nothing is left to do
     assert tune(study, 9, hours=0.0).trials == 5  # nor is there time
     assert len(scored) == 5
+
+
+def test_a_study_that_another_process_works_on_is_left_to_it(tmp_path: Path, scored: list[dict[str, Any]]) -> None:
+    study = study_of(tmp_path)
+    with opened(study_with_folder(study)) as opt:
+        trial = opt.ask()
+        with locked(study.folder / LOCKS, study.name, "it"), pytest.raises(StudyInUseError, match=study.name):
+            tune(study, 1)
+        assert opt.trials[trial.number].state == optuna.trial.TrialState.RUNNING
+    assert not scored
+    assert tune(study, 1).trials == 1
+
+
+def test_the_lock_of_a_journal_in_a_relative_folder_leads_to_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = study_with_folder(study_of(Path("own")))
+    links, link = [], os.symlink
+
+    def noting(leads_to: str, place: str) -> None:
+        link(leads_to, place)
+        links.append(Path(place).samefile(study.folder / f"{study.name}.journal"))
+
+    monkeypatch.setattr(os, "symlink", noting)
+    with opened(study):
+        pass
+    assert links and all(links)
 
 
 def test_an_interruption_of_the_first_trial_does_not_cost_the_preset(

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import Timeout
+
 from unsir_bench.config import Config
 from unsir_bench.config_fields import search_ranges
 from unsir_bench.data.forget_config import ForgetConfig
-from unsir_bench.errors import ConfigError
+from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import content_key
 from unsir_bench.references.tuned_values import (
@@ -28,7 +30,8 @@ from unsir_bench.references.tuned_values import (
     tuned_values_path,
     value_at,
 )
-from unsir_bench.runner import run
+from unsir_bench.runner import LOCKS, run
+from unsir_bench.runtime.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,10 @@ if TYPE_CHECKING:
     import optuna
 
 LOGARITHMIC_FROM = 10  # ratio of a range's ends
+
+
+class StudyInUseError(UnsirBenchError):
+    """Another process works on a study."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +131,17 @@ def closeness_to_retraining(record: RunRecord) -> float:
 def tune(study: Study, trials: int, hours: float | None = None) -> TunedValues:
     """Go on with a study until it has ``trials`` finished trials, or has spent ``hours``, earlier sessions included.
 
-    The first trial is the preset's own values. The best ones are written where ``settings=tuned`` reads them. One
-    process at a time may work on a study.
+    The first trial is the preset's own values. The best ones are written where ``settings=tuned`` reads them.
 
     Raises:
         ConfigError: no trial could be scored above 0.
+        StudyInUseError: another process works on the study.
     """
     import optuna
 
     study.folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with opened(study) as opt:
+    with _alone_with(study), opened(study) as opt:
         _begin_again(opt)
         done = finished(opt)
         if not done and _inside(study) and not _is_waiting(opt, study.base_values):
@@ -157,13 +164,28 @@ def tune(study: Study, trials: int, hours: float | None = None) -> TunedValues:
 
 
 @contextmanager
+def _alone_with(study: Study) -> Iterator[None]:
+    """Keep others away, who would take the trial that goes on here for one that a killed process left."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(study.folder / LOCKS, study.name, study.name, wait=False))
+        except Timeout as error:
+            raise StudyInUseError(
+                f"{study.name}: another process works on this study; tune it when that has ended"
+            ) from error
+        yield
+
+
+@contextmanager
 def opened(study: Study) -> Iterator[optuna.Study]:
     """The study's trials in its journal, made if there is none."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    storage = JournalStorage(JournalFileBackend(str(study.folder / f"{study.name}.journal")))
+    # Absolute: the lock that a killed process left is a link to this path, and is taken for a live one if it leads nowhere.
+    journal = (study.folder / f"{study.name}.journal").absolute()
+    storage = JournalStorage(JournalFileBackend(str(journal)))
     yield optuna.create_study(study_name=study.name, storage=storage, direction="maximize", load_if_exists=True)
 
 
