@@ -183,7 +183,7 @@ def opened(study: Study) -> Iterator[optuna.Study]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    # Absolute: the lock that a killed process left is a link to this path, and is taken for a live one if it leads nowhere.
+    # Absolute: the lock that a killed process left is a link to this path, waited for for ever if it leads nowhere.
     journal = (study.folder / f"{study.name}.journal").absolute()
     storage = JournalStorage(JournalFileBackend(str(journal)))
     yield optuna.create_study(study_name=study.name, storage=storage, direction="maximize", load_if_exists=True)
