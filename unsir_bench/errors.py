@@ -47,6 +47,10 @@ class NotApplicable(UnsirBenchError):  # noqa: N818 - a status, not a fault of t
     """The method needs something that this run cannot give it; the run is recorded as skipped, with the reason."""
 
 
+class NotEnoughMemoryError(UnsirBenchError):
+    """Less memory is free than a run needs: it fails, and the same command tries it again."""
+
+
 class MetricUnavailable(UnsirBenchError):  # noqa: N818 - a null in the record, not a fault of the program
     """A metric is undefined for this run; it is recorded as null with this reason, and the others still come out."""
 

@@ -10,7 +10,7 @@ from unsir_bench.baselines.ntk import NTK
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.errors import NotApplicable
+from unsir_bench.errors import NotEnoughMemoryError
 from unsir_bench.models.last_layers import parameters_of_last_layers
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.linearised import in_float64, linear_rows
@@ -104,6 +104,7 @@ def test_a_system_that_does_not_fit_is_refused_before_any_jacobian(
 ) -> None:
     monkeypatch.setattr(ntk, "available_memory", lambda: 2**20)
     data = UnlearningData(digits, split, NTK(), 0)
-    with pytest.raises(NotApplicable, match=r"ntk would need .* weights or 2000 samples and classes.*method\.layers"):
+    message = r"ntk would need .* weights or 2000 samples and classes.*method\.layers"
+    with pytest.raises(NotEnoughMemoryError, match=message):
         NTK(layers=None).unlearn(model, data, context)
     assert data.access_counts()["retain"]["reads"] == 0

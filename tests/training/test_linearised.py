@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tests.baselines.solved_scene import SolvedScene, solved_scene
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
-from unsir_bench.errors import NotApplicable
+from unsir_bench.errors import NotApplicable, NotEnoughMemoryError
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.frozen_head import FrozenHeadConfig, LinearisedNetwork
 from unsir_bench.training import linearised
@@ -116,7 +116,7 @@ def test_a_system_that_does_not_fit_is_refused_before_any_derivative(
 ) -> None:
     network, view = network_of(scene), scene.data.view("train")
     monkeypatch.setattr(linearised, "available_memory", lambda: 2**20)
-    with pytest.raises(NotApplicable, match=r"over 458 weights, and 0 GiB are free; lower model\.layers"):
+    with pytest.raises(NotEnoughMemoryError, match=r"over 458 weights, and 0 GiB are free; lower model\.layers"):
         linearised.normal_equations(network, view, L2, scene.context)
     assert view.usage.counts()["reads"] == 0
 
