@@ -108,6 +108,12 @@ def test_all_but_a_failed_run_is_finished(tmp_path: Path, status: str, finished:
         assert found.status == status
 
 
+def test_the_folder_of_a_finished_run_may_be_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    record(status="done").write(tmp_path / RUN)
+    monkeypatch.chdir(tmp_path / RUN)
+    assert finished_record(Path()) is not None
+
+
 @pytest.mark.parametrize("change", [{"schema_version": SCHEMA_VERSION + 1}, {"run_id": "gone"}, {"status": "running"}])
 def test_a_record_this_release_cannot_trust_is_not_finished(tmp_path: Path, change: dict[str, Any]):
     rewritten(tmp_path / RUN, **change)

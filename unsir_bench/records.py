@@ -282,7 +282,7 @@ def finished_record(folder: Path) -> RunRecord | None:
         record = RunRecord.read(path)
         if record.schema_version != SCHEMA_VERSION:
             raise ValueError(f"{path}: schema version {record.schema_version} carries no digest")
-        if record.run_id != folder.name:
+        if record.run_id != folder.absolute().name:
             raise ValueError(f"{path}: it is of the run {record.run_id}")
     except ValueError as error:
         LOG.warning("%s: the run is not taken as finished", printable(str(error)))

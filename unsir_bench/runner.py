@@ -7,7 +7,6 @@ import logging
 import tempfile
 import traceback
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from unsir_bench.errors import (
     ConfigError,
     Diverged,
     NotApplicable,
-    NotRecordedError,
     UnsirBenchError,
 )
 from unsir_bench.evaluation.registry import registered
@@ -26,8 +24,8 @@ from unsir_bench.records import RunRecord, printable
 from unsir_bench.runs.experiment import forget_and_evaluate, prepared
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runs.record_of_run import blank_record, note_forget_set
+from unsir_bench.runs.run_lock import recording
 from unsir_bench.runtime.environment import environment
-from unsir_bench.runtime.locks import locked
 from unsir_bench.runtime.several_processes import result_of_first
 from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 LOG = logging.getLogger("unsir_bench")
-LOCKS = ".locks"  # the folder of a sweep's locks
 
 
 def run(config: Config, command: str = "") -> RunRecord:
@@ -57,25 +54,14 @@ def run(config: Config, command: str = "") -> RunRecord:
         raise ConfigError(wrong)
     if (finished := _finished(config)) is not None:
         return finished
-    try:
-        with run_lock(config.folder):
-            if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
-                return finished
-            record, tracker = _recorded(config, command)
-    except OSError as error:
-        raise NotRecordedError(
-            f"{config.run_id} cannot be recorded: {error}; make room, or choose another folder by outputs=FOLDER, and "
-            "give the same command again"
-        ) from error
+    with recording(config.folder):
+        if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
+            return finished
+        record, tracker = _recorded(config, command)
     # The record is on the disk: nothing that the tracker does can lose it.
     tracker.report(record, config.folder)
     tracker.finish(failed=record.status == "failed")
     return record
-
-
-def run_lock(folder: Path, *, wait: bool = True) -> AbstractContextManager[None]:
-    """The lock of a run, which two sweeps may both want to do; raises as ``locked``."""
-    return locked(folder.parent / LOCKS, folder.name, folder.name, wait=wait)
 
 
 def _finished(config: Config) -> RunRecord | None:

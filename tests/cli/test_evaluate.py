@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.finetune import Finetune
 from tests.stored import with_weights
 from unsir_bench.cli.bootstrap import compose
-from unsir_bench.cli.evaluate import evaluate_command
+from unsir_bench.cli.evaluate import evaluate, evaluate_command
 from unsir_bench.cli.reproduce import reproduce_command
 from unsir_bench.config import Config
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
@@ -226,6 +226,41 @@ def test_a_run_whose_models_or_weights_are_not_there_is_named_and_left_as_it_is(
     assert evaluate_command([str(kept.folder), *RELEARN]) == 1
     assert "weights of the original model" in capsys.readouterr().out
     assert before == [(config.folder / RECORD_FILE).read_bytes() for config in (kept, other)]
+
+
+def test_a_metric_that_breaks_on_one_run_stops_no_other(
+    configured: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = configured("one", "metrics=fast"), configured("one", "metrics=fast", "seed=1")
+    run(first)
+    run(second)
+
+    def added(record: RunRecord, *_: Any) -> list[str]:
+        return ["a metric"] if record.seed == 1 else [str(1 // record.seed)]
+
+    monkeypatch.setattr("unsir_bench.cli.evaluate.add_metrics", added)
+    assert evaluate_command([str(first.folder), str(second.folder), *RELEARN]) == 1
+    assert f"{second.run_id}: 1 metrics added" in capsys.readouterr().out
+    assert f"{first.run_id}: not evaluated: ZeroDivisionError" in caplog.text
+
+
+def test_a_folder_may_be_the_working_directory_or_have_an_equals_sign(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("one", "metrics=fast")
+    before = done(config)
+    monkeypatch.chdir(config.folder)
+    assert evaluate_command([".", "metrics=fast"]) == 0
+    assert f"{config.run_id}: nothing is missing" in capsys.readouterr().out
+    assert evaluate(".", ["metrics=fast"]).digest == before.digest
+    assert not (config.folder / ".locks").exists()
+    renamed = config.folder.parent.rename(config.folder.parents[1] / "seed=0")
+    monkeypatch.chdir(renamed.parent)
+    assert evaluate_command(["seed=0", "metrics=fast"]) == 0
+    assert f"{config.run_id}: nothing is missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from filelock import Timeout
 from safetensors.torch import load_file
 
 from tests.oracles import digits_unlearned_in_plain_torch as plain
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import evaluate_command
+from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.check import evaluate as check_claims
 from unsir_bench.report.claims.definitions import read_claims
@@ -26,6 +29,9 @@ from unsir_bench.report.tables.paper import as_markdown
 from unsir_bench.report.tables.table import summary
 from unsir_bench.report.tables.verdicts import verdict_rows
 from unsir_bench.runner import run
+from unsir_bench.runs import checkpoint_scores
+from unsir_bench.runs.experiment import Experiment
+from unsir_bench.runs.run_lock import run_lock
 
 TINY = ["model=allcnn_slim", "model.width=4", "metrics=fast", "forget=single"]
 RENAMES = ["--rename", "body.*=features.*", "--rename", "linear.*=head.*"]
@@ -129,6 +135,35 @@ def test_such_rows_stand_in_every_table_marked_and_settle_no_claim(
     capsys.readouterr()
     assert evaluate_command([str(tmp_path / "runs"), "metrics=fast"]) == 1
     assert "its models were made elsewhere" in capsys.readouterr().out
+
+
+def test_a_record_that_cannot_be_written_is_known_before_anything_is_measured(
+    score: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*_: object) -> None:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr(checkpoint_scores, "_measure", measure)
+    (tmp_path / "file").touch()
+    assert score(*RENAMES, f"outputs={tmp_path}/file") == 2
+    said = capsys.readouterr().out
+    assert "cannot be recorded" in said and "choose another folder by outputs=FOLDER" in said
+
+
+def test_a_second_command_waits_so_that_no_metric_is_lost(
+    score: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, held = checkpoint_scores._measure, []
+
+    def watched(scene: Experiment, metrics: MetricsConfig, weights: Any, folder: Path) -> None:
+        with pytest.raises(Timeout), run_lock(folder, wait=False):
+            pytest.fail("two commands measure for one record")
+        held.append(folder)
+        measure(scene, metrics, weights, folder)
+
+    monkeypatch.setattr(checkpoint_scores, "_measure", watched)
+    assert score(*RENAMES) == 0
+    assert held == [path.parent for path in tmp_path.glob("*/*/record.json")]
 
 
 def test_what_does_not_fit_is_named_before_anything_is_measured(

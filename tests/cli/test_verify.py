@@ -123,6 +123,16 @@ def test_a_runs_own_folder_is_checked_alone(tmp_path: Path, checked: Call) -> No
     assert [checked(tmp_path / name)[0] for name in ("good", "bad")] == [0, 1]
 
 
+def test_a_runs_folder_may_be_the_working_directory(
+    tmp_path: Path, checked: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text(json.dumps(content()), encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "run")
+    status, said = checked(".")
+    assert (status, said.splitlines()[-1]) == (0, "1 record, 0 faults: accepted")
+
+
 def test_a_folder_without_records_is_told_from_a_good_one(tmp_path: Path, checked: Call) -> None:
     assert checked(tmp_path)[0] == 2
 

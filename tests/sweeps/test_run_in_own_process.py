@@ -16,8 +16,8 @@ from unsir_bench.cli.bootstrap import compose
 from unsir_bench.config import Config
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RECORD_FILE, RunRecord
-from unsir_bench.runner import run_lock
 from unsir_bench.runs.record_of_run import blank_record
+from unsir_bench.runs.run_lock import run_lock
 from unsir_bench.sweeps import isolation, watch
 from unsir_bench.sweeps.isolation import run_in_own_process
 from unsir_bench.tracking.run import UNREACHABLE

@@ -17,7 +17,7 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.references.tuned_values import TunedValues, tuned_values_path
-from unsir_bench.runner import LOCKS
+from unsir_bench.runs.run_lock import LOCKS
 from unsir_bench.runtime.locks import locked
 from unsir_bench.sweeps.tuning import (
     Study,

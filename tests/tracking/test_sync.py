@@ -96,6 +96,14 @@ def test_runs_are_found_below_outputs_a_sweep_or_a_run(
     assert offline_runs(tmp_path / "outputs" / below).waiting == [attempt_of(folder)]
 
 
+def test_the_folder_of_a_run_may_be_the_working_directory(
+    log_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = log_run("run")
+    monkeypatch.chdir(folder)
+    assert offline_runs(Path()).waiting == [attempt_of(folder)]
+
+
 def test_of_a_run_done_again_only_the_recorded_attempt_is_uploaded(
     log_run: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,10 +21,11 @@ from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printab
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.conditions import forgotten_words
 from unsir_bench.report.tables.text import job_rows, print_rows
-from unsir_bench.runner import run_lock
+from unsir_bench.runner import log_failure
 from unsir_bench.runs.added_metrics import CannotEvaluateError, add_metrics
 from unsir_bench.runs.checkpoint_scores import ORIGINAL, RETRAIN, UNLEARNED, sanity, score_checkpoints
 from unsir_bench.runs.finished_runs import recorded_metrics
+from unsir_bench.runs.run_lock import run_lock
 
 NOT_EVALUATED, WRONG = 1, 2
 KEYS_OF_FINISHED = ("metrics", "store.root", "dataset.root")
@@ -40,8 +42,8 @@ def evaluate_command(argv: Sequence[str]) -> int:
     """
     given = _parser().parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
-    settings = [word for word in given.words if "=" in word]
-    folders = [Path(word) for word in given.words if "=" not in word]
+    settings = [word for word in given.words if "=" in word and not os.path.lexists(word)]
+    folders = [Path(word) for word in given.words if word not in settings]
     bootstrap()
     try:
         if given.original or given.unlearned or given.retrained:
@@ -98,7 +100,7 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
         if not word.startswith(KEYS_OF_FINISHED):
             print(f"{word}: for finished runs, only {', '.join(KEYS_OF_FINISHED)} can be given")
             return WRONG
-    runs = [run for folder in folders for run in _runs(folder)]
+    runs = [run for folder in folders for run in _runs(folder.absolute())]
     if not runs:
         print(f"{' '.join(map(str, folders)) or 'no folder'}: there is no record; give the folder of a sweep or a run")
         return WRONG
@@ -109,6 +111,9 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
             print(f"{run.name}: {_added(run, asked, store)}")
         except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(str(run))}: not evaluated: {printable(str(reason))}")
+            status = NOT_EVALUATED
+        except Exception as error:  # of a metric, or of the machine: the other runs go on
+            log_failure(error, f"{printable(str(run))}: not evaluated")
             status = NOT_EVALUATED
     return status
 
@@ -135,8 +140,9 @@ def evaluate(folder: Path | str, settings: Sequence[str] = ()) -> RunRecord:
         ConfigError: a setting is wrong.
         UnsirBenchError: the run cannot be evaluated; says why.
     """
-    _added(Path(folder), *_asked(settings))
-    return RunRecord.read(Path(folder) / RECORD_FILE)
+    place = Path(folder).absolute()
+    _added(place, *_asked(settings))
+    return RunRecord.read(place / RECORD_FILE)
 
 
 def _runs(folder: Path) -> list[Path]:

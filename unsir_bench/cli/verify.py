@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sweeps(place: Path) -> list[Sweep]:
     if (place / RECORD_FILE).is_file():  # a run's folder
+        place = place.absolute()  # "." has no parent
         sweep = read_sweep(place.parent)
         own = [found for found in sweep.found if found[0] == place / RECORD_FILE]
         return [Sweep(place, own, [fault for fault in sweep.unreadable if fault[0] == place / RECORD_FILE])]

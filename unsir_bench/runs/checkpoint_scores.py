@@ -13,14 +13,15 @@ from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError
-from unsir_bench.evaluation.evaluate import Evaluation, Measurements
+from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.models.checkpoint_files import Checkpoint, CheckpointError, rename_problem
 from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.references.store import content_key, weights_hash
 from unsir_bench.references.trained_models import TrainedModel
-from unsir_bench.runs.experiment import ABSENT_WITHOUT_RETRAIN, keep_grad_cam, prepared
+from unsir_bench.runs.experiment import ABSENT_WITHOUT_RETRAIN, Experiment, keep_grad_cam, prepared
 from unsir_bench.runs.finished_runs import recorded_metrics
 from unsir_bench.runs.record_of_run import blank_record, note_forget_set, note_models
+from unsir_bench.runs.run_lock import recording
 from unsir_bench.runtime.environment import environment
 from unsir_bench.tracking.run import RememberingTracker
 from unsir_bench.training.context import RunContext
@@ -48,6 +49,7 @@ def score_checkpoints(
     Raises:
         ConfigError: a setting is wrong.
         CheckpointError: a file is not of this network; all such files are named.
+        NotRecordedError: the record cannot be written; nothing is measured where that shows before.
     """
     metrics = replace(config.metrics, floor=False, lira_shadows=0)
     method = replace(config.method, name=name)
@@ -63,10 +65,20 @@ def score_checkpoints(
     checkpoints, weights = _fitted(files, renames, scene.context)
     _describe(record, config, split, checkpoints, weights)
     folder = config.folder.with_name(record.run_id)
-    earlier = finished_record(folder)
-    if earlier is not None:  # none of its metrics is lost
-        metrics = recorded_metrics(earlier).joined(metrics)
-        record.config["metrics"] = asdict(metrics)
+    with recording(folder):
+        if (earlier := finished_record(folder)) is not None:  # none of its metrics is lost
+            metrics = recorded_metrics(earlier).joined(metrics)
+            record.config["metrics"] = asdict(metrics)
+        _measure(scene, metrics, weights, folder)
+        path = record.write(folder)
+    return record, path
+
+
+def _measure(
+    scene: Experiment, metrics: MetricsConfig, weights: Mapping[str, Mapping[str, Tensor]], folder: Path
+) -> None:
+    """Fill in the scene's record; ``folder`` is to hold what lies beside it."""
+    config, record, split = scene.config, scene.record, scene.steps[-1].so_far
     original = _as_trained(weights[ORIGINAL], ORIGINAL, config, scene.data, scene.context)
     has_retrain = RETRAIN in weights
     retrained = _as_trained(weights[RETRAIN], RETRAIN, config, scene.data, scene.context) if has_retrain else None
@@ -78,7 +90,6 @@ def score_checkpoints(
     record.environment, record.status = environment(scene.context.device), "done"
     if metrics.grad_cam_samples:
         keep_grad_cam(evaluation, model, record, folder)
-    return record, record.write(folder)
 
 
 def _as_trained(

@@ -198,8 +198,9 @@ def import_present(modules: Sequence[str]) -> None:
 
 
 def _record_of_the_killed(config: Config, command: str, reason: str) -> RunRecord:
-    from unsir_bench.runner import log_failure, run_lock
+    from unsir_bench.runner import log_failure
     from unsir_bench.runs.record_of_run import blank_record, note_forget_set
+    from unsir_bench.runs.run_lock import run_lock
 
     record = blank_record(config, command)
     error = JobKilled(reason)

@@ -30,7 +30,8 @@ from unsir_bench.references.tuned_values import (
     tuned_values_path,
     value_at,
 )
-from unsir_bench.runner import LOCKS, run
+from unsir_bench.runner import run
+from unsir_bench.runs.run_lock import LOCKS
 from unsir_bench.runtime.locks import locked
 
 if TYPE_CHECKING:

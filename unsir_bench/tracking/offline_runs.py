@@ -42,7 +42,7 @@ def offline_runs(outputs: Path) -> OfflineRuns:
     """Look for offline runs in a folder of sweeps, of one sweep or of one run."""
     found = OfflineRuns()
     for depth in range(4):
-        for wandb_folder in sorted(outputs.glob("*/" * depth + "wandb")):
+        for wandb_folder in sorted(outputs.absolute().glob("*/" * depth + "wandb")):
             attempts = sorted(wandb_folder.glob("offline-run-*"))  # their names begin with the time
             for attempt in attempts:
                 _kind(found, attempt, newest=attempt == attempts[-1]).append(attempt)
