@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from tests.damage import flipped, replaced_by_link
-from tests.sharing.conftest import KEYS, a_record, whole
+from tests.sharing.conftest import KEYS, ORIGINAL, a_record, whole
 from unsir_bench.cli.main import _status
 from unsir_bench.errors import DamagedEntryError, SharingError
 from unsir_bench.records import RunRecord
-from unsir_bench.references.store import Store
+from unsir_bench.references.store import Store, content_key
 from unsir_bench.runtime.files import read_manifest, sha256, sha256_of_file, write_manifest
+from unsir_bench.sharing import transfer
 from unsir_bench.sharing.index import INDEX, Index
 from unsir_bench.sharing.places import FolderPlace
 
@@ -263,15 +264,16 @@ def test_a_damaged_index_is_named_and_nothing_is_pulled(
     assert not list((tmp_path / "here").rglob("*.safetensors"))
 
 
-def test_an_interrupted_push_lists_nothing_and_is_done_again(
-    store: Store, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupted_push_lists_the_entries_that_arrived_and_is_gone_on_with(
+    killed: bool, store: Store, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, writes = tmp_path / "shared", []
     write = FolderPlace.write
 
     def ends_early(self: FolderPlace, path: str, content: bytes) -> None:
         writes.append(path)
-        if len(writes) == 6:
+        if len(writes) == 6 or (killed and len(writes) > 6):  # an entry has at most four files
             raise KeyboardInterrupt
         write(self, path, content)
 
@@ -279,10 +281,32 @@ def test_an_interrupted_push_lists_nothing_and_is_done_again(
         patch.setattr(FolderPlace, "write", ends_early)
         with pytest.raises(KeyboardInterrupt):
             push(store, outputs, place)
-    with pytest.raises(SharingError, match=f"it holds no {INDEX}"):
-        pull(place, tmp_path / "here")
+    arrived = {path.parent.name for path in place.glob("entries/*/manifest.json")}
+    listed = Index.parsed((place / INDEX).read_bytes()).entries().keys()
+    assert listed and (listed <= arrived if killed else listed == arrived)
+    assert pull(place, tmp_path / "here") == 0
+    assert whole(Store(tmp_path / "here" / "store")).keys() == listed
     assert push(store, outputs, place) == 0 and pull(place, tmp_path / "here") == 0
     assert whole(Store(tmp_path / "here" / "store")) == whole(store)
+
+
+def test_two_pushes_at_once_unlist_nothing_of_each_other(store: Store, tmp_path: Path) -> None:
+    other, about = Store(tmp_path / "other"), {**ORIGINAL, "seed": 7}
+    other.write(content_key(about), {"weights": {"w": torch.ones(2)}}, {"description": about})
+
+    class Shared(FolderPlace):
+        """A folder that another pushes to while the first file is on its way."""
+
+        def write(self, path: str, content: bytes) -> None:
+            waiting, others[:] = list(others), []
+            for each in waiting:
+                transfer.push(each, {}, FolderPlace(tmp_path / "shared"))
+            super().write(path, content)
+
+    others = [other]
+    assert sorted(transfer.push(store, {}, Shared(tmp_path / "shared")).entries) == sorted(whole(store))
+    assert pull(tmp_path / "shared", tmp_path / "here") == 0
+    assert whole(Store(tmp_path / "here" / "store")) == whole(store) | whole(other)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from uuid import uuid4
 from unsir_bench.errors import DamagedEntryError, SharingError
 from unsir_bench.records import printable
 from unsir_bench.runtime.files import read_regular, sync_folder, write_atomic
-from unsir_bench.sharing.index import NOT_SHARED, may_be_shared
+from unsir_bench.sharing.index import INDEX, NOT_SHARED, may_be_shared
 from unsir_bench.tracking.artifacts import download_artifact, upload_artifact
 
 WANDB = "wandb:"
@@ -40,7 +40,7 @@ class Target(Protocol):
         """What was kept before; raises as a source's."""
 
     def write(self, path: str, content: bytes) -> None:
-        """Keep a file; the index comes last."""
+        """Keep a file in the place of one of the same name, as the index is written again and again."""
 
 
 @contextmanager
@@ -117,7 +117,9 @@ def _new_tar(path: Path) -> Iterator[Target]:
     try:
         with partial.open("xb") as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                yield _TarToPush(path, tar)
+                place = _TarToPush(path, tar)
+                yield place
+                place.add_index()
             file.flush()
             os.fsync(file.fileno())
         partial.rename(path)
@@ -131,14 +133,28 @@ class _TarToPush:
 
     def __init__(self, path: Path, tar: tarfile.TarFile):
         self._path, self._tar = path, tar
+        self._index: bytes | None = None
 
     def __str__(self) -> str:
         return str(self._path)
 
     def read(self, path: str) -> bytes:
+        if path == INDEX and self._index is not None:
+            return self._index
         raise FileNotFoundError(path)  # it is new
 
     def write(self, path: str, content: bytes) -> None:
+        if path == INDEX:
+            self._index = content  # a tar would hold each version
+        else:
+            self._add(path, content)
+
+    def add_index(self) -> None:
+        """Add the last version of the index, if there is any."""
+        if self._index is not None:
+            self._add(INDEX, self._index)
+
+    def _add(self, path: str, content: bytes) -> None:
         member = tarfile.TarInfo(path)
         member.size = len(content)
         self._tar.addfile(member, io.BytesIO(content))

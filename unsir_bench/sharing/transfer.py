@@ -48,6 +48,9 @@ def push(
 ) -> Transfer:
     """Copy entries and finished records to a place; an entry that is damaged here is refused.
 
+    What is not listed in the place's index is not there. Each entry is listed once all of it has arrived, records at
+    the end, so that an interrupted push keeps what it has done; what another one lists meanwhile stays listed.
+
     Args:
         store: whose entries are copied.
         records: by their path; those that are not finished are left out.
@@ -58,36 +61,44 @@ def push(
         SharingError: the place cannot be written, or its index is damaged.
     """
     done, index = Transfer(), _index_to_extend(place)
-    known = index.entries()
-    for folder in store.folders():
-        key = folder.name
-        if keys is not None and key not in keys:
-            continue
-        if key in known:
-            done.present.append(key)
-            continue
-        try:
-            files = _files_of(folder)
-        except (DamagedEntryError, OSError) as reason:
-            done.refused[key] = str(reason)
-            continue
-        _send(place, index, done, files)
-        done.entries.append(key)
-    for path, record in records.items():
-        if record.status in FINISHED and record.schema_version == SCHEMA_VERSION:
-            try:
-                content = read_regular(path, LARGEST)
-            except OSError as reason:  # it was there a moment ago
-                done.refused[record.run_id] = str(reason)
-                continue
-            name = f"records/{sha256(content)}.json"
-            if name in index.files:
-                done.present.append(record.run_id)
-                continue
-            _send(place, index, done, {name: content})
-            done.records.append(record.run_id)
-    _write(place, INDEX, index.content())  # last: what is not listed is not there
+    try:
+        for folder in store.folders():
+            if keys is None or folder.name in keys:
+                _push_entry(folder, place, index, done)
+        for path, record in records.items():
+            if record.status in FINISHED and record.schema_version == SCHEMA_VERSION:
+                _push_record(path, record.run_id, place, index, done)
+    finally:
+        _list(place, index, {})
     return done
+
+
+def _push_entry(folder: Path, place: Target, index: Index, done: Transfer) -> None:
+    key = folder.name
+    if f"entries/{key}/{MANIFEST}" in index.files:
+        done.present.append(key)
+        return
+    try:
+        files = _files_of(folder)
+    except (DamagedEntryError, OSError) as reason:
+        done.refused[key] = str(reason)
+        return
+    _list(place, index, _send(place, done, files))
+    done.entries.append(key)
+
+
+def _push_record(path: Path, run_id: str, place: Target, index: Index, done: Transfer) -> None:
+    try:
+        content = read_regular(path, LARGEST)
+    except OSError as reason:  # it was there a moment ago
+        done.refused[run_id] = str(reason)
+        return
+    name = f"records/{sha256(content)}.json"
+    if name in index.files:
+        done.present.append(run_id)
+        return
+    index.files |= _send(place, done, {name: content})
+    done.records.append(run_id)
 
 
 def _index_to_extend(place: Target) -> Index:
@@ -116,11 +127,18 @@ def _described(entry: Entry) -> Entry:
     return entry
 
 
-def _send(place: Target, index: Index, done: Transfer, files: Mapping[str, bytes]) -> None:
+def _send(place: Target, done: Transfer, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Copy files to a place; returns the hash of each."""
     for path, content in files.items():
         _write(place, path, content)
         done.size += len(content)
-    index.files |= {path: sha256(content) for path, content in files.items()}
+    return {path: sha256(content) for path, content in files.items()}
+
+
+def _list(place: Target, index: Index, new: Mapping[str, str]) -> None:
+    """Write the index with new files, and with those that others have listed since it was read."""
+    index.files |= _index_to_extend(place).files | dict(new)
+    _write(place, INDEX, index.content())
 
 
 def _write(place: Target, path: str, content: bytes) -> None:
