@@ -16,7 +16,7 @@ from unsir_bench.errors import DamagedEntryError, SharingError
 from unsir_bench.records import printable
 from unsir_bench.runtime.files import read_regular, sync_folder, write_atomic
 from unsir_bench.sharing.index import INDEX, NOT_SHARED, may_be_shared
-from unsir_bench.tracking.artifacts import download_artifact, upload_artifact
+from unsir_bench.tracking.artifacts import download_artifact, to_upload, upload_artifact
 
 WANDB = "wandb:"
 BLOCK = 512  # bytes of a tar's header, and what each file is filled up to
@@ -51,6 +51,7 @@ def place_to_push(address: str) -> Iterator[Target]:
         SharingError: it cannot be written.
     """
     if address.startswith(WANDB):
+        to_upload(address.removeprefix(WANDB))  # before much is copied
         with tempfile.TemporaryDirectory() as staged:
             yield FolderPlace(Path(staged))
             upload_artifact(address.removeprefix(WANDB), Path(staged))

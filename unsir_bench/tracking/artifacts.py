@@ -14,6 +14,19 @@ from unsir_bench.tracking.run import LOGIN_HINT, login_problem, quiet_settings
 KIND = "unsir-bench-store"
 
 
+def to_upload(address: str) -> list[str]:
+    """Entity, project and name of an artifact that can be given a new version, as far as is known without the network.
+
+    Raises:
+        SharingError: the address is wrong, or there is no API key.
+    """
+    parts = _parts(address)
+    if ":" in parts[-1]:
+        raise SharingError(f"wandb:{address}: a push makes a new version; leave :{parts[-1].partition(':')[2]} out")
+    _require_login(address)
+    return parts
+
+
 def upload_artifact(address: str, folder: Path) -> None:
     """Make a folder a new version of an artifact.
 
@@ -22,11 +35,9 @@ def upload_artifact(address: str, folder: Path) -> None:
         folder: whose files it holds.
 
     Raises:
-        SharingError: the address is wrong, there is no API key, or the upload failed.
+        SharingError: as ``to_upload``, or the upload failed.
     """
-    entity, project, name = _parts(address)
-    if ":" in name:
-        raise SharingError(f"wandb:{address}: a push makes a new version; leave :{name.partition(':')[2]} out")
+    entity, project, name = to_upload(address)
     with _faults(address):
         import wandb
 
@@ -52,9 +63,10 @@ def download_artifact(address: str, folder: Path, wanted: Callable[[str], bool])
             to any; references, which W&B would follow to any URL or file, are never taken.
 
     Raises:
-        SharingError: as ``upload_artifact``.
+        SharingError: the address is wrong, there is no API key, or the download failed.
     """
     entity, project, name = _parts(address)
+    _require_login(address)
     version = name if ":" in name else f"{name}:latest"
     left: list[str] = []
     with _faults(address):
@@ -76,11 +88,14 @@ def _parts(address: str) -> list[str]:
     return parts
 
 
-@contextmanager
-def _faults(address: str) -> Iterator[None]:
+def _require_login(address: str) -> None:
     problem = login_problem()
     if problem is not None:
         raise SharingError(f"wandb:{address}: not logged in to Weights & Biases ({problem}): {LOGIN_HINT}")
+
+
+@contextmanager
+def _faults(address: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # W&B raises its own, its service's and those of requests
