@@ -73,6 +73,7 @@ def test_a_run_is_in_a_local_mlflow_store_with_all_its_numbers(tmp_path: Path) -
     )
     assert {"method": "unsir", "status": "done", "sweep": "runs"}.items() <= run.data.tags.items()
     assert run.data.tags["mlflow.source.name"] == "unsir-bench"  # not the path of the program
+    assert run.data.tags.get("mlflow.user", "") == ""  # not who is logged in
     assert run.data.params["method/name"] == "unsir" and run.data.params["seed"] == "0"
     curve = MlflowClient(store).get_metric_history(run.info.run_id, "impair/loss")
     assert [point.step for point in curve] == list(range(len(curve))) or curve[-1].step > curve[0].step
@@ -170,7 +171,7 @@ def test_an_address_with_a_password_is_refused_without_being_shown(tmp_path: Pat
     with pytest.raises(ConfigError, match=r"tracker\.uri: holds a password.*MLFLOW_TRACKING_PASSWORD") as caught:
         validate(config_of(tmp_path, "tracker=mlflow", "tracker.uri='https://me:secret@host:5000'"))
     assert "secret" not in str(caught.value)
-    validate(config_of(tmp_path, "tracker=mlflow", "tracker.uri='https://me@host:5000'"))
+    validate(config_of(tmp_path, "tracker=mlflow", "tracker.uri='https://host:5000'"))
 
 
 def test_neither_the_choice_nor_the_address_names_the_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.run import _refuse_places, run_command
 from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.run import Tracker
+from unsir_bench.tracking.tracker_config import holds_password, without_passwords
 
 
 @pytest.fixture
@@ -137,6 +138,61 @@ def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
     finished = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "holds"),
+    [
+        ("https://me:hidden@host:5000", True),
+        ("https://hidden@host", True),
+        ("https://host/api?password=hidden", True),
+        ("https://host?experiment=1&Access_Token=hidden", True),
+        ("postgresql://host/db?sslmode=require", False),
+        ("https://host:5000/a@b", False),
+        ("sqlite:////home/me@here/mlflow.db", False),
+        ("databricks", False),
+        ("https://[half", False),
+    ],
+)
+def test_a_name_a_password_or_a_token_in_an_address_is_found_and_taken_out_of_texts(address: str, holds: bool) -> None:
+    assert holds_password(address) is holds
+    text = f"cannot connect to {address}: refused"
+    assert "hidden" not in without_passwords(text) and without_passwords(text).endswith(" refused")
+    assert (without_passwords(text) == text) is not holds
+
+
+def fake_mlflow(monkeypatch: pytest.MonkeyPatch, logger: Callable[..., Any]) -> None:
+    fake, package = ModuleType("pytorch_lightning.loggers"), ModuleType("pytorch_lightning")
+    fake.MLFlowLogger = logger  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pytorch_lightning", package)
+    monkeypatch.setitem(sys.modules, "pytorch_lightning.loggers", fake)
+
+
+def test_an_mlflow_that_cannot_be_reached_is_warned_of_without_the_password(
+    warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*_: Any, tracking_uri: str, **__: Any) -> None:
+        raise ConnectionError(f"API request to {tracking_uri}/api failed")
+
+    fake_mlflow(monkeypatch, refused)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hidden@host:5000")
+    start("mlflow", tmp_path / "sweep" / "run-id")
+    [warning] = warnings_of()
+    assert "ConnectionError: API request to https://host:5000/api failed" in warning
+
+
+def test_mlflow_is_told_neither_the_program_nor_who_is_logged_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tags: dict[str, str] = {}
+
+    def logger(*_: Any, **given: Any) -> SimpleNamespace:
+        tags.update(given["tags"])
+        return SimpleNamespace(run_id="1")
+
+    fake_mlflow(monkeypatch, logger)
+    start("mlflow", tmp_path / "sweep" / "run-id")
+    assert (tags["mlflow.user"], tags["mlflow.source.name"]) == ("", "unsir-bench")
 
 
 def test_a_sweep_with_a_password_in_an_address_leaves_it_nowhere(

@@ -19,7 +19,7 @@ from unsir_bench.runtime.locks import locked
 from unsir_bench.runtime.time_limit import within
 from unsir_bench.tracking.run import LOG, LONGEST_CALL, Tracker, surroundings
 from unsir_bench.tracking.tables import Point, curves
-from unsir_bench.tracking.tracker_config import TrackerConfig
+from unsir_bench.tracking.tracker_config import TrackerConfig, without_passwords
 
 SERVER = "MLFLOW_TRACKING_URI"
 LONGEST_TAG = 5000  # characters of a value that MLflow takes
@@ -94,8 +94,9 @@ def start_logger(config: TrackerConfig, record: RunRecord, folder: Path) -> Trac
         return tracker(within(LONGEST_CALL, partial(start, config, record, folder)))
     except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
         LOG.warning(
-            "%s did not start (%s: %s); the run goes on without it", tracker.service, type(error).__name__, error
-        )
+            "%s did not start (%s: %s); the run goes on without it",
+            tracker.service, type(error).__name__, without_passwords(str(error)),
+        )  # fmt: skip
     return Tracker(None)
 
 
@@ -112,8 +113,8 @@ def _mlflow(config: TrackerConfig, record: RunRecord, folder: Path) -> Any:
             run_name=record.run_id,
             tracking_uri=uri or f"sqlite:///{outputs / 'mlflow.db'}",
             artifact_location=None if uri else (outputs / "mlflow_artifacts").as_uri(),
-            # MLflow would note the path of the program.
-            tags={**_words(record), "mlflow.source.name": "unsir-bench"},
+            # MLflow would note the path of the program, and who is logged in.
+            tags={**_words(record), "mlflow.source.name": "unsir-bench", "mlflow.user": ""},
         )
         _ = logger.run_id  # makes the run, and what is still absent of the store
     return logger

@@ -20,7 +20,7 @@ from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.runtime.time_limit import within
 from unsir_bench.tracking.grad_cam import log_maps
 from unsir_bench.tracking.tables import Point, TableRows, curves, tables
-from unsir_bench.tracking.tracker_config import LOGGERS, TrackerConfig
+from unsir_bench.tracking.tracker_config import LOGGERS, TrackerConfig, without_passwords
 
 LOG = logging.getLogger("unsir_bench")
 CURVES = ("original", "retrain", "noise", "impair", "repair", "finetune", "train", "ascent", "log", "relearn", "layers")
@@ -106,7 +106,10 @@ class Tracker:
         try:
             within(LONGEST_CALL, partial(action, self._run))
         except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
-            LOG.warning("%s failed (%s: %s); the run goes on without it", self.service, type(error).__name__, error)
+            LOG.warning(
+                "%s failed (%s: %s); the run goes on without it",
+                self.service, type(error).__name__, without_passwords(str(error)),
+            )  # fmt: skip
             run, self._run = self._run, None
             self._give_up(run, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,20 +13,26 @@ from unsir_bench.runtime.extras import install_words
 
 # Trackers that Lightning has a logger for, and the modules of the extra `trackers` that each needs.
 LOGGERS = {"mlflow": ("pytorch_lightning", "mlflow"), "tensorboard": ("tensorboard",)}
-
-
 IN_EACH_RECORD = (
-    "holds a password, which each record would show; set MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and "
-    "MLFLOW_TRACKING_PASSWORD"
+    "holds a password, a token or a user's name, which each record would show; set MLFLOW_TRACKING_URI, or "
+    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 )
+USER_INFO = re.compile(r"(?<=//)[^/\s]*@")
+IN_QUERY = re.compile(r"([?&;][\w.-]*(?:password|passwd|pwd|token|secret|api_?key)=)[^&;\s'\"]*", re.IGNORECASE)
 
 
 def holds_password(address: str) -> bool:
-    """Whether an address has a password in it."""
+    """Whether an address has a user's name, which may be a token, or a password in it."""
     try:
-        return bool(urlsplit(address).password)
+        parts = urlsplit(address)
     except ValueError:  # it is no address, which others say
         return False
+    return "@" in parts.netloc or IN_QUERY.search(f"?{parts.query}") is not None
+
+
+def without_passwords(text: str) -> str:
+    """A text whose addresses show neither users nor passwords."""
+    return IN_QUERY.sub(r"\1...", USER_INFO.sub("", text))
 
 
 @dataclass
