@@ -184,6 +184,17 @@ def test_a_checkpoint_whose_saving_fails_midway_keeps_the_state_before(
     assert [path.name for path in (store.root / "in_progress").iterdir()] == [f"{KEY}.pt"]
 
 
+def test_what_a_killed_process_wrote_of_a_checkpoint_goes_when_the_entry_is_made(store: Store) -> None:
+    store.checkpoint("another").save({"epoch": 1})
+    halves = [store.root / "in_progress" / f".{key}.pt-a1b2c3d4" for key in (KEY, "fedcba9876543210")]
+    for half in halves:
+        half.write_bytes(b"half a checkpoint")
+    assert store.abandoned() == halves
+    store.write(KEY, FILES, {})
+    assert store.abandoned() == halves[1:]
+    assert store.checkpoint("another").load() == {"epoch": 1}
+
+
 class RunsCode:
     """Unpickled by a careless reader, it makes a file."""
 

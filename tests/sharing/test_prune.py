@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.damage import flipped
 from tests.sharing.conftest import KEYS, LOG, a_record, whole
 from unsir_bench.cli.main import _status
 from unsir_bench.references.store import Store
+from unsir_bench.sharing.prune import removable, remove
 from unsir_bench.sharing.users import kept_records, users_of_entries
 
 DAY = 86400.0
@@ -111,6 +113,24 @@ def test_an_entry_whose_lock_is_held_stays(store: Store, outputs: Path, capsys: 
     assert f"left: {KEYS['log']}: another process holds its lock" in capsys.readouterr().out
 
 
+def test_a_checkpoint_that_is_being_written_stays(store: Store, outputs: Path) -> None:
+    half = store.root / "in_progress" / f".{KEYS['retrain']}.pt-a1b2c3d4"
+    half.parent.mkdir()
+    half.write_bytes(b"half a checkpoint")
+    with store.lock(KEYS["retrain"], "the retrain model"):
+        assert prune(store, outputs, "--yes") == 1
+    assert half.exists()
+
+
+def test_what_another_prune_has_removed_meanwhile_is_gone(store: Store) -> None:
+    found = list(removable(store, NEEDED))
+    assert {each.path.name for each in found} == whole(store).keys() - NEEDED
+    for each in found:
+        shutil.rmtree(each.path)
+    assert [remove(store, each) for each in found] == [True] * 3
+    assert whole(store).keys() == NEEDED and not store.abandoned()
+
+
 def test_damaged_half_written_and_outlived_things_go(store: Store, outputs: Path, tmp_path: Path) -> None:
     weights = store.root / "entries" / KEYS["other"] / "weights.safetensors"
     weights.write_bytes(flipped(weights.read_bytes(), 90))
@@ -123,9 +143,12 @@ def test_damaged_half_written_and_outlived_things_go(store: Store, outputs: Path
     abandoned = store.root / "entries" / f".{KEYS['log']}-{'0' * 32}"
     abandoned.mkdir()
     store.checkpoint(KEYS["original"]).save({"epoch": 1})  # finished, so nothing continues it
+    half = store.root / "in_progress" / f".{KEYS['retrain']}.pt-a1b2c3d4"
+    half.write_bytes(b"half a checkpoint")
     store.checkpoint("0123456789abcdef").save({"epoch": 1})
     assert prune(store, outputs, "--yes") == 0
     assert {path.name for path in (store.root / "entries").iterdir()} == NEEDED
+    assert not half.exists()
     assert not store.damaged() and (tmp_path / "mine" / "file").read_text() == "kept"
     assert [path.stem for path in store.checkpoints()] == ["0123456789abcdef"]
     aged(store.checkpoints()[0], 8)

@@ -257,7 +257,10 @@ class Store:
         entries = self.root / ENTRIES
         entries.mkdir(parents=True, exist_ok=True)
         for abandoned in self.abandoned(key):
-            shutil.rmtree(abandoned, ignore_errors=True)
+            if abandoned.is_dir():
+                shutil.rmtree(abandoned, ignore_errors=True)
+            else:
+                abandoned.unlink(missing_ok=True)
         self._set_damaged_aside(key)
         folder = entries / f".{key}-{uuid4().hex}"
         folder.mkdir()  # with the user's own permissions, which a temporary folder has not
@@ -270,8 +273,9 @@ class Store:
         sync_folder(entries)
 
     def abandoned(self, key: str = "*") -> list[Path]:
-        """Folders of entries that were being built; without the lock some still may be."""
-        return sorted((self.root / ENTRIES).glob(f".{key}-*"))
+        """Folders of entries and files of checkpoints that were being written; without the lock some still may be."""
+        checkpoints = (self.root / IN_PROGRESS).glob(f".{key}.pt-*")
+        return sorted([*(self.root / ENTRIES).glob(f".{key}-*"), *checkpoints])
 
 
 def _fill(folder: Path, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> None:

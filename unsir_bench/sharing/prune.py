@@ -43,8 +43,12 @@ def removable(store: Store, needed: Collection[str], written_before: float | Non
             that would go on with them have no record yet.
     """
     for path, what, key in _not_needed(store, needed, trainings=written_before is not None):
-        if written_before is None or path.lstat().st_mtime < written_before:
-            yield Removable(path, what, key, size_of(path))
+        try:
+            written, size = path.lstat().st_mtime, size_of(path)
+        except FileNotFoundError:  # another process was quicker
+            continue
+        if written_before is None or written < written_before:
+            yield Removable(path, what, key, size)
 
 
 def _not_needed(store: Store, needed: Collection[str], *, trainings: bool) -> Iterator[tuple[Path, str, str | None]]:
@@ -52,8 +56,9 @@ def _not_needed(store: Store, needed: Collection[str], *, trainings: bool) -> It
     for folder in store.folders():
         if folder.name not in needed:
             yield folder, "entry", folder.name
-    for folder in store.abandoned():
-        yield folder, "half-written entry", folder.name[1:].rpartition("-")[0]
+    for path in store.abandoned():
+        kind = "entry" if path.parent.name == ENTRIES else "checkpoint"
+        yield path, f"half-written {kind}", path.name[1:].rpartition("-")[0].removesuffix(".pt")
     for path in store.checkpoints():
         if trainings or path.stem in finished:
             yield path, "interrupted training", path.stem
@@ -71,7 +76,8 @@ def remove(store: Store, each: Removable) -> bool:
             if each.path.parent.name == ENTRIES and not each.path.name.startswith("."):
                 # Readers find it whole or not at all; if this is killed, it is an abandoned folder.
                 hidden = each.path.with_name(f".{each.key}-{uuid4().hex}")
-                each.path.rename(hidden)
+                with suppress(FileNotFoundError):  # another process has removed it
+                    each.path.rename(hidden)
                 _delete(hidden)
             else:
                 _delete(each.path)
