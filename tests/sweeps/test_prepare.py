@@ -11,7 +11,10 @@ import torchvision
 
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.data import dataset
-from unsir_bench.errors import ConfigError
+from unsir_bench.data.dataset import RawData
+from unsir_bench.data.torchvision_sets import Cifar10
+from unsir_bench.errors import ConfigError, DataError
+from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob, launching
 from unsir_bench.sweeps.prepare import prepare
 
@@ -76,6 +79,25 @@ def test_what_cannot_be_had_is_named_with_its_command_and_the_rest_is_fetched(
     assert f"cannot be prepared: unsir-bench dataset=cifar10 dataset.root={tmp_path}" in told.err
     assert f"dataset.root={tmp_path}: cifar10 is not there" in told.err and "seed=x: give a number" in told.err
     assert told.out.startswith("dataset digits: 150 + 150 images")
+
+
+def test_a_data_set_that_cannot_be_had_is_tried_and_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def read(config: Cifar10, _progress: Progress) -> RawData:
+        asked.append(config.name)
+        raise DataError("there is no network")
+
+    monkeypatch.setattr(Cifar10, "read", read)
+    absent = ("dataset=cifar10", f"dataset.root={tmp_path}")
+    assert prepared([job(*absent, f"seed={seed}") for seed in range(3)]) == 3
+    [line] = capsys.readouterr().err.splitlines()
+    assert "there is no network" in line and line.startswith(
+        f"cannot be prepared: unsir-bench dataset=cifar10 {absent[1]}"
+    )
+    assert asked == ["cifar10"]
 
 
 def test_finished_runs_need_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.dataset import ImageData
 from unsir_bench.data.device_data import DeviceData
+from unsir_bench.errors import DataError
 from unsir_bench.records import RunRecord, records_below
 from unsir_bench.references.store import Entry, Store
 from unsir_bench.runtime.progress import Progress
@@ -26,6 +27,7 @@ class History:
         self._entries: dict[str, list[tuple[Entry, dict[str, Any]]]] = {}
         self._records: dict[str, list[RunRecord]] = {}
         self._data: dict[str, tuple[ImageData, DeviceData]] = {}
+        self._absent: dict[str, DataError] = {}
         self._tried: dict[str, float] = {}
 
     def entries(self, config: Config) -> list[tuple[Entry, dict[str, Any]]]:
@@ -45,10 +47,16 @@ class History:
         return self._records[root]
 
     def loaded(self, config: Config) -> tuple[ImageData, DeviceData]:
-        """The data set, read once for all runs that use it."""
+        """The data set, read once for all runs that use it; one that cannot be had is looked for once."""
         key = repr((identity(config.dataset), config.dataset.root))
+        if key in self._absent:
+            raise self._absent[key]
         if key not in self._data:
-            images = config.dataset.load(Progress())
+            try:
+                images = config.dataset.load(Progress())
+            except DataError as error:
+                self._absent[key] = error
+                raise
             cpu = torch.device("cpu")
             self._data[key] = images, DeviceData(images, config.dataset, config.hardware, cpu, config.channels_last)
         return self._data[key]
