@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from unsir_bench.config import Config, validate
+from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.forget_requests import splits_of
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
@@ -23,6 +23,7 @@ from unsir_bench.references.store import Store
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runtime.durations import duration
 from unsir_bench.sweeps.earlier_times import History, described
+from unsir_bench.sweeps.mistakes import told, validate_for_elsewhere
 from unsir_bench.sweeps.outcome import SweepJob
 from unsir_bench.unlearning.method import Access
 
@@ -96,9 +97,7 @@ class Plan:
 
     def complaints(self) -> Iterator[str]:
         """Each problem once, with a run that has it."""
-        for problem, runs in self.refused.items():
-            whose = runs[0] if len(runs) == 1 else f"{len(runs)} runs, the first: {runs[0]}"
-            yield f"cannot run: {whose}: {problem}"
+        yield from told(self.refused)
         if missing := {config.hardware.accelerator for config in self.to_run if config.hardware.absent}:
             yield f"this machine has no {' or '.join(sorted(missing))}: times are those of earlier records alone"
 
@@ -133,19 +132,12 @@ def _row(what: str, needed: int, there: int, missing: int, seconds: Sequence[flo
     }
 
 
-def _validate_for_elsewhere(config: Config) -> None:
-    """As ``validate``, but the accelerator may be another machine's: a login node plans for nodes with GPUs."""
-    hardware = config.hardware
-    here = replace(hardware, accelerator="auto", devices=1, precision="32-true") if hardware.absent else hardware
-    validate(replace(config, hardware=here))
-
-
 class _Needs:
     """What one run needs of what all runs share."""
 
     def __init__(self, config: Config, history: History):
         self._config, self._history = config, history
-        _validate_for_elsewhere(config)
+        validate_for_elsewhere(config)
         self._images, self._data = history.loaded(config)
         self._everything = torch.arange(len(self._data.labels("train")))
         self._store = Store(Path(config.store.root))

@@ -19,9 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from unsir_bench.config import typed
 from unsir_bench.errors import ConfigError
+from unsir_bench.records import printable
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
+from unsir_bench.sweeps.mistakes import mistakes, told
 from unsir_bench.sweeps.outcome import SweepJob, current_launch
 
 LOG = logging.getLogger("unsir_bench")
@@ -70,6 +72,9 @@ class ResumingSweeper(Sweeper):
         write_atomic(folder / "multirun.yaml", OmegaConf.to_yaml(self._config))
         missing = [job for job in launch.jobs if job.finished is None]
         LOG.info("%d of %d runs are finished and skipped", len(launch.jobs) - len(missing), len(launch.jobs))
+        # Some may have their turn in hours; each fails then, and the others are done.
+        for line in told(mistakes(missing, str(self._config.hydra.runtime.choices.get("hydra/launcher")))):
+            LOG.warning("%s", printable(line))
         return self._launched([list(job.overrides) for job in missing])
 
     def _launched(self, jobs: list[list[str]]) -> list[Any]:
