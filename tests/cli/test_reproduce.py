@@ -15,6 +15,7 @@ from tests.test_golden_record import constants, kind_of_cpu
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.main import _status
 from unsir_bench.cli.reproduce import compared
+from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.runner import run
 from unsir_bench.runtime.environment import environment
@@ -138,6 +139,25 @@ def test_what_cannot_be_repeated_is_refused_by_name(
         path.write_text(json.dumps({**json.loads(path.read_text()), "digest": ""}))
     status, said = reproduce(path)
     assert status == 2 and reason in said and str(path) in said
+
+
+@pytest.mark.parametrize("error", [NotRecordedError("the disk is full"), OSError("the disk is full")])
+def test_a_full_disk_is_named_and_the_other_records_are_repeated(
+    done: Path, reproduce: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    record = RunRecord.read(done / "record.json")
+    answers = iter([error, record])
+
+    def again(*_: object) -> RunRecord:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("unsir_bench.cli.reproduce.done_again", again)
+    status, said = reproduce(done, done / "record.json")
+    assert status == 2 and f"{done}: cannot be repeated: the disk is full" in said
+    assert f"{done.name}: identical bits" in said
 
 
 def test_a_record_that_is_not_there_is_named(tmp_path: Path, reproduce: Callable[..., tuple[int, str]]) -> None:

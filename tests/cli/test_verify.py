@@ -13,6 +13,7 @@ import pytest
 from unsir_bench.cli import verify
 from unsir_bench.cli.main import _status
 from unsir_bench.cli.reproduce import MEASURED
+from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "digits_run" / "record.json"
@@ -150,6 +151,18 @@ def test_one_record_is_done_again_and_a_number_that_it_does_not_give_is_refused(
     assert checked(path)[0] == 0, "nothing else of the record tells it"
     status, said = checked(path, "--reproduce")
     assert status == 1 and "impair_steps is 38, and done again 37" in said
+
+
+@pytest.mark.parametrize("error", [NotRecordedError("the disk is full"), OSError("the disk is full")])
+def test_what_this_machine_cannot_do_refuses_no_record(
+    tmp_path: Path, checked: Call, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(verify, "done_again", full)
+    status, said = checked(submission(tmp_path, content()), "--reproduce")
+    assert status == 2 and "no record was done again: the disk is full" in said and "refused" not in said
 
 
 def test_on_another_cpu_rounding_is_allowed_and_five_points_are_not() -> None:

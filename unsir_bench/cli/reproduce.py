@@ -77,7 +77,7 @@ def reproduce_command(argv: Sequence[str]) -> int:
     for name in given.records:
         try:
             status = max(status, _reproduced(read(name), given))
-        except (CannotRepeatError, ValueError) as reason:
+        except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(name)}: cannot be repeated: {printable(str(reason))}")
             status = NOT_REPEATED
     return status
@@ -128,6 +128,7 @@ def done_again(record: RunRecord, store: str | None = None, root: str | None = N
 
     Raises:
         CannotRepeatError: it cannot be done here; says why.
+        NotRecordedError, OSError: the temporary folder cannot be written.
     """
     if record.status not in FINISHED:
         raise CannotRepeatError(f"{record.run_id} is {record.status}: only finished runs are repeated")

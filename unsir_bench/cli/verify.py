@@ -18,11 +18,12 @@ from unsir_bench.cli.reproduce import (
     config_of,
     done_again,
 )
+from unsir_bench.errors import UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.report.consistency import complaints, disagreements
 from unsir_bench.report.folders import LINES_FILE, LINES_FILES, Sweep, counted, read_sweep, sweep_folders
 
-ACCEPTED, REFUSED, NOTHING_THERE = 0, 1, 2
+ACCEPTED, REFUSED, NOT_CHECKED = 0, 1, 2
 # Another CPU or torch rounds differently: how far accuracies may be apart where two retrained models differ by less.
 APART = 0.05
 SAME_BITS = ("cpu", "cpu_capability", "device", "threads", "packages")
@@ -35,7 +36,8 @@ def verify_command(argv: Sequence[str]) -> int:
         argv: the words after ``verify``.
 
     Returns:
-        Exit status: 0 if all records are accepted, 1 if any is refused, 2 if there is none.
+        Exit status: 0 if all records are accepted, 1 if any is refused, 2 if there is none, or the one drawn cannot be
+        done again for a reason of this machine's.
     """
     given = _parser().parse_args(argv)
     bootstrap()
@@ -44,7 +46,7 @@ def verify_command(argv: Sequence[str]) -> int:
     faults = [(path, why) for sweep in sweeps for path, why in sweep.unreadable]
     if not records and not faults:
         print(f"no records in {', '.join(map(str, given.places))}: name folders with {LINES_FILE}, or sweeps")
-        return NOTHING_THERE
+        return NOT_CHECKED
     repeatable = []
     for path, record in records:
         wrong, why_not = checked(record, given.root)
@@ -54,7 +56,11 @@ def verify_command(argv: Sequence[str]) -> int:
             print(f"{_shown(path)}: not repeated here: {printable(why_not)}")
     faults += [(given.places[0], words) for words in disagreements(record for _, record in records)]
     if given.reproduce and not faults:
-        faults += _done_again(repeatable, given)
+        try:
+            faults += _done_again(repeatable, given)
+        except (UnsirBenchError, OSError) as error:  # as of a full disk, which is not the record's fault
+            print(f"no record was done again: {printable(str(error))}")
+            return NOT_CHECKED
     for path, words in faults:
         print(f"{_shown(path)}: refused: {printable(words)}")
     counts = f"{counted(len(records), 'record')}, {counted(len(faults), 'fault')}"
@@ -66,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unsir-bench verify",
         description="Check records for the leaderboard: each can be read, is unchanged, agrees with itself and with "
-        "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 no records.",
+        "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 no records, "
+        "or a full disk here.",
     )
     parser.add_argument(
         "places", nargs="+", type=Path, metavar="PLACE", help=f"a folder of sweeps, a run's, or a {LINES_FILE}"
