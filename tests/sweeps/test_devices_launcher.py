@@ -52,6 +52,13 @@ def test_more_cores_than_there_are_is_refused_by_key() -> None:
         slots([], [0, 1], 1, 3)
 
 
+@pytest.mark.parametrize(("key", "value"), [("per_device", 0), ("cores_per_run", 0), ("cores_per_run", -2)])
+@pytest.mark.parametrize("gpus", [[], ["0"]])
+def test_a_number_below_1_is_refused_by_key(gpus: list[str], key: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"hydra\.launcher\.{key}={value}: must be at least 1"):
+        slots(gpus, [0, 1], **{"per_device": 1, "cores_per_run": None, key: value})
+
+
 def test_gpus_are_named_as_the_variable_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -95,6 +95,23 @@ def test_a_run_that_another_sweep_is_doing_gets_no_record_of_failure(
     assert not (config.folder / RECORD_FILE).exists()
 
 
+def finish_one_like_it(config: Config) -> None:
+    """As another sweep, whose run has the metrics by a later ``evaluate``, and so another id."""
+    record = blank_record(config)
+    record.status, record.run_id = "done", f"{config.run_id.rpartition('-')[0]}-0123456789"
+    record.unlearned = [{"unlearning": config.unlearning_id}]
+    record.metrics = {"retrain_acc_retain_train": 0.5}
+    record.write(config.folder.with_name(record.run_id))
+
+
+def test_a_run_that_another_sweep_finished_under_another_id_meanwhile_is_done(
+    config: Config, record_of: Callable[[Work], RunRecord]
+) -> None:
+    record = record_of(finish_one_like_it)
+    assert (record.status, record.run_id[-11:]) == ("done", "-0123456789")
+    assert not (config.folder / RECORD_FILE).exists()
+
+
 def refuse(config: Config) -> None:
     raise NotRecordedError("the disk is full")
 

@@ -64,8 +64,12 @@ def slots(gpus: Sequence[str], cores: Sequence[int], per_device: int, cores_per_
         cores_per_run: CPU cores of each run; None: one on CPUs, an even share of all beside GPUs.
 
     Raises:
-        ConfigError: there are fewer cores than one run is to have.
+        ConfigError: a number is below 1, or there are fewer cores than one run is to have.
     """
+    given = {"per_device": per_device, "cores_per_run": cores_per_run}
+    low = [f"hydra.launcher.{key}={value}" for key, value in given.items() if value is not None and value < 1]
+    if low:
+        raise ConfigError([f"{setting}: must be at least 1; leave it out for the default" for setting in low])
     size = cores_per_run or 1
     if cores and len(cores) < size:
         raise ConfigError([f"hydra.launcher.cores_per_run={size}: this process may use {len(cores)} core(s)"])

@@ -129,6 +129,7 @@ def run_in_own_process(
         modules: what the run imports; the server has done so already, unless this is its first run.
         surroundings: of the process that asks for the run; None: this one.
     """
+    from unsir_bench.runs.finished_runs import finished_run
     from unsir_bench.tracking.run import UNREACHABLE
 
     context = process_context(modules)
@@ -154,8 +155,8 @@ def run_in_own_process(
         raise KeyboardInterrupt
     if process.exitcode == NOT_RECORDED:
         raise NotRecordedError(f"{config.run_id}: its process could not write its record, and said why")
-    if process.exitcode == 0:
-        return RunRecord.read(config.folder / RECORD_FILE)
+    if process.exitcode == 0:  # another sweep may have finished a run like it meanwhile, under another id
+        return finished_run(config) or RunRecord.read(config.folder / RECORD_FILE)
     reason = f"the run's process was killed: {killed}" if killed else _what_ended_it(process.exitcode)
     if watch.record_written():
         LOG.warning("%s: %s; its record was written before, and stands", config.run_id, reason)

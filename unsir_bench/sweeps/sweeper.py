@@ -87,10 +87,11 @@ class ResumingSweeper(Sweeper):
                 for job in done:
                     _ = job.return_value  # raises what the job raised
         except Exception as error:  # of the launcher, or of a job before its run began
-            stopped = f"the launcher stopped: {type(error).__name__}: {error}".splitlines()[0]
+            words = "; ".join(error.problems) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            stopped = f"the launcher stopped: {words}".splitlines()[0]
             current_launch().stopped = stopped
-            # What the disk refuses is told by the message alone.
-            LOG.error("%s", stopped, exc_info=None if isinstance(error, OSError) else error)
+            # A setting that is wrong, and what the disk refuses, is told by the message alone.
+            LOG.error("%s", stopped, exc_info=None if isinstance(error, OSError | ConfigError) else error)
         return results
 
 
