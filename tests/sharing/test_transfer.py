@@ -323,26 +323,6 @@ def test_a_place_that_cannot_be_read_is_one_line(address: str, line: str, tmp_pa
     assert address in str(told.value) and "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(
-    ("address", "problem", "line"),
-    [
-        ("wandb:x", None, "ENTITY/PROJECT/NAME"),
-        ("wandb:me/mine/store:v3", None, "leave :v3 out"),
-        ("wandb:me/mine/store", "no API key", r"not logged in to Weights & Biases \(no API key\)"),
-    ],
-)
-def test_an_artifact_that_cannot_be_made_is_known_before_anything_is_copied(
-    address: str, problem: str | None, line: str, store: Store, outputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def copied(*_: object) -> None:
-        raise AssertionError("a file was copied")
-
-    monkeypatch.setattr(FolderPlace, "write", copied)
-    monkeypatch.setattr("unsir_bench.tracking.artifacts.login_problem", lambda: problem)
-    with pytest.raises(SharingError, match=line):
-        push(store, outputs, address)
-
-
 def test_an_index_is_what_it_was_to_the_last_byte() -> None:
     content = Index({f"entries/{'0' * 16}/manifest.json": "a" * 64}).content()
     assert Index.parsed(content).content() == content and json.loads(content)["format"] == 1

@@ -31,7 +31,10 @@ def _problems(job: SweepJob, *, elsewhere: bool) -> list[str]:
     try:
         if isinstance(job.config, ConfigError):
             raise job.config
-        (validate_for_elsewhere if elsewhere else validate)(job.config)
+        if elsewhere:
+            validate_for_elsewhere(job.config)
+        else:
+            validate(job.config)
     except ConfigError as error:
         return error.problems
     except Exception as error:  # as of a plug-in's check; the run tells more when its turn comes
