@@ -29,13 +29,13 @@ from typing import Any
 
 from tests.benchmarks.measured import print_table
 from tests.sweep_records import comparable, records
-from unsir_bench import runner
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.plugins import modules_of_runs
 from unsir_bench.cli.run import run_command
 from unsir_bench.records import RECORD_FILE
 from unsir_bench.references.store import TrainingCheckpoint
 from unsir_bench.runs import experiment
+from unsir_bench.runs.run_lock import LOCKS
 from unsir_bench.sweeps import isolation
 
 FORK = multiprocessing.get_context("fork")
@@ -108,7 +108,7 @@ def kind_of_write(path: Path) -> str | None:
     """Which of ``KINDS`` the file or folder belongs to that is put on the disk."""
     if "entries" in path.parts:
         return "store entry"
-    is_run = path.parent.name == SWEEP and path.is_dir() and path.name != runner.LOCKS
+    is_run = path.parent.name == SWEEP and path.is_dir() and path.name != LOCKS
     return "record" if is_run or path.name.startswith(f".{RECORD_FILE}") else None
 
 
