@@ -33,7 +33,7 @@ OVERRIDES = [
     "metrics.floor=false", "metrics.relearn.cap=20",
 ]  # fmt: skip
 # What depends on the machine's speed and memory.
-MEASURED = ("seconds", "speedup", "bytes", "anamnesis")
+MEASURED = ("seconds", "speedup", "bytes")
 # CPUs with other vector instructions round differently, and so small networks end at somewhat other accuracies.
 ACCURACY_ELSEWHERE = 0.2
 # What follows from the numbers of samples and epochs alone is the same on every CPU.

@@ -39,7 +39,7 @@ SINGLE: dict[str, type[Any]] = {
     "train": Recipe, "forget": ForgetConfig, "metrics": MetricsConfig, "hardware": HardwareConfig,
 }  # fmt: skip
 # What depends on the machine's speed and memory.
-MEASURED = ("seconds", "speedup", "bytes", "anamnesis")
+MEASURED = ("seconds", "speedup", "bytes")
 SURROUNDINGS = (
     "commit", "dirty", "lock_hash", "versions", "packages", "python", "platform", "cpu", "cpu_capability", "device",
     "threads", "deterministic",
