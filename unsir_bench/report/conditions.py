@@ -197,7 +197,7 @@ def _devices(records: Sequence[RunRecord]) -> list[list[str]]:
     """For each record, in words, the device that it ran on, where others of its data set and model ran on another."""
     known: dict[tuple[str, str], set[str]] = defaultdict(set)
     for record in records:
-        if device := record.environment.get("device"):
+        if (device := record.environment.get("device")) and record.status == "done":
             known[record.dataset, record.model].add(str(device))
     return [
         [f"device={device}"]

@@ -57,7 +57,7 @@ def test_conditions_have_a_retrained_line_each_and_seconds_of_two_machines_are_s
 
 def test_methods_of_a_family_differ_by_marker_and_settings_of_a_method_by_tone() -> None:
     settings = [run(0.5, 0.9, run_id=f"r{rate}", config={"method": {"lr": rate}}) for rate in (0.1, 0.2)]
-    drawing = drawn(*settings, run(0.6, 0.9, method="unsir_slim", config={}))
+    drawing = drawn(*settings, run(0.6, 0.9, method="unsir_notebook", config={}))
     first, second, other = drawing.figure.axes[0].get_lines()[:3]
     assert [line.get_marker() for line in (first, second, other)] == ["o", "o", "s"]
     assert to_rgb(first.get_color()) == to_rgb(other.get_color()) == to_rgb(VERMILION)

@@ -73,7 +73,7 @@ def test_settings_of_a_method_have_tones_of_its_colour() -> None:
     rates = {rate: replace(record("unsir", 0, [0]), run_id=f"r{rate}") for rate in (0.1, 0.2)}
     for rate, run in rates.items():
         run.config = {"method": {"lr": rate}}
-    [scene] = across_forget_sets(scenes("s", list(rates.values())))
+    [scene] = scenes("s", list(rates.values()))
     [drawing] = drawn(REPAIR_GAIN, scene)
     colors = [to_rgb(container.lines[0].get_color()) for container in drawing.figure.axes[0].containers]
     full = np.array([213, 94, 0]) / 255

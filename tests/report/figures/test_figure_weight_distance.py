@@ -45,4 +45,4 @@ def test_a_panel_without_a_retrained_model_of_its_conditions_borrows_none() -> N
     own = {name: value for name, value in details(2.0).items() if not name.startswith("retrain_")}
     drawing = drawn(own)
     assert retrained_in(drawing) == {"unsir (device=A GPU)": [], "unsir (device=cpu)": [[2.0]]}
-    assert legend(drawing) == ["retrain, in the panels of its conditions"]
+    assert legend(drawing) == ["retrain, in panels of the same conditions"]

@@ -72,7 +72,7 @@ def test_a_method_on_seeds_of_its_own_is_not_ranked_and_the_page_says_why() -> N
     apart = [record("ssd", seed) for seed in (7, 8)]
     [board] = boards([record(method, seed) for method in ("unsir", "neggrad") for seed in (0, 1, 2)] + apart)
     ranked = {method.name: (method.rank, method.unranked) for method in board.methods}
-    assert ranked["ssd"] == (None, "fewer than two seeds in common with the others")
+    assert ranked["ssd"] == (None, "fewer than two seeds in common with another method")
     assert (ranked["unsir"], ranked["neggrad"]) == ((1, ""), (2, ""))
 
 

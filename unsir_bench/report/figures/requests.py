@@ -31,7 +31,7 @@ RETRAINED = {
 def draw(scene: Scene) -> Iterator[Drawing]:
     """Means over seeds against the requests served; dashed, the model retrained once without all that is gone.
 
-    Each conditions have a dashed line of their own.
+    Each set of conditions has its own dashed line.
     """
     table = _labelled(scene)
     courses = {str(label): _means(rows) for label, rows in table.groupby("label", sort=False)}

@@ -17,7 +17,7 @@ RING = "#444444"
 def draw(scene: Scene) -> Iterator[Drawing]:
     """A_Df and A_Dr side by side, ordered by A_Dr, since in a plane most methods would lie on each other at A_Df = 0.
 
-    Methods on the Pareto front are ringed, a front for each conditions. Controls have open markers and no ring, and
+    Methods on the Pareto front are ringed, one front per set of conditions. Controls have open markers and no ring, and
     the front ignores them, as it does models made elsewhere.
     """
     points = trade_off(scene.series)

@@ -51,7 +51,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     figure.supylabel("distance to the original, Euclidean")
     if retrained:
         everywhere = all(entry.beside(retrained) for entry in panels_of)
-        words = "in every panel" if everywhere else "in the panels of its conditions"
+        words = "in every panel" if everywhere else "in panels of the same conditions"
         legend_below(figure, [_marks(table.iloc[:0], "retrain")], [f"retrain, {words}"])
     yield Drawing("weight_distance", figure, table.drop(columns="mean"))
 

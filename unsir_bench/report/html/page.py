@@ -106,7 +106,7 @@ def _rendered(views: Sequence[SweepView], sweeps: Sequence[Sweep]) -> str:
         environment.get_template("report.html.j2").render,
         sweeps=views,
         overview=_facts(records),
-        newest=_time(max(record.finished for record in records)),
+        newest=_time(max(record.written_last for record in records)),
         mixed=_mixed(records),
         legend=LEGEND,
         stages_legend=STAGES_LEGEND.replace("*", ""),

@@ -61,7 +61,7 @@ def relearning_plot(by_place: Mapping[Place, pd.DataFrame], methods: Choice) -> 
 def _of_place(place: Place, rows: pd.DataFrame) -> Iterator[go.Scatter]:
     found, samples = entries(rows, CURVE), samples_of(rows, "acc_forget_test")
     last = max((curve[-1][0] for entry in found for curve in entry.values), default=0)
-    yield from (_plateau(place, entry, last) for entry in found if entry.label == "retrain" and last > 0)
+    yield from (_plateau(place, entry, last) for entry in found if entry.method == "retrain" and last > 0)
     for entry in found:
         points = band(entry.values, samples)
         if not math.isnan(points[0].low):

@@ -22,7 +22,7 @@ SHOWN = tuple(column for column in COLUMNS if column.field not in ("speedup_vs_f
 FORGET_ACCESS = {"forget_data"}
 RETAIN_ACCESS = {"retain_data", "retain_subset"}
 NOT_RECORDED = "not recorded"
-FEW_IN_COMMON = "fewer than two seeds in common with the others"
+FEW_IN_COMMON = "fewer than two seeds in common with another method"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ RULE = (
     "tie where the 95 % interval of their difference (Student's t over the seeds of both, no narrower than the "
     "exact binomial limits of the test samples) includes 0. Rank: one more than the number of methods that are "
     "nearer beyond a tie; pairs are tested one by one, without correction for their number. Not ranked: "
-    "references, controls, models made elsewhere, methods with fewer than two seeds, and methods with fewer than two "
-    "seeds in common with others, those first that lack the most partners."
+    "references, controls, models made elsewhere, methods with fewer than two seeds. Any two ranked methods share two "
+    "seeds or more; until that holds, those that share too few with the most others are left out, all at once."
 )
 
 

@@ -51,7 +51,7 @@ def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
         content = json.loads(text)
         write_atomic(output / RECORDS / files[record.run_id], json.dumps(content, indent=2) + "\n")
     unreadable = sum(len(sweep.unreadable) for sweep in sweeps)
-    last = max(record.finished for _, record in newest)[:10]
+    last = max(record.written_last for _, record in newest)[:10]
     page = _environment().get_template("leaderboard.html.j2").render(
         boards=shown, rule=RULE, folder=RECORDS, files=files, runs=len(newest), newest=last, unreadable=unreadable,
         script=_script(), script_hash=base64.b64encode(hashlib.sha256(_script().encode()).digest()).decode(),
