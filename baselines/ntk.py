@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod, number
-from unsir_bench.errors import NotEnoughMemoryError
 from unsir_bench.models.last_layers import parameters_of_last_layers
-from unsir_bench.runtime.available_memory import available_memory
+from unsir_bench.runtime.available_memory import require_memory
 from unsir_bench.training.linearised import LinearRows, add_to, in_float64, linear_rows
 
 Terms = tuple[Tensor, Tensor]
@@ -120,12 +119,9 @@ def _solve(matrix: Tensor, right: Tensor, ridge: float) -> Tensor:
 
 
 def _require_memory(weights: int, rows: int) -> None:
-    """Raise NotEnoughMemoryError if the smaller system would not fit; a float64 has 8 bytes."""
+    """Raise as ``require_memory`` if the smaller system does not fit; a float64 has 8 bytes."""
     size = min(weights, rows)
     # The system of both sets, its sum with the ridge and its factor; over rows, all Jacobians twice.
     needed = 8 * (4 * size**2 + (2 * weights * rows if rows < weights else 0))
-    if needed > (free := available_memory()):
-        raise NotEnoughMemoryError(
-            f"ntk would need {needed / 2**30:.0f} GiB for a system over {weights} weights or {rows} samples and "
-            f"classes, and {free / 2**30:.0f} GiB are free; lower method.layers, or take a smaller network"
-        )
+    what = f"ntk, for a system over {weights} weights or {rows} samples and classes,"
+    require_memory(needed, what, "lower method.layers, or take a smaller network")

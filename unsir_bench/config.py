@@ -181,7 +181,7 @@ def _private_training_problems(config: Config) -> Iterator[str]:
         return
     if config.model.frozen_backbone:
         yield f"model={config.model.name}: its head is solved on all samples; train.privacy needs another model"
-    if config.model.norm != "group":
+    elif config.model.norm != "group":
         yield f"model.norm={config.model.norm}: set it to group; batch statistics mix samples, against train.privacy"
     plain = {"devices": 1, "precision": "32-true", "compile": False}
     for key, value in plain.items():
@@ -267,7 +267,7 @@ def note_content(config: Config) -> None:
         ConfigError: an image cannot be used, or ``dataset.content`` says that they are others.
     """
     decodes = type(config.dataset).note_content is not DatasetConfig.note_content
-    if not decodes or any(_problems_on_any_machine(config)):
+    if not decodes or _refused_on_any_machine(config):
         return
     try:
         config.dataset.note_content(Progress())
@@ -275,11 +275,18 @@ def note_content(config: Config) -> None:
         raise ConfigError([str(error)]) from error
 
 
-def _problems_on_any_machine(config: Config) -> Iterator[str]:
-    """What is wrong wherever the run is done: a login node may lack what its runs have, and must name the same run."""
-    for name in ("dataset", "model", "method", "train", "forget"):
-        yield from problems(getattr(config, name), name)
-    yield from _forget_problems(config)
+def _refused_on_any_machine(config: Config) -> bool:
+    """Whether ``validate`` will refuse it wherever the run is done.
+
+    A login node may lack what its runs have, such as a package for ``train.privacy``, and must name the same run.
+    """
+    try:
+        wrong = [
+            line for name in ("dataset", "model", "method", "forget") for line in problems(getattr(config, name), name)
+        ]
+        return bool(wrong) or any(_forget_problems(config))
+    except Exception:  # of a plug-in's check: it breaks again in the run, whose record tells
+        return True
 
 
 def _choose_values(config: Config) -> None:

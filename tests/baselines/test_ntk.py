@@ -12,6 +12,7 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotEnoughMemoryError
 from unsir_bench.models.last_layers import parameters_of_last_layers
+from unsir_bench.runtime import available_memory
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.linearised import in_float64, linear_rows
 from unsir_bench.unlearning.method import UnlearningData
@@ -102,9 +103,9 @@ def test_jacobians_predict_what_a_small_step_does(model: nn.Module, digits: Devi
 def test_a_system_that_does_not_fit_is_refused_before_any_jacobian(
     model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ntk, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(available_memory, "available_memory", lambda: 2**20)
     data = UnlearningData(digits, split, NTK(), 0)
-    message = r"ntk would need .* weights or 2000 samples and classes.*method\.layers"
+    message = r"ntk, for a system over .* weights or 2000 samples and classes, would need .*method\.layers"
     with pytest.raises(NotEnoughMemoryError, match=message):
         NTK(layers=None).unlearn(model, data, context)
     assert data.access_counts()["retain"]["reads"] == 0

@@ -6,8 +6,9 @@ import psutil
 import pytest
 import torch
 
+from unsir_bench.errors import NotApplicable, NotEnoughMemoryError
 from unsir_bench.runtime import available_memory as module
-from unsir_bench.runtime.available_memory import FILES, available_memory
+from unsir_bench.runtime.available_memory import FILES, available_memory, require_memory
 from unsir_bench.runtime.hardware import HardwareConfig
 
 GB = 10**9
@@ -25,7 +26,9 @@ def group(folder: Path, version: int, limit: int | str, used: int, cached: int) 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """256 GB free, and no control groups yet."""
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": MACHINE}))
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: type("Memory", (), {"available": MACHINE, "total": 2 * MACHINE})
+    )
     monkeypatch.setattr(module, "GROUPS_OF_PROCESS", tmp_path / "self")
     monkeypatch.setattr(module, "GROUPS", tmp_path / "groups")
     return tmp_path
@@ -53,6 +56,17 @@ def test_a_path_of_the_host_falls_back_to_the_root_of_the_container(machine: Pat
     (machine / "self").write_text("0::/of/the/host\n")
     group(machine / "groups", 2, 4 * GB, 1 * GB, 0)
     assert available_memory() == 3 * GB
+
+
+def test_what_does_not_fit_is_refused_for_now_and_what_never_can_for_good(machine: Path) -> None:
+    """The machine has 512 GB of which 256 are free, and the job may have 300 of them."""
+    (machine / "self").write_text("0::/job\n")
+    group(machine / "groups" / "job", 2, 300 * GB, 0, 0)
+    require_memory(MACHINE, "x", "y")
+    with pytest.raises(NotEnoughMemoryError, match=r"^x would need 242 GiB, and 238 GiB are free; y$"):
+        require_memory(260 * GB, "x", "y")
+    with pytest.raises(NotApplicable, match=r"^x would need 280 GiB, and there are 279 GiB in all; y$"):
+        require_memory(301 * GB, "x", "y")
 
 
 def test_images_are_streamed_where_the_job_has_too_little_memory_for_them(machine: Path) -> None:

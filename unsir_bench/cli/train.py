@@ -62,7 +62,7 @@ def obstacle_side_by_side(hardware: HardwareConfig, model_threads: int | None) -
     if threads is not None and threads <= most:
         return None
     taken = "as many CPU threads as there are cores" if threads is None else f"{threads * devices} CPU threads"
-    change = f"; hardware.threads={most}, in later runs too, trains them side by side" if most else ""
+    change = f"; set hardware.threads={most} here and in later runs to train them side by side" if most else ""
     return f"each takes {taken}, and {cores} core(s) can be used{change}"
 
 

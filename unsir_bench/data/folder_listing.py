@@ -176,7 +176,7 @@ def _warn_of_passed_over(root: Path, folders: Iterable[str], shown: str) -> None
     kinds: Counter[str] = Counter(kind for folder in folders for kind in _passed_over(root / folder))
     if kinds:
         LOG.warning(
-            "dataset.root=%s: %d entries of class folders are no images and not read (%s)%s",
+            "dataset.root=%s: %d entries of class folders are not images and are not read (%s)%s",
             shown,
             kinds.total(),
             ", ".join(f"{printable(kind)}: {count}" for kind, count in kinds.most_common(SHOWN_NAMES)),

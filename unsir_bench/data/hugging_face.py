@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +18,7 @@ from unsir_bench.data.picture import UnusableImage
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
 
+LOG = logging.getLogger("unsir_bench")
 SPLITS = ("train", "test")
 
 
@@ -129,20 +131,22 @@ def _rows(source: _Source) -> _Rows:
 
 
 def _refuse_gaps(source: _Source, class_names: Sequence[str], present: Sequence[set[int]]) -> None:
-    """Raise a DataError unless each split has each class, as a folder of images must.
+    """Raise a DataError unless each split has each class of the other; warn of names without any row.
 
     Args:
         source: of the rows.
         class_names: in index order.
         present: indices of the classes that each split has.
     """
-    if unused := [name for index, name in enumerate(class_names) if index not in present[0] | present[1]]:
-        raise DataError(
-            f"dataset.label_column={source.label_column}: names {len(unused)} classes of which there is no row "
-            f"({', '.join(unused[:5])}); choose splits that hold every class, or a column that names no others"
-        )
+    anywhere = present[0] | present[1]
+    if unused := [name for index, name in enumerate(class_names) if index not in anywhere]:
+        LOG.warning(
+            "dataset.label_column=%s: names %d classes of which there is no row (%s); the network has an output for "
+            "each, and they cannot be forgotten",
+            source.label_column, len(unused), ", ".join(unused[:5]),
+        )  # fmt: skip
     for name, split, own in zip(SPLITS, source.splits, present, strict=True):
-        if absent := [class_names[index] for index in range(len(class_names)) if index not in own]:
+        if absent := [class_names[index] for index in sorted(anywhere) if index not in own]:
             raise DataError(
                 f"dataset.{name}_split={split}: has no row of {len(absent)} classes that the other split has "
                 f"({', '.join(absent[:5])}); rows that are sorted by class cannot be sliced, choose splits that hold "

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable
+from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, NotEnoughMemoryError
 from unsir_bench.models.model import has_finite_weights
 from unsir_bench.references.store import content_key
 from unsir_bench.references.trained_models import LOGITS, ReferenceModels, TrainedModel
@@ -47,7 +47,7 @@ class UnlearnedModels:
         """Float32 logits of both splits of the model of a training seed, by split; unlearned now or found.
 
         Raises:
-            MetricUnavailable: the method or the original diverged, or it cannot be applied, with this seed.
+            MetricUnavailable: with this seed the method or the original diverged, cannot be applied, or lacks memory.
         """
         context = self.context.of_another_seed(seed)
         store = self.references.store
@@ -57,7 +57,7 @@ class UnlearnedModels:
             entry = store.get_or_create(
                 key, "an unlearned model", context.fabric, lambda: self._unlearn(key, original, context)
             )
-        except (Diverged, NotApplicable) as error:
+        except (Diverged, NotApplicable, NotEnoughMemoryError) as error:
             raise MetricUnavailable(f"the bank's model of training seed {seed} could not be made: {error}") from error
         return entry.tensors(LOGITS)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from unsir_bench.errors import NotApplicable, NotEnoughMemoryError
+
 GROUPS_OF_PROCESS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 # By version of Linux's control groups: limit, use, and the count of cached files, which the system takes back.
 FILES = {
@@ -17,10 +19,30 @@ FILES = {
 
 def available_memory() -> int:
     """Bytes: what the machine has free, or what a control group leaves of its limit (Slurm, containers)."""
-    return min([psutil.virtual_memory().available, *_left_in_groups()])
+    return min([psutil.virtual_memory().available, *(left for _, left in _groups())])
 
 
-def _left_in_groups() -> Iterator[int]:
+def require_memory(needed: int, what: str, instead: str) -> None:
+    """Refuse what does not fit, for good or for now.
+
+    Args:
+        needed: bytes.
+        what: that needs them, for the message.
+        instead: what needs less.
+
+    Raises:
+        NotApplicable: they are more than this process may ever take.
+        NotEnoughMemoryError: they are more than is free now.
+    """
+    words = f"{what} would need {needed / 2**30:.0f} GiB"
+    if needed > (most := min([psutil.virtual_memory().total, *(limit for limit, _ in _groups())])):
+        raise NotApplicable(f"{words}, and there are {most / 2**30:.0f} GiB in all; {instead}")
+    if needed > (free := available_memory()):
+        raise NotEnoughMemoryError(f"{words}, and {free / 2**30:.0f} GiB are free; {instead}")
+
+
+def _groups() -> Iterator[tuple[int, int]]:
+    """Limit and what is left of it, of each control group that the process is in."""
     try:
         lines = GROUPS_OF_PROCESS.read_text(encoding="utf-8").splitlines()
     except OSError:  # no Linux
@@ -38,11 +60,11 @@ def _left_in_groups() -> Iterator[int]:
                 yield from _left_in(group, *FILES[version])
 
 
-def _left_in(group: Path, limit: str, use: str, cached: str) -> Iterator[int]:
+def _left_in(group: Path, limit: str, use: str, cached: str) -> Iterator[tuple[int, int]]:
     try:
         most = int((group / limit).read_text())
         used = int((group / use).read_text())
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # no such group here, or "max": without a limit
         return
-    yield max(0, most - used + int(counts.get(cached, 0)))
+    yield most, max(0, most - used + int(counts.get(cached, 0)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,8 +69,11 @@ def push(
         for path, record in records.items():
             if record.status in FINISHED and record.schema_version == SCHEMA_VERSION:
                 _push_record(path, record.run_id, place, index, done)
-    finally:
-        _list(place, index, {})
+    except BaseException:
+        with suppress(SharingError):  # the first error tells more
+            _list(place, index, {})
+        raise
+    _list(place, index, {})
     return done
 
 

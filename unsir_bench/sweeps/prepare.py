@@ -46,7 +46,8 @@ def _fetched(config: Config, seen: dict[str, DataError | None]) -> Iterator[str]
         config: of the run.
         seen: what was fetched before, and why a data set could not be.
     """
-    data = repr((identity(config.dataset), config.dataset.root))
+    places = [getattr(config.dataset, name, None) for name in ("root", "path", "revision")]
+    data = repr((identity(config.dataset), places))
     network = repr((data, identity(config.model)))
     if (absent := seen.get(data)) is not None:
         raise absent

@@ -163,7 +163,7 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
             rest = "without it" if mode == modes[-1] else "and is logged offline"
             LOG.warning(
                 "Weights & Biases did not start %s (%s: %s); the run goes on %s",
-                mode, type(error).__name__, error, rest,
+                mode, type(error).__name__, without_passwords(str(error)), rest,
             )  # fmt: skip
             if mode == "online" and not isinstance(error, NotLoggedInError):
                 _remember(error)

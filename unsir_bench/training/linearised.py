@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from unsir_bench.data.batches import DataView
-from unsir_bench.errors import NotEnoughMemoryError
 from unsir_bench.models.frozen_head import LinearisedNetwork
-from unsir_bench.runtime.available_memory import available_memory
+from unsir_bench.runtime.available_memory import require_memory
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.convex_heads import targets_of
 
@@ -86,7 +85,7 @@ def normal_equations(
         H (weights, weights) and g (weights,), float64, on the CPU.
 
     Raises:
-        NotEnoughMemoryError: H would not fit in what is free.
+        NotApplicable, NotEnoughMemoryError: H would not fit, in all or in what is free.
     """
     weights = network.head.get_parameter("change").numel()
     _require_memory(weights)
@@ -103,11 +102,8 @@ def normal_equations(
 
 def _require_memory(weights: int) -> None:
     needed = 8 * 3 * weights**2  # the system, its factor and a copy; a float64 has 8 bytes
-    if needed > (free := available_memory()):
-        raise NotEnoughMemoryError(
-            f"model.classifier=linearised would need {needed / 2**30:.0f} GiB for a system over {weights} weights, and "
-            f"{free / 2**30:.0f} GiB are free; lower model.layers, or take a smaller backbone"
-        )
+    what = f"model.classifier=linearised, for a system over {weights} weights,"
+    require_memory(needed, what, "lower model.layers, or take a smaller backbone")
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ def test_runs_of_a_row_stand_in_the_order_of_their_seeds(tmp_path: Path) -> None
     sweep = swept(tmp_path / "s", [record(seed=seed, metrics=kept, details={}) for seed in (10, 2, 1)])
     found = read(write_page([sweep], tmp_path / "report.html"))
     methods = [text for text, _ in found.column("s0-summary", "method")]
-    assert found.column("s0-summary", "runs")[methods.index("unsir")][0] == "seed 1 seed 2 seed 10"
+    runs, _ = found.column("s0-summary", "runs")[methods.index("unsir")]
+    assert runs.splitlines()[0] == "seed 1 seed 2 seed 10"
 
 
 @pytest.mark.parametrize(
