@@ -6,7 +6,8 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -281,10 +282,10 @@ def _refused_on_any_machine(config: Config) -> bool:
     A login node may lack what its runs have, such as a package for ``train.privacy``, and must name the same run.
     """
     try:
-        wrong = [
-            line for name in ("dataset", "model", "method", "forget") for line in problems(getattr(config, name), name)
-        ]
-        return bool(wrong) or any(_forget_problems(config))
+        sections = {name: getattr(config, name) for name in ("dataset", "model", "method", "forget")}
+        sections["train"] = replace(config.train, privacy=None)
+        found = chain.from_iterable(problems(node, name) for name, node in sections.items())
+        return any(found) or any(_forget_problems(config))
     except Exception:  # of a plug-in's check: it breaks again in the run, whose record tells
         return True
 

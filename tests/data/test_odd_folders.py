@@ -102,7 +102,7 @@ def test_what_lies_in_class_folders_and_is_not_read_is_counted_once(root: Path, 
     with caplog.at_level(logging.WARNING, logger="unsir_bench"):
         assert labels(root) == labels(root) == WHOLE
     [line] = [record.getMessage() for record in caplog.records]
-    assert f"dataset.root={root}: 5 entries of class folders are no images" in line
+    assert f"dataset.root={root}: 5 entries of class folders are not images" in line
     for words in (".heic: 2", ".txt: 1", "without suffix: 1", "folders: 1", "dataset=two_level_folder"):
         assert words in line
 
