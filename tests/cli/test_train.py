@@ -38,8 +38,8 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (8, 2, 2, None, None),
         (2, 1, None, None, "each takes as many CPU threads as there are cores, and 2 core(s) can be used; "
          "set hardware.threads=1 here and in later runs to train them side by side"),
-        (9, 1, 8, 1, "each takes 8 CPU threads, and 9 core(s) can be used; hardware.threads=4, in later runs"),
-        (8, 2, 3, None, "each takes 6 CPU threads, and 8 core(s) can be used; hardware.threads=2, in later runs"),
+        (9, 1, 8, 1, "each takes 8 CPU threads, and 9 core(s) can be used; set hardware.threads=4 here"),
+        (8, 2, 3, None, "each takes 6 CPU threads, and 8 core(s) can be used; set hardware.threads=2 here"),
         (1, 1, None, 1, "each takes 1 CPU threads, and 1 core(s) can be used"),
     ],
 )  # fmt: skip
