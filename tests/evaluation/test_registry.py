@@ -175,9 +175,11 @@ def test_the_store_keeps_no_score_of_another_packages_metric(measure: Measure, o
     assert before.items() <= after.items()
 
 
-def test_the_example_of_the_document_works(measure: Measure, own_registry: None) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
-    exec(code, {"__name__": "the_document"})
+def test_a_metric_of_ones_own_is_measured_of_each_model_and_judged(measure: Measure, own_registry: None) -> None:
+    @metric(MetricCard("forget_confidence", "confidence %", "a test", compared=True, minimum_margin=0.02))
+    def forget_confidence(inputs: MetricInputs) -> float:
+        return float(inputs.logits("forget_test").softmax(dim=1).amax(dim=1).mean())
+
     values = measure(fast()).values
     assert 0.1 <= values["forget_confidence"] <= 1  # type: ignore[operator]
     assert {f"{prefix}forget_confidence" for prefix in ("original_", "retrain_", "gap_")} <= values.keys()
