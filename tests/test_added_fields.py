@@ -11,19 +11,23 @@ from unsir_bench.added_fields import (
     ADDED_TO_AUGMENT,
     ADDED_TO_DATASETS,
     ADDED_TO_FOLDERS,
+    ADDED_TO_FROZEN_HEADS,
     ADDED_TO_HARDWARE,
     ADDED_TO_METHODS,
+    ADDED_TO_MODELS,
     ADDED_TO_NOISE,
     ADDED_TO_RECIPES,
+    ADDED_TO_UNSIR,
 )
 from unsir_bench.config_fields import default_of
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.digits import Digits
 from unsir_bench.data.folders import ImageFolder
+from unsir_bench.models.frozen_head import FrozenHeadConfig
 from unsir_bench.records import RunRecord
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.unsir import NoiseConfig
+from unsir_bench.unlearning.unsir import NoiseConfig, Unsir
 
 
 def test_an_older_record_is_of_the_setting_that_a_field_added_since_has_by_default(tmp_path: Path) -> None:
@@ -44,6 +48,8 @@ def test_every_field_added_later_is_known_with_its_default() -> None:
         Augmentation: ADDED_TO_AUGMENT,
         Recipe: ADDED_TO_RECIPES,
         NoiseConfig: ADDED_TO_NOISE,
+        Unsir: ADDED_TO_UNSIR,
+        FrozenHeadConfig: ADDED_TO_MODELS | ADDED_TO_FROZEN_HEADS,
         ExactUnlearningK: ADDED_TO_METHODS["eu_k"],
         Scrub: ADDED_TO_METHODS["scrub"],
         ImageFolder: ADDED_TO_FOLDERS | ADDED_TO_DATASETS,
@@ -59,7 +65,7 @@ def test_older_methods_are_of_the_settings_that_options_added_since_have_by_defa
     older = {
         "method": {"name": "eu_k", "train": {}},
         "other": {"name": "cf_k", "train": {}},
-        "unsir": {"noise": {"steps": 4}},
+        "unsir": {"noise": {"steps": 4}, "retain_selection": "random"},
         "neggrad_plus": {"name": "neggrad_plus", "train": {}},
         "delete": {"name": "delete", "train": {}},
     }
@@ -68,6 +74,7 @@ def test_older_methods_are_of_the_settings_that_options_added_since_have_by_defa
     assert found["other"] == {"name": "cf_k", "train": {}, "freeze_bn_stats": True}
     assert found["neggrad_plus"]["forwards"] == "mixed" and found["delete"]["mask"] == "own_class"
     assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
+    assert found["unsir"]["noise_of_rounds"] == "kept"
 
 
 def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:

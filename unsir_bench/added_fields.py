@@ -20,6 +20,8 @@ ADDED_TO_RECIPES: dict[str, Any] = {
 }
 ADDED_TO_MODELS: dict[str, Any] = {"norm": "batch"}
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
+ADDED_TO_UNSIR: dict[str, Any] = {"noise_of_rounds": "kept"}
+ADDED_TO_FROZEN_HEADS: dict[str, Any] = {"layers": 2}
 ADDED_TO_FOLDERS: dict[str, Any] = {"image_fit": "squash", "orientation": "stored", "transparency": "drop"}
 ADDED_TO_DATASETS: dict[str, Any] = {"normalisation": "dataset"}
 ADDED_TO_HARDWARE: dict[str, Any] = {"flush_denormal": False}
@@ -51,6 +53,8 @@ def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),
         ("backbone_lr_scale", ADDED_TO_MODELS),
+        ("trained_on", ADDED_TO_FROZEN_HEADS),
+        ("retain_selection", ADDED_TO_UNSIR),
         ("on_bad_image", ADDED_TO_FOLDERS),
         ("subset_seed", ADDED_TO_DATASETS),
         ("tf32", ADDED_TO_HARDWARE),
