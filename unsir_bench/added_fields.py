@@ -35,6 +35,7 @@ ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
     "neggrad_plus": {"forwards": "mixed"},
     "boundary_shrink": {"mask": "own_class"},
     "delete": {"mask": "own_class"},
+    "single_gradient": {"label_smoothing": 0.0},
 }
 
 
@@ -48,7 +49,7 @@ def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     if isinstance(filled.get("noise"), dict):
         filled["noise"] = {**ADDED_TO_NOISE, **filled["noise"]}
     for method, added in ADDED_TO_METHODS.items():
-        if "train" in filled and str(filled.get("name")).startswith(method):
+        if "schedule" not in filled and str(filled.get("name")).startswith(method):  # a recipe may have its name
             filled = {**added, **filled}
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),

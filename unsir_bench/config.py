@@ -26,6 +26,7 @@ from unsir_bench.references.tuned_values import TunedValues, set_values, tuned_v
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking.tracker_config import TrackerConfig
+from unsir_bench.training.privacy import private_training_problems
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningMethod
 from unsir_bench.versions import RESULTS_VERSION, SAMPLES_VERSION, SEQUENCE_VERSION
@@ -165,7 +166,7 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
     if config.metrics.bank_size and not config.retrain_reference:
         yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
-    yield from _private_training_problems(config)
+    yield from private_training_problems(config)
     in_double = config.hardware.precision == "64-true" or config.model.frozen_backbone
     if in_double and config.hardware.resolved_accelerator() == "mps":
         yield "hardware.accelerator=mps: has no float64, which 64-true and solved heads need; set hardware=cpu"
@@ -174,32 +175,6 @@ def _general_problems(config: Config) -> Iterator[str]:
         if word not in kinds:
             yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
     yield from sweep_problems(config.sweep)
-
-
-def _private_training_problems(config: Config) -> Iterator[str]:
-    yield from _claims_of_privacy(config)
-    if config.train.privacy is None:
-        return
-    if config.model.frozen_backbone:
-        yield f"model={config.model.name}: its head is solved on all samples; train.privacy needs another model"
-    elif config.model.norm != "group":
-        yield f"model.norm={config.model.norm}: set it to group; batch statistics mix samples, against train.privacy"
-    plain = {"devices": 1, "precision": "32-true", "compile": False}
-    for key, value in plain.items():
-        if (own := getattr(config.hardware, key)) != value:
-            yield f"hardware.{key}={own}: must be {value} beside train.privacy"
-
-
-def _claims_of_privacy(config: Config) -> Iterator[str]:
-    """A method that states what a private training promises can only state it of the run's own training."""
-    method, privacy = config.method, config.train.privacy
-    trained = {name: getattr(privacy, name, None) for name in ("noise_multiplier", "sample_rate")}
-    if not all(hasattr(method, name) for name in trained):
-        return
-    for name, value in {**trained, "epochs": config.train.epochs}.items():
-        if (own := getattr(method, name)) != value:
-            where = "train" if name == "epochs" else "train.privacy"
-            yield f"method.{name}={own}: is that of the original's training, {value}; set {where}.{name} instead"
 
 
 def sweep_problems(sweep: str) -> Iterator[str]:

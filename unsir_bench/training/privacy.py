@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -18,6 +19,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from unsir_bench.config_fields import number
+
+if TYPE_CHECKING:
+    from unsir_bench.config import Config
 
 
 @dataclass
@@ -49,6 +53,33 @@ def steps_per_epoch(sample_rate: float) -> int:
 def missing_package() -> str | None:
     """A line that names the extra to install; None if opacus is here."""
     return None if find_spec("opacus") else "needs the package opacus: pip install 'unsir-bench[private]'"
+
+
+def private_training_problems(config: Config) -> Iterator[str]:
+    """A line for each setting of a run that a private training does not go with."""
+    yield from _claims_of_privacy(config)
+    if config.train.privacy is None:
+        return
+    if config.model.frozen_backbone:
+        yield f"model={config.model.name}: its head is solved on all samples; train.privacy needs another model"
+    elif config.model.norm != "group":
+        yield f"model.norm={config.model.norm}: set it to group; batch statistics mix samples, against train.privacy"
+    plain = {"devices": 1, "precision": "32-true", "compile": False}
+    for key, value in plain.items():
+        if (own := getattr(config.hardware, key)) != value:
+            yield f"hardware.{key}={own}: must be {value} beside train.privacy"
+
+
+def _claims_of_privacy(config: Config) -> Iterator[str]:
+    """A method that states what a private training promises can only state it of the run's own training."""
+    method, privacy = config.method, config.train.privacy
+    trained = {name: getattr(privacy, name, None) for name in ("noise_multiplier", "sample_rate")}
+    if not all(hasattr(method, name) for name in trained):
+        return
+    for name, value in {**trained, "epochs": config.train.epochs}.items():
+        if (own := getattr(method, name)) != value:
+            where = "train" if name == "epochs" else "train.privacy"
+            yield f"method.{name}={own}: is that of the original's training, {value}; set {where}.{name} instead"
 
 
 @contextmanager
