@@ -206,19 +206,29 @@ def seeds_needed(gap: Gap, alpha: float) -> int | None:
         gap: of at least two seeds.
         alpha: that its tests must reach; dividing it by the size of the family is the worst case of Holm's method.
     """
+    inside = abs(gap.mean) < gap.margin
+    room = gap.margin - abs(gap.mean) if inside else abs(gap.mean) - gap.bar
+    return seeds_for(gap.values, room, alpha if inside else alpha / 2)
+
+
+def seeds_for(values: Sequence[float], room: float, tail: float) -> int | None:
+    """Smallest number of further and present seeds for which Student's t stays within ``room``; None: no such number.
+
+    Args:
+        values: of at least two seeds, whose spread is taken to stay.
+        room: between their mean and the limit, in the unit of the values.
+        tail: probability beyond one end of the interval, such as 0.025 for a two-sided one of 95 %.
+    """
     from scipy.special import stdtrit
 
-    spread = _spread(gap.values)
-    inside = abs(gap.mean) < gap.margin
-    room = (gap.margin - abs(gap.mean) if inside else abs(gap.mean) - gap.bar) * (1 - ROUNDING)
+    spread, room = _spread(values), room * (1 - ROUNDING)
 
     def settled(count: int) -> bool:
-        quantile = stdtrit(count - 1, 1 - (alpha if inside else alpha / 2))
-        return bool(quantile * spread / math.sqrt(count) < room)
+        return bool(stdtrit(count - 1, 1 - tail) * spread / math.sqrt(count) < room)
 
     if room <= 0 or not settled(MOST_SEEDS):
         return None
-    return bisect.bisect_left(range(MOST_SEEDS), True, lo=len(gap.values) + 1, key=settled)
+    return bisect.bisect_left(range(MOST_SEEDS), True, lo=len(values) + 1, key=settled)
 
 
 def sign_flip(values: Sequence[float]) -> float:

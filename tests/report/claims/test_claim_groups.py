@@ -91,7 +91,7 @@ def test_failed_runs_are_named_and_diverged_ones_forbid_a_claim_to_hold() -> Non
     found = finding("forgets", [*runs, failed])
     assert found.verdict is ClaimVerdict.HOLDS and found.not_done == [f"{failed.run_id} (failed)"]
     diverged = finding("forgets", [*runs, record(7, status="diverged")])
-    assert diverged.verdict is ClaimVerdict.NOT_TESTED and "diverged" in diverged.reason
+    assert diverged.verdict is ClaimVerdict.UNDECIDED and "diverged" in diverged.reason
     nothing = finding("forgets", [failed])
     assert nothing.verdict is ClaimVerdict.NOT_TESTED and nothing.reason == "no finished run"
 

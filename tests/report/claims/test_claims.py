@@ -17,10 +17,10 @@ from unsir_bench.report.claims.findings import ClaimVerdict
     [
         # t(0.975, 1) = 12.706; half-width of two values = 12.706 * |a - b| / 2
         ([0.01, 0.012], ClaimVerdict.HOLDS),  # 0.011 ± 0.0127: up to 0.0237
-        ([0.01, 0.02], ClaimVerdict.NOT_TESTED),  # 0.015 ± 0.0635: up to 0.0785
+        ([0.01, 0.02], ClaimVerdict.UNDECIDED),  # 0.015 ± 0.0635: up to 0.0785
         ([0.5, 0.52], ClaimVerdict.FAILS),  # 0.51 ± 0.127: from 0.383
         ([0.0, 0.0, 0.0], ClaimVerdict.HOLDS),
-        ([0.0], ClaimVerdict.NOT_TESTED),
+        ([0.0], ClaimVerdict.UNDECIDED),
     ],
 )
 def test_seeds_settle_a_claim_where_the_whole_interval_lies_on_one_side(
@@ -38,6 +38,18 @@ def test_one_seed_gives_its_number_and_says_why_that_is_no_verdict() -> None:
     found = finding("forgets", over_seeds("acc_forget_test", [0.0]))
     assert (found.number, found.low, found.high) == (0.0, None, None)
     assert "one seed cannot exclude chance" in found.reason
+
+
+def test_an_undecided_claim_says_how_many_seeds_would_settle_it() -> None:
+    # 0.015 is 0.035 below the limit, s = 0.00707: t(0.975, 1) s / √2 = 0.0635, t(0.975, 2) s / √3 = 0.0176
+    assert finding("forgets", over_seeds("acc_forget_test", [0.01, 0.02])).reason.endswith("; n = 3 would settle it")
+    # s = 0.0141, 0.001 from the limit: t(0.975, 769) s / √770 = 0.0010005, of 771 seeds 0.0009998
+    many = {"samples": {"forget_test": 10**7, "retain_test": 10**8}}
+    wide = finding("forgets", over_seeds("acc_forget_test", [0.039, 0.059], details=many))
+    assert wide.verdict is ClaimVerdict.UNDECIDED and wide.reason.endswith("; n = 771 would settle it")
+    # on the log axis: mean log 0.0953, s = 0.1348; t(0.975, 9) s / √10 = 0.0964, t(0.975, 10) s / √11 = 0.0906
+    faster = finding("faster_than_retrain", over_seeds("speedup_vs_retrain", [1.0, 1.21]))
+    assert faster.verdict is ClaimVerdict.UNDECIDED and faster.reason.endswith("; n = 11 would settle it")
 
 
 def test_a_class_that_the_original_never_knew_cannot_be_forgotten() -> None:
@@ -144,7 +156,7 @@ def test_both_families_must_have_been_run_and_one_failure_is_a_failure() -> None
 @pytest.mark.parametrize(
     ("forgotten", "kept", "verdict"),
     [([0.0, 0.0], [0.79, 0.79], "holds"), ([0.0, 0.0], [0.3, 0.3], "fails"), ([0.7, 0.7], [0.79, 0.79], "fails"),
-     ([0.0, 0.09], [0.79, 0.79], "not tested")],
+     ([0.0, 0.09], [0.79, 0.79], "undecided")],
 )  # fmt: skip
 def test_to_forget_and_to_keep_is_one_claim(forgotten: list[float], kept: list[float], verdict: str) -> None:
     pairs = enumerate(zip(forgotten, kept, strict=True))
@@ -160,10 +172,11 @@ def test_to_forget_and_to_keep_is_one_claim(forgotten: list[float], kept: list[f
 def test_no_wrong_answer_on_ten_images_proves_nothing() -> None:
     few = {"samples": {"forget_test": 10, "retain_test": 9000}}
     found = finding("forgets", over_seeds("acc_forget_test", [0.0] * 5, details=few))
-    assert found.verdict is ClaimVerdict.NOT_TESTED and found.high == pytest.approx(0.3085, abs=1e-4)
+    assert found.verdict is ClaimVerdict.UNDECIDED and found.high == pytest.approx(0.3085, abs=1e-4)
+    assert "which the test samples alone leave open" in found.reason
     bare = [record(seed, {"acc_forget_test": 0.0, "original_acc_forget_test": 1.0}, details={}) for seed in range(5)]
     unknown = finding("forgets", bare)
-    assert unknown.verdict is ClaimVerdict.NOT_TESTED and "number of test samples is not known" in unknown.reason
+    assert unknown.verdict is ClaimVerdict.UNDECIDED and "number of test samples is not known" in unknown.reason
 
 
 def test_a_control_that_does_as_well_is_named() -> None:

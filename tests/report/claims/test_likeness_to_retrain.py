@@ -43,7 +43,7 @@ def test_the_margin_to_retrain_was_stated_before_and_two_retrained_models_may_fo
     assert finding("predictions_spread", entropies(gaps)).verdict is ClaimVerdict.FAILS  # margin 0.02
     # Models of seeds 0 and 1 at 0.7, of seed 2 at 0.8: of three pairs two differ by 0.1.
     blurred = finding("predictions_spread", entropies(gaps, floor=0.8))
-    assert blurred.verdict is ClaimVerdict.NOT_TESTED and "0.02" in blurred.criterion
+    assert blurred.verdict is ClaimVerdict.UNDECIDED and "0.02" in blurred.criterion
     assert blurred.reason == "undecidable at this margin: two retrained models differ by 0.0667"
     far = finding("predictions_spread", entropies([(0.4, 0.7), (0.401, 0.7)], floor=0.8))
     assert far.verdict is ClaimVerdict.FAILS
@@ -95,4 +95,4 @@ def test_equivalence_to_retrain_needs_both_one_sided_tests() -> None:
     assert of(1.0, 1.01) is ClaimVerdict.HOLDS
     assert of(5.0, 5.01) is ClaimVerdict.FAILS
     assert of(0.2, 0.201) is ClaimVerdict.FAILS
-    assert of(1.0, 1.9) is ClaimVerdict.NOT_TESTED
+    assert of(1.0, 1.9) is ClaimVerdict.UNDECIDED

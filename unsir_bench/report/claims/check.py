@@ -6,38 +6,31 @@ UNSIR and scale by itself; runs of different data, training or device never shar
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from statistics import fmean
 from typing import Any
 
-from unsir_bench.errors import MetricUnavailable
 from unsir_bench.records import RunRecord
-from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
+from unsir_bench.report.claims.definitions import Claim
 from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
 from unsir_bench.report.claims.joint import across_networks, together
 from unsir_bench.report.claims.measurements import (
     ClaimRun,
     Measurement,
     claim_runs,
-    exact_limits,
-    floor_of,
     measure,
     without_ablations,
 )
+from unsir_bench.report.claims.settled import Settled, bounds_of, settled_by_runs, settled_by_seeds
 from unsir_bench.report.conditions import is_jpeg
 from unsir_bench.report.controls import FISHER, control_words
-from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, judge
 from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.published_numbers import PRESETS, SPEEDUPS, experiment_of, is_the_papers
-from unsir_bench.report.statistics import MeanInterval, mean_interval
 
-SILENT = "equal values show no spread, and the number of test samples is not known"
 CONTROL_TITLES = {FISHER: "fisher (head alone)"}
-RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
 
 
 def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Finding]:
@@ -134,139 +127,28 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
     if claim.settled_by == "seeds":
         known = _one_per_seed(known)
     whys = list(dict.fromkeys(measurement.why for measurement in measurements if measurement.why))
-    criterion, low, high = _bounds(claim)
-    number: float | None = None
-    interval: tuple[float, float] | None = None
-    if not known:
-        verdict, reason = ClaimVerdict.NOT_TESTED, "; ".join(whys) or "no finished run"
-        count = 0
-    elif claim.settled_by == "run":
-        verdict, number = _settled_by_run([measurement.value or 0.0 for measurement in known], low, high)
-        count, reason = len(known), "; ".join(whys)
-        if whys and verdict is ClaimVerdict.HOLDS:
-            verdict = ClaimVerdict.NOT_TESTED
-    else:
-        verdict, number, interval, count, reason = _within_floor(claim, known, done, low, high)
-        reason = "; ".join(filter(None, [reason, *whys]))
     missing = [claim_run.record for claim_run in runs_of_claim if claim_run.record.status != "done"]
-    diverged = [record for record in missing if record.status == "diverged"]
-    if diverged and verdict is ClaimVerdict.HOLDS and claim.settled_by == "seeds":
-        verdict = ClaimVerdict.NOT_TESTED
-        reason = f"{len(diverged)} of its runs diverged, which a mean over the others would hide"
+    diverged = sum(record.status == "diverged" for record in missing)
+    bounds = bounds_of(claim)
+    if not known:
+        settled = Settled(ClaimVerdict.NOT_TESTED, reason="; ".join(whys) or "no finished run")
+    elif claim.settled_by == "run":
+        settled = settled_by_runs([measurement.value or 0.0 for measurement in known], bounds, "; ".join(whys))
+    else:
+        settled = settled_by_seeds(claim, known, done, bounds)
+        settled = replace(settled, reason="; ".join(filter(None, [settled.reason, *whys])))
+        if diverged and settled.verdict is ClaimVerdict.HOLDS:
+            why = f"{diverged} of its runs diverged, which a mean over the others would hide"
+            settled = replace(settled, verdict=ClaimVerdict.UNDECIDED, reason=why)
     published, same = _published(claim, runs_of_claim[0])
     used = sorted({run for measurement in (known or measurements) for run in measurement.runs})
     return Finding(
-        claim.id, **_place(runs_of_claim, claim), verdict=verdict, number=number,
-        low=interval[0] if interval else None, high=interval[1] if interval else None, n=count,
-        criterion=criterion, reason=reason, runs=used,
+        claim.id, **_place(runs_of_claim, claim), verdict=settled.verdict, number=settled.number,
+        low=settled.ends[0] if settled.ends else None, high=settled.ends[1] if settled.ends else None, n=settled.n,
+        criterion=bounds.words, reason=settled.reason, runs=used,
         not_done=[f"{record.run_id} ({record.status})" for record in missing],
         published=published, published_is_same=same,
     )  # fmt: skip
-
-
-def _bounds(claim: Claim) -> tuple[str, float, float]:
-    """The criterion in words, and the two ends between which the number must lie."""
-    if claim.comparison in RETRAIN_COMPARISONS:
-        margin = claim.tolerance or 0.0
-        words = {
-            "not_below_retrain": (f"at least retrain's - {margin:.3g}", -margin, math.inf),
-            "not_above_retrain": (f"at most retrain's + {margin:.3g}", -math.inf, margin),
-            "equivalent_to_retrain": (f"retrain's ± {margin:.3g} (TOST)", -margin, margin),
-        }
-        return words[claim.comparison]
-    if isinstance(claim.limit, list):
-        low, high = map(float, claim.limit)
-        return (f"{low:g}" if low == high else f"{low:g} to {high:g}"), low, high
-    limit = float(claim.limit or 0.0)
-    below = claim.comparison == "below"
-    return f"{claim.comparison} {limit:g}", -math.inf if below else limit, limit if below else math.inf
-
-
-def _settled_by_run(values: Sequence[float], low: float, high: float) -> tuple[ClaimVerdict, float]:
-    """Whether every value lies within the bounds, and the one that lies furthest out."""
-
-    def distance(value: float) -> float:
-        """From the middle of the bounds; positive bounds are of ratios, of which 0.5 is as far from 1 as 2."""
-        if low > 0:
-            return abs(math.log(value) - (math.log(low) + math.log(high)) / 2)
-        return abs(value - (low + high) / 2)
-
-    worst = max(values, key=lambda value: (not low <= value <= high, distance(value)))
-    return (ClaimVerdict.HOLDS if low <= worst <= high else ClaimVerdict.FAILS), worst
-
-
-def _within_floor(
-    claim: Claim, known: Sequence[Measurement], done: Sequence[ClaimRun], low: float, high: float
-) -> tuple[ClaimVerdict, float | None, tuple[float, float] | None, int, str]:
-    """As ``_settled_by_seeds``; where retrained models differ by more than the margin, only a gap beyond that tells."""
-    exact = exact_limits(str(claim.quantity), done, 0.025)
-    floor = floor_of(str(claim.quantity), done)
-    blurred = floor > (claim.tolerance or math.inf)  # false where the floor is not known, NaN
-    if not blurred:
-        return _settled_by_seeds(claim, known, low, high, exact)
-    least, most = (math.copysign(floor, end) if math.isfinite(end) else end for end in (low, high))
-    verdict, number, interval, count, reason = _settled_by_seeds(claim, known, least, most, exact)
-    if verdict is not ClaimVerdict.FAILS:
-        verdict = ClaimVerdict.NOT_TESTED
-        reason = f"undecidable at this margin: two retrained models differ by {floor:.3g}"
-    return verdict, number, interval, count, reason
-
-
-def _settled_by_seeds(
-    claim: Claim, known: Sequence[Measurement], low: float, high: float, exact: tuple[float, float] | None = None
-) -> tuple[ClaimVerdict, float | None, tuple[float, float] | None, int, str]:
-    """ClaimVerdict, mean, interval, seeds and the reason where the seeds cannot tell.
-
-    The interval is Student's t over seeds, made no narrower than ``exact``, what the test samples alone leave open.
-    """
-    logarithmic = claim.quantity in RATIOS
-    by_seed = {measurement.seed: measurement.value or 0.0 for measurement in known}
-    if logarithmic and min(by_seed.values()) <= 0:
-        return ClaimVerdict.NOT_TESTED, None, None, 0, "a ratio of seconds that is not positive"
-    try:
-        values = {seed: math.log(value) if logarithmic else value for seed, value in by_seed.items()}
-        interval = mean_interval(list(values.values()))
-    except MetricUnavailable as error:
-        return ClaimVerdict.NOT_TESTED, None, None, 0, str(error)
-    back: Callable[[float], float] = math.exp if logarithmic else float
-    number = back(interval.mean)
-    if interval.n < 2:
-        return (
-            ClaimVerdict.NOT_TESTED,
-            number,
-            None,
-            interval.n,
-            "one seed cannot exclude chance: at least 2 are needed",
-        )
-    ends = (back(interval.low), back(interval.high)) if interval.high < 700 or not logarithmic else (0.0, math.inf)
-    if exact is not None:
-        ends = (min(ends[0], exact[0]), max(ends[1], exact[1]))
-    elif interval.half_width == 0:
-        return ClaimVerdict.NOT_TESTED, number, ends, interval.n, SILENT
-    verdict, reason = _side(claim, values, (interval, *ends), low, high)
-    shown = ends if all(map(math.isfinite, ends)) else None
-    return verdict, number, shown, interval.n, reason
-
-
-def _side(
-    claim: Claim, values: Mapping[int, float], found: tuple[MeanInterval, float, float], low: float, high: float
-) -> tuple[ClaimVerdict, str]:
-    interval, least, most = found
-    unsure = f"{interval.n} seeds do not tell: the 95 % interval reaches over the limit"
-    if claim.comparison == "equivalent_to_retrain":
-        told = judge({0: Gap(list(values.values()), high)})[0].verdict
-        unsure = f"{interval.n} seeds do not tell: neither one-sided test nor its opposite rejects"
-        verdict = {
-            EquivalenceVerdict.EQUIVALENT: ClaimVerdict.HOLDS,
-            EquivalenceVerdict.DIFFERENT: ClaimVerdict.FAILS,
-        }.get(told)
-    elif low < least and most < high:
-        verdict = ClaimVerdict.HOLDS
-    elif most <= low or least >= high:
-        verdict = ClaimVerdict.FAILS
-    else:
-        verdict = None
-    return (ClaimVerdict.NOT_TESTED, unsure) if verdict is None else (verdict, "")
 
 
 def _published(claim: Claim, claim_run: ClaimRun) -> tuple[float | None, bool]:

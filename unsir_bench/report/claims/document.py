@@ -92,8 +92,9 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
         if f.at_paper_scale and "," not in f.model
     }
     lines = [
-        "Verdicts on the runs below, by `unsir_bench/report/claims/claims.yaml`: *holds*, *fails*, or *not tested* "
-        "with the reason. Numbers are means over seeds (geometric for ratios of seconds) with their 95 % interval "
+        "Verdicts on the runs below, by `unsir_bench/report/claims/claims.yaml`: *holds*, *fails*, *undecided* "
+        "(measured, and the interval reaches over the limit) or *not tested* (a run or a measurement is missing), with "
+        "the reason. Numbers are means over seeds (geometric for ratios of seconds) with their 95 % interval "
         "(Student's t, for accuracies no narrower than the exact binomial one of the test samples); accuracies are "
         "fractions of test samples.",
         "",

@@ -14,10 +14,11 @@ FAMILIES = {
 
 
 class ClaimVerdict(StrEnum):
-    """What the records say of a claim."""
+    """What the records say of a claim: *undecided* where it was measured and more seeds or test samples are needed."""
 
     HOLDS = "holds"
     FAILS = "fails"
+    UNDECIDED = "undecided"
     NOT_TESTED = "not tested"
 
 
@@ -30,7 +31,7 @@ class Finding:
         low, high: 95 % interval of the mean; None for counts and for fewer than two seeds.
         n: seeds, or runs for a claim that a run settles.
         criterion: what would make it hold, in words.
-        reason: why it was not tested, and what else to know.
+        reason: why it is undecided or was not tested, and what else to know.
         runs: ids of the runs behind the number; ``not_done`` those of the same group that gave none, with their status.
         published: the paper's number; ``published_is_same`` whether it is of this data, network and scale.
         at_paper_scale: whether the runs have the paper's scale and no JPEG copies of its data.

@@ -11,7 +11,7 @@ from unsir_bench.report.claims.definitions import Claim
 from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
 from unsir_bench.report.claims.measurements import ClaimRun
 
-WORST_FIRST = (ClaimVerdict.FAILS, ClaimVerdict.NOT_TESTED, ClaimVerdict.HOLDS)
+WORST_FIRST = (ClaimVerdict.FAILS, ClaimVerdict.NOT_TESTED, ClaimVerdict.UNDECIDED, ClaimVerdict.HOLDS)
 
 
 def across_networks(
