@@ -54,7 +54,7 @@ def noise() -> Batch:
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 1000])
-@pytest.mark.parametrize("copies", [1, 7])
+@pytest.mark.parametrize("copies", [0, 1, 7])
 def test_an_epoch_holds_each_noise_image_its_copies_times_and_each_retain_image_once(
     batch_size: int, copies: int, retain: DataView, noise: Batch, make_context: MakeContext
 ) -> None:

@@ -42,8 +42,8 @@ class NoiseConfig:
     """How the error-maximising noise is learned, and how it enters the impair step.
 
     ``weight_penalty`` is the paper's λ. ``distinct_images`` of the ``batch_size`` learned ones (null: all) are each
-    used ``copies`` times per class and epoch of impair; with ``one_per_channel``, as many as images have channels. The
-    first ``kept`` learned images of each class go to the run's folder.
+    used ``copies`` times per class and epoch of impair (0: none); with ``one_per_channel``, as many as images have
+    channels. The first ``kept`` learned images of each class go to the run's folder.
     """
 
     batch_size: int = number(256, at_least=1)
@@ -53,7 +53,7 @@ class NoiseConfig:
     init: str = choice("normal", ("normal", "uniform", "zeros"))
     distinct_images: int | None = number(None, at_least=1)
     one_per_channel: bool = hashed_if_not_default(False)
-    copies: int = number(20, at_least=1)
+    copies: int = number(20, at_least=0)
     labels: str = choice("own_class", ("own_class", "class_zero"))
     batchnorm: str = choice("eval", ("eval", "train"))
     classes_together: bool = True
