@@ -206,8 +206,8 @@ def typed(composed: DictConfig) -> Config:
         raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
-    if config.dataset.normalisation == "weights" and (statistics := config.model.statistics_of_weights()):
-        config.dataset.mean, config.dataset.std = statistics
+    if config.dataset.normalisation == "weights":
+        _take_statistics_of_weights(config)
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
@@ -215,6 +215,14 @@ def typed(composed: DictConfig) -> Config:
         _choose_values(config)
     note_content(config)
     return config
+
+
+def _take_statistics_of_weights(config: Config) -> None:
+    if statistics := config.model.statistics_of_weights():
+        config.dataset.mean, config.dataset.std = statistics
+    elif path := getattr(config.model, "weights", None):
+        how = "a file of weights does not tell their mean and std; set dataset.mean and dataset.std to them instead"
+        raise ConfigError([f"dataset.normalisation=weights, model.weights={path}: {how}"])
 
 
 def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
