@@ -13,12 +13,13 @@ from unsir_bench.errors import NotApplicable
 from unsir_bench.models import cpu_kernels as whole_map_convolution
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.cpu_kernels import WholeMapConv2d
-from unsir_bench.models.model import ModelConfig
+from unsir_bench.models.model import ModelConfig, frozen
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.fisher.diagonal import fisher_diagonal
+from unsir_bench.unlearning.fisher.layer_contractions import _MatrixLayer, contractions_for
 
 CLASSES = 4
 NETWORKS: dict[str, ModelConfig] = {
@@ -131,18 +132,72 @@ def test_a_convolution_computed_as_a_product_agrees_with_the_batch_1_loop(
     assert all(value.norm() > 0 for value in expected.values())
 
 
-def test_few_positions_and_many_give_the_same(compute: Compute, make_context: Callable[..., RunContext]) -> None:
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How each pass of each layer was taken in."""
+    taken: list[str] = []
+    for way in ("_keep", "_square"):
+        usual = getattr(_MatrixLayer, way)
+
+        def noted(layer: Any, *tensors: Tensor, way: str = way, usual: Callable[..., None] = usual) -> None:
+            taken.append(way)
+            usual(layer, *tensors)
+
+        monkeypatch.setattr(_MatrixLayer, way, noted)
+    return taken
+
+
+def test_few_positions_and_many_give_the_same(
+    compute: Compute, make_context: Callable[..., RunContext], ways: list[str]
+) -> None:
     # 16 classes make 16 positions few (16 + 1 < 2 * 16), 4 classes make them many; 4 of the 16 logits decide alone.
+    # The 147 inputs are more than the 136 pairs of positions.
     torch.manual_seed(0)
-    trunk = nn.Sequential(nn.Conv2d(3, 5, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    trunk = nn.Sequential(nn.Conv2d(3, 5, 7, stride=3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     few, many = (nn.Sequential(trunk, nn.Linear(5, classes)) for classes in (16, CLASSES))
     with torch.no_grad():
         few[1].weight[:CLASSES], few[1].bias[:CLASSES] = many[1].weight, many[1].bias
         few[1].weight[CLASSES:], few[1].bias[CLASSES:] = 0, -200
     context = make_context(num_classes=16, image_shape=(3, 16, 16))
-    wide = fisher_diagonal(few, pictures(6), context, labels="exact", batch_size=4, fallback=False)
-    narrow = compute(many, pictures(6))
+    wide = fisher_diagonal(few, pictures(6), context, labels="exact", batch_size=6, fallback=False)
+    assert ways[-32:] == ["_keep"] * 32  # 16 passes through the head and the convolution
+    narrow = compute(many, pictures(6), batch_size=6)
+    assert ways[-8:] == ["_keep", "_square"] * 4  # the head has a single position
     assert torch.allclose(wide["0.0.weight"], narrow["0.0.weight"], rtol=1e-4, atol=1e-12)
+
+
+def squares(layer: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Squared gradients by autograd, summed over images that pass alone."""
+    found = {name: torch.zeros_like(value) for name, value in layer.named_parameters()}
+    for image in images:
+        gradients = torch.autograd.grad(layer(image[None]).square().sum(), list(layer.parameters()))
+        for total, gradient in zip(found.values(), gradients, strict=True):
+            total.add_(gradient.square())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "passes", "way"),
+    [
+        (lambda: nn.Linear(96, 2), (65, 96), 100, "_square"),  # 2145 pairs of positions, 96 inputs
+        (lambda: nn.Conv2d(256, 2, 3, padding=1), (256, 4, 4), 100, "_keep"),  # 136 pairs, 2304 inputs
+        (lambda: nn.Conv2d(256, 2, 3, padding=1), (256, 4, 4), 8, "_square"),  # 8 passes for 16 positions
+        (lambda: nn.Linear(1, 2), (1,), 1, "_keep"),  # a single position
+    ],
+)
+def test_products_are_kept_where_they_are_fewer_than_the_inputs(
+    build: Callable[[], nn.Module], shape: tuple[int, ...], passes: int, way: str, ways: list[str]
+) -> None:
+    torch.manual_seed(0)
+    layer = build()
+    [contraction] = contractions_for("layer", layer, passes)
+    totals = {f"layer.{name}": torch.zeros_like(value) for name, value in layer.named_parameters()}
+    images, root = torch.randn(3, *shape), torch.zeros((), requires_grad=True)
+    with frozen(layer, training=False), contraction.listening(3, root, totals):
+        layer(images).square().sum().backward()
+        contraction.finish()
+    assert ways == [way]
+    assert relative_error(totals, {f"layer.{name}": value for name, value in squares(layer, images).items()}) < 1e-5
 
 
 @pytest.mark.parametrize("fallback", [False, True])

@@ -5,8 +5,10 @@ autograd forms no weight gradient. With input columns u_t and output gradients g
 tokens), a sample's weight gradient is Σ_t g_t u_tᵀ; its square is summed over samples and passes in one of two ways:
 
 - directly: the product is formed in a buffer and squared;
-- where positions are few, T + 1 < 2 · passes, by (Σ_t g_t u_t)² = Σ_{t,s} (g_t g_s)(u_t u_s), whose first factor is
-  summed over the passes before the one product with the second (as many times less work as there are passes at T = 1).
+- where positions are few, by (Σ_t g_t u_t)² = Σ_{t,s} (g_t g_s)(u_t u_s), whose first factor is summed over the passes
+  before the one product with the second (as many times less work as there are passes at T = 1). Few means that this
+  product costs less than one of each pass, T + 1 < 2 · passes, and that each pass sums fewer numbers for an output,
+  T (T + 1) / 2, than the K that it would square.
 """
 
 from __future__ import annotations
@@ -139,13 +141,17 @@ class _MatrixLayer(LayerContraction):
     def add(self, inputs: Tensor, gradient: Tensor) -> None:
         rows = self.rows(gradient)
         self.add_bias(rows.sum(dim=3).flatten(1))
-        positions = rows.shape[3]
-        if positions == 1 or positions + 1 < 2 * self.passes:
+        if self._few(rows.shape[3]):
             self._keep(rows)
         else:
             if self._columns is None:
                 self._columns = self.columns(inputs)
             self._square(rows, self._columns)
+
+    def _few(self, positions: int) -> bool:
+        """Whether products of output gradients are kept for so many positions."""
+        pairs = positions * (positions + 1) // 2
+        return positions == 1 or (positions + 1 < 2 * self.passes and pairs < self.weight_total().shape[2])
 
     def _square(self, rows: Tensor, columns: Tensor) -> None:
         """Form the weight gradient of each sample, a few samples at a time, and add its square."""
