@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
@@ -20,6 +21,7 @@ from unsir_bench.evaluation.metrics.verification import (
     match_threshold,
     verification,
 )
+from unsir_bench.report.tables.verdicts import verdict_rows
 
 
 def pairs(genuine: list[float], impostor: list[float]) -> Pairs:
@@ -106,8 +108,9 @@ def test_a_forgotten_identity_that_still_matches_is_told_from_one_that_does_not(
     assert kept["verification_eer_forget"] == kept["verification_eer_retain"] == 0
     assert kept["verification_match_forget"] == 1
     assert kept["verification"] == {
-        "forget": {"genuine": 4, "impostor": 8}, "retain": {"genuine": 4, "impostor": 4},
-    }  # fmt: skip
+        "forget": {"probes": 2, "enrolled": 6, "genuine": 4, "impostor": 8},
+        "retain": {"probes": 2, "enrolled": 4, "genuine": 4, "impostor": 4},
+    }
     # The two photos of identity 0 now point where identities 1 and 2 are.
     gone = verification(inputs({"train": enrolled, "test": directions(61, 121, 61, 121)}))
     assert gone["verification_eer_retain"] == 0
@@ -119,10 +122,11 @@ def test_sides_too_large_are_drawn_from_with_the_seed(monkeypatch: pytest.Monkey
     draws = torch.Generator().manual_seed(0)
     given = inputs({"train": torch.randn(6, 3, generator=draws), "test": torch.randn(4, 3, generator=draws)})
     whole = verification(given)["verification"]["forget"]
-    assert whole == {"genuine": 4, "impostor": 8}
+    assert whole == {"probes": 2, "enrolled": 6, "genuine": 4, "impostor": 8}
     monkeypatch.setattr(module, "MOST_PER_SIDE", 3)
     drawn = verification(given)["verification"]["forget"]
-    assert drawn == {"genuine": 4, "impostor": 6}  # two enrolled of the forgotten identity, three of the four others
+    # Two enrolled of the forgotten identity, three of the four others.
+    assert drawn == {"probes": 2, "enrolled": 5, "genuine": 4, "impostor": 6}
     assert verification(given) == verification(given)
 
 
@@ -137,3 +141,36 @@ FEATURES = {"train": directions(0, 2, 60, 62, 120, 122), "test": directions(1, 3
 def test_what_cannot_be_told_is_null_with_a_reason(features: dict[str, Tensor], classes: tuple[int, ...]) -> None:
     with pytest.raises(MetricUnavailable):
         verification(inputs(features, classes))
+
+
+def verdicts(**gaps: list[float]) -> dict[str, str]:
+    """The verdict table's row of a method whose retrained models have the value 0.4 in each field."""
+    where = {"dataset": "faces", "model": "net", "forget": "drawn (1)", "setting": "", "method": "a", "status": "done"}
+    runs = [
+        {"seed": 2 * seed, **{f"gap_{field}": gap for field, gap in zip(gaps, values, strict=True)}, **where}
+        | {f"{prefix}{field}": 0.4 for field in gaps for prefix in ("retrain_", "floor_")}
+        for seed, values in enumerate(zip(*gaps.values(), strict=True))
+    ]
+    [row] = verdict_rows(pd.DataFrame(runs))
+    return row
+
+
+@pytest.mark.parametrize(
+    ("field", "title", "margin"),
+    [
+        ("verification_eer_forget", "EER of forgotten % (± 2)", 0.02),
+        ("verification_match_forget", "forgotten still matched % (± 3)", 0.03),
+    ],
+)
+@pytest.mark.parametrize(("times", "mark"), [(0.1, "="), (5.0, "≠"), (1.0, "?")])
+def test_verdicts_judge_the_forgotten_identities(
+    field: str, title: str, margin: float, times: float, mark: str
+) -> None:
+    # With a spread of a hundredth of the margin, seeds tell a tenth and five times of it from the margin itself.
+    spread = [-0.01, 0.01, -0.01, 0.01]
+    assert verdicts(**{field: [margin * (times + each) for each in spread]})[title].startswith(mark)
+
+
+def test_of_the_retained_identities_no_verdict_is_given() -> None:
+    row = verdicts(verification_eer_forget=[0.0, 0.001], verification_eer_retain=[0.0, 0.001])
+    assert not any("of the rest" in title for title in row)
