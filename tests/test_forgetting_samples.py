@@ -64,6 +64,16 @@ def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_
         assert name in line.partition(f"{reason}: ")[2].split(", ")
 
 
+def test_the_log_says_which_numbers_need_care(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    few = ("forget=random_samples", "forget.share=0.03", "retrain_reference=false", "metrics.relearn.cap=0")
+    record = record_of(folder, "method=original", *few)
+    assert record.status == "done", record.error
+    assert record.details["mia_samples_per_side"] == record.details["original_mia_samples_per_side"] == 9
+    [line] = [line for line in caplog.messages if "with care" in line]
+    assert "mia_loss" in line and "only 9 samples a side" in line
+    assert record.cautions == {"mia_loss": record.details["mia_loss_caution"]}
+
+
 @pytest.mark.parametrize("method", ["unsir", "logit_mask", "boundary_expand", "svd_projection"])
 def test_methods_of_whole_classes_are_skipped_by_name(folder: Path, method: str) -> None:
     record = record_of(folder, f"method={method}", "metrics=fast")

@@ -28,6 +28,7 @@ RECORD_FILE = "record.json"
 GRAD_CAM_FILE = "grad_cam.safetensors"  # beside the record, if the run made maps
 NOISE_FILE = "noise.safetensors"  # likewise, if the run kept noise images
 REMOVAL_FILE = "removal.safetensors"  # likewise, of certified removal
+CAUTION = "_caution"  # ends the name of a detail that says why a number should be read with care
 FINISHED = ("done", "skipped", "diverged")
 READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
 LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth
@@ -116,6 +117,13 @@ class RunRecord:
         """The settings of its metrics: the configuration's, or, of metrics added later, the last ones."""
         settings = self.evaluated[-1]["metrics"] if self.evaluated else self.config.get("metrics")
         return settings or {}
+
+    @property
+    def cautions(self) -> dict[str, str]:
+        """Why numbers of the unlearned model should be read with care: details named ``<what>_caution``, by what."""
+        models = ("original_", "retrain_", "floor_")  # theirs are measured on the same samples
+        own = {name: words for name, words in self.details.items() if not name.startswith(models)}
+        return {name.removesuffix(CAUTION): str(own[name]) for name in own if name.endswith(CAUTION)}
 
     @property
     def relearn_cap(self) -> int:

@@ -236,6 +236,8 @@ def _evaluate(
         record.details["steps"] = [*earlier, done]
     record.metric_notes = measured.notes | not_timed
     _warn_of_nulls(record)
+    for name, reason in record.cautions.items():
+        LOG.warning("%s: read %s with care: %s", record.run_id, name, reason)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         keep_grad_cam(evaluation, model, record, config.folder)
 

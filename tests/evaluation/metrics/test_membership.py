@@ -249,7 +249,23 @@ def test_the_loss_attack_of_a_record_is_on_the_models_own_losses_of_forgotten_sa
         "forget_train": with_losses(torch.linspace(0.1, 1, 40)),
         "forget_test": with_losses(torch.linspace(5, 6, 40)),
     }
-    assert loss_attack(inputs(sides)) == {"mia_loss_accuracy": 1.0, "mia_loss_auc": 1.0}
+    scores = {"mia_loss_accuracy": 1.0, "mia_loss_auc": 1.0}
+    assert loss_attack(inputs(sides)) == {**scores, "mia_samples_per_side": 40}
+
+
+@pytest.mark.parametrize("count", [5, 19, 20])
+def test_scores_of_few_samples_stand_with_a_caution_since_chance_alone_moves_them(count: int):
+    def guessed(seed: int) -> Mapping[str, Any]:
+        found = loss_attack(inputs({f"forget_{part}": with_losses(normal(count, 10, 2 * seed + place))
+                                    for place, part in enumerate(("train", "test"))}))  # fmt: skip
+        assert isinstance(found, Mapping) and found["mia_samples_per_side"] == count
+        return found
+
+    found = [guessed(seed) for seed in range(60)]
+    assert 0.08 < statistics.stdev(each["mia_loss_accuracy"] for each in found) < 0.25
+    assert {each.get("mia_loss_caution", "").partition(" samples")[0] for each in found} == {
+        f"only {count}" if count < 20 else ""
+    }
 
 
 def test_the_svc_of_a_record_learns_from_retained_samples_and_judges_the_forgotten_ones():

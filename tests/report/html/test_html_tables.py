@@ -1,5 +1,6 @@
 """The tables of the page: what they hold, and the numbers that they sort by."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.report.html.hostile_sweep import IMAGE, RETAIN, SCRIPT, record, swept
 from tests.report.html.page_reader import Reader, read
 from unsir_bench.report.html.page import write_page
-from unsir_bench.report.html.tables import leading_number
+from unsir_bench.report.html.tables import leading_number, note_table
 
 
 def test_each_number_of_the_summary_sorts_by_the_mean_it_shows(reader: Reader) -> None:
@@ -67,8 +68,15 @@ def test_every_run_stands_in_the_table_with_its_status_and_reason(reader: Reader
 
 
 def test_null_metrics_are_counted_by_reason(reader: Reader) -> None:
-    assert reader.column("s0-notes", "why it is null")[0][0] == SCRIPT
+    assert reader.column("s0-notes", "why it is null or needs care")[0][0] == SCRIPT
     assert reader.column("s0-notes", "runs")[0][0] == "2"
+
+
+def test_numbers_that_need_care_are_among_the_notes() -> None:
+    details = {f"{model}mia_loss_caution": "only 5 samples" for model in ("", "retrain_")}
+    table = note_table("notes", [replace(record("unsir", seed), details=details) for seed in (0, 1)])
+    assert table is not None
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [["mia_loss", "only 5 samples", "2", "unsir"]]
 
 
 def test_the_steps_of_a_sequence_have_their_table(tmp_path: Path) -> None:

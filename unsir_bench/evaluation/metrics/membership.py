@@ -21,6 +21,7 @@ from unsir_bench.runtime.seeding import generator
 
 FOLDS = 5
 LEAST_PER_SIDE = FOLDS
+FEW_PER_SIDE = 20  # below, the accuracy of an attack that knows nothing varies by about a tenth or more (one deviation)
 MOST_NATS = 400.0
 POOLED_BELOW = 64
 
@@ -310,9 +311,12 @@ def _spread(outside: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     when="membership", group="membership, loss",
 )  # fmt: skip
 def loss_attack(inputs: MetricInputs) -> Scores:
-    """Accuracy and AUC of the class-matched loss attack."""
+    """Accuracy and AUC of the class-matched loss attack; details: ``mia_samples_per_side``, a caution where few."""
     attack = class_matched_loss_attack(*_members_and_others(inputs), seed=inputs.seed)
-    return {"mia_loss_accuracy": attack.accuracy, "mia_loss_auc": attack.auc}
+    few = f"only {attack.samples_per_side} samples a side: chance alone moves it by ten points or more"
+    cautions = {"mia_loss_caution": few} if attack.samples_per_side < FEW_PER_SIDE else {}
+    scores = {"mia_loss_accuracy": attack.accuracy, "mia_loss_auc": attack.auc}
+    return {**scores, "mia_samples_per_side": attack.samples_per_side, **cautions}
 
 
 @metric(

@@ -210,11 +210,11 @@ def stage_table(key: str, records: Sequence[RunRecord]) -> Table | None:
 
 
 def note_table(key: str, records: Sequence[RunRecord]) -> Table | None:
-    """Why metrics are null: each metric and reason with the number of runs; None where none is."""
+    """Why metrics are null, or to be read with care: each with its reason and number of runs; None where none is."""
     counted: Counter[tuple[str, str]] = Counter()
     methods: dict[tuple[str, str], dict[str, None]] = {}
     for record in records:
-        for note in record.metric_notes.items():
+        for note in (record.metric_notes | record.cautions).items():
             counted[note] += 1
             methods.setdefault(note, {})[record.method] = None
     rows = [
@@ -229,4 +229,4 @@ def note_table(key: str, records: Sequence[RunRecord]) -> Table | None:
         )
         for (metric, reason), count in counted.most_common()
     ]
-    return Table(key, ["metric", "why it is null", "runs", "methods"], rows, page=25) if rows else None
+    return Table(key, ["metric", "why it is null or needs care", "runs", "methods"], rows, page=25) if rows else None
