@@ -152,6 +152,67 @@ def test_passing_images_in_pieces_changes_nothing(
     torch.testing.assert_close(learn_noise(model, SMALL, context), whole, rtol=1e-4, atol=1e-6)
 
 
+CLASS_BYTES = 5 * 4 * 4 * 64  # of five float32 tensors of four 8 x 8 images
+
+
+@pytest.mark.parametrize(("images", "memory", "at_once"), [(4, 1, 1), (4, 2, 2), (8, 3, 2), (8, 0, 1), (16, 4, 4)])
+def test_classes_learned_in_parts_for_memory_are_as_learned_at_once(
+    images: int, memory: int, at_once: int, model: nn.Module, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    class Adam(torch.optim.Adam):
+        def __init__(self, parameters: list[Tensor], lr: float) -> None:
+            sizes.append(len(parameters[0]))
+            super().__init__(parameters, lr)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    monkeypatch.setattr(unsir, "FORWARD_IMAGES", images)
+    whole, parts = (make_context(forget_classes=(0, 2, 4, 7, 9)) for _ in range(2))
+    expected = learn_noise(model, SMALL, whole)
+    assert sizes == [5]
+    monkeypatch.setattr(unsir, "NOISE_BYTES", memory * CLASS_BYTES)
+    found = learn_noise(model, SMALL, parts)
+    assert max(sizes[1:]) == at_once and sum(sizes[1:]) == 5
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert parts.steps == whole.steps == {"noise": SMALL.steps}
+    assert [point[:2] for point in parts.log.points] == [("noise", step) for step in (1, 2, 3)]
+    for (_, _, values), (_, _, others) in zip(parts.log.points, whole.log.points, strict=True):
+        assert values["loss"] == pytest.approx(others["loss"], rel=1e-5)
+
+
+def test_with_batch_statistics_memory_splits_nothing_since_the_order_of_classes_counts(
+    model: nn.Module, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, other = NoiseConfig(batch_size=4, steps=3, batchnorm="train"), copy.deepcopy(model)
+    learn_noise(model, config, make_context(forget_classes=(0, 2)))
+    monkeypatch.setattr(unsir, "NOISE_BYTES", 1)
+    learn_noise(other, config, make_context(forget_classes=(0, 2)))
+    assert all(torch.equal(value, other.get_buffer(name)) for name, value in model.named_buffers())
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "pixels", "classes", "largest"),
+    [(256, 32, 2, 512), (256, 64, 2, 512), (64, 32, 8, 512), (256, 224, 1, 256), (64, 224, 3, 222), (1, 224, 222, 222)],
+)
+def test_a_pass_holds_fewer_images_where_they_are_large(
+    batch_size: int, pixels: int, classes: int, largest: int
+) -> None:
+    config = NoiseConfig(batch_size=batch_size)
+    assert unsir._classes_per_pass(config, (3, pixels, pixels)) == classes
+    assert batch_size * classes <= largest  # 222 images of 3 x 224 x 224 float32 numbers are 127.5 MiB
+
+
+@pytest.mark.parametrize(
+    ("classes", "pixels", "at_once"),
+    [(40, 32, 40), (10, 64, 10), (40, 64, 34), (2, 224, 2), (20, 224, 2), (40, 224, 2), (1, 1000, 1)],
+)
+def test_noise_of_the_papers_size_is_learned_in_two_gibibytes(classes: int, pixels: int, at_once: int) -> None:
+    found = unsir._classes_at_once(classes, NoiseConfig(batch_size=256), (3, pixels, pixels))
+    assert found == at_once
+    assert found == 1 or found * 256 * 3 * pixels**2 * 4 * 5 <= 2 * 2**30
+
+
 @pytest.mark.parametrize(
     ("together", "classes", "steps"), [(True, (4,), 3), (True, (0, 2), 3), (False, (0, 2), 6), (False, (0, 1, 2), 9)]
 )

@@ -17,6 +17,7 @@ the repair to bring the siblings back. What that costs them is the result (``acc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,15 @@ from unsir_bench.training.fit import LossLog, fit
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
+# A forward pass holds at most 512 images, and fewer above 147 pixels a side, whose activations take gigabytes.
 FORWARD_IMAGES = 512
+FORWARD_BYTES = 128 * 2**20
+# Of noise that is learned at a time: itself, its gradient, one more of a pass, and Adam's two moments.
+NOISE_BYTES = 2 * 2**30
+NOISE_TENSORS = 5
+FLOAT_BYTES = 4
+
+Parts = list[tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -152,22 +161,69 @@ def learn_noise(model: nn.Module, config: NoiseConfig, context: RunContext, roun
     """
     classes = torch.tensor(_noise_classes(context), device=context.device)
     noise = _initial_noise(config, context, round_index)
-    groups = [torch.arange(len(classes))] if config.classes_together else list(torch.arange(len(classes)).split(1))
+    groups = _groups(noise, classes, config)
     losses = LossLog("noise", context.steps["noise"], context)
     context.seed_everything("noise", *([round_index] if round_index else []), "dropout")
-    progress = context.progress.task("noise", config.steps * len(groups), "steps")
+    progress = context.progress.task("noise", config.steps * sum(map(len, groups)), "steps")
     with frozen(model, training=config.batchnorm == "train"), progress as task:
         for group in groups:
-            context.reset_gradient_scaler()
-            learned = noise[group].clone().requires_grad_()
-            optimizer: Any = context.fabric.setup_optimizers(torch.optim.Adam([learned], lr=config.lr))
-            for _ in range(config.steps):
-                losses.add(_noise_step(model, learned, classes[group], config, optimizer, context))
+            for loss in _learn_in_place(model, group, config, context):
+                if loss is not None:
+                    losses.add(loss)
                 task.advance()
-            noise[group] = learned.detach()
         losses.flush()
     context.steps["noise"] += config.steps * len(groups)
     return noise
+
+
+def _groups(noise: Tensor, classes: Tensor, config: NoiseConfig) -> list[Parts]:
+    """Noise and classes by what is learned together, and within it by what is in memory at a time."""
+    together = len(classes) if config.classes_together else 1
+    at_once = _classes_at_once(together, config, noise.shape[2:])
+    return [
+        list(zip(images.split(at_once), labels.split(at_once), strict=True))
+        for images, labels in zip(noise.split(together), classes.split(together), strict=True)
+    ]
+
+
+def _classes_at_once(together: int, config: NoiseConfig, image_shape: Sequence[int]) -> int:
+    """How many of the classes learned together are in memory at a time.
+
+    Fewer than all only in eval mode, where each class's noise is as if it were learned alone, and then in whole passes,
+    which so hold the same images as if all classes were there.
+    """
+    of_a_class = NOISE_TENSORS * FLOAT_BYTES * config.batch_size * math.prod(image_shape)
+    fitting, per_pass = NOISE_BYTES // of_a_class, _classes_per_pass(config, image_shape)
+    if together <= fitting or config.batchnorm == "train":
+        return together
+    return max(1, fitting - fitting % per_pass)
+
+
+def _classes_per_pass(config: NoiseConfig, image_shape: Sequence[int]) -> int:
+    """How many classes' images pass forward together; with batch statistics one, so that classes never mix."""
+    if config.batchnorm == "train":
+        return 1
+    images = min(FORWARD_IMAGES, FORWARD_BYTES // (FLOAT_BYTES * math.prod(image_shape)))
+    return max(1, images // config.batch_size)
+
+
+def _learn_in_place(
+    model: nn.Module, group: Parts, config: NoiseConfig, context: RunContext
+) -> Iterator[Tensor | None]:
+    """Learn the noise of a group of classes, one part after another; a copy would take as much memory again.
+
+    Yields:
+        After each step, the mean over the group's classes of the objective; None before the last part.
+    """
+    totals = torch.zeros(config.steps, device=context.device)
+    count = sum(len(classes) for _, classes in group)
+    for place, (noise, classes) in enumerate(group, start=1):
+        context.reset_gradient_scaler()
+        learned = noise.detach().requires_grad_()
+        optimizer: Any = context.fabric.setup_optimizers(torch.optim.Adam([learned], lr=config.lr))
+        for step in range(config.steps):
+            totals[step] += _noise_step(model, learned, classes, config, optimizer, context)
+            yield totals[step] / count if place == len(group) else None
 
 
 def _noise_step(
@@ -178,12 +234,12 @@ def _noise_step(
     optimizer: torch.optim.Optimizer,
     context: RunContext,
 ) -> Tensor:
-    """One step on the noise of several classes; returns the mean over classes of the objective.
+    """One step on the noise of several classes; returns the sum over classes of the objective.
 
     The classes' objectives are summed, so that each image's gradient is as if its class were learned alone. Images pass
     in pieces to bound memory; with batch statistics a piece is one class, so that classes never mix.
     """
-    together = 1 if config.batchnorm == "train" else max(1, FORWARD_IMAGES // config.batch_size)
+    together = _classes_per_pass(config, noise.shape[2:])
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=noise.device)
     for piece, labels in zip(noise.split(together), classes.split(together), strict=True):
@@ -193,7 +249,7 @@ def _noise_step(
         context.fabric.backward(objective)
         total += objective.detach()
     optimizer.step()
-    return total / len(classes)
+    return total
 
 
 def noise_penalty(noise: Tensor, weight: float) -> Tensor:
