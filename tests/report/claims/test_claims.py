@@ -179,6 +179,24 @@ def test_no_wrong_answer_on_ten_images_proves_nothing() -> None:
     assert unknown.verdict is ClaimVerdict.UNDECIDED and "number of test samples is not known" in unknown.reason
 
 
+def test_runs_that_a_claim_leaves_out_do_not_narrow_the_limits_of_its_test_samples() -> None:
+    """Two seeds answer 40 of 1000: exact limits 0.0287 and 0.0541. Two more never knew the class, and answer none."""
+    known = over_seeds("acc_forget_test", [0.04, 0.04])
+    ignorant = [record(seed, {"acc_forget_test": 0.0, "original_acc_forget_test": 0.1}) for seed in (2, 3)]
+    found = finding("forgets", known + ignorant)
+    assert found.verdict is ClaimVerdict.UNDECIDED
+    assert (found.low, found.high) == pytest.approx((0.0287, 0.0541), abs=1e-4)
+
+
+def test_any_finished_run_says_how_many_test_samples_there_are() -> None:
+    """The runs that count are older and do not say it: without it equal values would say nothing at all."""
+    older = over_seeds("acc_forget_test", [0.5, 0.5], details={})
+    ignorant = record(2, {"acc_forget_test": 0.0, "original_acc_forget_test": 0.1})
+    found = finding("forgets", [*older, ignorant])
+    # 500 of 1000: 0.5 ± 0.0315
+    assert (found.low, found.high) == pytest.approx((0.4685, 0.5315), abs=1e-4)
+
+
 def test_a_control_that_does_as_well_is_named() -> None:
     mask = [replace(run, run_id=f"mask-{run.seed}", method="logit_mask") for run in both_fine("resnet18")]
     assert (

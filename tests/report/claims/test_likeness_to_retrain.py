@@ -57,6 +57,16 @@ def test_spread_predictions_hold_and_gathered_ones_fail() -> None:
     assert gathered.verdict is ClaimVerdict.FAILS and gathered.number == pytest.approx(0.4005)
 
 
+def test_a_seed_without_a_retrained_model_moves_no_limit_of_the_gap() -> None:
+    """200 of 1000 in either model: 0.1756 and 0.2262 are their limits, so the gap's are ± hypot(0.0262, 0.0244)."""
+    name = "forget_prediction_largest_share"
+    pairs = [record(seed, {name: 0.2, f"retrain_{name}": 0.2}) for seed in (0, 1)]
+    lone = record(2, {name: 0.9, "retrain_acc_retain_test": None})
+    found = finding("predictions_not_gathered", [*pairs, lone])
+    assert found.verdict is ClaimVerdict.HOLDS
+    assert (found.low, found.high) == pytest.approx((-0.0358, 0.0358), abs=1e-4)
+
+
 def layers(seed: int, own: Mapping[str, float], retrained: Mapping[str, float]) -> RunRecord:
     details = {
         "weight_distance_to_original": {"layers": own},

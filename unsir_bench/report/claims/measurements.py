@@ -11,13 +11,10 @@ from itertools import product
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.binomial import clopper_pearson, gap_limits
 from unsir_bench.report.claims.definitions import Claim
 from unsir_bench.report.conditions import Conditions
 from unsir_bench.report.data import model_table, run_table
 from unsir_bench.report.equivalence import floor_of_retraining
-from unsir_bench.report.samples import samples_of
-from unsir_bench.report.seeds import seed_values
 from unsir_bench.report.speedups import FISHER_PAIR, fisher_runs
 
 STEPS = ("noise_steps", "impair_steps", "repair_steps")
@@ -172,12 +169,6 @@ DERIVED: dict[str, Callable[[RunRecord], float | str]] = {
 }
 # Quantities that compare with retraining, and the metric by which two retrained models are told apart.
 FLOORS = {"prediction_entropy_gap": ENTROPY, "largest_share_gap": SHARE}
-# Quantities made of shares of test samples: the metric, and the prefix of the one that it is compared with.
-SHARES = {
-    "acc_forget_test": ("acc_forget_test", None),
-    "retain_change": ("acc_retain_test", "original_"),
-    "largest_share_gap": (SHARE, "retrain_"),
-}
 
 
 def floor_of(quantity: str, done: Sequence[ClaimRun]) -> float:
@@ -185,25 +176,6 @@ def floor_of(quantity: str, done: Sequence[ClaimRun]) -> float:
     if quantity not in FLOORS:
         return math.nan
     return floor_of_retraining(run_table([claim_run.record for claim_run in done]), FLOORS[quantity])
-
-
-def exact_limits(quantity: str, done: Sequence[ClaimRun], alpha: float) -> tuple[float, float] | None:
-    """Between what the test samples alone leave a quantity; None for one that is no share, or of unknown samples."""
-    if quantity not in SHARES or not done:
-        return None
-    runs = run_table([claim_run.record for claim_run in done])
-    field, other = SHARES[quantity]
-    samples = samples_of(runs, field)
-    own = seed_values(runs, field)
-    theirs = seed_values(runs, f"{other}{field}") if other else {}
-    if samples is None or not own or (other and not theirs):
-        return None
-    share = sum(own.values()) / len(own)
-    if other is None:
-        low, high = clopper_pearson(share, samples, alpha)
-    else:
-        low, high = gap_limits(share, sum(theirs.values()) / len(theirs), samples, alpha)
-    return float(low), float(high)
 
 
 def _measurement(claim_run: ClaimRun, claim: Claim, quantity: str) -> Measurement:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
 from unsir_bench.report.claims.findings import ClaimVerdict
-from unsir_bench.report.claims.measurements import ClaimRun, Measurement, exact_limits, floor_of
+from unsir_bench.report.claims.measurements import ClaimRun, Measurement, floor_of
+from unsir_bench.report.claims.sample_limits import exact_limits
 from unsir_bench.report.equivalence import MOST_SEEDS, EquivalenceVerdict, Gap, judge, seeds_for
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
@@ -90,7 +91,7 @@ def settled_by_seeds(claim: Claim, known: Sequence[Measurement], done: Sequence[
         done: the finished runs, for the number of their test samples and the floor between their retrained models.
         bounds: of the claim.
     """
-    exact = exact_limits(str(claim.quantity), done, TAIL)
+    exact = exact_limits(str(claim.quantity), known, done, TAIL)
     floor = floor_of(str(claim.quantity), done)
     if not floor > (claim.tolerance or math.inf):  # true where the floor is not known, NaN
         return _within(claim, known, bounds, exact)
