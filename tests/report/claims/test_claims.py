@@ -85,6 +85,31 @@ def test_repair_with_more_classes_is_the_slope_of_the_gap_to_retrain() -> None:
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "different numbers of classes" in alone.reason
 
 
+def test_repair_with_more_classes_is_no_surer_than_its_test_images() -> None:
+    """Least squares over 1, 2 and 4 classes weighs their gaps by -4/14, -1/14 and 5/14.
+
+    5 of 10 has the exact limits 0.1871 and 0.8129, retraining's 8 of 10 has 0.4439 and 0.9748. So a gap may be lower by
+    hypot(0.3129, 0.1748) = 0.3584 and higher by hypot(0.3129, 0.3561) = 0.4740, and the slope lower or higher by
+    5/14 (0.3584 + 0.4740) = 0.2973.
+    """
+    few = {"samples": {"forget_test": 10, "retain_test": 10}}
+    runs = [
+        record(seed, {"acc_retain_test": 0.5 + slope * (count - 1)}, classes=range(count), details=few)
+        for seed, slope in enumerate((0.00100, 0.00101))
+        for count in (1, 2, 4)
+    ]
+    found = finding("repair_improves_with_classes", runs)
+    assert found.verdict is ClaimVerdict.UNDECIDED and found.number == pytest.approx(0.001005)
+    assert (found.low, found.high) == pytest.approx((-0.2963, 0.2983), abs=2e-3)
+    assert "which the test samples alone leave open" in found.reason
+
+
+def test_equal_values_of_what_is_no_share_do_not_ask_for_test_samples() -> None:
+    spread = {"forget_prediction_entropy": 0.75, "retrain_forget_prediction_entropy": 0.5}
+    found = finding("predictions_spread", [record(seed, spread) for seed in (0, 1)])
+    assert (found.verdict, found.reason) == (ClaimVerdict.UNDECIDED, "equal values show no spread")
+
+
 def stepped(steps: int, classes: Sequence[int], seed: int = 0) -> RunRecord:
     parts = {"noise_steps": 40, "impair_steps": steps - 50, "repair_steps": 10}
     return record(seed, parts, classes=classes)

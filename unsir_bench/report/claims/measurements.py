@@ -18,6 +18,7 @@ from unsir_bench.report.equivalence import floor_of_retraining
 from unsir_bench.report.speedups import FISHER_PAIR, fisher_runs
 
 STEPS = ("noise_steps", "impair_steps", "repair_steps")
+SLOPE = "retain_gap_per_class"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _of_method(record: RunRecord) -> tuple[str, str, str]:
 def measure(claim: Claim, done: Sequence[ClaimRun]) -> list[Measurement]:
     """What the finished runs of one group give for a claim's quantity."""
     quantity = str(claim.quantity)
-    if quantity == "retain_gap_per_class":
+    if quantity == SLOPE:
         return _slopes(done, claim) if done else []
     if quantity == "steps_ratio":
         return _step_ratios(done, claim) if done else []
@@ -234,12 +235,16 @@ def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement
     ]
 
 
+def slope_weights(counts: Sequence[int]) -> list[float]:
+    """By how much each point's value moves the least-squares slope over these counts, of which two differ."""
+    centre = sum(counts) / len(counts)
+    spread = sum((count - centre) ** 2 for count in counts)
+    return [(count - centre) / spread for count in counts]
+
+
 def _slope(points: Sequence[tuple[int, float]]) -> float:
-    """Least-squares slope."""
-    centre = sum(count for count, _ in points) / len(points)
-    mean = sum(value for _, value in points) / len(points)
-    spread = sum((count - centre) ** 2 for count, _ in points)
-    return sum((count - centre) * (value - mean) for count, value in points) / spread
+    weights = slope_weights([count for count, _ in points])
+    return sum(weight * value for weight, (_, value) in zip(weights, points, strict=True))
 
 
 def _step_ratios(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:

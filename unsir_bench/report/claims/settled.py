@@ -10,11 +10,11 @@ from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.claims.definitions import RETRAIN_COMPARISONS, Claim
 from unsir_bench.report.claims.findings import ClaimVerdict
 from unsir_bench.report.claims.measurements import ClaimRun, Measurement, floor_of
-from unsir_bench.report.claims.sample_limits import exact_limits
+from unsir_bench.report.claims.sample_limits import SHARES, exact_limits
 from unsir_bench.report.equivalence import MOST_SEEDS, EquivalenceVerdict, Gap, judge, seeds_for
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
-SILENT = "equal values show no spread, and the number of test samples is not known"
+SILENT = "equal values show no spread"
 RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
 TAIL = 0.025  # of a two-sided interval of 95 %
 
@@ -138,7 +138,8 @@ def _by_interval(claim: Claim, values: Sequence[float], bounds: Bounds, exact: t
         ends = min(ends[0], exact[0]), max(ends[1], exact[1])
     undecided = replace(undecided, ends=ends)
     if exact is None and interval.half_width == 0:
-        return replace(undecided, reason=SILENT)
+        unknown = ", and the number of test samples is not known" if str(claim.quantity) in SHARES else ""
+        return replace(undecided, reason=f"{SILENT}{unknown}")
     if claim.comparison == "equivalent_to_retrain":
         return _equivalent(values, undecided, bounds)
     verdict = _side(ends, bounds)
