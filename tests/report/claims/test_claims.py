@@ -124,6 +124,24 @@ def test_one_run_of_each_number_of_classes_settles_the_steps() -> None:
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "several" in alone.reason
 
 
+def test_a_run_without_its_steps_forbids_to_say_that_all_runs_need_as_many() -> None:
+    counted = [stepped(100, [0]), stepped(110, [1, 2])]
+    found = finding("steps_independent_of_classes", [*counted, record(0, classes=[1, 2, 3])])
+    assert (found.verdict, found.number) == (ClaimVerdict.NOT_TESTED, pytest.approx(1.1))
+    assert found.reason == "noise_steps was not measured"
+    sequence = replace(stepped(900, [1, 2, 3]), forget_steps=[[1], [2, 3]])
+    assert finding("steps_independent_of_classes", [*counted, sequence]).verdict is ClaimVerdict.HOLDS
+    still = replace(stepped(0, [1, 2, 3]), metrics=dict.fromkeys(("noise_steps", "impair_steps", "repair_steps"), 0))
+    assert "took no step" in finding("steps_independent_of_classes", [*counted, still]).reason
+
+
+def test_a_seed_without_a_run_of_one_class_is_compared_with_those_of_other_seeds() -> None:
+    pairs = [run for seed in (0, 1) for run in (stepped(100, [0], seed), stepped(110, [1, 2], seed))]
+    found = finding("steps_independent_of_classes", [*pairs, stepped(300, [1, 2, 3], seed=2)])
+    # 300 of seed 2 over 100 of seeds 0 and 1; all five runs count
+    assert (found.verdict, found.number, found.n) == (ClaimVerdict.FAILS, pytest.approx(3.0), 5)
+
+
 def test_a_sub_class_is_no_number_of_classes() -> None:
     """One class has 10 steps more than a sub-class here, which forgets no class at all."""
     parts = [replace(stepped(150, []), run_id="sub-class"), stepped(100, [0])]

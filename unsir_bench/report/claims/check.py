@@ -133,7 +133,7 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
     if not known:
         settled = Settled(ClaimVerdict.NOT_TESTED, reason="; ".join(whys) or "no finished run")
     elif claim.settled_by == "run":
-        settled = settled_by_runs([measurement.value or 0.0 for measurement in known], bounds, "; ".join(whys))
+        settled = settled_by_runs(known, bounds, "; ".join(whys))
     else:
         settled = settled_by_seeds(claim, known, done, bounds)
         settled = replace(settled, reason="; ".join(filter(None, [settled.reason, *whys])))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -151,8 +150,6 @@ def _forget_samples(record: RunRecord) -> float | str:
 
 def update_steps(record: RunRecord) -> float | str:
     """Optimiser steps of noise, impair and repair, or why they are not known."""
-    if len(record.forget_steps) > 1:
-        return "forgets in sequence: its steps are of several rounds"
     missing = [name for name in STEPS if record.metrics.get(name) is None]
     return _absent(record, missing[0]) if missing else float(sum(record.metrics[name] or 0 for name in STEPS))
 
@@ -248,15 +245,26 @@ def _slope(points: Sequence[tuple[int, float]]) -> float:
 
 
 def _step_ratios(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:
-    """Steps of each run that forgets several classes over those of each that forgets one."""
-    of_classes = [claim_run for claim_run in runs_of_claim if claim_run.record.forget_classes]
-    known = [(claim_run, _measurement(claim_run, claim, "update_steps")) for claim_run in of_classes]
+    """Steps of each run of several classes over those of the runs of one, and why other runs have no count.
+
+    A run is paired with the runs of its seed, else with all: seeds change no count, and none may be left out. Sequences
+    take no part, since their steps are of several requests.
+    """
+    requests = [t for t in runs_of_claim if t.record.forget_classes and len(t.record.forget_steps) <= 1]
+    counts = [(len(claim_run.record.forget_classes) == 1, _step_count(claim_run, claim)) for claim_run in requests]
     single, several = (
-        [r for t, r in known if r.value and (len(t.record.forget_classes) == 1) is one] for one in (True, False)
+        [count for of_one, count in counts if count.value is not None and of_one is wanted] for wanted in (True, False)
     )
-    if single and several:
-        pairs = [(m, s) for m, s in product(several, single) if m.seed == s.seed] or list(product(several, single))
-        return [Measurement(m.seed, (*m.runs, *s.runs), (m.value or 0.0) / (s.value or 1.0)) for m, s in pairs]
-    why = next((measurement.why for _, measurement in known if measurement.why), "")
+    ratios = [
+        Measurement(run.seed, (*run.runs, *one.runs), (run.value or 0.0) / (one.value or 1.0))
+        for run in several
+        for one in [one for one in single if one.seed == run.seed] or single
+    ]
     runs = tuple(claim_run.record.run_id for claim_run in runs_of_claim)
-    return [Measurement(0, runs, why=why or "needs runs that forget one class and runs that forget several")]
+    lacking = Measurement(0, runs, why="needs runs that forget one class and runs that forget several")
+    return [*ratios, *(count for _, count in counts if count.why)] or [lacking]
+
+
+def _step_count(claim_run: ClaimRun, claim: Claim) -> Measurement:
+    measurement = _measurement(claim_run, claim, "update_steps")
+    return replace(measurement, value=None, why="it took no step: no ratio") if measurement.value == 0 else measurement

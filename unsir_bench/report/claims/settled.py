@@ -56,11 +56,11 @@ def bounds_of(claim: Claim) -> Bounds:
     return Bounds(f"{claim.comparison} {limit:g}", -math.inf if below else limit, limit if below else math.inf)
 
 
-def settled_by_runs(values: Sequence[float], bounds: Bounds, missing: str = "") -> Settled:
+def settled_by_runs(known: Sequence[Measurement], bounds: Bounds, missing: str = "") -> Settled:
     """Whether every value lies within the bounds, with the one that lies furthest out.
 
     Args:
-        values: one per run, at least one.
+        known: measurements with a value, of a run or a pair of runs; at least one.
         bounds: of the claim.
         missing: why other runs have no value; with such runs the claim cannot hold.
     """
@@ -74,9 +74,12 @@ def settled_by_runs(values: Sequence[float], bounds: Bounds, missing: str = "") 
     def outside(value: float) -> bool:
         return not bounds.low <= value <= bounds.high
 
-    worst = max(values, key=lambda value: (outside(value), distance(value)))
+    worst = max(
+        (measurement.value or 0.0 for measurement in known), key=lambda value: (outside(value), distance(value))
+    )
+    n = len({run for measurement in known for run in measurement.runs})
     inside = ClaimVerdict.NOT_TESTED if missing else ClaimVerdict.HOLDS
-    return Settled(ClaimVerdict.FAILS if outside(worst) else inside, worst, None, len(values), missing)
+    return Settled(ClaimVerdict.FAILS if outside(worst) else inside, worst, None, n, missing)
 
 
 def settled_by_seeds(claim: Claim, known: Sequence[Measurement], done: Sequence[ClaimRun], bounds: Bounds) -> Settled:
