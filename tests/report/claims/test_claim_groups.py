@@ -25,6 +25,33 @@ def test_networks_of_different_conditions_do_not_make_a_claim_hold_together() ->
     assert [found.verdict for found in apart] == [ClaimVerdict.NOT_TESTED] * 2
 
 
+def pretrained(yes: bool, forgotten: float, name: str, method: str = "unsir") -> list[RunRecord]:
+    config = {"model": {"pretrained": yes}, "train": {"epochs": 3}}
+    metrics = {"acc_forget_test": forgotten, "acc_retain_test": 0.79}
+    return [record(seed, metrics, method, config=config, run_id=f"{name}-{seed}", model="resnet18") for seed in (0, 1)]
+
+
+def test_networks_of_one_name_are_judged_apart_and_say_what_differs() -> None:
+    scratch, forgetful = pretrained(False, 0.0, "scratch"), pretrained(True, 0.7, "pretrained")
+    joint = {found.verdict: found for found in findings("forgets_and_keeps", scratch + forgetful)}
+    assert {verdict: found.runs for verdict, found in joint.items()} == {
+        ClaimVerdict.HOLDS: ["scratch-0", "scratch-1"],
+        ClaimVerdict.FAILS: ["pretrained-0", "pretrained-1"],
+    }
+    assert {verdict: found.conditions for verdict, found in joint.items()} == {
+        ClaimVerdict.HOLDS: "JPEG copies of the images, original trained 3 epochs, model.pretrained=False",
+        ClaimVerdict.FAILS: "JPEG copies of the images, original trained 3 epochs, model.pretrained=True",
+    }
+    assert "pretrained" not in finding("forgets_and_keeps", scratch).conditions
+
+
+def test_a_control_is_named_beside_the_network_that_it_ran_on_alone() -> None:
+    scratch, other = pretrained(False, 0.0, "scratch"), pretrained(True, 0.0, "pretrained")
+    mask = pretrained(True, 0.0, "mask", method="logit_mask")
+    found = {each.runs[0]: each.reason for each in findings("forgets_and_keeps", scratch + other + mask)}
+    assert "logit_mask" in found["pretrained-0"] and "logit_mask" not in found["scratch-0"]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"dataset": "digits"}, {"model": "allcnn"}, {"method": "unsir_slim"}, {"config": {"at_scale": "smoke"}},

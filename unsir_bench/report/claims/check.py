@@ -15,7 +15,7 @@ from typing import Any
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import Claim
-from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
+from unsir_bench.report.claims.findings import ClaimVerdict, Finding, GroupFinding, family
 from unsir_bench.report.claims.joint import across_networks, together
 from unsir_bench.report.claims.measurements import (
     ClaimRun,
@@ -46,38 +46,41 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
     on_controls = [replace(claim, methods=[*CONTROLS, FISHER]) for claim in claims]
     controls = {each.record.run_id for each in everything if control_words(each.record.method, each.record.metrics)}
     masked: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for finding in _evaluated(on_controls, [each for each in everything if each.record.run_id in controls]):
-        if finding.verdict is ClaimVerdict.HOLDS and finding.number is None:
-            masked[finding.claim, *_where(finding)].append(CONTROL_TITLES.get(finding.preset, finding.preset))
-    return [
-        replace(finding, reason=f"{finding.reason}; {_controls_meet_it(masked[key])}")
-        if (key := (finding.claim, *_where(finding))) in masked and finding.verdict is ClaimVerdict.HOLDS
-        else finding
-        for finding in judged
-    ]
+    for each in _evaluated(on_controls, [run for run in everything if run.record.run_id in controls]):
+        if each.finding.verdict is ClaimVerdict.HOLDS and each.finding.number is None:
+            masked[_where(each)].append(CONTROL_TITLES.get(each.finding.preset, each.finding.preset))
+    return [_with_controls(each.finding, masked.get(_where(each), [])) for each in judged]
 
 
-def _controls_meet_it(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return f"{names[0]}, a control that forgets nothing, meets this too"
-    return f"{', '.join(names)}, controls that forget nothing, meet this too"
+def _with_controls(finding: Finding, names: Sequence[str]) -> Finding:
+    """The finding, where it holds with the controls that meet it as well."""
+    if not names or finding.verdict is not ClaimVerdict.HOLDS:
+        return finding
+    one = len(names) == 1
+    meet = "a control that forgets nothing, meets" if one else "controls that forget nothing, meet"
+    return replace(finding, reason=f"{finding.reason}; {', '.join(names)}, {meet} this too")
 
 
-def _where(finding: Finding) -> tuple[str, ...]:
-    return finding.dataset, finding.model, finding.scale, finding.conditions, finding.forget
+def _where(each: GroupFinding) -> tuple[str, ...]:
+    return each.finding.claim, each.finding.dataset, each.finding.model, each.finding.forget, each.key
 
 
-def _evaluated(claims: Sequence[Claim], everything: Sequence[ClaimRun]) -> list[Finding]:
-    findings: list[tuple[Finding, str]] = []  # each with what networks under the same conditions share
+def _evaluated(claims: Sequence[Claim], everything: Sequence[ClaimRun]) -> list[GroupFinding]:
+    judged: list[GroupFinding] = []
     for claim in claims:
         if claim.comparison == "both_hold":
-            found = list(together(claim, findings))
+            found = list(together(claim, judged))
         elif claim.comparison == "all_hold":
-            found = [(finding, "") for finding in across_networks(claim, findings, everything)]
+            found = list(across_networks(claim, judged, everything))
         else:
-            found = [(_finding(claim, runs), runs[0].conditions.across_networks) for runs in _groups(claim, everything)]
-        findings += found or [(_nowhere(claim), "")]
-    return [finding for finding, _ in findings]
+            found = [_of_group(claim, runs) for runs in _groups(claim, everything)]
+        judged += found or [GroupFinding(_nowhere(claim))]
+    return judged
+
+
+def _of_group(claim: Claim, runs: Sequence[ClaimRun]) -> GroupFinding:
+    shared = runs[0].conditions
+    return GroupFinding(_finding(claim, runs), shared.key, shared.across_networks)
 
 
 def once_each(records: Sequence[RunRecord]) -> list[RunRecord]:

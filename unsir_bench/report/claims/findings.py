@@ -59,6 +59,20 @@ class Finding:
     at_paper_scale: bool
 
 
+@dataclass(frozen=True)
+class GroupFinding:
+    """A finding with the keys that joint claims and controls are matched by; words may read alike where keys differ.
+
+    Attributes:
+        key: equal for findings of the same conditions, network included; empty for a claim without runs.
+        across_networks: the same without the network.
+    """
+
+    finding: Finding
+    key: str = ""
+    across_networks: str = ""
+
+
 def family(record: RunRecord) -> str:
     """``vit``, ``cnn`` or ``other``, by the name of the network."""
     name = str((record.config.get("model") or {}).get("arch") or record.model).lower()

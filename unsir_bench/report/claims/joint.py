@@ -8,23 +8,23 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from unsir_bench.report.claims.definitions import Claim
-from unsir_bench.report.claims.findings import ClaimVerdict, Finding, family
+from unsir_bench.report.claims.findings import ClaimVerdict, Finding, GroupFinding, family
 from unsir_bench.report.claims.measurements import ClaimRun
 
 WORST_FIRST = (ClaimVerdict.FAILS, ClaimVerdict.NOT_TESTED, ClaimVerdict.UNDECIDED, ClaimVerdict.HOLDS)
 
 
 def across_networks(
-    claim: Claim, findings: Sequence[tuple[Finding, str]], everything: Sequence[ClaimRun]
-) -> Iterator[Finding]:
+    claim: Claim, judged: Sequence[GroupFinding], everything: Sequence[ClaimRun]
+) -> Iterator[GroupFinding]:
     """Whether other claims hold for every network of every family that this one is about, under the same conditions."""
     families = {claim_run.record.model: family(claim_run.record) for claim_run in everything}
-    groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
-    for finding, shared in findings:
-        if finding.claim in claim.quantity and families.get(finding.model) in claim.families:
-            groups[finding.dataset, finding.scale, finding.preset, finding.setting, shared].append(finding)
-    for key in sorted(groups):
-        members = groups[key]
+    groups: dict[tuple[str, ...], list[GroupFinding]] = defaultdict(list)
+    for each in judged:
+        if (finding := each.finding).claim in claim.quantity and families.get(finding.model) in claim.families:
+            groups[finding.dataset, finding.scale, finding.preset, finding.setting, each.across_networks].append(each)
+    for place in sorted(groups):
+        members = [each.finding for each in groups[place]]
         words, verdicts = [], []
         for kind in claim.families:
             of_kind = [finding for finding in members if families[finding.model] == kind]
@@ -32,7 +32,7 @@ def across_networks(
             verdicts += [finding.verdict for finding in of_kind] or [ClaimVerdict.NOT_TESTED]
             words.append(f"{kind}: {', '.join(f'{n} {word}' for word, n in sorted(counts.items())) or 'no run'}")
         first = members[0]
-        yield Finding(
+        joint = Finding(
             claim.id, first.dataset, ", ".join(dict.fromkeys(finding.model for finding in members)), first.preset,
             first.setting, first.scale, "; ".join(dict.fromkeys(finding.conditions for finding in members)),
             ", ".join(dict.fromkeys(finding.forget for finding in members)),
@@ -42,27 +42,30 @@ def across_networks(
             sorted({run for finding in members for run in finding.not_done}), None, False,
             all(finding.at_paper_scale for finding in members),
         )  # fmt: skip
+        yield GroupFinding(joint, " ".join(sorted({each.key for each in groups[place]})))
 
 
-def together(claim: Claim, findings: Sequence[tuple[Finding, str]]) -> Iterator[tuple[Finding, str]]:
+def together(claim: Claim, judged: Sequence[GroupFinding]) -> Iterator[GroupFinding]:
     """Whether other claims hold of the same runs: one verdict for each group that all of them have."""
-    groups: dict[tuple[str, ...], list[tuple[Finding, str]]] = defaultdict(list)
-    for finding, shared in findings:
+    groups: dict[tuple[str, ...], list[GroupFinding]] = defaultdict(list)
+    for each in judged:
+        finding = each.finding
         if finding.claim in claim.quantity and any(fnmatchcase(finding.dataset, known) for known in claim.datasets):
-            place = (finding.dataset, finding.model, finding.preset, finding.setting, finding.scale, finding.forget)
-            groups[*place, finding.conditions, shared].append((finding, shared))
-    for key in sorted(groups):
-        members = [finding for finding, _ in groups[key]]
+            own = (finding.dataset, finding.model, finding.preset, finding.setting, finding.scale, finding.forget)
+            groups[*own, each.key].append(each)
+    for place in sorted(groups):
+        members = [each.finding for each in groups[place]]
         if len(members) < len(claim.quantity) or not members[0].dataset:
             continue
         verdict = next(verdict for verdict in WORST_FIRST if verdict in [finding.verdict for finding in members])
-        yield replace(
+        joint = replace(
             members[0], claim=claim.id, verdict=verdict, number=None, low=None, high=None,
             n=min(finding.n for finding in members),
             criterion=" and ".join(f"{finding.claim} {finding.criterion}" for finding in members),
             reason="; ".join(map(_in_words, members)), runs=sorted({run for one in members for run in one.runs}),
             not_done=sorted({run for one in members for run in one.not_done}), published=None, published_is_same=False,
-        ), key[-1]  # fmt: skip
+        )  # fmt: skip
+        yield replace(groups[place][0], finding=joint)
 
 
 def _in_words(finding: Finding) -> str:

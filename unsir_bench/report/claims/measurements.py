@@ -11,13 +11,14 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import Claim
-from unsir_bench.report.conditions import Conditions
+from unsir_bench.report.conditions import Conditions, surroundings
 from unsir_bench.report.data import model_table, run_table
 from unsir_bench.report.equivalence import floor_of_retraining
 from unsir_bench.report.speedups import FISHER_PAIR, fisher_runs
 
 STEPS = ("noise_steps", "impair_steps", "repair_steps")
 SLOPE = "retain_gap_per_class"
+IN_CONDITIONS = ("dataset", "model", "train")  # a run's setting tells its hardware
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,36 @@ def claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
     partners = fisher_runs(table)
     runs = table[table["prefix"] == ""]
     known = runs.get("speedup_vs_fisher", pd.Series(math.nan, index=runs.index))
-    return [
+    return _told_apart([
         ClaimRun(
             row["record"], row["shared"], row["forget"], row["setting_under"],
             None if math.isnan(ratio) else float(ratio), partners.get(tuple(row[name] for name in FISHER_PAIR), []),
         )
         for row, ratio in zip(runs.to_dict("records"), known, strict=True)
-    ]  # fmt: skip
+    ])  # fmt: skip
+
+
+def _told_apart(found: Sequence[ClaimRun]) -> list[ClaimRun]:
+    """The runs, where conditions read alike but differ with what differs, such as whether a network was pretrained."""
+    alike: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
+    for claim_run in found:
+        alike[_as_read(claim_run)].append(claim_run.record)
+    apart = {
+        record.run_id: words
+        for records in alike.values()
+        for record, words in zip(records, surroundings(records, IN_CONDITIONS), strict=True)
+    }
+    return [_with_words(claim_run, apart[claim_run.record.run_id]) for claim_run in found]
+
+
+def _as_read(claim_run: ClaimRun) -> tuple[str, ...]:
+    shared = claim_run.conditions
+    return claim_run.record.dataset, claim_run.record.model, shared.scale, shared.words
+
+
+def _with_words(claim_run: ClaimRun, words: str) -> ClaimRun:
+    shared = claim_run.conditions
+    return replace(claim_run, conditions=replace(shared, words=", ".join(filter(None, (shared.words, words)))))
 
 
 def without_ablations(records: Sequence[RunRecord]) -> list[RunRecord]:
