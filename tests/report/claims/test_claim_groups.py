@@ -52,6 +52,25 @@ def test_a_control_is_named_beside_the_network_that_it_ran_on_alone() -> None:
     assert "logit_mask" in found["pretrained-0"] and "logit_mask" not in found["scratch-0"]
 
 
+def test_what_the_runs_of_a_claim_mix_is_said_of_its_number() -> None:
+    def on(*capabilities: str) -> list[RunRecord]:
+        return [
+            record(seed, {"acc_forget_test": 0.0}, environment={"cpu": "x", "cpu_capability": name})
+            for seed, name in enumerate(capabilities)
+        ]
+
+    mixed = finding("forgets", on("AVX2", "AVX512"))
+    assert (mixed.verdict, mixed.reason) == (ClaimVerdict.HOLDS, "runs from 2 kinds of CPU")
+    assert finding("forgets", on("AVX2", "AVX2")).reason == ""
+    one_seed = finding("forgets", [replace(run, seed=0) for run in on("AVX2", "AVX512")])
+    assert one_seed.reason == "one seed cannot exclude chance: at least 2 are needed; runs from 2 kinds of CPU"
+    assert finding("forgets_and_keeps", both_on_two_kinds_of_cpu()).reason.count("2 kinds of CPU") == 1
+
+
+def both_on_two_kinds_of_cpu() -> list[RunRecord]:
+    return [replace(run, environment={"cpu": "x", "cpu_capability": f"AVX{run.seed}"}) for run in both_fine("resnet18")]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"dataset": "digits"}, {"model": "allcnn"}, {"method": "unsir_slim"}, {"config": {"at_scale": "smoke"}},

@@ -25,7 +25,7 @@ from unsir_bench.report.claims.measurements import (
     without_ablations,
 )
 from unsir_bench.report.claims.settled import Settled, bounds_of, settled_by_runs, settled_by_seeds
-from unsir_bench.report.conditions import is_jpeg
+from unsir_bench.report.conditions import is_jpeg, mixture_words
 from unsir_bench.report.controls import FISHER, control_words
 from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.published_numbers import PRESETS, SPEEDUPS, experiment_of, is_the_papers
@@ -49,7 +49,16 @@ def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Find
     for each in _evaluated(on_controls, [run for run in everything if run.record.run_id in controls]):
         if each.finding.verdict is ClaimVerdict.HOLDS and each.finding.number is None:
             masked[_where(each)].append(CONTROL_TITLES.get(each.finding.preset, each.finding.preset))
-    return [_with_controls(each.finding, masked.get(_where(each), [])) for each in judged]
+    found = [_with_controls(each.finding, masked.get(_where(each), [])) for each in judged]
+    by_id = {record.run_id: record for record in runs}
+    return [_with_mixture(finding, [by_id[run] for run in finding.runs]) for finding in found]
+
+
+def _with_mixture(finding: Finding, records: Sequence[RunRecord]) -> Finding:
+    """The finding, with what its runs mix, of which each may give other numbers."""
+    mixture = "" if finding.verdict is ClaimVerdict.NOT_TESTED else mixture_words(records)
+    words = f"runs from {mixture}" if mixture else ""
+    return replace(finding, reason="; ".join(filter(None, (finding.reason, words))))
 
 
 def _with_controls(finding: Finding, names: Sequence[str]) -> Finding:
