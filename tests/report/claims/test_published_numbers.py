@@ -1,10 +1,14 @@
 """The paper's numbers: only verified ones, and beside the same experiment alone."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pytest
+import yaml
+
 from tests.report.claims.claim_records import finding, over_seeds
-from unsir_bench.report.published_numbers import EXPERIMENTS, SPEEDUPS
+from unsir_bench.report.published_numbers import EXPERIMENTS, RECIPE, SPEEDUPS
 
 # As the project's reference states them: the only verified numbers of the paper.
 VERIFIED = {
@@ -30,6 +34,30 @@ def test_a_published_number_is_the_same_experiments_only_at_its_scale_and_on_its
     assert published(classes=2) == (None, False)
     assert published(method="unsir_slim") == (None, False)
     assert published(model="allcnn") == (None, False)
+
+
+@pytest.mark.parametrize("settings", ["user", "tuned"])
+def test_a_method_with_other_values_than_the_papers_has_no_published_number(settings: str) -> None:
+    changed = {"at_scale": "paper", "method": {"impair": {"lr": 0.5}}}
+    assert published(settings=settings, config=changed) == (None, False)
+    assert published(settings="published") == (0.0, True)
+
+
+def test_an_original_that_was_trained_otherwise_is_not_the_papers() -> None:
+    def trained(**train: Any) -> tuple[bool, bool]:
+        config = {"at_scale": "paper", "train": {**RECIPE, **train}}
+        runs = over_seeds("acc_forget_test", [0.0, 0.0], dataset="cifar10", model="resnet18", config=config)
+        found = finding("forgets", runs)
+        return found.published_is_same, found.at_paper_scale
+
+    assert trained() == trained(plateau_watch="test") == (True, True)
+    assert trained(epochs=1) == trained(augment={"flip": True}) == (False, False)
+
+
+def test_the_recipe_is_that_of_the_configuration() -> None:
+    shipped = yaml.safe_load((Path(__file__).parents[3] / "conf" / "train" / "published.yaml").read_text())
+    flat = {**shipped, **shipped["augment"]}
+    assert {name: flat[name] for name in RECIPE} == RECIPE
 
 
 def test_only_verified_numbers_of_the_paper_are_kept() -> None:

@@ -186,6 +186,18 @@ def test_published_numbers_and_differences_are_those_of_the_same_experiment() ->
     assert column(table, "A_Df minus paper")["unsir"] == "+10.00"
 
 
+def test_values_that_the_paper_did_not_use_have_none_of_its_numbers_and_mark_no_others() -> None:
+    changed = {"method": {"name": "unsir", "impair": {"lr": 0.5}}}
+    table = only([record(), record(run_id="u", config=changed, settings="user"), record("finetune", settings="user")])
+    assert (table.exact, table.paper_title) == (True, "paper")
+    assert [(row.method, dict(row.published)) for row in table.rows if row.published] == [
+        ("original", {"acc_retain_test": 0.7786, "acc_forget_test": 0.8101}),
+        ("unsir", {"acc_retain_test": 0.7106, "acc_forget_test": 0.0}),
+    ]
+    short = only([record(config={"train": {"epochs": 1}})])
+    assert (short.exact, short.paper_title) == (False, "paper*")
+
+
 @pytest.mark.parametrize(
     "change",
     [{"dataset": "cifar10_jpeg"}, {"config": {"at_scale": "cpu"}}, {"config": {"dataset": {"subset": 5}}},

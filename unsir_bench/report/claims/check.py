@@ -28,7 +28,13 @@ from unsir_bench.report.claims.settled import Settled, bounds_of, settled_by_run
 from unsir_bench.report.conditions import is_jpeg, mixture_words
 from unsir_bench.report.controls import FISHER, control_words
 from unsir_bench.report.method_style import CONTROLS
-from unsir_bench.report.published_numbers import PRESETS, SPEEDUPS, experiment_of, is_the_papers
+from unsir_bench.report.published_numbers import (
+    SPEEDUPS,
+    experiment_of,
+    has_published_recipe,
+    is_the_papers,
+    unlearned_numbers,
+)
 
 CONTROL_TITLES = {FISHER: "fisher (head alone)"}
 
@@ -168,11 +174,12 @@ def _published(claim: Claim, claim_run: ClaimRun) -> tuple[float | None, bool]:
     record, row = claim_run.record, experiment_of(claim_run.record)
     if claim.published in SPEEDUPS:
         return SPEEDUPS[claim.published], False
-    if row is None or claim.published is None or record.method not in PRESETS:
+    theirs = unlearned_numbers(record)
+    if row is None or claim.published is None or not theirs:
         return None, False
-    number = row.unlearned.get(claim.published)
+    number = theirs.get(claim.published)
     if claim.published == "retain_change":
-        number = row.unlearned["acc_retain_test"] - row.original["acc_retain_test"]
+        number = theirs["acc_retain_test"] - row.original["acc_retain_test"]
     same = number is not None and is_the_papers(record, claim_run.conditions.scale)
     return (None if number is None else round(number, 6)), same
 
@@ -192,7 +199,9 @@ def _place(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> dict[str, Any]:
         "scale": first.conditions.scale,
         "conditions": first.conditions.words,
         "forget": forget,
-        "at_paper_scale": first.conditions.at_paper_scale and not is_jpeg(first.record),
+        "at_paper_scale": (
+            first.conditions.at_paper_scale and not is_jpeg(first.record) and has_published_recipe(first.record)
+        ),
     }
 
 

@@ -99,8 +99,9 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
         "fractions of test samples.",
         "",
         f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
-        f"were run at the paper's scale on images that are no JPEG copies. {_of_the_others(len(groups - own), scales)}"
-        "Published numbers that are of other data, scale or an experiment that is not verified are marked so.",
+        f"were run at the paper's scale with its recipe, on images that are no JPEG copies. "
+        f"{_of_the_others(len(groups - own), scales)}"
+        "Published numbers of other data, another scale or recipe, or an unverified experiment are marked so.",
         "",
     ]
     counts = Counter(run.status for run in runs)
@@ -122,9 +123,9 @@ def _of_the_others(count: int, scales: Sequence[str]) -> str:
     if not count:
         return ""
     return (
-        f"The others (scales here: {plain(', '.join(scales)) or 'none'}) are smaller experiments of the same kind: "
-        "whether a claim holds or fails there says how it fares at that scale and on those data, and is no result of "
-        "the paper's experiments. "
+        f"The others (scales here: {plain(', '.join(scales)) or 'none'}) are smaller or other experiments of the same "
+        "kind: whether a claim holds or fails there says how it fares in that setting, and is no result of the paper's "
+        "experiments. "
     )
 
 
@@ -160,7 +161,7 @@ def _published(finding: Finding) -> str:
         return NOTHING
     if finding.published in SPEEDUPS.values():
         return f"{finding.published:g} (experiment not verified)"
-    return f"{finding.published:.4g}" + ("" if finding.published_is_same else " (other scale/data/preset)")
+    return f"{finding.published:.4g}" + ("" if finding.published_is_same else " (other scale/data/recipe)")
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:

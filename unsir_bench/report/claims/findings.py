@@ -33,8 +33,8 @@ class Finding:
         criterion: what would make it hold, in words.
         reason: why it is undecided or was not tested, and what else to know.
         runs: ids of the runs behind the number; ``not_done`` those of the same group that gave none, with their status.
-        published: the paper's number; ``published_is_same`` whether it is of this data, network and scale.
-        at_paper_scale: whether the runs have the paper's scale and no JPEG copies of its data.
+        published: the paper's number; ``published_is_same`` whether it is of this data, network, recipe and scale.
+        at_paper_scale: whether the runs have the paper's scale and recipe, and no JPEG copies of its data.
     """
 
     claim: str

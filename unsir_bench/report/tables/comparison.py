@@ -24,7 +24,7 @@ from unsir_bench.report.data import (
     timed_on,
 )
 from unsir_bench.report.method_style import REFERENCES
-from unsir_bench.report.published_numbers import PRESETS, experiment_of, is_the_papers
+from unsir_bench.report.published_numbers import experiment_of, is_the_papers, unlearned_numbers
 from unsir_bench.report.samples import SHARES, samples_of
 from unsir_bench.report.seeds import TIMES, one_per_seed
 from unsir_bench.report.tables.standard_columns import (
@@ -110,10 +110,11 @@ class Row:
     @property
     def published(self) -> Mapping[str, float]:
         """By field, the paper's number."""
-        experiment = experiment_of(self.models["record"].iloc[0]) if self.n else None
-        if experiment and self.method == "original":
-            return experiment.original
-        return experiment.unlearned if experiment and self.method in PRESETS else {}
+        record = self.models["record"].iloc[0] if self.n else None
+        if record is None or self.method not in ("original", record.method):  # a reference has the record of another
+            return {}
+        experiment = experiment_of(record)
+        return experiment.original if experiment and self.method == "original" else unlearned_numbers(record)
 
     def mean(self, name: str) -> float | None:
         """Mean over seeds; None where there is none, and for relearn times and their ratios where one was censored."""
@@ -164,7 +165,11 @@ class ComparisonTable:
         """What is missing or not to be taken for equal, as sentences."""
         elsewhere = not self.exact and any(row.published for row in self.rows)
         return [
-            *(["paper*: the published number, which is of another scale or of other data."] if elsewhere else []),
+            *(
+                ["paper*: the published number, which is of another scale or of other data, or of another recipe."]
+                if elsewhere
+                else []
+            ),
             *(f"{name} is a control: it {words}; it is never marked as best." for name, words in self.controls.items()),
             *([MADE_ELSEWHERE] if any(row.elsewhere for row in self.rows) else []),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
