@@ -58,6 +58,21 @@ def test_what_takes_no_part_is_counted_and_nothing_is_said_of_other_scales_where
     assert "- 1 with values of the user's own take no part" in text
 
 
+def test_models_made_elsewhere_take_no_part_and_leave_no_run_out(
+    tmp_path: Path, write: Callable[[RunRecord], None]
+) -> None:
+    """The model from a file has no settings of the user's: it must not make the run an ablation of itself."""
+    for run in over_seeds("acc_forget_test", [0.0, 0.0], settings="user"):
+        write(run)
+    write(record(7, {"acc_forget_test": 0.9}, checkpoints={"unlearned": {"file": "m.pt"}}))
+    assert status("claims", str(tmp_path / "sweep"), "--output", str(tmp_path / "out")) == 0
+    text = (tmp_path / "out" / "claims.md").read_text()
+    assert "- 1 records of models made elsewhere take no part" in text
+    assert "of the user's own" not in text and "**Runs.** 2 done." in text
+    content = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert (content["runs"], content["elsewhere"]) == ({"done": 2}, 1)
+
+
 def test_names_from_records_stay_in_their_cells(tmp_path: Path, write: Callable[[RunRecord], None]) -> None:
     write(record(0, dataset="a|b\n## c <img src=x> `d` \\| e"))
     assert status("claims", str(tmp_path / "sweep"), "--output", str(tmp_path / "out")) == 0

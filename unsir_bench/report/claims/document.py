@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,15 @@ class Written:
     verdicts: dict[str, int]
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """The runs of which claims are judged, how many models made elsewhere are not, and what cannot be read."""
+
+    runs: Sequence[RunRecord]
+    elsewhere: int
+    unreadable: Sequence[Path]
+
+
 def write_claims(records: Sequence[RunRecord], unreadable: Sequence[Path], folder: Path) -> Written:
     """Write ``claims.json`` and ``claims.md`` into a folder.
 
@@ -42,10 +51,12 @@ def write_claims(records: Sequence[RunRecord], unreadable: Sequence[Path], folde
         raise ValueError("no record to check claims on")
     claims = read_claims()
     findings = evaluate(records, claims)
-    runs = once_each(records)
+    own = [record for record in records if not record.checkpoints]
+    runs, elsewhere = once_each(own), len(once_each(records)) - len(once_each(own))
     counts = dict(sorted(Counter(run.status for run in runs).items()))
     content = {
         "runs": counts,
+        "elsewhere": elsewhere,
         "not_done": _not_done(runs),
         "unreadable": [str(path) for path in unreadable],
         "claims": [
@@ -55,7 +66,7 @@ def write_claims(records: Sequence[RunRecord], unreadable: Sequence[Path], folde
     }
     texts = {
         "claims.json": json.dumps(content, indent=2, allow_nan=False) + "\n",
-        "claims.md": _document(claims, findings, runs, unreadable),
+        "claims.md": _document(claims, findings, _Counted(runs, elsewhere, unreadable)),
     }
     for name, text in texts.items():
         write_atomic(folder / name, text)
@@ -71,18 +82,16 @@ def _not_done(runs: Sequence[RunRecord]) -> list[dict[str, str]]:
     ]
 
 
-def _document(
-    claims: Sequence[Claim], findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Sequence[Path]
-) -> str:
+def _document(claims: Sequence[Claim], findings: Sequence[Finding], counted: _Counted) -> str:
     """One line for each claim and setting; parts stand in the line of the joint claim, runs in ``claims.json``."""
     whole = [claim for claim in claims if not claim.part]
     rows = [_row(claim, finding) for claim in whole for finding in findings if finding.claim == claim.id]
     notes = [f"- *{plain(claim.claim)}* ({claim.source}): {plain(claim.note)}" for claim in whole]
-    parts = ["# The paper's claims on these runs\n", _head(findings, runs, unreadable), _overview(whole, findings)]
+    parts = ["# The paper's claims on these runs\n", _head(findings, counted), _overview(whole, findings)]
     return "\n".join([*parts, _table(rows), *notes, ""])
 
 
-def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Sequence[Path]) -> str:
+def _head(findings: Sequence[Finding], counted: _Counted) -> str:
     placed = [finding for finding in findings if finding.dataset]
     scales = sorted({finding.scale for finding in placed})
     groups = {(f.dataset, f.model, f.preset, f.setting, f.scale, f.conditions) for f in placed if "," not in f.model}
@@ -99,24 +108,31 @@ def _head(findings: Sequence[Finding], runs: Sequence[RunRecord], unreadable: Se
         "fractions of test samples.",
         "",
         f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
-        f"were run at the paper's scale with its recipe, on images that are no JPEG copies. "
+        "were run at the paper's scale with its recipe, on images that are no JPEG copies. "
         f"{_of_the_others(len(groups - own), scales)}"
         "Published numbers of other data, another scale or recipe, or an unverified experiment are marked so.",
         "",
     ]
+    return "\n".join([*lines, *_runs(counted)]) + "\n"
+
+
+def _runs(counted: _Counted) -> Iterator[str]:
+    """How many runs there are by status, and which take no part."""
+    runs = counted.runs
     counts = Counter(run.status for run in runs)
-    lines.append(f"**Runs.** {', '.join(f'{count} {status}' for status, count in counts.most_common())}.")
+    yield f"**Runs.** {', '.join(f'{count} {status}' for status, count in counts.most_common()) or 'none'}."
     for entry in _not_done(runs):
-        lines.append(f"- {plain(entry['run'])}: {entry['status']}, {plain(entry['reason'])}")
+        yield f"- {plain(entry['run'])}: {entry['status']}, {plain(entry['reason'])}"
     if ablated := len(runs) - len(without_ablations(runs)):
-        lines.append(
+        yield (
             f"- {ablated} with values of the user's own take no part, since their methods also ran with the preset's "
             "or tuned values: a claim is about the method, not about each point of an ablation"
         )
-    if unreadable:
-        listed = ", ".join(plain(str(path)) for path in unreadable)
-        lines.append(f"- {len(unreadable)} records cannot be read and take no part: {listed}")
-    return "\n".join(lines) + "\n"
+    if counted.elsewhere:
+        yield f"- {counted.elsewhere} records of models made elsewhere take no part: nobody here saw them unlearned"
+    if counted.unreadable:
+        listed = ", ".join(plain(str(path)) for path in counted.unreadable)
+        yield f"- {len(counted.unreadable)} records cannot be read and take no part: {listed}"
 
 
 def _of_the_others(count: int, scales: Sequence[str]) -> str:
