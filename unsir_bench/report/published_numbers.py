@@ -98,5 +98,6 @@ def is_the_papers(record: RunRecord, scale: str) -> bool:
         and not data.get("subset")
         and not data.get("validation_share")
         and bool(model.get("pretrained")) == row.pretrained
+        and not model.get("weights")
         and has_published_recipe(record)
     )

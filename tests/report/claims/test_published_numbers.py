@@ -31,6 +31,7 @@ def test_a_published_number_is_the_same_experiments_only_at_its_scale_and_on_its
     assert published(config={"at_scale": "cpu"}) == (0.0, False)
     assert published(config={"at_scale": "paper", "dataset": {"subset": 100}}) == (0.0, False)
     assert published(config={"at_scale": "paper", "model": {"pretrained": True}}) == (0.0, False)
+    assert published(config={"at_scale": "paper", "model": {"weights": "backbone.safetensors"}}) == (0.0, False)
     assert published(classes=2) == (None, False)
     assert published(method="unsir_slim") == (None, False)
     assert published(model="allcnn") == (None, False)
