@@ -11,7 +11,7 @@ import torch
 from unsir_bench import compose, run
 from unsir_bench.cli.split import split_command
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import forget_label
+from unsir_bench.report.forget_words import forget_label
 
 TINY = (
     "dataset=digits", "dataset.subset=30", "model.width=4", "train.epochs=2", "tracker=none", "hardware=cpu",

@@ -19,7 +19,7 @@ from unsir_bench.config import validate
 from unsir_bench.data.digits import Digits
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import forget_label
+from unsir_bench.report.forget_words import forget_label
 from unsir_bench.runtime.progress import Progress
 
 COARSE = {"high": range(5, 10), "low": range(5)}

@@ -1,8 +1,10 @@
-"""Runs on different images are different rows, whatever their data sets are called."""
+"""Runs on different images, or that forget different samples, are different rows, whatever their files are called."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import pytest
 
 from tests.report.test_data import record
 from unsir_bench.report.data import model_table, series_of
@@ -51,3 +53,54 @@ def test_the_table_of_a_sweep_has_a_row_for_each_folder_with_its_own_references(
     assert sum(row["method"].startswith("unsir") for row in rows) == 2
     assert sum(row["method"].startswith("retrain") for row in rows) == 2
     assert all(row["n"] == "1" for row in rows)
+
+
+def of_file(place: str, split: str | None, seed: int = 0, accuracy: float = 0.25, **changes: Any) -> Any:
+    forget = {"name": "indices", "file": f"{place}/ids.json"}
+    run = record(
+        seed=seed, metrics={"acc_forget_test": accuracy},
+        **{"fingerprints": {"data": "d", "split": split}, "config": {"forget": forget}, **changes},
+    )  # fmt: skip
+    run.run_id, run.forget_set = f"{place}-{seed}-{split}", "indices"
+    return run
+
+
+def forget_sets(*records: Any) -> dict[str, tuple[int, float]]:
+    found = [series for series in series_of(model_table(list(records))) if series.method == "unsir"]
+    return {one.place.forget: (len(one.values), float(one.values["acc_forget_test"].mean())) for one in found}
+
+
+def test_two_files_of_one_name_are_two_forget_sets_named_by_their_content() -> None:
+    runs = [of_file(place, split * 16, seed, accuracy)
+            for place, split, accuracy in (("a", "1", 0.1), ("b", "2", 0.9)) for seed in (0, 1)]  # fmt: skip
+    assert forget_sets(*runs) == {
+        "indices (ids.json) content=11111111": (2, 0.1), "indices (ids.json) content=22222222": (2, 0.9),
+    }  # fmt: skip
+    assert [row["n"] for row in summary(model_table(runs)) if row["method"] == "unsir"] == ["2", "2"]
+
+
+def test_one_file_in_two_places_and_on_other_data_is_one_forget_set() -> None:
+    runs = [of_file("a", "1" * 16), of_file("b", "1" * 16, seed=1), of_file("a", None, seed=2, status="failed")]
+    assert forget_sets(*runs) == {"indices (ids.json)": (2, 0.25)}
+    other = of_file("a", "2" * 16, fingerprints={"data": "e", "split": "2" * 16}, dataset="other")
+    assert set(forget_sets(*runs, other)) == {"indices (ids.json)"}
+
+
+@pytest.mark.parametrize(
+    ("forget", "label"),
+    [
+        ({"sequence": [[0], "x/ids.json"]}, "indices {0}, ids.json"),
+        ({"column": "camera", "value": "old"}, "indices (camera=old)"),
+    ],
+)
+def test_files_of_sequences_and_of_attributes_are_told_apart_too(forget: dict[str, Any], label: str) -> None:
+    runs = [of_file("a", name * 16, config={"forget": forget}) for name in "12"]
+    assert set(forget_sets(*runs)) == {f"{label} content={name * 8}" for name in "12"}
+
+
+@pytest.mark.parametrize(
+    "forget", [{"share": 0.1}, {"random_k": 2}, {"sequence": ["ids.json", {"count": 5}]}, {"classes": [0]}]
+)
+def test_draws_that_differ_by_seed_stay_one_forget_set(forget: dict[str, Any]) -> None:
+    runs = [of_file("a", str(seed) * 16, seed, config={"forget": forget}) for seed in (0, 1)]
+    assert [n for n, _ in forget_sets(*runs).values()] == [2]

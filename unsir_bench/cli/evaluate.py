@@ -19,7 +19,7 @@ from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import StoreConfig
-from unsir_bench.report.conditions import forgotten_words
+from unsir_bench.report.forget_words import forgotten_words
 from unsir_bench.report.tables.text import job_rows, print_rows
 from unsir_bench.runner import log_failure
 from unsir_bench.runs.added_metrics import CannotEvaluateError, add_metrics

@@ -189,7 +189,7 @@ def _record_of(config: Config) -> RunRecord:
 
 
 def _print(record: RunRecord) -> None:
-    from unsir_bench.report.conditions import forgotten_words
+    from unsir_bench.report.forget_words import forgotten_words
     from unsir_bench.report.tables.text import job_rows, print_rows, step_rows
 
     print_rows(list(job_rows(record)), f"{record.run_id}: forgetting {forgotten_words(record)}")

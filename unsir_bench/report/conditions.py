@@ -1,4 +1,4 @@
-"""What a run is of, in words and as keys: its forget set, its setting, the conditions around its method, its access."""
+"""What a run is of, in words and as keys: its setting, the conditions around its method, its access."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 from unsir_bench.records import RunRecord
@@ -62,7 +61,7 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
     scale's name keeps the runs that it finds.
     """
     shared = [_shared(record) for record in records]
-    keys = [_as_key(each) for each in shared]
+    keys = [as_key(each) for each in shared]
     scales = [record.config.get("at_scale") for record in records]
     named: dict[str, set[str]] = defaultdict(set)
     for key, scale in zip(keys, scales, strict=True):
@@ -70,14 +69,14 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
     found = []
     for record, each, key, scale in zip(records, shared, keys, scales, strict=True):
         own = str(scale or (next(iter(named[key])) if len(named[key]) == 1 else "not named"))
-        across = _as_key({name: value for name, value in each.items() if name != "model"})
+        across = as_key({name: value for name, value in each.items() if name != "model"})
         found.append(Conditions(f"{own} {key}", f"{own} {across}", own, _words(record)))
     return found
 
 
 def _shared(record: RunRecord) -> dict[str, Any]:
     return {
-        "dataset": _data(record),
+        "dataset": data_of(record),
         "model": _model(record),
         "train": _without(record.config.get("train"), {"name"}),
         "precision": _hardware(record).get("precision"),
@@ -85,14 +84,15 @@ def _shared(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def _as_key(shared: Mapping[str, Any]) -> str:
+def as_key(shared: Mapping[str, Any]) -> str:
+    """Equal for equal settings, whatever their order."""
     return json.dumps(shared, sort_keys=True, default=str)
 
 
 def task_of(record: RunRecord) -> str:
     """Equal for runs on the same data, forget set, network, precision, machine and seed, whatever their recipe."""
-    return _as_key({
-        "data": _data(record),
+    return as_key({
+        "data": data_of(record),
         "model": _model(record),
         "forget": record.forget_steps or [record.forget_classes],
         "split": record.fingerprints.get("split"),
@@ -102,7 +102,7 @@ def task_of(record: RunRecord) -> str:
     })  # fmt: skip
 
 
-def _data(record: RunRecord) -> tuple[Any, ...]:
+def data_of(record: RunRecord) -> tuple[Any, ...]:
     """The data set, what decides its pixels, and its fingerprint."""
     return record.dataset, _without(record.config.get("dataset"), NOT_DATA), record.fingerprints.get("data")
 
@@ -178,7 +178,7 @@ def _contents(records: Sequence[RunRecord]) -> list[list[str]]:
 
     So two folders of one name are told apart, and a folder from what it held before.
     """
-    sets = [_as_key({"place": (r.dataset, r.model), "options": _around(r, ("dataset",))}) for r in records]
+    sets = [as_key({"place": (r.dataset, r.model), "options": _around(r, ("dataset",))}) for r in records]
     known: dict[str, set[tuple[str | None, str]]] = defaultdict(set)
     for key, record in zip(sets, records, strict=True):
         if content := record.fingerprints.get("data"):
@@ -252,42 +252,6 @@ def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def forget_label(record: RunRecord) -> str:
-    """The forget set in words; classes drawn anew for each seed are one set of their number.
-
-    A sequence is named by the classes of each step, since the order of steps matters; that of classes within one does
-    not.
-    """
-    given = record.config.get("forget", {})
-    for drawn in ("random_k", "share", "count"):
-        if given.get(drawn):
-            return f"{record.forget_set} ({given[drawn]:g})"
-    if given.get("file"):
-        return f"{record.forget_set} ({PurePath(given['file']).name})"
-    if given.get("subclasses"):
-        return f"{record.forget_set} ({', '.join(map(str, given['subclasses']))})"
-    if given.get("column"):
-        return f"{record.forget_set} ({given['column']}={given['value']})"
-    if any(not isinstance(entry, list) for entry in given.get("sequence") or []):
-        return f"{record.forget_set} {', '.join(map(_request_words, given['sequence']))}"
-    groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
-    return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
-
-
-def forgotten_words(record: RunRecord) -> str:
-    """The names of what is forgotten; where it has none, as ``forget_label``."""
-    return ", ".join(record.forget_names) or forget_label(record)
-
-
-def _request_words(entry: Any) -> str:
-    """A request of a sequence as a command line would say it, files by their names alone."""
-    if isinstance(entry, str):
-        return PurePath(entry).name
-    if isinstance(entry, list):
-        return f"{{{', '.join(map(str, sorted(entry, key=str)))}}}"
-    return ", ".join(f"{key} {PurePath(value).name if key == 'file' else value}" for key, value in entry.items())
 
 
 def elsewhere(record: RunRecord) -> str:

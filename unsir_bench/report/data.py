@@ -20,11 +20,11 @@ from unsir_bench.report.conditions import (
     access_words,
     conditions,
     elsewhere,
-    forget_label,
     provenance_words,
     settings,
     surroundings,
 )
+from unsir_bench.report.forget_words import forget_labels
 from unsir_bench.report.samples import recorded_samples
 from unsir_bench.report.seeds import one_per_seed, with_curve_first
 from unsir_bench.report.speedups import with_speedups
@@ -112,7 +112,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "run_id": record.run_id,
             "dataset": record.dataset,
             "model": record.model,
-            "forget": forget_label(record),
+            "forget": forget,
             "method": record.method,
             "setting": _joined(setting, outside, elsewhere(record)),
             "conditions": outside,
@@ -126,7 +126,9 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             **recorded_samples(record),
             **record.metrics,
         }
-        for record, setting, outside in zip(records, settings(records), around, strict=True)
+        for record, forget, setting, outside in zip(
+            records, forget_labels(records), settings(records), around, strict=True
+        )
     ]
     runs = pd.DataFrame(rows)
     null = sorted({name for record in records for name, value in record.metrics.items() if value is None})

@@ -24,9 +24,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import forget_label
 from unsir_bench.report.data import GROUP, PLACE, Place, model_table, position, retrain_gaps, timed_apart
 from unsir_bench.report.folders import LINES_FILES, Sweep
+from unsir_bench.report.forget_words import forget_label
 from unsir_bench.report.html.plot_parts import Plot
 from unsir_bench.report.html.plots import plots
 from unsir_bench.report.html.tables import (
