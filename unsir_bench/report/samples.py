@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.binomial import gap_limits, samples_behind, widened
-from unsir_bench.report.statistics import mean_in_words, mean_interval
+from unsir_bench.report.statistics import MeanInterval, mean_in_words, mean_interval
 
 # Metrics that are shares of samples, with the samples that they are of.
 SHARES = {
@@ -25,6 +26,20 @@ SHARES = {
     "mia_svc_member_share": "forget_train",
 }
 PREFIXES = ("", "original_", "retrain_", "floor_")
+TAIL = 0.025  # beyond each end of a 95 % interval
+
+
+class ShareInterval(NamedTuple):
+    """A mean share over seeds and both ends of its 95 % interval, which are NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def in_percent(self) -> ShareInterval:
+        """The same times 100."""
+        return ShareInterval(100 * self.mean, 100 * self.low, 100 * self.high)
 
 
 def recorded_samples(record: RunRecord) -> dict[str, int]:
@@ -41,7 +56,8 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
 
     Args:
         rows: of one place, of whatever methods: what one of them recorded holds for all. Older records do not say it;
-            the common denominator of all shares of the field then stands for it, which is never too large.
+            the common denominator of all shares of the field then stands for it. Where each seed may have drawn a set
+            of its own, that is the least of the seeds' denominators: over several sets it would be too large.
         field: without prefix.
     """
     if field not in SHARES:
@@ -50,11 +66,14 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
     if recorded in rows and rows[recorded].notna().any():
         return int(rows[recorded].min()) or None
     columns = [prefix + field for prefix in PREFIXES if prefix + field in rows]
-    return samples_behind(value for name in columns for value in rows[name].dropna().unique().tolist())
+    fixed = "{" in str(rows["forget"].iloc[0])  # named by its classes
+    sets = [rows] if fixed else [of for _, of in rows.groupby("seed")]
+    found = [samples_behind(v for name in columns for v in of[name].dropna().unique().tolist()) for of in sets]
+    return min(filter(None, found), default=None)
 
 
-def share_interval(values: Sequence[float], samples: int | None) -> tuple[float, float, float]:
-    """Mean over seeds and both ends of its 95 % interval, within [0, 1]; the ends of a single seed are NaN.
+def share_interval(values: Sequence[float], samples: int | None) -> ShareInterval:
+    """Mean over seeds with its 95 % interval, within [0, 1].
 
     Args:
         values: shares, one per seed; at least one.
@@ -62,11 +81,11 @@ def share_interval(values: Sequence[float], samples: int | None) -> tuple[float,
     """
     interval = mean_interval(values)
     if interval.n < 2:
-        return interval.mean, math.nan, math.nan
+        return ShareInterval(interval.mean, math.nan, math.nan)
     low, high = interval.low, interval.high
     if samples is not None:
-        low, high = widened((low, high), min(max(interval.mean, 0.0), 1.0), [samples], 0.025)
-    return interval.mean, max(low, 0.0), min(high, 1.0)
+        low, high = widened((low, high), _within(interval.mean), [samples], TAIL)
+    return ShareInterval(interval.mean, max(low, 0.0), min(high, 1.0))
 
 
 def gap_in_words(gaps: Sequence[float], own: Sequence[float], samples: int | None, scale: float = 100.0) -> str:
@@ -82,30 +101,43 @@ def gap_in_words(gaps: Sequence[float], own: Sequence[float], samples: int | Non
     if len(gaps) < 2 or samples is None:
         return words
     interval = mean_interval(gaps)
-    share = min(max(sum(own) / len(own), 0.0), 1.0)
-    retrained = min(max(share - interval.mean, 0.0), 1.0)
-    low, high = (float(end) for end in gap_limits(share, retrained, samples, 0.025))
-    if high - low <= 2 * interval.half_width:
+    share = _within(sum(own) / len(own))
+    low, high = (float(end) for end in gap_limits(share, _within(share - interval.mean), samples, TAIL))
+    if _covers(interval, low, high):
         return words
     low, high = min(low, interval.low), max(high, interval.high)
     return f"{scale * interval.mean:.2f} [{scale * low:.2f}, {scale * high:.2f}]"
 
 
-def share_in_words(values: Sequence[float], samples: int | None, scale: float = 100.0) -> str:
+def share_in_words(
+    values: Sequence[float], samples: int | None, scale: float = 100.0, form: str = ".2f", end_form: str = ""
+) -> str:
     """``mean ± half-width`` over seeds, or ``mean [low, high]`` where the test samples leave more room than the seeds.
 
     Args:
         values: shares, one per seed.
         samples: distinct ones behind them; None: not known, Student's t alone.
         scale: to the unit shown.
+        form: of the mean.
+        end_form: of the half-width and of both ends; by default that of the mean.
     """
-    words = mean_in_words([scale * value for value in values])
+    end_form = end_form or form
+    words = mean_in_words([scale * value for value in values], form, end_form)
     if len(values) < 2 or samples is None:
         return words
     interval = mean_interval(values)
-    mean = min(max(interval.mean, 0.0), 1.0)
-    exact = widened((interval.mean, interval.mean), mean, [samples], 0.025)
-    if exact[1] - exact[0] <= 2 * interval.half_width:
+    mean = _within(interval.mean)
+    if _covers(interval, *widened((mean, mean), mean, [samples], TAIL)):
         return words
-    low, high = widened((interval.low, interval.high), mean, [samples], 0.025)
-    return f"{scale * mean:.2f} [{scale * max(low, 0.0):.2f}, {scale * min(high, 1.0):.2f}]"
+    _, low, high = share_interval(values, samples)
+    return f"{scale * mean:{form}} [{scale * low:{end_form}}, {scale * high:{end_form}}]"
+
+
+def _covers(interval: MeanInterval, low: float, high: float) -> bool:
+    """Whether Student's t reaches as far as the exact limits to either side: widths alone do not tell it."""
+    return interval.low <= low and high <= interval.high
+
+
+def _within(share: float) -> float:
+    """A mean of shares, whose rounding may leave [0, 1]."""
+    return min(max(share, 0.0), 1.0)

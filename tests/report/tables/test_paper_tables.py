@@ -72,6 +72,16 @@ def test_means_intervals_and_references_stand_in_one_table() -> None:
     assert column(table, "× retrain")["unsir"] == "10.00 ± 0.00"
 
 
+def test_no_end_of_an_interval_lies_within_the_exact_one() -> None:
+    """Two thirds of a right answer in 10: the beta quantile of (10 / 15 + 1, 10 - 10 / 15) at 97.5 % is 0.40335."""
+    runs = [
+        record(seed=seed, metrics={"acc_forget_test": share}, details={"samples": {"forget_test": 10}})
+        for seed, share in enumerate((0.0, 0.0, 0.2))
+    ]
+    # Student's t alone is 6.67 ± 28.68, which is wider in all.
+    assert column(only(runs), "A_Df %")["unsir"] == "6.67 [0.00, 40.33]"
+
+
 def test_a_censored_relearn_time_is_shown_and_never_averaged() -> None:
     capped = {"relearn_batches": None, "relearn_censored": 1}
     table = only([record(seed=0), record(seed=1, metrics=capped), record("b", metrics=capped)])

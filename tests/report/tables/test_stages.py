@@ -133,6 +133,8 @@ def test_gaps_of_shares_have_the_exact_limits_where_seeds_agree() -> None:
     assert gap_in_words([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], 10) == f"0.00 [-{high:.2f}, {high:.2f}]"
     assert gap_in_words([0.1, 0.5], [0.1, 0.5], 1000) == "30.00 ± 254.12"  # the seeds leave more room
     assert gap_in_words([0.1], [0.1], 10) == "10.00" and gap_in_words([0.0, 0.0], [0.0, 0.0], None) == "0.00 ± 0.00"
+    # 2 of 20 is at most 31.70 %. Student's t of 0, 3 and 3 of 20 is wider in all (10 ± 21.51), but ends at 31.51 %.
+    assert gap_in_words([0.0, 0.15, 0.15], [0.0, 0.15, 0.15], 20) == "10.00 [-11.51, 31.70]"
 
 
 def test_an_interval_of_a_share_stays_within_0_and_1() -> None:

@@ -6,7 +6,7 @@ import pytest
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import run_table
 from unsir_bench.report.metric_cards import verdict_cards
-from unsir_bench.report.samples import recorded_samples
+from unsir_bench.report.samples import recorded_samples, samples_of
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 
@@ -90,6 +90,16 @@ def test_older_records_tell_the_samples_by_the_denominators_of_their_shares() ->
     ]  # fmt: skip
     [row] = verdict_rows(pd.DataFrame(runs))
     assert row["A_Df % (± 3)"] == "× +0.0 [-9.0, 9.0]"
+
+
+def test_older_records_of_drawn_classes_tell_the_samples_of_each_seed() -> None:
+    """36 images of one seed and 37 of another: no set has their common multiple of 1,332."""
+    shares = [{"acc_forget_test": 1 / 36, "original_acc_forget_test": 35 / 36}, {"acc_forget_test": 1 / 37}]
+    runs = pd.DataFrame([run("a", seed, **each) for seed, each in enumerate(shares)])
+    assert samples_of(runs.assign(forget="random_k (2)"), "acc_forget_test") == 36
+    assert samples_of(runs.assign(forget="random_k (2)")[:1], "acc_forget_test") == 36
+    halves = pd.DataFrame([run("a", seed, acc_forget_test=1 / count) for seed, count in enumerate((4, 6))])
+    assert samples_of(halves, "acc_forget_test") == 12, "the images of a class are the same for every seed"
 
 
 def test_more_methods_make_each_verdict_harder() -> None:
