@@ -64,6 +64,20 @@ def test_the_capacity_of_a_method_is_the_least_over_seeds_and_the_rows_are_means
     assert rows[2]["A_Dr %"].startswith("80.00 ±") and rows[2]["samples so far"].startswith("30")
 
 
+def test_shares_of_each_request_have_intervals_as_its_own_samples_allow() -> None:
+    """0 of 10 samples, then of 20: up to 1 - 0.025 ** (1 / 10) and 1 - 0.025 ** (1 / 20)."""
+    steps = [step(1.0, 1.0, 2.0), step(1.0, 1.0, 5.0)]
+    for each in steps:
+        each["metrics"]["acc_forget_train"] = 0.0
+    runs = [record("ssd", steps, seed) for seed in (0, 1)]
+    for run in runs:
+        run.details["samples"] = {"forget_train": 20, "retain_test": 10}
+    first, second = request_rows(runs)
+    assert (first["A_Df train %"], second["A_Df train %"]) == ("0.00 [0.00, 30.85]", "0.00 [0.00, 16.84]")
+    assert first["A_Dr %"] == first["retrain's"] == "100.00 [69.15, 100.00]"
+    assert (first["MIA (loss) %"], first["seconds"]) == ("50.00 ± 0.00", "2.00 ± 0.00")
+
+
 def test_reports_have_requests_where_a_run_served_several_alone(tmp_path: Path) -> None:
     alone = RunRecord(run_id="x", sweep="s", method="ssd", dataset="d", model="m", seed=0, status="done", config={})
     assert request_rows([alone]) == [] == capacity_rows([alone])

@@ -9,6 +9,7 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import GROUP, run_table
+from unsir_bench.report.samples import recorded_samples
 
 MARGIN = 0.02  # of A_Dr below retrain's: the margin of ``acc_retain_test``
 FIELDS = {
@@ -27,18 +28,22 @@ def request_table(records: Sequence[RunRecord]) -> pd.DataFrame:
 
     Returns:
         The columns of ``GROUP``, ``seed``, ``run`` (its id), ``request`` (from 1), ``words``, ``samples`` (training
-        samples forgotten so far; NaN in records that do not say it), ``seconds`` (of this request), and ``FIELDS``, of
-        which ``retrain_seconds`` are those of retraining once without all that is gone by then.
+        samples forgotten so far; NaN in records that do not say it), what ``samples_of`` reads, ``seconds`` (of this
+        request), and ``FIELDS``, of which ``retrain_seconds`` are those of retraining once without all that is gone by
+        then.
     """
     several = [record for record in records if record.status == "done" and record.details.get("steps")]
     if not several:
         return pd.DataFrame(columns=[*GROUP, "seed", "run", "request", "words", "samples", "seconds", *FIELDS])
     table = run_table(several)
     rows = [
-        {**dict(zip(GROUP, place, strict=True)), "seed": record.seed, "run": record.run_id, **point}
+        {
+            **dict(zip(GROUP, place, strict=True)), **recorded_samples(record),
+            "seed": record.seed, "run": record.run_id, **point,
+        }
         for record, place in zip(several, table[GROUP].itertuples(index=False, name=None), strict=True)
         for point in _course(record)
-    ]
+    ]  # fmt: skip
     found = pd.DataFrame(rows)
     numbers = ["samples", "seconds", *FIELDS]
     found[numbers] = found[numbers].apply(pd.to_numeric)
@@ -55,6 +60,7 @@ def _course(record: RunRecord) -> Iterator[dict[str, Any]]:
             "request": place,
             "words": str(step.get("request") or f"classes {', '.join(map(str, step['classes']))}"),
             "samples": samples if known else None,
+            "forget_train_samples": samples if known else None,  # those recorded are of the last request
             "seconds": None if so_far is None else so_far - before,
             **{name: metrics.get(field) for name, field in FIELDS.items()},
         }

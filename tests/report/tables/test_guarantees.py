@@ -44,6 +44,15 @@ def test_certificate_and_attack_of_a_method_stand_in_one_row() -> None:
     assert "U-LiRA %" not in certified
 
 
+def test_an_attack_that_is_a_share_of_samples_has_the_exact_interval() -> None:
+    """0 of 10 members found: up to 1 - 0.025 ** (1 / 10)."""
+    runs = [record("dp_sgd", seed, {"epsilon": 1.0}, details={"samples": {"forget_train": 10}}) for seed in (0, 1)]
+    for run in runs:
+        run.metrics |= {"mia_svc_member_share": 0.0}
+    [row] = [row for row in guarantee_rows(runs) if row["method"] == "dp_sgd"]
+    assert row["MIA (SVC) %"] == "0 [0, 31]"
+
+
 def test_rows_of_other_models_stand_beside_but_not_those_of_other_forget_sets() -> None:
     promised = record("statistical_query", guarantees={"exact": 1})
     deep, elsewhere = record("unsir", model="allcnn"), record("ssd", forget_names=["two"])

@@ -33,8 +33,19 @@ def test_references_come_first_and_each_seed_of_theirs_counts_once() -> None:
     text = metric_tables([record("a", 0, 0.5, 10), record("a", 1, 0.7, 30), record("b", 0, 0.6, 10)])
     assert "**d, m, single {0}**" in text
     assert text.splitlines()[2] == "| metric | original (n = 2) | retrain (n = 2) | a (n = 2) | b (n = 1) |"
-    # t(0.975, 1 degree of freedom) = 12.706: 0.1 * 12.706 for both spreads of 0.2 and 0.1
-    assert cells(text, "acc_retain_test") == ["0.9 ± 0", "0.85 ± 0.64", "0.6 ± 1.3", "0.6"]
+    # t(0.975, 1 degree of freedom) = 12.706: 0.1 * 12.706 for both spreads of 0.2 and 0.1. The shares are tenths: 9 of
+    # 10 may be as few as 55.5 %.
+    assert cells(text, "acc_retain_test") == ["0.9 [0.55, 1]", "0.85 ± 0.64", "0.6 ± 1.3", "0.6"]
+
+
+def test_equal_shares_of_few_samples_have_the_exact_interval_and_other_numbers_student_s() -> None:
+    """0 of 10 is at most 1 - 0.025 ** (1 / 10)."""
+    runs = [record("a", seed, 0.0, 10) for seed in (0, 1, 2)]
+    for run in runs:
+        run.details = {"samples": {"retain_test": 10}}
+    text = metric_tables(runs)
+    assert cells(text, "acc_retain_test")[-1] == "0 [0, 0.31]"
+    assert cells(text, "unlearn_seconds")[-1] == "2 ± 0"
 
 
 def test_a_censored_relearn_time_is_shown_and_never_averaged() -> None:

@@ -2,23 +2,18 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.command import main
 from unsir_bench.report.speedups import fast_retrain_seconds
 from unsir_bench.report.tables.comparison import ComparisonTable, comparison_tables
 from unsir_bench.report.tables.paper import (
-    all_runs,
     as_latex,
     as_markdown,
     cells,
     latex_text,
-    write_tables,
 )
 from unsir_bench.report.tables.standard_columns import chosen_columns
 
@@ -318,37 +313,3 @@ def test_a_hostile_name_stays_in_its_cell_of_the_markdown_table() -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 4 and "<b>" not in text
     assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows}) == 1
-
-
-def test_the_numbers_can_be_read_back(tmp_path: Path) -> None:
-    runs = [record(seed=0), record(seed=1, metrics={"acc_retain_test": 0.72}), record("b", dataset="digits")]
-    paths = {path.name: path for path in write_tables({"one": runs, "two": [record(seed=5)], "none": []}, tmp_path)}
-    numbers = pd.read_csv(paths["tables.csv"])
-    [row] = numbers[(numbers["method"] == "unsir") & (numbers["sweep"] == "one")].to_dict("records")
-    assert (row["n"], row["acc_retain_test"]) == (2, pytest.approx(0.71))
-    assert row["acc_retain_test_half_width"] == pytest.approx(0.127062, abs=1e-5)
-    assert (row["paper_acc_retain_test"], row["paper_is_same_experiment"]) == (0.7106, True)
-    results = pd.read_csv(paths["results.csv"])
-    assert results["sweep"].tolist() == ["one"] * 3 + ["two"] and set(results["scale"]) == {"paper"}
-    assert len(results) == len(all_runs({"one": runs, "two": [record(seed=5)]}))
-    if "results.parquet" in paths:
-        assert len(pd.read_parquet(paths["results.parquet"])) == 4
-
-
-def test_without_pyarrow_no_parquet_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unsir_bench.report.tables.paper.find_spec", lambda name: None)
-    assert {path.name for path in write_tables({"s": [record()]}, tmp_path)} == {
-        "tables.md", "tables.tex", "tables.csv", "results.csv",
-    }  # fmt: skip
-    with pytest.raises(ValueError, match="no record"):
-        write_tables({"s": []}, tmp_path)
-
-
-def test_the_command_keeps_sweeps_of_the_same_name_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for parent in ("a", "b"):
-        record().write(tmp_path / parent / "same" / "run")
-    with pytest.raises(SystemExit) as ended:
-        main(["tables", str(tmp_path), str(tmp_path / "a"), "--output", str(tmp_path / "out")])
-    assert ended.value.code == 0 and "tables.tex" in capsys.readouterr().out
-    results = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert results["sweep"].nunique() == 2 and len(results) == 2

@@ -64,7 +64,7 @@ def _row(key: tuple[str, ...], group: pd.DataFrame, table: pd.DataFrame, names: 
         title: share_in_words(seeds[name].dropna().tolist(), samples_of(place, name))
         for name, title in ACCURACIES.items()
     }
-    attacks = {title: _mean(seeds, name, 100.0) for name, title in ATTACKS.items()}
+    attacks = {title: _mean(seeds, name, samples_of(place, name)) for name, title in ATTACKS.items()}
     return {**dict(zip(GROUP, key, strict=True)), "n": str(len(seeds)), **promises, **accuracies, **attacks}
 
 
@@ -75,9 +75,9 @@ def _promise(values: Sequence[float]) -> str:
     return mean_in_words(values, ".3g", ".2g") if values else NOTHING
 
 
-def _mean(seeds: pd.DataFrame, name: str, scale: float) -> str:
-    values = [scale * float(value) for value in seeds[name].dropna()] if name in seeds else []
-    return mean_in_words(values, ".3g", ".2g") if values else NOTHING
+def _mean(seeds: pd.DataFrame, name: str, samples: int | None) -> str:
+    values = [float(value) for value in seeds[name].dropna()] if name in seeds else []
+    return share_in_words(values, samples, 100.0, ".3g", ".2g") if values else NOTHING
 
 
 def guarantee_title(name: str) -> str:

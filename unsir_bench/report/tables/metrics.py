@@ -10,8 +10,8 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
+from unsir_bench.report.samples import samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
-from unsir_bench.report.statistics import mean_in_words
 from unsir_bench.report.tables.relearn import relearn_rows
 from unsir_bench.report.tables.text import markdown
 
@@ -34,11 +34,13 @@ def _rows(columns: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     """One row of words per metric; the references' columns come first."""
     order = list(REFERENCES)
     ordered = sorted(columns, key=lambda models: _rank(models["method"].iloc[0], order))
-    titles = [f"{models['label'].iloc[0]} (n = {len(models)})" for models in ordered]
-    return [
-        {"metric": metric, **{title: _cell(metric, models) for title, models in zip(titles, ordered, strict=True)}}
-        for metric in _metrics(ordered)
-    ] + relearn_rows(dict(zip(titles, ordered, strict=True)))
+    named = {f"{models['label'].iloc[0]} (n = {len(models)})": models for models in ordered}
+    place = pd.concat(ordered)
+    rows = []
+    for metric in _metrics(ordered):
+        samples = samples_of(place, metric)
+        rows.append({"metric": metric, **{title: _cell(metric, models, samples) for title, models in named.items()}})
+    return rows + relearn_rows(named)
 
 
 def _rank(method: str, order: Sequence[str]) -> int:
@@ -57,7 +59,7 @@ def _metrics(columns: Sequence[pd.DataFrame]) -> list[str]:
     return [name for name in names if name not in own_parts and not name.startswith(elsewhere)]
 
 
-def _cell(metric: str, models: pd.DataFrame) -> str:
+def _cell(metric: str, models: pd.DataFrame, samples: int | None) -> str:
     values: list[Any] = models[metric].dropna().tolist() if metric in models else []
     if metric == "relearn_batches" and "relearn_censored" in models:
         censored = models.loc[models["relearn_censored"].fillna(0).astype(bool), "record"]
@@ -65,4 +67,4 @@ def _cell(metric: str, models: pd.DataFrame) -> str:
             numbers = models.loc[models.index.difference(censored.index), metric].dropna()
             caps = [f">{record.relearn_cap}" for record in censored]
             return ", ".join([*(f"{value:g}" for value in sorted(numbers)), *caps])
-    return mean_in_words([float(value) for value in values], ".4g", ".2g") if values else NOTHING
+    return share_in_words([float(value) for value in values], samples, 1.0, ".4g", ".2g") if values else NOTHING

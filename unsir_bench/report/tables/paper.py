@@ -15,9 +15,9 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING, conditions
 from unsir_bench.report.data import run_table
-from unsir_bench.report.samples import share_in_words
+from unsir_bench.report.samples import share_in_words, share_interval
 from unsir_bench.report.speedups import fast_retrain_seconds
-from unsir_bench.report.statistics import mean_and_half_width, mean_in_words
+from unsir_bench.report.statistics import mean_in_words, mean_interval
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,
     ComparisonTable,
@@ -193,7 +193,7 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
-    """Every table's rows with their numbers: mean, half-width of the 95 % interval and n of each column."""
+    """Every table's rows with their numbers: mean and both ends of the 95 % interval of each column, and n."""
     lines = []
     for table in tables:
         for row in table.rows:
@@ -203,10 +203,7 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
                 "forget": row.forget, "method": row.method, "setting": row.setting, "n": row.n,
             }  # fmt: skip
             for column in table.columns:
-                values = row.values(column.field)
-                mean = row.mean(column.field)
-                line[column.field] = mean
-                line[f"{column.field}_half_width"] = mean_and_half_width(values)[1] if mean is not None else None
+                line |= _interval(row, column.field)
             line["relearn_censored"] = len(row.censored)
             line["relearn_cap"] = max(row.censored, default=None)
             line |= {f"paper_{name}": row.published.get(name) for name in ACCURACIES}
@@ -214,6 +211,18 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
             line["not_done"] = len(row.not_done)
             lines.append(line)
     return pd.DataFrame(lines)
+
+
+def _interval(row: Row, field: str) -> dict[str, float | None]:
+    """A column's mean and ends as the cells have them, in the record's unit; none where it has no mean."""
+    names, mean = (field, f"{field}_low", f"{field}_high"), row.mean(field)
+    if mean is None:
+        return dict.fromkeys(names)
+    values = row.values(field)
+    if field in row.samples:
+        return dict(zip(names, share_interval(values, row.samples[field]), strict=True))
+    interval = mean_interval(values)
+    return dict(zip(names, (mean, interval.low, interval.high), strict=True))
 
 
 def all_runs(sweeps: Mapping[str, Sequence[RunRecord]]) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
-from unsir_bench.report.data import GROUP, groups
+from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.requests import MARGIN, deletion_capacity, request_table
+from unsir_bench.report.samples import SHARES, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import mean_in_words
 from unsir_bench.report.tables.table import without_empty
@@ -33,9 +34,11 @@ LEGEND = (
 
 def request_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """One row of words for each request of each method: means over seeds; none where no run served several."""
-    rows = []
-    for key, models in groups(request_table(records)):
+    rows, table = [], request_table(records)
+    for key, models in groups(table):
+        place = table[(table[list(PLACE)] == key[: len(PLACE)]).all(axis=1)]
         for request, points in models.groupby("request"):
+            beside = place[place["request"] == request]
             own = one_per_seed(points)
             words = own["words"].unique()
             rows.append({
@@ -43,13 +46,17 @@ def request_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
                 "n": str(len(own)),
                 "request": f"{request}: {words[0]}" if len(words) == 1 else str(request),
                 "samples so far": mean_in_words(own["samples"].dropna().tolist(), ".0f"),
-                **{title: _cell(own[name], scale) for name, (title, scale) in SHOWN.items()},
+                **{title: _cell(own, name, scale, beside) for name, (title, scale) in SHOWN.items()},
             })  # fmt: skip
     return without_empty(rows, ("setting", "samples so far", *(title for title, _ in SHOWN.values())))
 
 
-def _cell(values: pd.Series, scale: float) -> str:
-    return mean_in_words([scale * value for value in values.dropna().tolist()]) or NOTHING
+def _cell(own: pd.DataFrame, name: str, scale: float, beside: pd.DataFrame) -> str:
+    """A mean over seeds; of a share no narrower than the samples of this request allow."""
+    values, field = own[name].dropna().tolist(), name.removeprefix("retrain_")
+    if field in SHARES:
+        return share_in_words(values, samples_of(beside, field), scale)
+    return mean_in_words([scale * value for value in values])
 
 
 def capacity_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
