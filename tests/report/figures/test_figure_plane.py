@@ -54,6 +54,15 @@ def test_cells_are_means_over_seeds_by_the_two_settings() -> None:
     assert "n = 2 seeds" in drawing.figure.get_suptitle().replace("\n", " ")
 
 
+def test_equal_accuracies_of_few_images_have_the_exact_interval() -> None:
+    """0 of 10 forgotten images: up to 1 - 0.025 ** (1 / 10)."""
+    runs = grid(0, 1)
+    for run in runs:
+        run.metrics["acc_forget_test"], run.details = 0.0, {"samples": {"forget_test": 10}}
+    table = drawn(runs)[0].data
+    assert set(table["a_df_percent_low"]) == {0} and table["a_df_percent_high"].tolist() == pytest.approx([30.8497] * 6)
+
+
 def test_heat_maps_show_the_table_row_by_row_and_every_cell_has_its_number() -> None:
     (drawing,) = drawn(grid(0))
     forget, retain, trade_off = drawing.figure.axes[:3]

@@ -235,6 +235,19 @@ def test_runs_that_differ_in_one_number_give_a_curve_against_it(tmp_path: Path) 
     assert curve["a_dr_percent"].tolist() == pytest.approx([85.0] * 3)
 
 
+def test_a_curve_has_the_exact_intervals_of_few_images() -> None:
+    """0 of 10: up to 1 - 0.025 ** (1 / 10); the bar reaches no lower than 0."""
+    runs = [with_setting(value, seed) for value in (1.0, 2.0) for seed in (0, 1)]
+    for run in runs:
+        run.metrics["acc_forget_test"], run.details = 0.0, {"samples": {"forget_test": 10}}
+    with style():
+        (drawing,) = ABLATION.draw(scenes("s", runs)[0])
+    assert set(drawing.data["a_df_percent_low"]) == {0}
+    assert drawing.data["a_df_percent_high"].tolist() == pytest.approx([30.8497] * 2)
+    bars = drawing.figure.axes[0].containers[0].lines[2][0].get_segments()
+    assert bars[0][:, 1].tolist() == pytest.approx([0.0, 30.8497])
+
+
 @pytest.mark.parametrize(
     ("values", "scale"), [((0.01, 1.0), "log"), ((0.0, 0.01, 1.0), "symlog"), ((1.0, 2.0, 3.0), "linear")]
 )

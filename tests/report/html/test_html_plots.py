@@ -15,8 +15,20 @@ def test_the_large_point_is_the_mean_with_the_interval_of_two_seeds(reader: Read
     (point,) = named(reader, "trade-off", "unsir")
     # Student's t of one degree of freedom at 97.5 % is 12.7062; s/√2 of 90 and 86 is 2.
     assert point["x"] == pytest.approx([15.0]) and point["y"] == pytest.approx([88.0])
-    assert point["error_y"]["array"] == pytest.approx([12.7062 * 2], abs=1e-3)
+    assert point["error_y"]["arrayminus"] == pytest.approx([12.7062 * 2], abs=1e-3)
+    assert point["error_y"]["array"] == pytest.approx([12.0]), "no share is above 100 %"
     assert "unsir-s0" in point["customdata"][0][0] and "unsir-s1" in point["customdata"][0][0]
+
+
+def test_equal_accuracies_of_few_images_have_the_exact_interval(tmp_path: Path) -> None:
+    """0 of 10: up to 1 - 0.025 ** (1 / 10)."""
+    known = {"details": {"samples": {"forget_test": 10}}, "metrics": {"acc_forget_test": 0.0, "acc_retain_test": 0.9}}
+    runs = [record(seed=seed, **known) for seed in (0, 1)]
+    found = read(write_page([swept(tmp_path / "s", runs)], tmp_path / "report.html"))
+    (point,) = named(found, "trade-off", "unsir")
+    assert point["error_x"]["array"] == pytest.approx([30.8497], abs=1e-3)
+    assert point["error_x"]["arrayminus"] == pytest.approx([0.0])
+    assert "0.00 [0.00, 30.85] % (n = 2)" in point["customdata"][0][0]
 
 
 def test_a_single_run_has_a_point_without_an_interval_that_leads_to_it(reader: Reader) -> None:

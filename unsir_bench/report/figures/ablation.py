@@ -17,7 +17,6 @@ from unsir_bench.report.figures.data import Drawing, Kind, Scene, over_seeds, va
 from unsir_bench.report.figures.style import legend_below, new_figure, plain_numbers, shown
 from unsir_bench.report.method_style import BLUE, GREY, VERMILION
 from unsir_bench.report.plots.parts import PERCENT
-from unsir_bench.report.statistics import mean_interval
 
 CURVES = {"forget": ("a_df_percent", VERMILION, "s", "A_Df"), "retain": ("a_dr_percent", BLUE, "o", "A_Dr")}
 DECADES = 100.0  # largest over smallest value from which on an axis is logarithmic
@@ -33,7 +32,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     One figure per method that has two or more values of one numeric setting and no other setting that differs.
     """
     for (method, setting), tried in _ablations(scene.series):
-        rows = [row for value, one in tried if (row := _row(value, one))]
+        rows = [row for value, one in tried if (row := _row(value, one, scene))]
         if len(rows) < 2:
             continue
         table = pd.DataFrame(rows)
@@ -76,24 +75,22 @@ def _number(words: str) -> float:
         return math.nan
 
 
-def _row(value: float, one: Series) -> dict[str, float]:
-    intervals = {
-        name: mean_interval(values_of(one, f"acc_{kind}_test", PERCENT)) for kind, (name, *_) in CURVES.items()
-    }
-    counts = {interval.n for interval in intervals.values()}
-    if 0 in counts:
+def _row(value: float, one: Series, scene: Scene) -> dict[str, float]:
+    known = {name: scene.percent(one, f"acc_{kind}_test") for kind, (name, *_) in CURVES.items()}
+    least = min(n for _, n in known.values())
+    if not least:
         return {}
-    row: dict[str, float] = {"value": value, "n": min(counts)}
-    for name, interval in intervals.items():
+    row: dict[str, float] = {"value": value, "n": least}
+    for name, (interval, _) in known.items():
         row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return row
 
 
 def _draw_curve(panel: Axes, table: pd.DataFrame, kind: str) -> object:
     name, color, marker, _ = CURVES[kind]
-    halves = (table[f"{name}_high"] - table[name]).fillna(0.0)
+    ends = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
     look: dict[str, Any] = {"color": color, "marker": marker, "elinewidth": 0.7, "capsize": 1.5}
-    return panel.errorbar(table["value"], table[name], yerr=halves, **look)
+    return panel.errorbar(table["value"], table[name], yerr=[end.fillna(0.0) for end in ends], **look)
 
 
 def _draw_retrain(panel: Axes, series: Sequence[Series]) -> bool:

@@ -21,6 +21,7 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of, timed_on
 from unsir_bench.report.plots.parts import places
+from unsir_bench.report.samples import ShareInterval, samples_of, share_interval
 
 TIMED_APART = "seconds not all taken on the same machine and threads"
 ALL_FORGET_SETS = "all forget sets"
@@ -79,6 +80,11 @@ class Scene:
     def control_note(self) -> str:
         """What the dagger means; empty where nothing bears one."""
         return "† control: forgets nothing" if self.controls else ""
+
+    def percent(self, one: Series, field: str) -> tuple[ShareInterval, int]:
+        """A share of samples of one of the series, in per cent, and of how many seeds; NaN where it has none."""
+        values = values_of(one, field)
+        return share_interval(values, samples_of(self.models, field)).in_percent, len(values)
 
     @property
     def timed_apart(self) -> str:

@@ -11,7 +11,6 @@ from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
 from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
-from unsir_bench.report.samples import samples_of, share_interval
 from unsir_bench.report.statistics import mean_interval
 from unsir_bench.report.tables.relearn import curve_summary
 
@@ -62,13 +61,8 @@ def _measures(scene: Scene, rows: Sequence[Series]) -> Iterator[Measure]:
 
 def share_measure(scene: Scene, rows: Sequence[Series], name: str, title: str, field: str) -> Measure:
     """A share of test samples, in per cent, with intervals within 0 and 100 %."""
-    samples = samples_of(scene.models, field)
-    found = {}
-    for row in rows:
-        if values := values_of(row, field):
-            mean, low, high = (PERCENT * each for each in share_interval(values, samples))
-            found[row.label] = Estimate(mean, low, high, len(values))
-    return Measure(name, title, found)
+    known = {row.label: scene.percent(row, field) for row in rows}
+    return Measure(name, title, {label: Estimate(*interval, n) for label, (interval, n) in known.items() if n})
 
 
 def _area(row: Series) -> Estimate | None:

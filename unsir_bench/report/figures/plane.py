@@ -32,7 +32,7 @@ from unsir_bench.report.figures.style import (
 )
 from unsir_bench.report.method_style import method_style
 from unsir_bench.report.plots.parts import PERCENT
-from unsir_bench.report.statistics import mean_interval
+from unsir_bench.report.samples import ShareInterval
 
 MAPS = {"forget": ("a_df_percent", r"$A_{\mathrm{Df}}$"), "retain": ("a_dr_percent", r"$A_{\mathrm{Dr}}$")}
 BESIDE = 5  # columns that two heat maps have room for side by side
@@ -71,7 +71,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     finished run shows the status of those it has, or a dash.
     """
     for plane in _planes(scene):
-        table = _table(plane)
+        table = _table(plane, scene)
         counts = [int(count) for count in table["n"] if count]
         notes = (plane.method, "means over seeds" if max(counts) > 1 else "")
         figure = _figure(scene.title(counts, *notes), plane, table)
@@ -119,20 +119,25 @@ def _measured(one: Series) -> bool:
     return all(values_of(one, f"acc_{kind}_test") for kind in MAPS)
 
 
-def _table(plane: Plane) -> pd.DataFrame:
+def _table(plane: Plane, scene: Scene) -> pd.DataFrame:
     rows = []
     for first in plane.axis(0):
         for second in plane.axis(1):
             row: dict[str, Any] = {"method": plane.method, plane.settings[0]: first, plane.settings[1]: second}
             statuses = plane.unfinished.get((first, second), [])
             row |= {"n": 0, "not_done": ", ".join(sorted(statuses))}
-            one = plane.tried.get((first, second))
-            for kind, (name, _) in MAPS.items():
-                interval = mean_interval(values_of(one, f"acc_{kind}_test", PERCENT) if one else [])
-                row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-                row["n"] = interval.n if not row["n"] else min(row["n"], interval.n)
-            rows.append(row)
+            rows.append(row | _means(plane.tried.get((first, second)), scene))
     return pd.DataFrame(rows)
+
+
+def _means(one: Series | None, scene: Scene) -> dict[str, float]:
+    """Both accuracies of a pair with their intervals, and the seeds that have both; NaN where none was tried."""
+    found: dict[str, float] = {}
+    for kind, (name, _) in MAPS.items():
+        interval, n = scene.percent(one, f"acc_{kind}_test") if one else (ShareInterval(*[math.nan] * 3), 0)
+        found |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found["n"] = min(found.get("n", n), n)
+    return found
 
 
 def _figure(title: str, plane: Plane, table: pd.DataFrame) -> Figure:

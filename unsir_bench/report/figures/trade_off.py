@@ -27,7 +27,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     rows = [point.series for point in ranked]
     columns = (("a_df_percent", FORGET, "acc_forget_test"), ("a_dr_percent", RETAIN, "acc_retain_test"))
     measures = [share_measure(scene, rows, *column) for column in columns]
-    counts = [point.forget.n for point in points]
+    counts = [len(point.values) for point in points]
     several = len({row.conditions for row in rows}) > 1
     ring = "ring: Pareto front" + (" of the same conditions" if several else "")
     title = scene.title(counts, over_seeds(counts), good_words(measures), ring, scene.control_note)

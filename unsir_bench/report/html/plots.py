@@ -45,7 +45,7 @@ from unsir_bench.report.plots.layer_distances import distances, moved
 from unsir_bench.report.plots.parts import FORGET_AXIS, RETAIN_AXIS, Entry, entries, places
 from unsir_bench.report.plots.predictions import share_map, shares
 from unsir_bench.report.plots.trade_off import Point, trade_off
-from unsir_bench.report.statistics import MeanInterval
+from unsir_bench.report.samples import ShareInterval
 
 SPEEDUP = "speedup_vs_retrain"
 ACCURACIES = ("acc_forget_test", "acc_retain_test")
@@ -83,9 +83,9 @@ def _trade_off(by_place: Places) -> Plot:
     return titled_plot(
         "trade-off",
         "Retain against forget accuracy",
-        f"Large markers: mean over seeds with 95 % intervals (Student's t). Small ones: {SEEDS}. Good is where "
-        "retraining is, not the upper left corner. Intervals of few seeds may reach beyond 0 and 100 %. Drag to zoom "
-        "in; a click in the legend hides a method, a double click shows it alone.",
+        "Large markers: mean over seeds with 95 % intervals, no narrower than the test samples allow. Small ones: "
+        f"{SEEDS}. Good is where retraining is, not the upper left corner. Drag to zoom in; a click in the legend "
+        "hides a method, a double click shows it alone.",
         "No run has both accuracies on test data.",
         traces,
         layout,
@@ -108,12 +108,10 @@ def _runs_trace(point: Point) -> go.Scatter:
 
 
 def _mean_trace(point: Point, rank: int) -> go.Scatter:
-    label, values = point.series.label, point.values
+    label, n = point.series.label, len(point.values)
     runs = behind(point.series, *ACCURACIES)
-    accuracies = [
-        f"A<sub>{name}</sub> {mean_words(values[axis].tolist(), '%')}" for name, axis in (("Df", "x"), ("Dr", "y"))
-    ]
-    hover = "<br>".join([f"<b>{escaped(label)}</b>", *accuracies, run_ids(runs)])
+    shares = [f"A<sub>{name}</sub> {words} % (n = {n})" for name, words in zip(("Df", "Dr"), point.words, strict=True)]
+    hover = "<br>".join([f"<b>{escaped(label)}</b>", *shares, run_ids(runs)])
     return go.Scatter(
         x=[point.forget.mean],
         y=[point.retain.mean],
@@ -130,10 +128,11 @@ def _mean_trace(point: Point, rank: int) -> go.Scatter:
     )
 
 
-def _error(interval: MeanInterval) -> dict[str, Any]:
-    shown = math.isfinite(interval.half_width)
-    array = [interval.half_width if shown else 0.0]
-    return {"type": "data", "array": array, "visible": shown, "thickness": 1, "width": 3}
+def _error(interval: ShareInterval) -> dict[str, Any]:
+    shown = math.isfinite(interval.low)
+    above, below = (interval.high - interval.mean, interval.mean - interval.low) if shown else (0.0, 0.0)
+    look = {"visible": shown, "thickness": 1, "width": 3}
+    return {"type": "data", "symmetric": False, "array": [above], "arrayminus": [below], **look}
 
 
 def _roomy(values: Sequence[float]) -> tuple[float, float]:

@@ -12,7 +12,9 @@ from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import Series
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import PERCENT
-from unsir_bench.report.statistics import MeanInterval, mean_interval
+from unsir_bench.report.samples import ShareInterval, samples_of, share_in_words, share_interval
+
+NAMES = ["acc_forget_test", "acc_retain_test"]
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,15 @@ class Point:
 
     Attributes:
         values: its rows that have both accuracies, ``x`` and ``y`` in per cent.
+        words: A_Df and A_Dr with their intervals, in per cent.
         front: whether it is on the Pareto front of the methods that ran under its conditions.
     """
 
     series: Series
     values: pd.DataFrame
-    forget: MeanInterval
-    retain: MeanInterval
+    forget: ShareInterval
+    retain: ShareInterval
+    words: tuple[str, str]
     front: bool = False
 
 
@@ -36,21 +40,24 @@ def trade_off(series: Sequence[Series]) -> list[Point]:
 
     On a front are neither references nor controls, nor models made elsewhere, which nobody here saw trained.
     """
-    names = ["acc_forget_test", "acc_retain_test"]
-    known = [(one, one.values.dropna(subset=names)) for one in series if set(names) <= set(one.values)]
-    points = []
-    for one, rows in known:
-        if rows.empty:
-            continue
-        percent = rows.assign(x=PERCENT * rows[names[0]], y=PERCENT * rows[names[1]])
-        forget, retain = (mean_interval(percent[axis].tolist()) for axis in ("x", "y"))
-        points.append(Point(one, percent, forget, retain))
+    known = [(one, one.values.dropna(subset=NAMES)) for one in series if set(NAMES) <= set(one.values)]
+    models = pd.concat([one.runs for one in series]) if known else pd.DataFrame()
+    samples = [samples_of(models, name) for name in NAMES] if known else []
+    points = [_point(one, rows, samples) for one, rows in known if not rows.empty]
     rivals: dict[str, list[int]] = defaultdict(list)
     for place, point in enumerate(points):
         if _competes(point.series):
             rivals[point.series.conditions].append(place)
     best = {place for places in rivals.values() for place in _on_front(points, places)}
     return [replace(point, front=place in best) for place, point in enumerate(points)]
+
+
+def _point(one: Series, rows: pd.DataFrame, samples: Sequence[int | None]) -> Point:
+    shares = [rows[name].tolist() for name in NAMES]
+    forget, retain = (share_interval(*each).in_percent for each in zip(shares, samples, strict=True))
+    words = [share_in_words(*each) for each in zip(shares, samples, strict=True)]
+    percent = rows.assign(x=PERCENT * rows[NAMES[0]], y=PERCENT * rows[NAMES[1]])
+    return Point(one, percent, forget, retain, (words[0], words[1]))
 
 
 def _competes(one: Series) -> bool:
