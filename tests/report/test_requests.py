@@ -64,6 +64,14 @@ def test_the_capacity_of_a_method_is_the_least_over_seeds_and_the_rows_are_means
     assert rows[2]["A_Dr %"].startswith("80.00 ±") and rows[2]["samples so far"].startswith("30")
 
 
+def test_a_capacity_that_not_all_seeds_know_says_how_many_do() -> None:
+    unknown = [step(0.5, None, 1.0), step(0.5, None, 2.0)]
+    [row] = capacity_rows([record("ssd", HARMED[:2]), *(record("ssd", unknown, seed) for seed in (1, 2))])
+    assert (row["n"], row["deletion capacity"]) == ("3", "2 of 2 requests (1 of 3 seeds)")
+    [row] = capacity_rows([record("ssd", unknown), record("ssd", unknown, seed=1)])
+    assert (row["n"], row["deletion capacity"]) == ("2", "–")
+
+
 def test_shares_of_each_request_have_intervals_as_its_own_samples_allow() -> None:
     """0 of 10 samples, then of 20: up to 1 - 0.025 ** (1 / 10) and 1 - 0.025 ** (1 / 20)."""
     steps = [step(1.0, 1.0, 2.0), step(1.0, 1.0, 5.0)]

@@ -69,7 +69,15 @@ def test_the_anamnesis_index_is_never_a_mean_over_the_seeds_that_relearned() -> 
     text = metric_tables(runs)
     assert "| anamnesis_index |" not in text
     # The cap is 50 batches: above 50 / 40.
-    assert cells(text, "AIN of relearn_batches, by seed")[-1] == "0.50, >1.25"
+    assert cells(text, "AIN of relearn_batches, by seed")[-1] == "0.50, >1.25, >1.25"
+
+
+def test_the_anamnesis_index_of_each_seed_is_shown_though_seeds_have_the_same() -> None:
+    runs = [record("a", seed, 0.5, batches) for seed, batches in enumerate((10, 10, 40))]
+    for run in runs:
+        run.metrics |= {"retrain_relearn_batches": 10, "retrain_relearn_censored": 0}
+    shown = cells(metric_tables(runs), "AIN of relearn_batches, by seed")
+    assert shown == ["–", "1.00, 1.00, 1.00", "1.00, 1.00, 4.00"]
 
 
 def test_costs_of_parts_and_gaps_are_left_out_and_retrain_has_its_own_seconds() -> None:

@@ -35,7 +35,8 @@ def relearn_rows(columns: Mapping[str, pd.DataFrame]) -> list[dict[str, str]]:
         rows[AREA][title] = mean_in_words([each.area for each in summaries]) if summaries else NOTHING
         rows[HALF][title] = median_in_words([each.half for each in summaries])
         rows[PLATEAU][title] = median_in_words([each.plateau for each in summaries if each.plateau])
-        rows[AIN][title] = ", ".join(dict.fromkeys(map(_anamnesis, models.to_dict("records")))) or NOTHING
+        indices = list(map(_anamnesis, models.to_dict("records")))
+        rows[AIN][title] = ", ".join(indices) if set(indices) - {NOTHING} else NOTHING
     curves = any(known.values())
     return [row for row in rows.values() if curves or set(row.values()) - {row["metric"], NOTHING}]
 

@@ -28,7 +28,7 @@ SHOWN = {
 LEGEND = (
     "Runs that serve several requests, after each of them, over all that was forgotten by then. *Deletion capacity*: "
     f"requests served, and training samples forgotten, before A_Dr falls more than {100 * MARGIN:g} points below that "
-    "of the model retrained without them (after Sekhari et al. 2021); the least over the seeds."
+    "of the model retrained without them (after Sekhari et al. 2021); the least over the seeds that have such models."
 )
 
 
@@ -63,13 +63,15 @@ def capacity_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """One row of words for each method: its deletion capacity."""
     rows = []
     for key, models in groups(request_table(records)):
-        found = [deletion_capacity(course) for _, course in models.groupby("run", sort=False)]
-        known = [each for each in found if each is not None]
-        served, samples, total = min(known) if known else (0, 0, 0)
+        by_run = {run: deletion_capacity(course) for run, course in models.groupby("run", sort=False)}
+        known = {run: found for run, found in by_run.items() if found is not None}
+        served, samples, total = min(known.values(), default=(0, 0, 0))
+        seeds, seen = models["seed"].nunique(), models.loc[models["run"].isin(known), "seed"].nunique()
+        partly = f" ({seen} of {seeds} seeds)" if seen < seeds else ""
         rows.append({
             **dict(zip(GROUP, key, strict=True)),
-            "n": str(models["seed"].nunique()),
-            "deletion capacity": f"{served} of {total} requests" if known else NOTHING,
+            "n": str(seeds),
+            "deletion capacity": f"{served} of {total} requests{partly}" if known else NOTHING,
             "samples": str(samples) if samples else NOTHING,
         })  # fmt: skip
     return without_empty(rows, ("setting", "samples"))
