@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -163,3 +164,23 @@ def test_texts_reach_neither_the_terminal_nor_a_spreadsheet_as_commands(
     assert sum(cell.startswith("'") for cell in cells) >= 3 * 5  # method, model and the metric's title
     for cell in cells:
         assert not cell.startswith(tuple("=+-@＝＋－＠")) or float(cell) is not None
+
+
+def test_names_are_text_in_every_table_that_a_sweep_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tag, emphasis, and a bar whose escape is escaped: each shows as it is, and no row has a column more."""
+    image, part = "<img src=x onerror=alert(1)> a*b*", "x\\|y"
+    for seed in (0, 1):
+        make(
+            tmp_path / "s", seed=seed, run_id=f"run{seed}", dataset=image, forget_set="subclass",
+            config={"forget": {"subclasses": [part]}, "method": {part: seed}},
+            metrics={**METRICS, "gap_acc_forget_test": 0.1, f"{part} <img": 0.5},
+        )  # fmt: skip
+    write_sweep_table(tmp_path / "s")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["metrics", str(tmp_path / "s")])
+    written = [(tmp_path / "s" / name).read_text() for name in ("table.md", "verdicts.md")]
+    for text in (*written, capsys.readouterr().out):
+        assert "<img" not in text and "&lt;img src=x onerror=alert(1)> a\\*b\\*" in text
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows}) == 1

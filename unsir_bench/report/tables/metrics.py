@@ -13,7 +13,7 @@ from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
 from unsir_bench.report.samples import samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.tables.relearn import relearn_rows
-from unsir_bench.report.tables.text import markdown
+from unsir_bench.report.tables.text import markdown, plain
 
 DERIVED = (*(reference.prefix for reference in REFERENCES.values()), "gap_", "floor_gap_")
 
@@ -27,19 +27,24 @@ def metric_tables(records: Sequence[RunRecord]) -> str:
     places: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for key, models in groups(done):
         places.setdefault(key[: len(PLACE)], []).append(one_per_seed(models))
-    return "\n".join(f"**{', '.join(place)}**\n\n{markdown(_rows(columns))}" for place, columns in places.items())
+    parts = {plain(", ".join(place)): markdown(_rows(columns)) for place, columns in places.items()}
+    return "\n".join(f"**{place}**\n\n{rows}" for place, rows in parts.items())
 
 
 def _rows(columns: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
-    """One row of words per metric; the references' columns come first."""
+    """One row of Markdown per metric; the references' columns come first.
+
+    Names alone are escaped: the table is printed, and intervals of escaped brackets are hard to read.
+    """
     order = list(REFERENCES)
     ordered = sorted(columns, key=lambda models: _rank(models["method"].iloc[0], order))
-    named = {f"{models['label'].iloc[0]} (n = {len(models)})": models for models in ordered}
+    named = {plain(f"{models['label'].iloc[0]} (n = {len(models)})"): models for models in ordered}
     place = pd.concat(ordered)
     rows = []
     for metric in _metrics(ordered):
         samples = samples_of(place, metric)
-        rows.append({"metric": metric, **{title: _cell(metric, models, samples) for title, models in named.items()}})
+        cells = {title: _cell(metric, models, samples) for title, models in named.items()}
+        rows.append({"metric": plain(metric), **cells})
     return rows + relearn_rows(named)
 
 

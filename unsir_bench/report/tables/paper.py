@@ -30,7 +30,7 @@ from unsir_bench.report.tables.requests import capacity_rows, request_rows
 from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.stages import stage_rows
 from unsir_bench.report.tables.standard_columns import COLUMNS, STANDARD, STANDARD_LEGEND, Column
-from unsir_bench.report.tables.text import csv_text, markdown, plain
+from unsir_bench.report.tables.text import csv_text, markdown, plain, plain_rows
 from unsir_bench.runtime.files import write_atomic
 
 LEGEND = (
@@ -106,10 +106,6 @@ def _published(row: Row, title: str) -> dict[str, Cell]:
 def legend(columns: Sequence[Column]) -> str:
     """What the cells, and the field's standard columns among them, mean."""
     return f"{LEGEND} {STANDARD_LEGEND}" if set(columns) & set(STANDARD.values()) - set(COLUMNS) else LEGEND
-
-
-def _plain_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [{plain(title): plain(cell) for title, cell in row.items()} for row in rows]
 
 
 def as_markdown(table: ComparisonTable) -> str:
@@ -267,20 +263,20 @@ def write_tables(
     }
     stages = {name: rows for name, records in sweeps.items() if (rows := stage_rows(records))}
     if stages:
-        parts = [f"**sweep {plain(name)}**\n\n{markdown(_plain_rows(rows))}" for name, rows in stages.items()]
+        parts = [f"**sweep {plain(name)}**\n\n{markdown(plain_rows(rows))}" for name, rows in stages.items()]
         texts["stages.md"] = "\n".join([f"{STAGES_LEGEND}\n", *parts])
     served = {name: rows for name, records in sweeps.items() if (rows := request_rows(records))}
     if served:
         parts = [
-            f"**sweep {plain(name)}**\n\n{markdown(_plain_rows(capacity_rows(sweeps[name])))}\n"
-            f"{markdown(_plain_rows(rows))}"
+            f"**sweep {plain(name)}**\n\n{markdown(plain_rows(capacity_rows(sweeps[name])))}\n"
+            f"{markdown(plain_rows(rows))}"
             for name, rows in served.items()
         ]
         texts["requests.md"] = "\n".join([f"{REQUESTS_LEGEND}\n", *parts])
     promises = {name: rows for name, records in sweeps.items() if (rows := guarantee_rows(records))}
     if promises:
         parts = [
-            f"**sweep {plain(name)}**\n\n{plain(guarantee_legend(rows))}\n\n{markdown(_plain_rows(rows))}"
+            f"**sweep {plain(name)}**\n\n{plain(guarantee_legend(rows))}\n\n{markdown(plain_rows(rows))}"
             for name, rows in promises.items()
         ]
         texts["guarantees.md"] = "\n".join(parts)

@@ -13,7 +13,7 @@ def write_sweep_table(folder: Path) -> list[Path]:
     # pandas is slow to import, and a sweep needs it at its end alone.
     from unsir_bench.report.data import model_table, run_table, timed_apart
     from unsir_bench.report.tables.table import summary
-    from unsir_bench.report.tables.text import csv_text, markdown, print_rows
+    from unsir_bench.report.tables.text import csv_text, markdown, plain, plain_rows, print_rows
     from unsir_bench.report.tables.verdicts import LEGEND, verdict_rows
 
     records = [record for _, record in records_below(folder)]
@@ -27,12 +27,12 @@ def write_sweep_table(folder: Path) -> list[Path]:
     remark = timed_apart(runs)
     print(remark + "\n" if remark else "", end="")
     contents = {
-        "table.md": markdown(rows) + (f"\n{remark}\n" if remark else ""),
+        "table.md": markdown(plain_rows(rows)) + (f"\n{plain(remark)}\n" if remark else ""),
         "results.csv": csv_text(runs),
     }
     verdicts = verdict_rows(runs)
     if verdicts:
-        contents["verdicts.md"] = f"{LEGEND}\n\n{markdown(verdicts)}"
+        contents["verdicts.md"] = f"{LEGEND}\n\n{markdown(plain_rows(verdicts))}"
     for name, text in contents.items():
         write_atomic(folder / name, text)
     return [folder / name for name in contents]

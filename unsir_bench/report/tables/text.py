@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -27,8 +27,13 @@ def plain(words: str) -> str:
     return re.sub(r"([\\`*\[\]])", r"\\\1", one_line)
 
 
+def plain_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Rows of words that Markdown shows as they are."""
+    return [{plain(title): plain(cell) for title, cell in row.items()} for row in rows]
+
+
 def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """A GitHub table."""
+    """A GitHub table of Markdown; ``plain_rows`` makes such of words."""
     if not rows:
         return "No records.\n"
     titles = list(rows[0])
