@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -270,13 +270,18 @@ def mixture_words(records: Sequence[RunRecord]) -> str:
     """What a mean over these records mixes (commits, kinds of CPU), and unclean trees; empty where nothing."""
     found = [record.environment for record in records]
     commits = {each["commit"] for each in found if each.get("commit")}
-    machines = {(each["cpu"], each.get("cpu_capability")) for each in found if each.get("cpu")}
     words = [
         f"{len(commits)} commits" if len(commits) > 1 else "",
-        f"{len(machines)} kinds of CPU" if len(machines) > 1 else "",
+        cpu_words((each.get("cpu"), each.get("cpu_capability")) for each in found),
         "an unclean tree" if any(each.get("dirty") for each in found) else "",
     ]
     return ", ".join(filter(None, words))
+
+
+def cpu_words(machines: Iterable[tuple[str | None, str | None]]) -> str:
+    """How many kinds of CPU these names and vector instructions are, where more than one: results differ by kind."""
+    kinds = {(name, capability) for name, capability in machines if name}
+    return f"{len(kinds)} kinds of CPU" if len(kinds) > 1 else ""
 
 
 def access_words(declared: Sequence[str]) -> str:

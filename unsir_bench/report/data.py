@@ -123,6 +123,9 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
+            "cpu": record.environment.get("cpu"),
+            "cpu_capability": record.environment.get("cpu_capability"),
+            "origin": _origin(record),
             **recorded_samples(record),
             **record.metrics,
         }
@@ -173,7 +176,6 @@ def model_table(
         "hardware": hardware,
         "elsewhere": marks,
         "setting_under": [_joined(*words) for words in zip(settings(models), hardware, marks, strict=True)],
-        "origin": [_origin(record) for record in models],
     }
     runs = run_table(models).assign(**columns)
     runs["forget"] += [suffix for _, suffix in parts]

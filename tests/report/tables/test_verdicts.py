@@ -1,5 +1,7 @@
 """The verdict table: what it says of gaps within, beyond and across the margin."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -132,6 +134,34 @@ def test_pairs_of_retrained_models_are_all_of_them_but_of_drawn_classes() -> Non
     assert floor("single {0}") == "0.200"
     # Each seed forgets other classes: 0.1 against 0.2, and 0.2 against 0.4.
     assert floor("drawn (3)") == "0.150"
+
+
+def retrained(seed: int, accuracy: float, **fields: Any) -> RunRecord:
+    known = {"retrain_acc_retain_test": accuracy, "acc_retain_test": accuracy, "gap_acc_retain_test": 0.0}
+    return RunRecord(
+        run_id=f"{seed}-{accuracy}", sweep="s", dataset="digits", model="net", seed=seed, status="done", config={},
+        metrics=known, **{"method": "retrain", "forget_set": "single", "forget_classes": [0], **fields},
+    )  # fmt: skip
+
+
+def test_the_floor_is_of_our_own_retrained_models_alone() -> None:
+    """With a foreign model of 0.5 for seed 0, its mean with ours would lie 0.205 below the others."""
+    files = {role: {"file": f"{role}.pt", "sha256": role} for role in ("original", "retrain", "unlearned")}
+    foreign = retrained(0, 0.5, method="theirs", checkpoints=files)
+    rows = verdict_rows(run_table([*(retrained(seed, 0.91) for seed in (0, 1, 2)), foreign]))
+    assert {row["method"]: row["A_Dr % (± 2)"] for row in rows}["retrain"] == "0.0"
+
+
+def test_means_over_several_kinds_of_cpu_are_warned_of() -> None:
+    def beware(*capabilities: str) -> str:
+        runs = [
+            retrained(seed, 0.9, method="a", environment={"cpu": "x", "cpu_capability": capability})
+            for seed, capability in enumerate(capabilities)
+        ]
+        [row] = verdict_rows(run_table(runs))
+        return row.get("beware", "")
+
+    assert beware("AVX2", "AVX512", "AVX2") == "mixes 2 kinds of CPU" and beware("AVX2", "AVX2") == ""
 
 
 def test_the_mask_is_called_a_control() -> None:

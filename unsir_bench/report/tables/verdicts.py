@@ -10,6 +10,7 @@ import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.binomial import TestShares
+from unsir_bench.report.conditions import cpu_words
 from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, floor_of_retraining, judge
@@ -87,17 +88,25 @@ def _rows_of_place(place: pd.DataFrame, cards: Sequence[MetricCard]) -> list[dic
                 cells[title] = _cell(card, gaps[where], judged[where]) if where in gaps else "–"
         own = {card: gaps[key, card.field] for card in cards if (key, card.field) in gaps}
         control = f"control: {words}" if (words := control_words_of(group)) else ""
-        cells["beware"] = "; ".join(filter(None, [control, *map(_warning, own, own.values())]))
+        cells["beware"] = "; ".join(filter(None, [control, _mixed(group), *map(_warning, own, own.values())]))
         rows.append(cells)
     return rows
 
 
 def _alike(place: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
-    """The runs of a place whose retrained models are those of a group: same data, training and hardware."""
+    """The runs of a place whose retrained models are those of a group: same data, training, hardware and maker."""
     if "conditions" not in place:
         return place
     alike: pd.DataFrame = place[place["conditions"] == group["conditions"].iloc[0]]
-    return alike
+    return alike[alike["origin"].isin(group["origin"])] if "origin" in alike else alike
+
+
+def _mixed(group: pd.DataFrame) -> str:
+    """A warning where the seeds of a mean ran on several kinds of CPU, which round otherwise."""
+    if "cpu" not in group:
+        return ""
+    words = cpu_words(zip(group["cpu"], group["cpu_capability"], strict=True))
+    return f"mixes {words}" if words else ""
 
 
 def _gap(group: pd.DataFrame, card: MetricCard, margin: float, floor: float, samples: int | None) -> Gap | None:
