@@ -155,6 +155,17 @@ def test_seconds_of_several_machines_are_said_to_be_so_and_none_is_the_best() ->
     assert bold(apart, "× retrain") == ["amnesiac"], "each ratio is of one machine"
 
 
+def test_means_over_several_kinds_of_cpu_are_said_to_be_so_and_of_which_methods() -> None:
+    def run(method: str, seed: int, capability: str) -> RunRecord:
+        return record(method, seed, environment={"device": "cpu", "cpu": "x", "cpu_capability": capability})
+
+    alike = [run("ssd", seed, "AVX512") for seed in (0, 1)]
+    table = only([run("unsir", 0, "AVX2"), run("unsir", 1, "AVX512"), *alike])
+    assert "Averaged over runs of 2 kinds of CPU: original, retrain, unsir." in table.remarks
+    assert "kinds of CPU" in as_markdown(table) and "kinds of CPU" in as_latex(table)
+    assert only(alike).remarks == []
+
+
 def test_a_second_speed_up_is_against_retraining_by_the_fast_recipe_of_the_same_task_in_any_sweep() -> None:
     slow, fast = ({"train": {"name": name, "epochs": epochs}} for name, epochs in (("published", 40), ("fast", 8)))
     runs = [record(config=slow), record(seed=1, config=slow)]

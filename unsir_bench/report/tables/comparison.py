@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import ELSEWHERE, Conditions, is_jpeg
+from unsir_bench.report.conditions import ELSEWHERE, Conditions, is_jpeg, mixture_words
 from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import (
     PLACE,
@@ -50,6 +50,7 @@ class Row:
         not_done: statuses of the runs that gave no values.
         samples: by share, how many samples it is of, where that is known.
         records: of each finished run; ``models`` has the mean of those that share a seed.
+        mixed: what its means mix, such as kinds of CPU, in words.
     """
 
     forget: str
@@ -59,6 +60,7 @@ class Row:
     not_done: list[str]
     samples: Mapping[str, int | None] = field(default_factory=dict)
     records: list[RunRecord] = field(default_factory=list)
+    mixed: str = ""
 
     @property
     def n(self) -> int:
@@ -172,6 +174,7 @@ class ComparisonTable:
             ),
             *(f"{name} is a control: it {words}; it is never marked as best." for name, words in self.controls.items()),
             *([MADE_ELSEWHERE] if any(row.elsewhere for row in self.rows) else []),
+            *(f"Averaged over runs of {words}: {', '.join(names)}." for words, names in self.mixtures.items()),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
             *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
             *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
@@ -182,6 +185,15 @@ class ComparisonTable:
         """What forgets nothing, and why, by name; shown since accuracies alone would rank it among the best."""
         labels = {series_label(row.method, row.setting): row.control for row in self.rows if row.control}
         return dict(sorted(labels.items()))
+
+    @property
+    def mixtures(self) -> dict[str, list[str]]:
+        """What means mix, in words, each with the names of the methods; results differ by commit and kind of CPU."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows:
+            name, names = series_label(row.method, row.setting), found.setdefault(row.mixed, [])
+            names += [name] if name not in names else []
+        return {words: names for words, names in found.items() if words}
 
     def best_rows(self, rows: Sequence[Row], column: Column) -> set[int]:
         """Places of the best unlearning methods of one forget set; none where fewer than two compete.
@@ -254,7 +266,8 @@ def _row(key: tuple[str, ...], models: pd.DataFrame, table: pd.DataFrame) -> Row
     # Rows of references that were not swept as methods show the record of a run that measured them.
     records = models.loc[done & (models["prefix"] == ""), "record"].tolist()
     not_done = models.loc[~done, "status"].tolist()
-    return Row(key[2], key[3], key[4], one_per_seed(models[done]), not_done, samples, records)
+    mixed = mixture_words(models.loc[done, "record"].tolist())
+    return Row(key[2], key[3], key[4], one_per_seed(models[done]), not_done, samples, records, mixed)
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:
