@@ -27,6 +27,7 @@ class TestShares:
         own: the method's, in [0, 1].
         retrained: retraining's.
         samples: distinct test samples behind either.
+        grow: whether further seeds bring further samples.
     """
 
     __test__ = False  # no test class, whatever its name
@@ -34,6 +35,7 @@ class TestShares:
     own: float
     retrained: float
     samples: int
+    grow: bool = False
 
 
 def clopper_pearson(share: ArrayLike, samples: int, alpha: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

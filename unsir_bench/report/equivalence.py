@@ -180,7 +180,10 @@ def _judged(gap: Gap, equivalent: bool, different: bool, alpha: float) -> Judged
     if gap.blurred:
         return Judged(EquivalenceVerdict.UNDECIDABLE, why=f"two retrained models differ by {gap.floor:.3g}")
     if gap.shares is not None and _samples_too_few(gap, gap.shares, alpha):
-        return Judged(EquivalenceVerdict.UNDECIDABLE, why=f"{gap.shares.samples} test samples, whatever the seeds")
+        words = f"{gap.shares.samples} test samples"
+        if gap.shares.grow:
+            return Judged(EquivalenceVerdict.UNDECIDED, why=f"{words}, and each further seed brings more")
+        return Judged(EquivalenceVerdict.UNDECIDABLE, why=f"{words}, whatever the seeds")
     return _undecided(gap, alpha)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ SHARES = {
     "mia_svc_member_share": "forget_train",
 }
 PREFIXES = ("", "original_", "retrain_", "floor_")
+DRAWN_CLASSES = "drawn_classes"
 TAIL = 0.025  # beyond each end of a 95 % interval
 
 
@@ -42,17 +43,23 @@ class ShareInterval(NamedTuple):
         return ShareInterval(100 * self.mean, 100 * self.low, 100 * self.high)
 
 
-def recorded_samples(record: RunRecord) -> dict[str, int]:
-    """Columns ``<part>_samples`` of a run that recorded how many samples its parts have; older ones did not."""
+def recorded_samples(record: RunRecord) -> dict[str, Any]:
+    """Columns ``<part>_samples`` of a run that recorded how many samples its parts have; older ones did not.
+
+    Where each seed draws its own classes they are a column, too, since the seeds then have further samples.
+    """
     counts = dict(record.details.get("samples") or {})
     nearest = record.details.get("nearest")
     if isinstance(nearest, dict) and isinstance(nearest.get("samples"), int):
         counts["nearest"] = nearest["samples"]
-    return {f"{part}_samples": count for part, count in counts.items()}
+    drawn = {DRAWN_CLASSES: tuple(record.forget_classes)} if (record.config.get("forget") or {}).get("random_k") else {}
+    return {**{f"{part}_samples": count for part, count in counts.items()}, **drawn}
 
 
 def samples_of(rows: pd.DataFrame, field: str) -> int | None:
     """How many samples a field is a share of; None where it is no such share, or where that is not known.
+
+    Of classes that each seed draws, those of all seeds count, each once; of a method that has fewer seeds, fewer.
 
     Args:
         rows: of one place, of whatever methods: what one of them recorded holds for all. Older records do not say it;
@@ -64,12 +71,25 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
         return None
     recorded = f"{SHARES[field]}_samples"
     if recorded in rows and rows[recorded].notna().any():
-        return int(rows[recorded].min()) or None
+        return int(rows[recorded].min() * _sets_together(rows, field)) or None
     columns = [prefix + field for prefix in PREFIXES if prefix + field in rows]
     fixed = "{" in str(rows["forget"].iloc[0])  # named by its classes
     sets = [rows] if fixed else [of for _, of in rows.groupby("seed")]
     found = [samples_behind(v for name in columns for v in of[name].dropna().unique().tolist()) for of in sets]
     return min(filter(None, found), default=None)
+
+
+def grow_with_seeds(rows: pd.DataFrame, field: str) -> bool:
+    """Whether further seeds bring further samples of a field, since each draws its own classes."""
+    return SHARES.get(field, "").startswith("forget") and DRAWN_CLASSES in rows and rows[DRAWN_CLASSES].notna().any()
+
+
+def _sets_together(rows: pd.DataFrame, field: str) -> float:
+    """How many times the classes of one seed the seeds of a method forget together; the least over methods."""
+    if not grow_with_seeds(rows, field):
+        return 1.0
+    known = rows.dropna(subset=[DRAWN_CLASSES])
+    return min(len(set().union(*drawn)) / max(map(len, drawn)) for _, drawn in known.groupby("method")[DRAWN_CLASSES])
 
 
 def share_interval(values: Sequence[float], samples: int | None) -> ShareInterval:

@@ -104,6 +104,24 @@ def test_older_records_of_drawn_classes_tell_the_samples_of_each_seed() -> None:
     assert samples_of(halves, "acc_forget_test") == 12, "the images of a class are the same for every seed"
 
 
+def test_classes_drawn_for_each_seed_bring_samples_of_their_own() -> None:
+    """10 of 100 people a seed with 40 photos in all; five seeds forget 40 different people, so 160 photos."""
+    drawn = [range(10), range(10, 20), range(15, 25), range(25, 35), range(30, 40)]
+    runs = pd.DataFrame([
+        run("a", seed, acc_forget_test=0.0, retrain_acc_forget_test=0.0, gap_acc_forget_test=0.0,
+            forget_test_samples=40) | {"forget": "random_k (10)", "drawn_classes": tuple(classes)}
+        for seed, classes in enumerate(drawn)
+    ])  # fmt: skip
+    assert samples_of(runs, "acc_forget_test") == 160
+    assert samples_of(runs.assign(retain_test_samples=760), "acc_retain_test") == 760, "the rest are much the same"
+    fewer = pd.concat([runs, runs[:2].assign(method="b")])
+    assert samples_of(fewer, "acc_forget_test") == 80, "what holds of every method of the table"
+    [row] = verdict_rows(runs)  # 0 of 160: up to 2.3 %, below the margin of 3
+    assert row["A_Df % (± 3)"] == "= +0.0 [-2.3, 2.3]"
+    [few] = verdict_rows(runs[:2])
+    assert few["A_Df % (± 3)"] == "? +0.0 [-4.5, 4.5]", "not undecidable: further seeds bring further photos"
+
+
 def test_more_methods_make_each_verdict_harder() -> None:
     """Holm over the cells of a forget set: what is told alone is not told among twenty that cannot be."""
     near = [0.005, 0.0075, 0.0025]

@@ -16,7 +16,7 @@ from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, floor_of_retraining, judge
 from unsir_bench.report.margins import margin_of, read_margins
 from unsir_bench.report.metric_cards import verdict_cards
-from unsir_bench.report.samples import samples_of
+from unsir_bench.report.samples import grow_with_seeds, samples_of
 from unsir_bench.report.seeds import seed_values
 from unsir_bench.report.statistics import MeanInterval
 from unsir_bench.report.tables.table import without_empty
@@ -118,7 +118,7 @@ def _gap(group: pd.DataFrame, card: MetricCard, margin: float, floor: float, sam
     shares = None
     if samples is not None and len(both) == len(values):
         means = [sum(of[seed] for seed in both) / len(both) for of in (own, retrained)]
-        shares = TestShares(means[0], means[1], samples)
+        shares = TestShares(means[0], means[1], samples, grow_with_seeds(group, card.field))
     try:
         return Gap(list(values.values()), margin, floor, shares)
     except MetricUnavailable:
