@@ -56,7 +56,7 @@ def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_
         assert record.metrics[name] is None
     assert "forget sample" in record.metric_notes["forget_answered_any_forget_class"]
     assert all(record.metric_notes.get(name) for name, value in record.metrics.items() if value is None)
-    assert forget_label(record) == "random_samples (0.2)"
+    assert forget_label(record) == "random_samples (0.2, drawn by seed)"
     said = [line for line in caplog.messages if "null because" in line]
     assert len(said) == len(set(record.metric_notes.values())) < len(record.metric_notes)
     for name, reason in record.metric_notes.items():

@@ -48,7 +48,7 @@ def forget_label(record: RunRecord) -> str:
     given = record.config.get("forget", {})
     for drawn in DRAWN:
         if given.get(drawn):
-            return f"{record.forget_set} ({given[drawn]:g})"
+            return f"{record.forget_set} ({given[drawn]:g}, drawn by seed)"
     if given.get("file"):
         return f"{record.forget_set} ({PurePath(given['file']).name})"
     if given.get("subclasses"):

@@ -81,7 +81,8 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
 
 def grow_with_seeds(rows: pd.DataFrame, field: str) -> bool:
     """Whether further seeds bring further samples of a field, since each draws its own classes."""
-    return SHARES.get(field, "").startswith("forget") and DRAWN_CLASSES in rows and rows[DRAWN_CLASSES].notna().any()
+    of_forgotten = SHARES.get(field, "").startswith("forget")
+    return of_forgotten and DRAWN_CLASSES in rows and bool(rows[DRAWN_CLASSES].notna().any())
 
 
 def _sets_together(rows: pd.DataFrame, field: str) -> float:
