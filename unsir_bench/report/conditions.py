@@ -58,9 +58,9 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
     """The conditions of each record.
 
     A run that was composed without a scale has the scale of those that share all else: a sweep that is repeated under a
-    scale's name keeps the runs that it finds.
+    scale's name keeps the runs that it finds. A run that is not done knows no images: it has those of the others, too.
     """
-    shared = [_shared(record) for record in records]
+    shared = _with_images(records)
     keys = [as_key(each) for each in shared]
     scales = [record.config.get("at_scale") for record in records]
     named: dict[str, set[str]] = defaultdict(set)
@@ -72,6 +72,21 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
         across = as_key({name: value for name, value in each.items() if name != "model"})
         found.append(Conditions(f"{own} {key}", f"{own} {across}", own, _words(record)))
     return found
+
+
+def _with_images(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """What each record shares; that of runs that are not done with the images which all finished ones alike are of."""
+    shared = [_shared(record) for record in records]
+    blind = [as_key({**each, "dataset": each["dataset"][:2]}) for each in shared]
+    known: dict[str, set[str]] = defaultdict(set)
+    for key, each in zip(blind, shared, strict=True):
+        known[key] |= {each["dataset"][2]} - {None}
+    return [
+        {**each, "dataset": (*each["dataset"][:2], *known[key])}
+        if record.status != "done" and not each["dataset"][2] and len(known[key]) == 1
+        else each
+        for record, key, each in zip(records, blind, shared, strict=True)
+    ]
 
 
 def _shared(record: RunRecord) -> dict[str, Any]:

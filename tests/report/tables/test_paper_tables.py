@@ -271,6 +271,16 @@ def test_runs_that_are_not_done_are_counted_and_named() -> None:
     assert "unsir{-}1 (failed)" in as_latex(table)
 
 
+def test_runs_that_ended_before_their_images_were_read_stand_beside_those_of_the_same_options() -> None:
+    known = {"fingerprints": {"data": "d"}}
+    runs = [record(**known), record("b", status="diverged"), record("c", status="failed", config={"train": {"lr": 2}})]
+    table, other = sorted(comparison_tables("s", runs), key=lambda table: -len(table.rows))
+    assert column(table, "not done")["b"] == "1 diverged"
+    assert [row.method for row in other.rows] == ["c"], "trained otherwise"
+    two_folders = [*runs[:2], record(run_id="x", fingerprints={"data": "e"})]
+    assert len(comparison_tables("s", two_folders)) == 3, "nobody knows of which images it was"
+
+
 def test_latex_prints_every_special_character_as_it_is() -> None:
     assert latex_text("a&b_c%d$e#f{g}") == r"a\&b\_c\%d\$e\#f\{g\}"
     assert latex_text("\\x^y~z") == r"\textbackslash{}x\textasciicircum{}y\textasciitilde{}z"
