@@ -76,6 +76,19 @@ def test_a_method_on_seeds_of_its_own_is_not_ranked_and_the_page_says_why() -> N
     assert (ranked["unsir"], ranked["neggrad"]) == ((1, ""), (2, ""))
 
 
+def test_runs_that_are_not_done_are_counted_beside_the_survivors_and_methods_without_any_are_named() -> None:
+    done = [record("finetune", seed, fingerprints={"data": "d"}) for seed in range(5)]
+    done += [record("neggrad", seed, fingerprints={"data": "d"}) for seed in (0, 1)]
+    lost = [record("neggrad", seed, status="diverged", metrics={}) for seed in (2, 3, 4)]
+    lost += [record("ssd", seed, status=status, metrics={}) for seed, status in enumerate(("failed", "skipped"))]
+    [board] = boards([*done, *lost])
+    cells = {method.name: method.cells["not done"] for method in board.methods}
+    assert cells == {"retrain": "–", "finetune": "–", "neggrad": "3 diverged"} and "not done" in board.titles
+    assert board.remarks == ["Without a finished run: ssd (1 failed, 1 skipped)."]
+    [board] = boards(done)
+    assert "not done" not in board.titles and board.remarks == []
+
+
 def test_boards_of_two_folders_of_one_name_say_which() -> None:
     runs = [
         record("unsir", 0, run_id=root, fingerprints={"data": content}, config={"dataset": {"root": root}})

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import yaml
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import provenance_words
+from unsir_bench.report.conditions import NOTHING, provenance_words
+from unsir_bench.report.data import series_label
 from unsir_bench.report.leaderboard.ranking import SHARES, Entry, ranks
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.seeds import seed_values
 from unsir_bench.report.statistics import MeanInterval
 from unsir_bench.report.tables.comparison import MADE_ELSEWHERE, ComparisonTable, Row, comparison_tables
-from unsir_bench.report.tables.paper import measured_words
+from unsir_bench.report.tables.paper import measured_words, not_done_words
 from unsir_bench.report.tables.standard_columns import COLUMNS
 
 SHOWN = tuple(column for column in COLUMNS if column.field not in ("speedup_vs_fast_retrain", "speedup_vs_fisher"))
@@ -71,17 +72,18 @@ class Board:
 
 
 def boards(records: Sequence[RunRecord]) -> list[Board]:
-    """The boards of these records, by data set, network and forget set; runs that are not done have no row."""
+    """The boards of these records, by data set, network and forget set; a method without a finished run has no row."""
     found: list[Board] = []
     for table in comparison_tables("", records):
         for forget in dict.fromkeys(row.forget for row in table.rows):
-            rows = [row for row in table.rows if row.forget == forget and row.n]
-            if any(row.method not in REFERENCES for row in rows):
+            rows = [row for row in table.rows if row.forget == forget]
+            if any(row.method not in REFERENCES and row.n for row in rows):
                 found.append(_board(f"b{len(found)}", table, forget, rows))
     return found
 
 
-def _board(key: str, table: ComparisonTable, forget: str, rows: Sequence[Row]) -> Board:
+def _board(key: str, table: ComparisonTable, forget: str, everything: Sequence[Row]) -> Board:
+    rows = [row for row in everything if row.n]
     retrained = _retrained(rows)
     entries = [_entry(row, retrained) for row in rows]
     reasons = [_why_unranked(row, entry) for row, entry in zip(rows, entries, strict=True)]
@@ -94,13 +96,19 @@ def _board(key: str, table: ComparisonTable, forget: str, rows: Sequence[Row]) -
         for row, entry, rank, why in zip(rows, entries, own, reasons, strict=True)
     ]
     order = sorted(range(len(rows)), key=lambda place: _position(rows[place], own[place], entries[place]))
-    titles = [title for title in methods[0].cells if any(method.cells[title] != "–" for method in methods)]
+    titles = [title for title in methods[0].cells if any(method.cells[title] != NOTHING for method in methods)]
     timed = [words for words in table.remarks if words.startswith("Seconds were")]
     elsewhere = [MADE_ELSEWHERE] if any(row.elsewhere for row in rows) else []
     return Board(
         key, table.dataset, table.model, forget, table.words, titles, [methods[place] for place in order],
-        [*timed, *elsewhere],
+        [*timed, *elsewhere, *_unfinished(everything)],
     )  # fmt: skip
+
+
+def _unfinished(rows: Sequence[Row]) -> list[str]:
+    """A remark on the methods that have no row, since no run of theirs is done."""
+    words = [f"{series_label(row.method, row.setting)} ({not_done_words(row)})" for row in rows if not row.n]
+    return [f"Without a finished run: {', '.join(words)}."] if words else []
 
 
 def _retrained(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
@@ -145,7 +153,11 @@ def _method(row: Row, entry: Entry, rank: int | None, tied: bool, why: str) -> M
         tied=tied,
         unranked=why,
         distance="" if row.method in REFERENCES or not entry.distances else _points(entry.interval()),
-        cells={"n": str(row.n), **{column.title: measured_words(row, column) for column in SHOWN}},
+        cells={
+            "n": str(row.n),
+            **{column.title: measured_words(row, column) for column in SHOWN},
+            "not done": not_done_words(row) or NOTHING,
+        },
         access=str(row.models["forget / retain / stored"].iloc[0]),
         reads_forget=None if declared is None else bool(declared & FORGET_ACCESS),
         reads_retain=None if declared is None else bool(declared & RETAIN_ACCESS),

@@ -66,7 +66,7 @@ def cells(table: ComparisonTable) -> list[dict[str, Cell]]:
                     for column in table.columns
                 },
                 **(_published(row, table.paper_title) if table.columns == COLUMNS else {}),
-                "not done": Cell(", ".join(f"{count} {word}" for word, count in Counter(row.not_done).items())),
+                "not done": Cell(not_done_words(row)),
             }
             filled.append(line)
     if not filled:
@@ -90,6 +90,11 @@ def measured_words(row: Row, column: Column) -> str:
     if column.field in row.samples:
         return share_in_words(row.values(column.field), row.samples[column.field], column.scale)
     return mean_in_words(values)
+
+
+def not_done_words(row: Row) -> str:
+    """How many runs gave no values, by what became of them; empty where all did."""
+    return ", ".join(f"{count} {word}" for word, count in Counter(row.not_done).items())
 
 
 def _published(row: Row, title: str) -> dict[str, Cell]:
