@@ -1,4 +1,4 @@
-"""Who is called a control: two methods by name, and Fisher forgetting where it changes the head alone."""
+"""Who is called a control: two methods by name, and Fisher forgetting where its features are the original's."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from unsir_bench.report.controls import control_words, control_words_of
+from unsir_bench.report.controls import control_mark_of, control_words, control_words_of
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 
 def probes(own: float, original: float = 0.9668, retrained: float = 0.9325) -> dict[str, Any]:
     names = ("probe_linear_auc", "original_probe_linear_auc", "retrain_probe_linear_auc")
     return dict(zip(names, (own, original, retrained), strict=True))
+
+
+def bits(own: float | None, original: float | None = 2.0) -> dict[str, Any]:
+    """Information in the layers beside a probe that sees no change."""
+    return {**probes(0.9669), "layer_information_sum": own, "original_layer_information_sum": original}
 
 
 @pytest.mark.parametrize(
@@ -29,10 +34,29 @@ def probes(own: float, original: float = 0.9668, retrained: float = 0.9325) -> d
         ("fisher", {**probes(0.9669), "original_probe_linear_auc": None}, False),
         ("fisher", {}, False),
         ("amnesiac", probes(0.9669), False),
+        ("fisher", bits(1.91), True),  # nearly 5 % of 2 bits less, and more
+        ("fisher", bits(2.09), True),
+        ("fisher", bits(1.89), False),
+        ("fisher", bits(2.11), False),
+        ("fisher", bits(1.7686, 2.1044), False),  # the committed run on CIFAR-10: A_Df fell from 79 to 20 %
+        ("fisher", {**bits(2.0), **probes(0.9405)}, False),
+        ("fisher", bits(None), True),
+        ("fisher", bits(1.0, None), True),
     ],
 )
 def test_a_run_is_a_control_where_its_features_forgot_nothing(method: str, metrics: Any, control: bool) -> None:
     assert bool(control_words(method, metrics)) is control
+
+
+def test_the_words_say_no_more_than_was_measured() -> None:
+    assert control_words("fisher", bits(2.0)).startswith("has so little noise that the head alone changes (probe AUC")
+    seen = "has features in which a linear probe finds the class as in the original (AUC 0.9669, the original's 0.9668)"
+    assert control_words("fisher", probes(0.9669)) == control_words("fisher", bits(None)) == seen
+
+
+def test_the_mark_of_fisher_is_of_its_features_and_that_of_a_mask_says_that_it_forgets_nothing() -> None:
+    marks = [control_mark_of(pd.DataFrame([{"method": name, **bits(2.0)}])) for name in ("logit_mask", "fisher", "ssd")]
+    assert marks == ["forgets nothing", "features keep the class", ""]
 
 
 def test_a_group_is_a_control_where_all_its_seeds_are() -> None:

@@ -101,7 +101,8 @@ def test_controls_are_named_have_open_markers_and_no_ring(scene: Scene) -> None:
     names = [label.get_text() for label in first.get_yticklabels()]
     labels = dict(zip(first.get_yticks(), names, strict=True))
     assert {"fisher †", "logit_mask †", "unsir"} < set(names)
-    assert "† control" in " ".join(drawing.figure.get_suptitle().split())
+    note = "† control: forgets nothing, or features keep the class"
+    assert note in " ".join(drawing.figure.get_suptitle().split())
     for panel in drawing.figure.axes:
         rings = [line for line in panel.lines if line.get_markersize() == 8]
         assert [labels[line.get_ydata()[0]] for line in rings] == ["unsir"]

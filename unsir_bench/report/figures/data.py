@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.controls import control_words_of
+from unsir_bench.report.controls import control_mark_of
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of, timed_on
 from unsir_bench.report.plots.parts import places
 from unsir_bench.report.samples import ShareInterval, samples_of, share_interval
@@ -63,9 +63,9 @@ class Scene:
         return series_of(self.models)
 
     @cached_property
-    def controls(self) -> set[str]:
-        """Labels of the series that forget nothing."""
-        return {one.label for one in self.series if control_words_of(one.values)}
+    def controls(self) -> dict[str, str]:
+        """By label of the series that are controls, what they are in a few words."""
+        return {one.label: mark for one in self.series if (mark := control_mark_of(one.values))}
 
     def marked(self, label: str) -> str:
         """A series' label, with a dagger where it is a control; ``control_note`` explains it."""
@@ -79,7 +79,8 @@ class Scene:
     @property
     def control_note(self) -> str:
         """What the dagger means; empty where nothing bears one."""
-        return "† control: forgets nothing" if self.controls else ""
+        marks = sorted(set(self.controls.values()), reverse=True)
+        return f"† control: {', or '.join(marks)}" if marks else ""
 
     def percent(self, one: Series, field: str) -> tuple[ShareInterval, int]:
         """A share of samples of one of the series, in per cent, and of how many seeds; NaN where it has none."""

@@ -79,7 +79,7 @@ class Row:
 
     @property
     def control(self) -> str:
-        """Why it is a control that forgets nothing; empty where it is none."""
+        """Why it is a control; empty where it is none."""
         return control_words_of(self.models)
 
     def values(self, name: str) -> list[float]:
@@ -182,7 +182,7 @@ class ComparisonTable:
 
     @property
     def controls(self) -> dict[str, str]:
-        """What forgets nothing, and why, by name; shown since accuracies alone would rank it among the best."""
+        """What is a control, and why, by name; shown since accuracies alone would rank it among the best."""
         labels = {series_label(row.method, row.setting): row.control for row in self.rows if row.control}
         return dict(sorted(labels.items()))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from unsir_bench.report.conditions import NOTHING, mixture_words
-from unsir_bench.report.controls import control_words_of
+from unsir_bench.report.controls import control_mark_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
@@ -46,7 +46,7 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             WITHIN: _within_seeds(finished),
             **{title: _cell(done, metric, scale, samples[key[:3]]) for metric, (title, scale) in SHOWN.items()},
             ACCESS: group[ACCESS].iloc[0],
-            CONTROL: "forgets nothing" if control_words_of(done) else "",
+            CONTROL: control_mark_of(done),
             PROVENANCE: ", ".join(word for word in group[PROVENANCE].unique() if word),
             MIXED: mixture_words(finished["record"].tolist()),
             "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
