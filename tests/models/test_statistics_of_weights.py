@@ -1,5 +1,6 @@
 """Mean and std of pretrained weights, from their own configuration."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.conf.test_configs import composed
 from unsir_bench.errors import ConfigError
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
+from unsir_bench.runs.record_of_run import blank_record
 
 # As published: https://pytorch.org/vision/stable/models.html, and timm's model cards.
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -78,3 +80,11 @@ def test_a_file_of_weights_that_does_not_tell_them_is_refused_before_any_work(tm
     with pytest.raises(ConfigError, match=r"(?s)normalisation=weights, model.weights=.*set dataset.mean"):
         composed(*words, "dataset.normalisation=weights")
     assert composed("experiment=faces", "dataset.root=x").dataset.mean == IMAGENET[0]
+
+
+def test_a_record_names_the_content_of_the_file_that_its_network_started_from(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"of a backbone")
+    started, untrained = (composed("model=resnet18", *words) for words in ([f"model.weights={file}"], []))
+    assert blank_record(started).fingerprints == {"initial_weights": hashlib.sha256(b"of a backbone").hexdigest()[:16]}
+    assert blank_record(untrained).fingerprints == {}

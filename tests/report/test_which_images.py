@@ -38,6 +38,20 @@ def test_the_same_images_in_two_places_are_one_row() -> None:
     assert own_rows(on("a", "1" * 16), on("b", "1" * 16, seed=1)) == {"unsir": (2, 0.25)}
 
 
+def test_files_of_weights_are_told_apart_by_their_content_wherever_they_lie() -> None:
+    def started(path: str, content: str, accuracy: float, seed: int = 0) -> Any:
+        config = {"model": {"name": "net", "weights": path}}
+        fingerprints = {"initial_weights": content}
+        return record(seed=seed, metrics={"acc_forget_test": accuracy}, config=config, fingerprints=fingerprints)
+
+    alike = [started("/a/net.safetensors", "1" * 16, 0.25), started("/b/net.safetensors", "1" * 16, 0.75, seed=1)]
+    assert own_rows(*alike) == {"unsir": (2, 0.5)}
+    other = started("/a/net.safetensors", "2" * 16, 0.5)
+    assert own_rows(alike[0], other) == {
+        "unsir (model.weights=11111111)": (1, 0.25), "unsir (model.weights=22222222)": (1, 0.5)
+    }  # fmt: skip
+
+
 def test_runs_whose_options_tell_them_apart_are_told_apart_by_those_alone() -> None:
     rows = own_rows(on("a", "1" * 16, subset=5), on("a", "2" * 16, subset=6))
     assert set(rows) == {"unsir (dataset.subset=5)", "unsir (dataset.subset=6)"}

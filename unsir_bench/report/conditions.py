@@ -124,7 +124,14 @@ def data_of(record: RunRecord) -> tuple[Any, ...]:
 
 def _model(record: RunRecord) -> tuple[Any, ...]:
     """The network and what decides its architecture and initial weights."""
-    return record.model, _without(record.config.get("model"), NOT_MODEL)
+    return record.model, _network(record)
+
+
+def _network(record: RunRecord) -> dict[str, Any]:
+    """The options of the network, a file of weights by its content, since paths differ from machine to machine."""
+    options = _without(record.config.get("model"), NOT_MODEL)
+    content = record.fingerprints.get("initial_weights")
+    return {**options, "weights": content[:8]} if content else options
 
 
 def _hardware(record: RunRecord) -> Mapping[str, Any]:
@@ -229,7 +236,7 @@ def _root(record: RunRecord) -> str | None:
 def _around(record: RunRecord, sections: Sequence[str]) -> dict[str, Any]:
     around = {
         "dataset": _without(record.config.get("dataset"), NOT_DATA),
-        "model": _without(record.config.get("model"), NOT_MODEL),
+        "model": _network(record),
         "train": _without(record.config.get("train"), {"name"}),
         "hardware": {key: value for key in NUMERICS if (value := _hardware(record).get(key, ...)) is not ...},
     }

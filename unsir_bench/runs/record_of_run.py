@@ -23,6 +23,7 @@ def blank_record(config: Config, command: str = "") -> RunRecord:
         settings=config.method.settings,
         study=config.method.study,
         access={"declared": access_names(config.method)},
+        fingerprints={"initial_weights": content} if (content := config.model.content_identity()) else {},
         command=command,
         store_entries=[],
     )
@@ -59,7 +60,7 @@ def note_models(
         original, retrained: what the unlearned model is compared with.
         weights: hash of the unlearned ones.
     """
-    record.fingerprints = {
+    record.fingerprints |= {
         "data": data,
         "split": split,
         "original": original.key,
