@@ -26,7 +26,7 @@ from unsir_bench.report.claims.measurements import (
 )
 from unsir_bench.report.claims.settled import Settled, bounds_of, settled_by_runs, settled_by_seeds
 from unsir_bench.report.conditions import is_jpeg, mixture_words
-from unsir_bench.report.controls import FISHER, control_words
+from unsir_bench.report.controls import FISHER, KEEPS_FEATURES, control_words
 from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.published_numbers import (
     SPEEDUPS,
@@ -36,7 +36,7 @@ from unsir_bench.report.published_numbers import (
     unlearned_numbers,
 )
 
-CONTROL_TITLES = {FISHER: "fisher (head alone)"}
+CONTROL_TITLES = {FISHER: f"fisher ({KEEPS_FEATURES})"}
 
 
 def evaluate(records: Sequence[RunRecord], claims: Sequence[Claim]) -> list[Finding]:
@@ -72,7 +72,7 @@ def _with_controls(finding: Finding, names: Sequence[str]) -> Finding:
     if not names or finding.verdict is not ClaimVerdict.HOLDS:
         return finding
     one = len(names) == 1
-    meet = "a control that forgets nothing, meets" if one else "controls that forget nothing, meet"
+    meet = "a control, meets" if one else "controls, meet"
     return replace(finding, reason=f"{finding.reason}; {', '.join(names)}, {meet} this too")
 
 
