@@ -221,8 +221,9 @@ def _take_statistics_of_weights(config: Config) -> None:
     if statistics := config.model.statistics_of_weights():
         config.dataset.mean, config.dataset.std = statistics
     elif path := getattr(config.model, "weights", None):
-        how = "a file of weights does not tell their mean and std; set dataset.mean and dataset.std to them instead"
-        raise ConfigError([f"dataset.normalisation=weights, model.weights={path}: {how}"])
+        how = "set dataset.normalisation=dataset, and dataset.mean and dataset.std to them"
+        words = f"model.weights={path}: a file of weights does not tell their mean and std"
+        raise ConfigError([f"dataset.normalisation=weights, {words}; {how}"])
 
 
 def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:

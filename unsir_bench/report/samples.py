@@ -89,8 +89,10 @@ def _sets_together(rows: pd.DataFrame, field: str) -> float:
     """How many times the classes of one seed the seeds of a method forget together; the least over methods."""
     if not grow_with_seeds(rows, field):
         return 1.0
-    known = rows.dropna(subset=[DRAWN_CLASSES])
-    return min(len(set().union(*drawn)) / max(map(len, drawn)) for _, drawn in known.groupby("method")[DRAWN_CLASSES])
+    known = rows.dropna(subset=[DRAWN_CLASSES, *([field] if field in rows else [])])
+    known = known[known[DRAWN_CLASSES].map(bool)]  # a run that failed early has drawn none
+    sets = known.groupby("method")[DRAWN_CLASSES]
+    return min((len(set().union(*drawn)) / max(map(len, drawn)) for _, drawn in sets), default=1.0)
 
 
 def share_interval(values: Sequence[float], samples: int | None) -> ShareInterval:

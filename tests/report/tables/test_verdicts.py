@@ -116,6 +116,10 @@ def test_classes_drawn_for_each_seed_bring_samples_of_their_own() -> None:
     assert samples_of(runs.assign(retain_test_samples=760), "acc_retain_test") == 760, "the rest are much the same"
     fewer = pd.concat([runs, runs[:2].assign(method="b")])
     assert samples_of(fewer, "acc_forget_test") == 80, "what holds of every method of the table"
+    failed = runs[2:].assign(acc_forget_test=float("nan"), status="diverged")
+    assert samples_of(pd.concat([runs[:2], failed]), "acc_forget_test") == 80, "a seed without a value has no samples"
+    early = runs[2:].assign(method="c", acc_forget_test=float("nan"), drawn_classes=[()] * 3)
+    assert samples_of(pd.concat([runs, early]), "acc_forget_test") == 160, "a run that failed before it drew"
     [row] = verdict_rows(runs)  # 0 of 160: up to 2.3 %, below the margin of 3
     assert row["A_Df % (± 3)"] == "= +0.0 [-2.3, 2.3]"
     [few] = verdict_rows(runs[:2])
