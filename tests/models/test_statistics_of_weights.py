@@ -77,9 +77,7 @@ def test_weights_whose_configuration_cannot_be_reached_are_one_line(monkeypatch:
 def test_a_file_of_weights_that_does_not_tell_them_is_refused_before_any_work(tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
     words = ("model=resnet18", f"model.weights={file}", "dataset=cifar10")
-    with pytest.raises(
-        ConfigError, match=r"(?s)model.weights=.*set dataset.normalisation=dataset"
-    ):
+    with pytest.raises(ConfigError, match=r"(?s)model.weights=.*set dataset.normalisation=dataset"):
         composed(*words, "dataset.normalisation=weights")
     assert composed("experiment=faces", "dataset.root=x").dataset.mean == IMAGENET[0]
 
