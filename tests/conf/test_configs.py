@@ -194,20 +194,27 @@ def test_the_sweep_of_tuned_methods_holds_what_can_be_tuned_and_nothing_else() -
 
 
 def _tiny_data(name: str, folder: Path) -> list[str]:
-    """What a preset needs beside the tiny settings: two fine classes each of two coarse ones; values from no study."""
+    """What a preset needs beside the tiny settings: folders of images where it takes folders; values from no study."""
     if name == "digits_tuned":
         return ["settings=preset"]
     if name == "faces":
-        return ["forget.random_k=2"]
+        _write_images(folder, ("id_0", "id_1", "id_2", "id_3"))
+        of_folder = [f"dataset.root={folder}", "dataset.image_size=8", "dataset.subset=null"]
+        return ["dataset=image_folder", *of_folder, "forget.random_k=2"]
     if name != "cifar20_subclass":
         return []
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 12, 8, 8, 3), dtype=np.uint8)
-    for split, images in zip(("train", "test"), pixels, strict=True):
-        for fine, own in zip(("whale", "seal", "apple", "pear"), images, strict=True):
-            (folder / split / fine).mkdir(parents=True)
-            for number, image in enumerate(own):
-                Image.fromarray(image).save(folder / split / fine / f"{number}.png")
+    _write_images(folder, ("whale", "seal", "apple", "pear"))  # two fine classes each of two coarse ones
     return ["dataset=cifar20_png", f"dataset.root={folder}"]
+
+
+def _write_images(folder: Path, classes: Sequence[str]) -> None:
+    """Twelve images a class and split, of 8 x 8 random pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, len(classes), 12, 8, 8, 3), dtype=np.uint8)
+    for split, images in zip(("train", "test"), pixels, strict=True):
+        for name, own in zip(classes, images, strict=True):
+            (folder / split / name).mkdir(parents=True)
+            for number, image in enumerate(own):
+                Image.fromarray(image).save(folder / split / name / f"{number}.png")
 
 
 def _shrunk_method(job: Sequence[str]) -> list[str]:
