@@ -212,17 +212,6 @@ def test_paper_scale_has_the_settings_of_the_authors_notebook() -> None:
     assert (method.impair.lr, method.impair.batch_size, method.repair.lr) == (0.02, 256, 0.01)
 
 
-def test_unsir_on_faces_has_about_as_many_noise_samples_a_person_as_photos() -> None:
-    """Published: 256 images x 20 copies beside the 5,000 images of a class, and a fifth of these to repair on."""
-    method = typed(composed("experiment=faces", "dataset.root=x", "method=unsir")).method
-    assert isinstance(method, Unsir)
-    assert (method.noise.batch_size * method.noise.copies, method.retain_share) == (16, 0.2)
-    assert method.impair.batch_size == method.repair.batch_size == 16
-    with_others = typed(composed("dataset=image_folder", "dataset.root=x", "method=unsir")).method
-    assert isinstance(with_others, Unsir)
-    assert (with_others.noise.copies, with_others.retain_share) == (20, None)
-
-
 def test_networks_are_pretrained_at_paper_scale_alone() -> None:
     for name, scale in product(("cifar100", "vggface100"), SCALES):
         networks = [config_of(name, scale, f"model={option}").model for option in swept(name, scale)["model"]]
