@@ -52,7 +52,8 @@ def write_claims(records: Sequence[RunRecord], unreadable: Sequence[Path], folde
     claims = read_claims()
     findings = evaluate(records, claims)
     own = [record for record in records if not record.checkpoints]
-    runs, elsewhere = once_each(own), len(once_each(records)) - len(once_each(own))
+    runs = once_each(own)
+    elsewhere = len(once_each(records)) - len(runs)
     counts = dict(sorted(Counter(run.status for run in runs).items()))
     content = {
         "runs": counts,

@@ -70,7 +70,7 @@ def claim_runs(records: Sequence[RunRecord]) -> list[ClaimRun]:
 
 
 def _told_apart(found: Sequence[ClaimRun]) -> list[ClaimRun]:
-    """The runs, where conditions read alike but differ with what differs, such as whether a network was pretrained."""
+    """The runs; where conditions read alike but are not, their words also say what differs, such as pretraining."""
     alike: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for claim_run in found:
         alike[_as_read(claim_run)].append(claim_run.record)

@@ -12,11 +12,11 @@ from unsir_bench.report.claims.findings import ClaimVerdict
 from unsir_bench.report.claims.measurements import ClaimRun, Measurement, floor_of
 from unsir_bench.report.claims.sample_limits import SHARES, exact_limits
 from unsir_bench.report.equivalence import MOST_SEEDS, EquivalenceVerdict, Gap, judge, seeds_for
+from unsir_bench.report.samples import TAIL
 from unsir_bench.report.statistics import MeanInterval, mean_interval
 
 SILENT = "equal values show no spread"
 RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
-TAIL = 0.025  # of a two-sided interval of 95 %
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.controls import control_mark_of
 from unsir_bench.report.data import Place, Series, model_table, retrain_gaps, series_of, timed_on
 from unsir_bench.report.plots.parts import places
-from unsir_bench.report.samples import ShareInterval, samples_of, share_interval
+from unsir_bench.report.samples import SHARES, ShareInterval, samples_of, share_interval
 
 TIMED_APART = "seconds not all taken on the same machine and threads"
 ALL_FORGET_SETS = "all forget sets"
@@ -82,10 +82,15 @@ class Scene:
         marks = sorted(set(self.controls.values()), reverse=True)
         return f"† control: {', or '.join(marks)}" if marks else ""
 
+    @cached_property
+    def samples(self) -> dict[str, int | None]:
+        """Of how many samples each share is; None where that is not known."""
+        return {name: samples_of(self.models, name) for name in SHARES}
+
     def percent(self, one: Series, field: str) -> tuple[ShareInterval, int]:
         """A share of samples of one of the series, in per cent, and of how many seeds; NaN where it has none."""
         values = values_of(one, field)
-        return share_interval(values, samples_of(self.models, field)).in_percent, len(values)
+        return share_interval(values, self.samples[field]).in_percent, len(values)
 
     @property
     def timed_apart(self) -> str:

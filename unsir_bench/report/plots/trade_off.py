@@ -41,8 +41,10 @@ def trade_off(series: Sequence[Series]) -> list[Point]:
     On a front are neither references nor controls, nor models made elsewhere, which nobody here saw trained.
     """
     known = [(one, one.values.dropna(subset=NAMES)) for one in series if set(NAMES) <= set(one.values)]
-    models = pd.concat([one.runs for one in series]) if known else pd.DataFrame()
-    samples = [samples_of(models, name) for name in NAMES] if known else []
+    if not known:
+        return []
+    models = pd.concat([one.runs for one in series])
+    samples = [samples_of(models, name) for name in NAMES]
     points = [_point(one, rows, samples) for one, rows in known if not rows.empty]
     rivals: dict[str, list[int]] = defaultdict(list)
     for place, point in enumerate(points):

@@ -105,7 +105,8 @@ def _mixed(group: pd.DataFrame) -> str:
     """A warning where the seeds of a mean ran on several kinds of CPU, which round otherwise."""
     if "cpu" not in group:
         return ""
-    words = cpu_words(zip(group["cpu"], group["cpu_capability"], strict=True))
+    known = group.loc[group["cpu"].notna(), ["cpu", "cpu_capability"]]  # pandas turns None into NaN, which is true
+    words = cpu_words(known.itertuples(index=False, name=None))
     return f"mixes {words}" if words else ""
 
 
