@@ -166,6 +166,11 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
     if config.metrics.bank_size and not config.retrain_reference:
         yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
+    path = getattr(config.model, "weights", None)
+    if config.dataset.normalisation == "weights" and path and not config.model.statistics_of_weights():
+        words = f"model.weights={path}: a file of weights does not tell their mean and std"
+        how = "set dataset.normalisation=dataset, and dataset.mean and dataset.std to them"
+        yield f"dataset.normalisation=weights, {words}; {how}"
     yield from private_training_problems(config)
     in_double = config.hardware.precision == "64-true" or config.model.frozen_backbone
     if in_double and config.hardware.resolved_accelerator() == "mps":
@@ -206,8 +211,8 @@ def typed(composed: DictConfig) -> Config:
         raise ConfigError([_complaint(error)]) from error
     if not isinstance(config, Config):
         raise TypeError(f"the composed configuration is a {type(config).__name__}: its schema was not registered")
-    if config.dataset.normalisation == "weights":
-        _take_statistics_of_weights(config)
+    if config.dataset.normalisation == "weights" and (statistics := config.model.statistics_of_weights()):
+        config.dataset.mean, config.dataset.std = statistics
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
@@ -215,15 +220,6 @@ def typed(composed: DictConfig) -> Config:
         _choose_values(config)
     note_content(config)
     return config
-
-
-def _take_statistics_of_weights(config: Config) -> None:
-    if statistics := config.model.statistics_of_weights():
-        config.dataset.mean, config.dataset.std = statistics
-    elif path := getattr(config.model, "weights", None):
-        how = "set dataset.normalisation=dataset, and dataset.mean and dataset.std to them"
-        words = f"model.weights={path}: a file of weights does not tell their mean and std"
-        raise ConfigError([f"dataset.normalisation=weights, {words}; {how}"])
 
 
 def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:

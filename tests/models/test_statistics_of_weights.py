@@ -8,6 +8,7 @@ import pytest
 from timm import create_model
 
 from tests.conf.test_configs import composed
+from unsir_bench.config import validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
@@ -75,10 +76,10 @@ def test_weights_whose_configuration_cannot_be_reached_are_one_line(monkeypatch:
 
 
 def test_a_file_of_weights_that_does_not_tell_them_is_refused_before_any_work(tmp_path: Path) -> None:
-    file = tmp_path / "weights.safetensors"
-    words = ("model=resnet18", f"model.weights={file}", "dataset=cifar10")
-    with pytest.raises(ConfigError, match=r"(?s)model.weights=.*set dataset.normalisation=dataset"):
-        composed(*words, "dataset.normalisation=weights")
+    words = ("model=resnet18", f"model.weights={tmp_path / 'none.safetensors'}", "dataset=cifar10", "train.epochs=-1")
+    with pytest.raises(ConfigError, match=r"(?s)model.weights=.*set dataset.normalisation=dataset") as caught:
+        validate(composed(*words, "dataset.normalisation=weights"))
+    assert len(caught.value.problems) >= 3, "beside the file that is not there and the epochs"
     assert composed("experiment=faces", "dataset.root=x").dataset.mean == IMAGENET[0]
 
 
