@@ -46,7 +46,8 @@ EXPERIMENTS = sorted(
 # What a test machine need not have, an extra included: these refuse to validate, but compose like the rest.
 ABSENT = {
     "gpu", "multi_gpu", "mps", "hf", "image_folder", "vggface100", "cifar10_jpeg", "cifar10_png", "cifar20_png",
-    "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass", "faces", "mlflow", "tensorboard",
+    "cifar100_png", "two_level_folder", "indices", "subclass", "attribute", "cifar20_subclass", "faces", "mlflow",
+    "tensorboard",
 }  # fmt: skip
 NEEDED = {("train", "dp_sgd"): ("model.norm=group",)}  # an option that is for some networks alone
 TINY = [

@@ -11,8 +11,9 @@ from unsir_bench.config_fields import choice, not_hashed
 class ScaledData:
     """What the paper's experiments on one data set take at one scale: options of groups by name, and sizes.
 
-    ``subset`` counts images per class and split. ``retain_share``, ``unsir_batch_size`` and ``noise_copies`` are
-    UNSIR's; their defaults are those of runs that do not follow the scale.
+    ``subset`` counts images per class and split. ``retain_share``, ``unsir_batch_size``, ``noise_batch_size`` (images
+    learned per forget class) and ``noise_copies`` are UNSIR's; their defaults are those of runs that do not follow the
+    scale.
     """
 
     dataset: str | None = not_hashed(None)
@@ -20,6 +21,7 @@ class ScaledData:
     image_size: int | None = not_hashed(None)
     batch_size: int | None = not_hashed(None)
     unsir_batch_size: int = not_hashed("${dataset.batch_size}")
+    noise_batch_size: int = not_hashed("${.unsir_batch_size}")
     noise_copies: int = not_hashed(20)
     retain_share: float | None = not_hashed(None)
     train: str | None = not_hashed(None)
