@@ -43,7 +43,7 @@ def test_an_unknown_family_is_named_whatever_its_tag():
 def test_a_model_that_would_fail_later_is_refused_when_it_is_built(
     arch: str, size: int, words: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable is read once, at import
     with pytest.raises(ConfigError) as caught:
         TimmModel(arch=arch).build((3, size, size), 7)
     (line,) = caught.value.problems

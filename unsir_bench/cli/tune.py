@@ -91,7 +91,7 @@ def _with_a_choice() -> dict[str, UnlearningMethod]:
 def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> None:
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.config import validate
-    from unsir_bench.report.tables.text import markdown, print_rows
+    from unsir_bench.report.tables.text import markdown, plain_rows, print_rows
     from unsir_bench.runtime.files import write_atomic
     from unsir_bench.sweeps.tuning import Study, trial_rows, tune
 
@@ -105,6 +105,6 @@ def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> N
     finally:
         rows = trial_rows(study) if study.folder.is_dir() else []
         print_rows(rows, f"{study.name}: held-out training images, forgetting {' and '.join(map(str, forget))}")
-        write_atomic(study.folder / f"{study.name}.md", markdown(rows))
+        write_atomic(study.folder / f"{study.name}.md", markdown(plain_rows(rows)))
     values = " ".join(f"{key}={value:g}" for key, value in winner.values.items())
     print(f"best of {winner.trials} trials in {winner.seconds:.0f} s: {values}")
