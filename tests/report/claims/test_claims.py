@@ -81,6 +81,9 @@ def test_repair_with_more_classes_is_the_slope_of_the_gap_to_retrain() -> None:
         and len(rising.runs) == 6
     )
     assert finding("repair_improves_with_classes", gaps(-0.05)).verdict is ClaimVerdict.FAILS
+    unmeasured = [replace(run, metrics={"acc_retain_test": 0.5}) for run in gaps(0.05) if len(run.forget_classes) == 4]
+    partly = finding("repair_improves_with_classes", [*gaps(0.05)[:2], *gaps(0.05)[3:5], *unmeasured])
+    assert len(partly.runs) == 4 and "no retrained reference was measured" in partly.reason
     alone = finding("repair_improves_with_classes", over_seeds("acc_retain_test", [0.5, 0.5]))
     assert alone.verdict is ClaimVerdict.NOT_TESTED and "different numbers of classes" in alone.reason
 

@@ -230,30 +230,28 @@ def _fisher_measurement(claim_run: ClaimRun) -> Measurement:
 
 
 def _slopes(runs_of_claim: Sequence[ClaimRun], claim: Claim) -> list[Measurement]:
-    """By seed, the least-squares slope of A_Dr minus retrain's over the number of forget classes."""
+    """By seed, the least-squares slope of A_Dr minus retrain's over the number of forget classes.
+
+    And why runs take no part: no slope is drawn through fewer sets than there are without saying so.
+    """
+    requests = [t for t in runs_of_claim if t.record.forget_classes and len(t.record.forget_steps) <= 1]
+    gaps = [(len(request.record.forget_classes), _measurement(request, claim, "retain_gap")) for request in requests]
     by_seed: dict[int, list[tuple[int, Measurement]]] = defaultdict(list)
-    whys = []
-    for claim_run in runs_of_claim:
-        if claim_run.record.forget_classes and len(claim_run.record.forget_steps) <= 1:
-            measurement = _measurement(claim_run, claim, "retain_gap")
-            whys.append(measurement.why)
-            if measurement.value is not None:
-                by_seed[measurement.seed].append((len(claim_run.record.forget_classes), measurement))
+    for count, gap in gaps:
+        if gap.value is not None:
+            by_seed[gap.seed].append((count, gap))
     slopes = [
         Measurement(
             seed,
-            tuple(run for _, measurement in points for run in measurement.runs),
-            _slope([(count, measurement.value or 0.0) for count, measurement in points]),
+            tuple(run for _, gap in points for run in gap.runs),
+            _slope([(count, gap.value or 0.0) for count, gap in points]),
         )
         for seed, points in sorted(by_seed.items())
         if len({count for count, _ in points}) > 1
     ]
-    if slopes:
-        return slopes
     runs = tuple(claim_run.record.run_id for claim_run in runs_of_claim)
-    return [
-        Measurement(0, runs, why=next(filter(None, whys), "") or "no seed forgot sets of different numbers of classes")
-    ]
+    lacking = Measurement(0, runs, why="no seed forgot sets of different numbers of classes")
+    return [*slopes, *(gap for _, gap in gaps if gap.why)] or [lacking]
 
 
 def slope_weights(counts: Sequence[int]) -> list[float]:
