@@ -107,6 +107,8 @@ def test_no_number_is_measured_that_has_no_card(measure: Measure) -> None:
     found = measure(MetricsConfig(lira_shadows=2, bank_size=3, collateral=True, verification=True))
     names = {re.sub(r"^(original_|retrain_|floor_)?(gap_)?", "", name) for name in found.values}
     assert names == {card.field for card in registry.cards()}  # those of plug-ins that other tests imported, too
+    details = {re.sub(r"^(original_|retrain_|floor_)", "", name) for name in found.details}
+    assert details <= registry.RESERVED_DETAILS
 
 
 def test_numbers_of_numpy_and_torch_are_recorded_and_what_is_none_is_named(
@@ -156,6 +158,37 @@ def test_a_metric_of_another_package_is_measured_like_our_own(measure: Measure, 
     assert "hopeless" not in measure(fast()).values
     assert "certainty" in {card.field for card in verdict_cards()}
     assert "first" in {card.field for card in registry.cards()} - {card.field for card in verdict_cards()}
+
+
+@pytest.mark.parametrize("taken", ["steps", "stages", "metric_seconds", "samples", "retrain_samples", "relearn_curve"])
+def test_a_detail_whose_name_is_taken_costs_its_own_metric_alone(
+    taken: str, measure: Measure, own_registry: None
+) -> None:
+    """A record whose steps are no steps of a sequence cannot be written, or not be read again."""
+    before = measure(fast())
+
+    @metric(MetricCard("mine", "mine", "a test"), group="my group")
+    def mine(inputs: MetricInputs) -> Scores:
+        return {"mine": 0.5, taken: [1, 2, 3]}
+
+    found = measure(fast())
+    assert found.details == before.details
+    assert found.values == before.values | dict.fromkeys(["mine", "original_mine", "retrain_mine"])
+    assert found.notes["mine"] == f"the metric my group gives a detail {taken}: a taken name; give it another"
+
+
+def test_of_two_metrics_the_first_has_a_detail_of_both(measure: Measure, own_registry: None) -> None:
+    @metric(MetricCard("one", "one", "a test"))
+    def one(inputs: MetricInputs) -> Scores:
+        return {"one": 1, "curve": [1]}
+
+    @metric(group="two")
+    def two(inputs: MetricInputs) -> Scores:
+        return {"curve": [2]}
+
+    found = measure(fast())
+    assert found.values["one"] == 1 and found.details["curve"] == found.details["retrain_curve"] == [1]
+    assert "detail curve" in found.notes["two"]
 
 
 def test_the_store_keeps_no_score_of_another_packages_metric(measure: Measure, own_registry: None) -> None:

@@ -118,9 +118,14 @@ class Measurements:
         try:
             given = metric.compute(inputs)
             found = given if isinstance(given, Mapping) else dict(zip(metric.fields, [given], strict=True))
+            if (name := metric.taken_detail(found, self.details)) is not None:  # hours of unlearning are not lost
+                raise MetricUnavailable(
+                    f"the metric {metric.group} gives a detail {name}: a taken name; give it another"
+                )
         except MetricUnavailable as reason:
             found = dict.fromkeys(metric.fields)
-            self.notes |= dict.fromkeys(metric.fields, str(reason))
+            unnamed = [] if metric.shipped else [metric.group]
+            self.notes |= dict.fromkeys(metric.fields or unnamed, str(reason))
         for card in metric.cards:
             if found.get(card.field, 0) is None:
                 self.notes.setdefault(card.field, card.why_null)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,13 @@ __all__ = ["RETRAIN", "Metric", "MetricCard", "MetricInputs", "Scores", "cards",
 
 RETRAIN = "retrain's"
 SHIPPED = "unsir_bench.evaluation.metrics"
+OF_REFERENCES = ("original_", "retrain_", "floor_")
+RESERVED_DETAILS = frozenset((
+    "steps", "stages", "metric_seconds",  # of the run itself; the rest are our metrics', which reports read
+    "accuracy_by_class", "forget_predictions", "forgetting_epsilons", "layer_information", "layer_probe_auc",
+    "mia_loss_caution", "mia_samples_per_side", "nearest", "relearn_curve", "samples", "true_floor", "verification",
+    "weight_distance_to_original", "weight_distance_to_retrain",
+))  # fmt: skip
 
 Switch = Literal[
     "always", "outputs", "weights", "membership", "features", "collateral", "verification", "lira_shadows", "bank_size",
@@ -82,6 +89,18 @@ class Metric:
         """Whether it is this project's own, whose changes raise ``EVALUATION_VERSION``."""
         return self.compute.__module__.startswith(SHIPPED)
 
+    def taken_detail(self, names: Iterable[str], given: Container[str]) -> str | None:
+        """The first of a metric's details that has a name of the run's own, of our metrics or of those ``given``."""
+        if self.shipped:
+            return None
+        details = (name for name in names if name not in self.fields)
+        return next((name for name in details if name in given or _bare(name) in RESERVED_DETAILS), None)
+
+
+def _bare(name: str) -> str:
+    prefix = next(filter(name.startswith, OF_REFERENCES), "")
+    return name.removeprefix(prefix)
+
 
 _METRICS: dict[str, Metric] = {}  # by module and name of the function, so that a module imported again replaces its own
 
@@ -97,7 +116,8 @@ def metric(
 
     The function is called for the unlearned model and for each reference. Of a mapping, a name that has a card becomes
     a field of the record; any other becomes a detail, which may hold what is no single number. Where the function
-    raises ``MetricUnavailable``, all its fields are null, with the reason in the record's notes.
+    raises ``MetricUnavailable``, all its fields are null, with the reason in the record's notes. So they are where a
+    detail has a name that is taken already: ``RESERVED_DETAILS``, or another metric's.
 
     A metric of another package is computed in every run of a process that has imported the package, unless ``when``
     leaves it out. Run ids do not depend on it: to measure a finished run again, remove its folder. The store does not
