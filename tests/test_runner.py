@@ -71,7 +71,10 @@ class Breaks(UnlearningMethod):
         if self.how == "interrupt":
             raise KeyboardInterrupt
         with torch.no_grad():
-            next(model.parameters()).fill_(math.nan)
+            for weights in model.parameters() if self.how == "huge" else ():
+                weights.mul_(1e20)
+            if self.how == "nan":
+                next(model.parameters()).fill_(math.nan)
         return model
 
 
@@ -183,6 +186,12 @@ def test_touching_undeclared_data_fails_the_run_by_name(tiny: Config) -> None:
 
 def test_weights_that_are_nan_are_recorded_as_diverged(tiny: Config) -> None:
     assert run(with_method(tiny, Breaks(how="nan"))).status == "diverged"
+
+
+def test_finite_weights_whose_logits_are_not_are_recorded_as_diverged(tiny: Config) -> None:
+    record = run(with_method(tiny, Breaks(how="huge")))
+    assert (record.status, record.metrics.get("acc_forget_test")) == ("diverged", None)
+    assert "a logit of the unlearned model became nan in phase 'evaluation'" in (record.reason or "")
 
 
 def test_a_loss_that_turns_nan_stops_the_run_as_diverged(tiny: Config) -> None:

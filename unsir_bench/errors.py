@@ -56,19 +56,20 @@ class MetricUnavailable(UnsirBenchError):  # noqa: N818 - a null in the record, 
 
 
 class Diverged(UnsirBenchError):  # noqa: N818 - a status, not a fault of the program
-    """A loss became NaN or infinite.
+    """A loss, a weight or a logit became NaN or infinite.
 
     Attributes:
         phase: the phase of the run, such as ``original`` or ``impair``.
         step: optimiser steps taken in that phase, counted from 1.
+        what: it was, in words.
     """
 
-    def __init__(self, phase: str, step: int, loss: float):
-        self.phase, self.step = phase, step
-        super().__init__(f"the loss became {loss} in phase '{phase}' at step {step}; a lower learning rate may help")
+    def __init__(self, phase: str, step: int, value: float, what: str = "the loss"):
+        self.phase, self.step, self.what = phase, step, what
+        super().__init__(f"{what} became {value} in phase '{phase}' at step {step}; a lower learning rate may help")
 
-    def __reduce__(self) -> tuple[type[Diverged], tuple[str, int, float]]:
-        return Diverged, (self.phase, self.step, float("nan"))
+    def __reduce__(self) -> tuple[type[Diverged], tuple[str, int, float, str]]:
+        return Diverged, (self.phase, self.step, float("nan"), self.what)
 
 
 class SharingError(UnsirBenchError):

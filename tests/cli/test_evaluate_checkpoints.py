@@ -189,6 +189,11 @@ def test_what_does_not_fit_is_named_before_anything_is_measured(
     for name, complaint in cases.items():
         assert score(*RENAMES, unlearned=tmp_path / name) == 2, name
         assert complaint in capsys.readouterr().out, name
+    huge = {name: value * 1e20 if value.is_floating_point() else value for name, value in state.items()}
+    torch.save(huge, tmp_path / "huge.pth")
+    for role, word in (("original", "original"), ("unlearned", "unlearned"), ("retrained", "retrain")):
+        assert score(*RENAMES, **{role: tmp_path / "huge.pth"}) == 2
+        assert f"{word}: some logits of this model are NaN" in capsys.readouterr().out
     wrong_words = {
         ("--rename", "head.*=fc.*"): "has no such tensor",
         ("--rename", "linear"): "write THEIRS=OURS",

@@ -16,6 +16,7 @@ from torch import nn
 
 from tests.fake_time import FakeTime
 from unsir_bench.config import Config, typed
+from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.evaluation.stages import Stages
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
@@ -78,8 +79,6 @@ def test_no_number_of_the_run_changes_when_stages_are_measured(tmp_path: Path, m
 def test_generators_mode_batch_statistics_and_peak_memory_are_left_alone(
     make_context: Any, digits: Any, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from unsir_bench.data.forget_split import ForgetSplit
-
     context = make_context()
     split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), [0], digits.num_classes)
     model = context.initial_network().train()
@@ -108,6 +107,18 @@ def test_generators_mode_batch_statistics_and_peak_memory_are_left_alone(
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert (context.stored_peak_bytes, resets) == (100, [1])  # what the evaluation itself takes is never read
     assert context.clock.total == 0 < stages.seconds
+
+
+def test_a_stage_whose_logits_are_not_finite_has_no_accuracies(make_context: Any, digits: Any) -> None:
+    """The largest of NaN is the first class: all of its samples would be right."""
+    context = make_context()
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), [0], digits.num_classes)
+    model, stages = context.initial_network(), Stages(digits, context, split)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(1e20)
+    stages.measure("impair", model)
+    assert stages.found == [{"stage": "impair", "step": 0, "acc_forget_test": None, "acc_retain_test": None}]
 
 
 def test_a_sequence_has_a_stage_for_each_step(tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from unsir_bench.config_fields import hashed_if_not_default, identity, not_hashed, number
-from unsir_bench.errors import MetricUnavailable
+from unsir_bench.errors import Diverged, MetricUnavailable
 from unsir_bench.evaluation.grad_cam import grad_cam
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MeasuredModel, MetricInputs
 from unsir_bench.evaluation.metrics.model_bank import LEAST_MODELS
 from unsir_bench.evaluation.registry import Metric, cards, registered
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu
+from unsir_bench.references.store import all_finite
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runtime.extras import install_words
 from unsir_bench.runtime.strict_json import plain
@@ -166,10 +167,17 @@ class Evaluation(EvaluatedRun):
             model: on the run's device.
             known: what was measured of it before: a metric of which a field is there is not measured again, nor is one
                 of our own that summarises others and has all of its numbers.
+
+        Raises:
+            Diverged: a logit of ``model`` is NaN or infinite.
         """
         metrics, known = self.config.turned_on(), known or {}
         parts = outputs_of_splits(model, self.data, self.context, "the unlearned model")
         logits = {name: part.logits for name, part in parts.items()}
+        if not all_finite(logits):  # the largest of NaN is the first class: its accuracy would be 100 %
+            raise Diverged(
+                "evaluation", sum(self.context.steps.values()), float("nan"), "a logit of the unlearned model"
+            )
         features = {name: part.features for name, part in parts.items() if part.features is not None}
         unlearned = MeasuredModel(logits, state_to_cpu(model), lambda: model, lambda: features or None)
         told = [metric for metric in metrics if _is_told(metric, known)]

@@ -12,6 +12,7 @@ from torch import nn
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.evaluation.metrics.accuracy import retain_forget_accuracies
+from unsir_bench.references.store import all_finite
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.inference import predict
@@ -27,7 +28,8 @@ class Stages:
         split: of all that is forgotten by the step at work.
         seconds: spent here, none of them the method's.
         found: one entry for each stage, in order: ``stage`` (its name), ``step`` (of a sequence, from 0),
-            ``acc_forget_test`` and ``acc_retain_test``, in [0, 1]; None where there is no such sample.
+            ``acc_forget_test`` and ``acc_retain_test``, in [0, 1]; None where there is no such sample, or where a
+            logit is NaN or infinite.
     """
 
     data: DeviceData
@@ -46,6 +48,8 @@ class Stages:
             logits = predict(model, self.data.view("test"), context, f"evaluating after {name}")
         indices = {part: chosen for part, chosen in self.split.indices.items() if part.endswith("_test")}
         accuracies = retain_forget_accuracies({"test": logits}, {"test": self.data.labels("test")}, indices)
+        if not all_finite({"test": logits}):  # repair may still help
+            accuracies = dict.fromkeys(accuracies)
         self.found.append({"stage": name, "step": context.step, **accuracies})
         memory.reset()
         self.seconds += time.perf_counter() - started

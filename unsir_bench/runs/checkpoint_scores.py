@@ -12,11 +12,11 @@ from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.errors import ConfigError
+from unsir_bench.errors import ConfigError, Diverged
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.models.checkpoint_files import Checkpoint, CheckpointError, rename_problem
 from unsir_bench.records import RunRecord, finished_record
-from unsir_bench.references.store import content_key, weights_hash
+from unsir_bench.references.store import all_finite, content_key, weights_hash
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runs.experiment import ABSENT_WITHOUT_RETRAIN, Experiment, keep_grad_cam, prepared
 from unsir_bench.runs.finished_runs import recorded_metrics
@@ -48,7 +48,7 @@ def score_checkpoints(
 
     Raises:
         ConfigError: a setting is wrong.
-        CheckpointError: a file is not of this network; all such files are named.
+        CheckpointError: a file is not of this network; all such files are named. Or a logit is NaN or infinite.
         NotRecordedError: the record cannot be written; nothing is measured where that shows before.
     """
     metrics = replace(config.metrics, floor=False, lira_shadows=0)
@@ -84,7 +84,10 @@ def _measure(
     retrained = _as_trained(weights[RETRAIN], RETRAIN, config, scene.data, scene.context) if has_retrain else None
     evaluation = Evaluation(metrics, scene.data, split, scene.context, scene.references, original, retrained)
     model = _network(weights[UNLEARNED], scene.context)
-    _note(record, evaluation.of(model))
+    try:
+        _note(record, evaluation.of(model))
+    except Diverged as error:
+        raise _not_finite(UNLEARNED) from error
     unlearned = record.checkpoints[UNLEARNED]["weights"]
     note_models(record, scene.data.fingerprint, split.fingerprint, original, retrained, unlearned)
     record.environment, record.status = environment(scene.context.device), "done"
@@ -105,7 +108,16 @@ def _as_trained(
         "numerics": config.numerics,
     }  # fmt: skip
     logits = predict_splits(_network(weights, context), data, context, role)
+    if not all_finite(logits):
+        raise _not_finite(role)
     return TrainedModel(content_key(about), weights, logits, {})
+
+
+def _not_finite(role: str) -> CheckpointError:
+    return CheckpointError(
+        f"{role}: some logits of this model are NaN or infinite, so that it has no accuracy; look at dataset.mean, "
+        "dataset.std and whether the file is of this network"
+    )
 
 
 def _note(record: RunRecord, measured: Measurements) -> None:
