@@ -281,17 +281,23 @@ def _fits(value: object, kind: Any) -> bool:
     return kind is Any or isinstance(value, kind)
 
 
+def own_record(folder: Path) -> RunRecord:
+    """The record in a run's folder; raises as ``read``, and where it is another run's or carries no digest."""
+    path = folder / RECORD_FILE
+    record = RunRecord.read(path)
+    if record.schema_version != SCHEMA_VERSION:
+        raise ValueError(f"{printable(str(path))}: schema version {record.schema_version} carries no digest")
+    if record.run_id != folder.absolute().name:
+        raise ValueError(f"{printable(str(path))}: it is of the run {record.run_id}")
+    return record
+
+
 def finished_record(folder: Path) -> RunRecord | None:
     """The record of a finished run (done, skipped or diverged), or None; warns of one that cannot be trusted."""
-    path = folder / RECORD_FILE
-    if not os.path.lexists(path):
+    if not os.path.lexists(folder / RECORD_FILE):
         return None
     try:
-        record = RunRecord.read(path)
-        if record.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema version {record.schema_version} carries no digest")
-        if record.run_id != folder.absolute().name:
-            raise ValueError(f"{path}: it is of the run {record.run_id}")
+        record = own_record(folder)
     except ValueError as error:
         LOG.warning("%s: the run is not taken as finished", printable(str(error)))
         return None

@@ -38,7 +38,7 @@ from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runtime.extras import absent_launcher
 from unsir_bench.runtime.files import unwritable
 from unsir_bench.sweeps.isolation import import_present
-from unsir_bench.sweeps.outcome import SweepJob, command_of, current_launch, launching, troubles
+from unsir_bench.sweeps.outcome import Launch, SweepJob, command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
 from unsir_bench.tracking.tracker_config import IN_EACH_RECORD, holds_password
 
@@ -68,26 +68,40 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report on the sweep's folder; the jobs may have run in other processes."""
-        launch = current_launch()
+        launch, folder = current_launch(), Path(config.hydra.sweep.dir)
         if launch.instead is not None:
             return
+        try:
+            _report(launch, folder)
+        except Exception as error:  # Hydra would make a warning of it, and the exit status would be 0
+            log_failure(error, f"{folder}: the sweep's report")
+            launch.failed.append("report")
+
+
+def _report(launch: Launch, folder: Path) -> None:
+    found = list(troubles(launch, folder))
+    launch.failed += [trouble.run_id for trouble in found if trouble.status in ("failed", "lost")]
+    written = _table(launch, folder)
+    for trouble in found:
+        print(f"{trouble.status}: {trouble.run_id}: {trouble.reason}")
+        print(f"        record: {trouble.record}\n" if trouble.record else "", end="")
+        print(f"        again:  {trouble.again}\n" if trouble.again else "", end="")
+    for path in [folder / "*" / RECORD_FILE, *written]:
+        print(f"written: {path}")
+
+
+def _table(launch: Launch, folder: Path) -> list[Path]:
+    """The files of the sweep's table; none where it fails, which costs the report on the runs nothing."""
+    try:
         from unsir_bench.report.tables.sweep import write_sweep_table
 
-        folder = Path(config.hydra.sweep.dir)
-        try:
-            written = write_sweep_table(folder)
-        except OSError as error:
-            print(f"{folder}: the sweep's table cannot be written: {error}")
-            launch.failed.append("table")
-            written = []
-        found = list(troubles(launch, folder))
-        for trouble in found:
-            print(f"{trouble.status}: {trouble.run_id}: {trouble.reason}")
-            print(f"        record: {trouble.record}\n" if trouble.record else "", end="")
-            print(f"        again:  {trouble.again}\n" if trouble.again else "", end="")
-        launch.failed += [trouble.run_id for trouble in found if trouble.status in ("failed", "lost")]
-        for path in [folder / "*" / RECORD_FILE, *written]:
-            print(f"written: {path}")
+        return write_sweep_table(folder)
+    except OSError as error:
+        print(f"{folder}: the sweep's table cannot be written: {error}")
+    except Exception as error:  # whatever it is, the runs are told of
+        log_failure(error, f"{folder}: the sweep's table")
+    launch.failed.append("table")
+    return []
 
 
 class Job:

@@ -21,27 +21,26 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.sweeps.option_sections import SUPPORTED, Composed, Copies, NotClosedError, OptionFiles
 
-ONE_PER_COMMAND = ("experiment", "scale")
+PRESET = "what a preset sweeps over is read once, before the grid is made"
+PLACE = "a command reports on one folder"
+ONE_PER_COMMAND = {"experiment": PRESET, "scale": PRESET, "sweep": PLACE, "outputs": PLACE}
 
 
 def grid(loader: ConfigLoaderImpl, params: Mapping[str, str], arguments: Sequence[str]) -> list[list[str]]:
     """The overrides of each job, as Hydra's basic sweeper has them; ``arguments`` stand over a preset's ``params``.
 
     Raises:
-        hydra.errors.ConfigCompositionException: what decides the preset is itself swept over.
+        hydra.errors.ConfigCompositionException: what decides the preset, or where records go, is itself swept over.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # Hydra loads it anew when it looks around
 
     parser = OverridesParser.create(config_loader=loader)
     preset = [f"{key}={value}" for key, value in params.items()]
     jobs: list[list[str]] = BasicSweeper.split_arguments(parser.parse_overrides([*preset, *arguments]), None)[0]
-    for group in ONE_PER_COMMAND:
-        chosen = sorted({word for job in jobs for word in job if word.lstrip("+").startswith(f"{group}=")})
+    for key, why in ONE_PER_COMMAND.items():
+        chosen = sorted({word for job in jobs for word in job if word.lstrip("+").startswith(f"{key}=")})
         if len(chosen) > 1:
-            raise ConfigCompositionException(
-                f"{', '.join(chosen)}: what a preset sweeps over is read once, before the grid is made. "
-                f"Give one command for each {group}"
-            )
+            raise ConfigCompositionException(f"{', '.join(chosen)}: {why}. Give one command for each {key}")
     return jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from unsir_bench.config import Config
 from unsir_bench.errors import ConfigError
-from unsir_bench.records import RECORD_FILE, RunRecord, records_below
+from unsir_bench.records import RECORD_FILE, RunRecord, own_record, printable, records_below
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.sweeps.isolation import run_in_own_process
 
@@ -90,7 +91,7 @@ class Trouble:
     """A run of this launch that is not what was asked for.
 
     Attributes:
-        status: ``failed``, ``diverged``, ``skipped``, or ``lost`` (it left no record).
+        status: ``failed``, ``diverged``, ``skipped``, or ``lost`` (it left no record that can be read).
         again: the command that does this run alone; empty where it is unknown.
         record: the record's path, if there is one.
     """
@@ -103,7 +104,7 @@ class Trouble:
 
 
 def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
-    """Every run of the launch that was not done, from the records below the sweep's folder.
+    """Every run of the launch that was not done, from its record; of another sweeper, from those below ``folder``.
 
     A configuration that was refused has none: in another launcher's process nobody but its log would tell.
     """
@@ -112,11 +113,29 @@ def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
             name = " ".join(job.overrides)
             yield Trouble(name, "failed", " ".join(str(job.config).split()), command_of(job.overrides))
     mine = {job.config.folder: (job, job.config) for job in launch.jobs if isinstance(job.config, Config)}
-    for path, record in records_below(folder):
-        fresh = path.parent in mine if launch.jobs else path.stat().st_mtime >= launch.started
-        if record.status != "done" and fresh:
-            reason = " ".join((record.reason or "").split())
-            yield Trouble(record.run_id, record.status, reason, record.command, path)
-    for place, (job, config) in mine.items():
-        if not (place / RECORD_FILE).exists() and job.finished is None and finished_run(config) is None:
-            yield Trouble(place.name, "lost", launch.stopped or "left no record", command_of(job.overrides))
+    for job, config in mine.values():
+        yield from _of_run(job, config, launch.stopped or "left no record")
+    for path, record in records_below(folder) if not launch.jobs else ():  # another sweeper does not say which are its
+        if path.stat().st_mtime >= launch.started:
+            yield from _told(path, record)
+
+
+def _of_run(job: SweepJob, config: Config, why_lost: str) -> Iterator[Trouble]:
+    """What its record says, wherever it lies; of a run without one of its own, that it is lost."""
+    path = config.folder / RECORD_FILE
+    try:
+        record = own_record(config.folder)
+    except ValueError as problem:
+        if job.finished is None and finished_run(config) is None:
+            there = path if os.path.lexists(path) else None
+            reason = str(problem).removeprefix(f"{printable(str(path))}: ")
+            words = f"{why_lost}; what lies in its place is none: {reason}" if there else why_lost
+            yield Trouble(config.folder.name, "lost", words, command_of(job.overrides), there)
+    else:
+        yield from _told(path, record)
+
+
+def _told(path: Path, record: RunRecord) -> Iterator[Trouble]:
+    if record.status != "done":
+        reason = " ".join((record.reason or "").split())
+        yield Trouble(record.run_id, record.status, reason, record.command, path)
