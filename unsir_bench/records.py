@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from unsir_bench.added_fields import with_added_fields
 from unsir_bench.guarantees import Guarantees, impossible_guarantees
 from unsir_bench.runtime.files import DAMAGED, read_lines, read_regular, set_aside, sha256, write_atomic
+from unsir_bench.runtime.printable import printable as printable  # noqa: PLC0414 - most who read records need it
 from unsir_bench.runtime.strict_json import in_words, parsed
 from unsir_bench.runtime.timing import timing_conditions, timing_words
 from unsir_bench.versions import SCHEMA_VERSION
@@ -33,8 +34,6 @@ FINISHED = ("done", "skipped", "diverged")
 READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
 LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth
 ACCURACY = re.compile(r"(original_|retrain_|floor_)?acc_(forget|retain)_(train|test)")
-# What a terminal obeys (escapes, C0 and C1 controls), what turns text around, and what UTF-8 cannot hold.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def utc_now() -> str:
@@ -209,17 +208,6 @@ def digest(content: dict[str, Any]) -> str:
     """sha256 over a record's canonical JSON, its ``digest`` left out."""
     covered = {key: value for key, value in content.items() if key != "digest"}
     return sha256(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode())
-
-
-def printable(content: Any) -> Any:
-    """Plain values whose texts neither a terminal nor a file of text takes for commands."""
-    if isinstance(content, dict):
-        return {printable(key): printable(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [printable(value) for value in content]
-    if isinstance(content, str):
-        return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], content)
-    return content
 
 
 def _impossible(record: RunRecord) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from unsir_bench.cli.terminal import print_any_letter, read_names_as_utf8
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.runtime.closed_pipe import ends_with_its_reader
+from unsir_bench.runtime.printable import printable
 
 # Each in the module of its name: verbs with options of their own, and verbs that take the words of a run.
 OPTION_VERBS = ("evaluate", "list", "reproduce", "split", "store", "sync", "tune", "verify")
@@ -24,7 +25,7 @@ def main() -> None:
         with ends_with_its_reader():
             sys.exit(_status(sys.argv[1:]))
     except UnsirBenchError as error:  # of the installation or a plug-in
-        sys.exit(str(error))
+        sys.exit(printable(str(error)))
 
 
 def _status(words: Sequence[str]) -> int:

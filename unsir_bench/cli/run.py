@@ -31,7 +31,7 @@ from unsir_bench.config import (
     validate,
 )
 from unsir_bench.errors import ConfigError, NotRecordedError
-from unsir_bench.records import RECORD_FILE, RunRecord
+from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.references.store import ENTRIES
 from unsir_bench.runner import log_failure, run
 from unsir_bench.runs.finished_runs import finished_run
@@ -83,7 +83,7 @@ def _report(launch: Launch, folder: Path) -> None:
     launch.failed += [trouble.run_id for trouble in found if trouble.status in ("failed", "lost")]
     written = _table(launch, folder)
     for trouble in found:
-        print(f"{trouble.status}: {trouble.run_id}: {trouble.reason}")
+        print(printable(f"{trouble.status}: {trouble.run_id}: {trouble.reason}"))
         print(f"        record: {trouble.record}\n" if trouble.record else "", end="")
         print(f"        again:  {trouble.again}\n" if trouble.again else "", end="")
     for path in [folder / "*" / RECORD_FILE, *written]:

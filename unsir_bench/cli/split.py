@@ -22,11 +22,12 @@ def split_command(words: Sequence[str]) -> int:
     from hydra.errors import HydraException
 
     from unsir_bench.errors import ConfigError, DataError
+    from unsir_bench.runtime.printable import printable
 
     try:
         print(_written(overrides, given.output))
     except (ConfigError, DataError, HydraException) as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 1
     return 0
 

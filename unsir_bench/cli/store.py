@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unsir_bench.errors import DamagedEntryError
-from unsir_bench.records import RunRecord, printable
+from unsir_bench.records import printable
 from unsir_bench.references.store import Entry, Store, StoreConfig
 from unsir_bench.sharing.prune import Removable, removable, remove, size_of
 from unsir_bench.sharing.users import KeptRecords, kept_records, users_of_entries
@@ -105,7 +105,7 @@ def _listed(store: Store, given: argparse.Namespace) -> int:
 
 def _records(given: argparse.Namespace) -> KeptRecords:
     found = kept_records(given.records)
-    for reason in found.unreadable:
+    for reason in found.unreadable.values():
         print(f"no record: {reason}")
     return found
 
@@ -148,13 +148,13 @@ def _verified(store: Store, _given: argparse.Namespace) -> int:
             Entry.opened(folder).verify()
         except DamagedEntryError as reason:
             damaged += 1
-            print(f"damaged: {printable(str(folder))}: {reason}")
+            print(f"damaged: {printable(f'{folder}: {reason}')}")
     for path in checkpoints:
         try:
             store.checkpoint(path.stem).verify()
         except DamagedEntryError as reason:
             damaged += 1
-            print(f"damaged: {printable(str(path))}: {reason}")
+            print(f"damaged: {printable(f'{path}: {reason}')}")
     print(f"{len(folders)} entries and {len(checkpoints)} checkpoints: {damaged} damaged")
     if damaged:
         print("The next run that needs one sets it aside and makes it again.")
@@ -211,16 +211,19 @@ def _pushed(store: Store, given: argparse.Namespace) -> int:
     from unsir_bench.sharing.places import place_to_push
     from unsir_bench.sharing.transfer import push
 
-    records: dict[Path, RunRecord] = _records(given).readable
-    keys = None
+    found = kept_records(given.records)
+    records, unreadable, keys = found.readable, found.unreadable, None
     if given.sweep:
         if unknown := set(given.sweep) - {record.sweep for record in records.values()}:
             print(f"--sweep {sorted(unknown)[0]}: no record of it lies below --records={given.records}")
             return NO_STORE
         records = {path: record for path, record in records.items() if record.sweep in given.sweep}
+        unreadable = {path: why for path, why in unreadable.items() if path.parent.parent.name in given.sweep}
         keys = users_of_entries(store, records.values()).keys()
     with place_to_push(given.place) as place:
         done = push(store, records, place, keys)
+    for path, why in unreadable.items():
+        done.refused[str(path)] = why.removeprefix(f"{printable(str(path))}: ")
     return _told(done, f"pushed to {given.place}", "there")
 
 
@@ -235,7 +238,7 @@ def _pulled(store: Store, given: argparse.Namespace) -> int:
 
 def _told(done: Transfer, what: str, where: str) -> int:
     for name, reason in done.refused.items():
-        print(f"refused: {name}: {reason}")
+        print(printable(f"refused: {name}: {reason}"))
     print(
         f"{what}: {len(done.entries)} entries and {len(done.records)} records, {done.size / MEGABYTE:.1f} MB; "
         f"{len(done.present)} were {where} before, {len(done.refused)} refused"

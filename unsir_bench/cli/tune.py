@@ -26,6 +26,7 @@ def tune_command(words: Sequence[str]) -> int:
 
     from unsir_bench.cli.bootstrap import bootstrap
     from unsir_bench.errors import UnsirBenchError
+    from unsir_bench.runtime.printable import printable
 
     bootstrap()
     status = 0
@@ -33,7 +34,7 @@ def tune_command(words: Sequence[str]) -> int:
         try:
             _tune(method, [word for word in overrides if not word.startswith("method=")], given)
         except (UnsirBenchError, HydraException) as error:
-            print(f"{method}: {error}", file=sys.stderr)
+            print(printable(f"{method}: {error}"), file=sys.stderr)
             status = 1
     return status
 

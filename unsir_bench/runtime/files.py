@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from unsir_bench.errors import DamagedEntryError
+from unsir_bench.runtime.printable import printable
 
 LOG = logging.getLogger("unsir_bench")
 MANIFEST, MANIFEST_HASH = "manifest.json", "manifest.sha256"
@@ -183,4 +184,5 @@ def set_aside(path: Path, into: Path, why: str) -> None:
     target = into / f"{path.name}-{uuid4().hex[:8]}"
     with suppress(FileNotFoundError):  # another process was quicker
         path.rename(target)
-        LOG.warning("%s is damaged (%s): set aside as %s, and made again", path, why, target)
+        shown = [printable(str(words)) for words in (path, why, target)]
+        LOG.warning("%s is damaged (%s): set aside as %s, and made again", *shown)

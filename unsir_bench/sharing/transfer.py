@@ -85,7 +85,7 @@ def _push_entry(folder: Path, place: Target, index: Index, done: Transfer) -> No
     try:
         files = _files_of(folder)
     except (DamagedEntryError, OSError) as reason:
-        done.refused[key] = str(reason)
+        done.refused[key] = printable(str(reason))
         return
     _list(place, index, _send(place, done, files))
     done.entries.append(key)
@@ -95,7 +95,7 @@ def _push_record(path: Path, run_id: str, place: Target, index: Index, done: Tra
     try:
         content = read_regular(path, LARGEST)
     except OSError as reason:  # it was there a moment ago
-        done.refused[run_id] = str(reason)
+        done.refused[run_id] = printable(str(reason))
         return
     name = f"records/{sha256(content)}.json"
     if name in index.files:
@@ -179,7 +179,7 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
         except Timeout:
             done.refused[key] = "it is being made here by another process"
         except (DamagedEntryError, OSError) as reason:
-            done.refused[key] = str(reason)
+            done.refused[key] = printable(str(reason))
     if outputs is not None:
         for target, content in _newest_records(place, outputs, index, done).items():
             try:

@@ -18,11 +18,11 @@ class KeptRecords:
 
     Attributes:
         readable: by their path.
-        unreadable: why a record cannot be read; the reason names its path.
+        unreadable: why a record cannot be read, by its path; the reason names it, too.
     """
 
     readable: dict[Path, RunRecord] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[Path, str] = field(default_factory=dict)
 
 
 def kept_records(outputs: Path) -> KeptRecords:
@@ -33,7 +33,7 @@ def kept_records(outputs: Path) -> KeptRecords:
             try:
                 found.readable[path] = RunRecord.read(path)
             except ValueError as reason:
-                found.unreadable.append(str(reason))
+                found.unreadable[path] = str(reason)
     return found
 
 

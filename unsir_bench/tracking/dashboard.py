@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.records import RunRecord, records_below
+from unsir_bench.records import RunRecord, printable, records_below
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.tracking.run import LOGIN_HINT, login_problem
 from unsir_bench.tracking.tracker_config import TrackerConfig
@@ -320,7 +320,7 @@ def _publish(project: str, entity: str, sweeps: Sequence[str], phases: Sequence[
         for name, address in build(project, owner, sweeps, phases).publish().items():
             print(f"{name}: {address}")
     except Exception as error:  # the library raises whatever the network does
-        print(f"publishing failed: {type(error).__name__}: {error}")
+        print(printable(f"publishing failed: {type(error).__name__}: {error}"))
         return 1
     return 0
 
