@@ -7,14 +7,16 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
 from unsir_bench.errors import DamagedEntryError, SharingError
 from unsir_bench.records import printable
+from unsir_bench.runs.run_lock import LOCKS
 from unsir_bench.runtime.files import read_regular, sync_folder, write_atomic
+from unsir_bench.runtime.locks import locked
 from unsir_bench.sharing.index import INDEX, NOT_SHARED, may_be_shared
 from unsir_bench.tracking.artifacts import download_artifact, to_upload, upload_artifact
 
@@ -42,6 +44,9 @@ class Target(Protocol):
     def write(self, path: str, content: bytes) -> None:
         """Keep a file in the place of one of the same name, as the index is written again and again."""
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep others from listing files meanwhile, where that is possible; waits for one who does."""
+
 
 @contextmanager
 def place_to_push(address: str) -> Iterator[Target]:
@@ -53,7 +58,7 @@ def place_to_push(address: str) -> Iterator[Target]:
     if address.startswith(WANDB):
         to_upload(address.removeprefix(WANDB))  # before much is copied
         with tempfile.TemporaryDirectory() as staged:
-            yield FolderPlace(Path(staged))
+            yield _StagedPlace(Path(staged))
             upload_artifact(address.removeprefix(WANDB), Path(staged))
     elif "://" in address:
         yield UrlPlace(address)
@@ -108,6 +113,16 @@ class FolderPlace:
     def write(self, path: str, content: bytes) -> None:
         write_atomic(self._root / path, content)
 
+    def alone(self) -> AbstractContextManager[None]:
+        return locked(self._root / LOCKS, "index", INDEX)
+
+
+class _StagedPlace(FolderPlace):
+    """A folder that nobody else knows: a lock's file would be uploaded."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
 
 @contextmanager
 def _new_tar(path: Path) -> Iterator[Target]:
@@ -149,6 +164,9 @@ class _TarToPush:
             self._index = content  # a tar would hold each version
         else:
             self._add(path, content)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def add_index(self) -> None:
         """Add the last version of the index, if there is any."""
@@ -255,6 +273,9 @@ class UrlPlace:
             with suppress(NotImplementedError):  # object stores have no folders
                 self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(target, content)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()  # such services know no locks
 
     @contextmanager
     def _faults(self) -> Iterator[Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from unsir_bench.sharing.index import INDEX, NOT_SHARED, Index
 from unsir_bench.sharing.places import Source, Target
 from unsir_bench.versions import SCHEMA_VERSION
 
+MOST_TRIES = 5  # to list files where others push at the same time
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")  # of sweeps and runs
 
 
@@ -134,20 +135,33 @@ def _described(entry: Entry) -> Entry:
 def _send(place: Target, done: Transfer, files: Mapping[str, bytes]) -> dict[str, str]:
     """Copy files to a place; returns the hash of each."""
     for path, content in files.items():
-        _write(place, path, content)
+        with _writing(place, path):
+            place.write(path, content)
         done.size += len(content)
     return {path: sha256(content) for path, content in files.items()}
 
 
 def _list(place: Target, index: Index, new: Mapping[str, str]) -> None:
-    """Write the index with new files, and with those that others have listed since it was read."""
-    index.files |= _index_to_extend(place).files | dict(new)
-    _write(place, INDEX, index.content())
+    """Write the index with new files, and with those that others have listed since it was read.
+
+    Where no lock keeps others away, another's index may replace this one: it is read again, and written again.
+    """
+    for _ in range(MOST_TRIES):
+        with _writing(place, INDEX), place.alone():
+            index.files |= _index_to_extend(place).files | dict(new)
+            place.write(INDEX, index.content())
+            if index.files.keys() <= _index_to_extend(place).files.keys():
+                return
+    raise SharingError(
+        f"{place}: {INDEX} lost what was listed in it {MOST_TRIES} times: others push to it, too; push again when they "
+        "are done"
+    )
 
 
-def _write(place: Target, path: str, content: bytes) -> None:
+@contextmanager
+def _writing(place: Target, path: str) -> Iterator[None]:
     try:
-        place.write(path, content)
+        yield
     except OSError as error:
         raise SharingError(f"{place}: {path} cannot be written: {error}") from error
 

@@ -1,0 +1,77 @@
+"""Two who share through one place at the same time: nothing of either is lost, or the one who loses it is told."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+
+from tests.sharing.conftest import ORIGINAL, whole
+from tests.sharing.test_transfer import pull
+from unsir_bench.errors import SharingError
+from unsir_bench.references.store import Store, content_key
+from unsir_bench.sharing import transfer
+from unsir_bench.sharing.index import INDEX, Index
+from unsir_bench.sharing.places import FolderPlace, UrlPlace, _StagedPlace
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Store:
+    """The store of somebody else."""
+    store, about = Store(tmp_path / "other"), {**ORIGINAL, "seed": 7}
+    store.write(content_key(about), {"weights": {"w": torch.ones(2)}}, {"description": about})
+    return store
+
+
+def test_whoever_lists_in_a_folder_is_alone(store: Store, other: Store, tmp_path: Path) -> None:
+    place = tmp_path / "shared"
+    begun = threading.Thread(target=lambda: transfer.push(other, {}, FolderPlace(place)))
+
+    class Slow(FolderPlace):
+        """Between its look at the index and its writing, another push begins, and ends if nothing keeps it."""
+
+        def write(self, path: str, content: bytes) -> None:
+            if path == INDEX and begun.ident is None:
+                begun.start()
+                begun.join(timeout=1)
+            super().write(path, content)
+
+    transfer.push(store, {}, Slow(place))
+    begun.join()
+    assert pull(place, tmp_path / "here") == 0
+    assert whole(Store(tmp_path / "here" / "store")) == whole(store) | whole(other)
+
+
+class Contested(UrlPlace):
+    """A URL where another's index, written from an earlier look, replaces ours some times."""
+
+    def __init__(self, times: int):
+        super().__init__(f"memory://{uuid4().hex}")
+        self.times = times
+
+    def write(self, path: str, content: bytes) -> None:
+        super().write(path, content)
+        if path == INDEX and self.times:
+            self.times -= 1
+            super().write(INDEX, Index({f"entries/{'0' * 16}/manifest.json": "a" * 64}).content())
+
+
+@pytest.mark.parametrize("times", [0, 1, 4])
+def test_an_index_that_another_replaced_is_written_again(times: int, store: Store) -> None:
+    place = Contested(times)
+    transfer.push(store, {}, place)
+    listed = Index.parsed(place.read(INDEX)).entries().keys()
+    assert listed == whole(store).keys() | ({"0" * 16} if times else set())
+
+
+def test_an_index_that_is_always_replaced_is_no_success(store: Store) -> None:
+    with pytest.raises(SharingError, match=rf"memory://.*: {INDEX} lost what was listed in it 5 times.*push again"):
+        transfer.push(store, {}, Contested(10_000))
+
+
+def test_a_folder_that_is_uploaded_holds_no_lock(store: Store, tmp_path: Path) -> None:
+    transfer.push(store, {}, _StagedPlace(tmp_path / "staged"))
+    assert {path.name for path in (tmp_path / "staged").iterdir()} == {"entries", INDEX}
