@@ -168,6 +168,21 @@ def test_one_that_fails_at_the_end_of_an_online_run_is_not_tried_again(modes: li
     assert modes == ["offline"]
 
 
+def test_what_later_runs_are_told_shows_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="unsir_bench")
+
+    def refused(*_: object) -> None:
+        raise ConnectionError("https://me:s3cret@wandb.example/api?api_key=s3cret refused")
+
+    monkeypatch.setattr(tracking, "_wandb_run", refused)
+    for _ in range(2):
+        use_whole(start("online", tmp_path))
+    assert os.environ[UNREACHABLE].startswith("ConnectionError: https://wandb.example/api")
+    assert "s3cret" not in os.environ[UNREACHABLE] + caplog.text and "failed in an earlier run" in caplog.text
+
+
 def test_a_fault_of_an_offline_run_says_nothing_of_the_network(tmp_path: Path) -> None:
     use_whole(Tracker(FakeRun("finish")))
     assert os.environ[UNREACHABLE] == ""

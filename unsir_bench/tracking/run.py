@@ -173,7 +173,7 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
 
 def _remember(error: BaseException) -> None:
     """Later runs of this process, and of those that it starts, do not wait for W&B again."""
-    os.environ[UNREACHABLE] = f"{type(error).__name__}: {error}".splitlines()[0]
+    os.environ[UNREACHABLE] = without_passwords(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def _end_service() -> None:
