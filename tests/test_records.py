@@ -90,6 +90,14 @@ def test_a_damaged_record_raises_the_promised_error_and_is_not_finished(tmp_path
     assert finished_record(tmp_path) is None
 
 
+@pytest.mark.parametrize("started", ["yesterday", "", "2026-13-01"])
+def test_a_record_that_began_at_no_time_is_refused(tmp_path: Path, started: str):
+    """Whether images changed since then decides whether the run is finished."""
+    with pytest.raises(ValueError, match=f"started={started} is no time in ISO 8601"):
+        RunRecord.read(rewritten(tmp_path / RUN, status="done", started=started))
+    assert finished_record(tmp_path / RUN) is None
+
+
 def test_a_field_of_a_later_release_is_passed_over(tmp_path: Path):
     assert RunRecord.read(rewritten(tmp_path, added_later=1)).run_id == record().run_id
 

@@ -224,6 +224,10 @@ def _impossible(record: RunRecord) -> Iterator[str]:
             if value is not None and ACCURACY.fullmatch(name) and not 0 <= value <= 1:
                 yield f"{name}={value} is not in [0, 1]"
     yield from impossible_guarantees(record.guarantees)
+    try:
+        datetime.fromisoformat(record.started).timestamp()
+    except (ValueError, OverflowError):
+        yield f"started={record.started} is no time in ISO 8601"
     if not _fits(record.access.get("declared", []), list[str]):
         yield "access.declared is no list of words"
     for name in ("forget", "retain"):
