@@ -18,6 +18,7 @@ from filelock import Timeout
 from unsir_bench.errors import DamagedEntryError, SharingError
 from unsir_bench.records import FINISHED, LARGEST, RECORD_FILE, RunRecord, printable
 from unsir_bench.references.store import Entry, Store
+from unsir_bench.runs.run_lock import run_lock
 from unsir_bench.runtime.files import MANIFEST, MANIFEST_HASH, read_regular, sha256, sync_files, write_atomic
 from unsir_bench.sharing.index import INDEX, NOT_SHARED, Index
 from unsir_bench.sharing.places import Source, Target
@@ -198,6 +199,8 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
         for target, content in _newest_records(place, outputs, index, done).items():
             try:
                 _take_record(target, content, done)
+            except Timeout:
+                done.refused[target.parent.name] = "it is being done here by another process"
             except OSError as reason:
                 done.refused[target.parent.name] = printable(str(reason))
     return done
@@ -260,9 +263,13 @@ def _shared_record(content: bytes) -> RunRecord:
 
 
 def _take_record(target: Path, content: bytes, done: Transfer) -> None:
-    if os.path.lexists(target):
+    if os.path.lexists(target):  # before its folder is touched
         done.present.append(target.parent.name)
         return
-    write_atomic(target, content)
+    with run_lock(target.parent, wait=False):
+        if os.path.lexists(target):  # it was finished meanwhile
+            done.present.append(target.parent.name)
+            return
+        write_atomic(target, content)
     done.records.append(target.parent.name)
     done.size += len(content)
