@@ -147,6 +147,24 @@ def test_what_was_missing_loses_its_reason_when_it_is_measured(configured: Calla
     assert finished_run(wanted) is not None
 
 
+def test_of_a_metric_that_lacked_the_retrained_model_the_rest_is_added_when_it_is_there(
+    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = ["metrics=fast", "metrics.outputs=true"]
+    before = done(configured("alone", *outputs, "retrain_reference=false"))
+    assert "forget_prediction_entropy" in before.metrics and "forget_prediction_tv_to_retrain" not in before.metrics
+    wanted = done(configured("whole", *outputs, "metrics.weights=true"))
+    never_again(monkeypatch)
+    config = configured("alone", *outputs, "retrain_reference=false")
+    assert evaluate_command([str(config.folder), *outputs, "metrics.weights=true"]) == 0
+    after = record_of(config)
+    assert wanted.metrics["forget_prediction_tv_to_retrain"] is not None
+    names = [name for name in wanted.metrics if name.startswith(("forget_prediction", "js_", "gap_forget"))]
+    assert {name: after.metrics.get(name) for name in names} == {name: wanted.metrics[name] for name in names}
+    assert "forget_prediction_tv_to_retrain" in after.evaluated[0]["added"]
+    assert "forget_prediction_entropy" not in after.evaluated[0]["added"]
+
+
 def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
     configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,8 @@ def _is_told(metric: Metric, known: Mapping[str, float | int | None]) -> bool:
     """Whether what is known of a model holds what a metric would give; a summary of another package is given anew."""
     if metric.summary:
         return metric.shipped and all(known.get(name) is not None for name in metric.fields)
-    return not known.keys().isdisjoint(metric.fields)
+    # Without a retrained model some give only a part of their fields; one may be there by now.
+    return bool(metric.fields) and known.keys() >= set(metric.fields)
 
 
 class Evaluation(EvaluatedRun):
@@ -165,8 +166,8 @@ class Evaluation(EvaluatedRun):
 
         Args:
             model: on the run's device.
-            known: what was measured of it before: a metric of which a field is there is not measured again, nor is one
-                of our own that summarises others and has all of its numbers.
+            known: what was measured of it before: a metric of which all fields are there is not measured again, nor is
+                one of our own that summarises others and has all of its numbers.
 
         Raises:
             Diverged: a logit of ``model`` is NaN or infinite.
