@@ -62,11 +62,12 @@ class Contested(UrlPlace):
 
 
 @pytest.mark.parametrize("times", [0, 1, 4])
-def test_an_index_that_another_replaced_is_written_again(times: int, store: Store) -> None:
+def test_an_index_that_another_replaced_is_written_again(times: int, other: Store) -> None:
+    """A push of one entry lists twice, at its arrival and at the end."""
     place = Contested(times)
-    transfer.push(store, {}, place)
+    transfer.push(other, {}, place)
     listed = Index.parsed(place.read(INDEX)).entries().keys()
-    assert listed == whole(store).keys() | ({"0" * 16} if times else set())
+    assert listed == whole(other).keys() | ({"0" * 16} if times else set())
 
 
 def test_an_index_that_is_always_replaced_is_no_success(store: Store) -> None:
