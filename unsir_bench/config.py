@@ -166,9 +166,10 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
     if config.metrics.bank_size and not config.retrain_reference:
         yield f"metrics.bank_size={config.metrics.bank_size}: needs retrained models; set retrain_reference=true"
-    path = getattr(config.model, "weights", None)
+    owner = getattr(config.model, "backbone", config.model)
+    path, key = getattr(owner, "weights", None), "model" if owner is config.model else "model.backbone"
     if config.dataset.normalisation == "weights" and path and not config.model.statistics_of_weights():
-        words = f"model.weights={path}: a file of weights does not tell their mean and std"
+        words = f"{key}.weights={path}: a file of weights does not tell their mean and std"
         how = "set dataset.normalisation=dataset, and dataset.mean and dataset.std to them"
         yield f"dataset.normalisation=weights, {words}; {how}"
     yield from private_training_problems(config)

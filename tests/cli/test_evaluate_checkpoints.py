@@ -175,6 +175,7 @@ def test_what_does_not_fit_is_named_before_anything_is_measured(
     for name, content in (("eleven", eleven), ("spoilt", spoilt), ("model", plain.Net()), ("empty", {"epoch": 3})):
         torch.save(content, tmp_path / f"{name}.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
+    (tmp_path / "nothing.pth").touch()
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"state_dict": print}, protocol=2))
     cases = {
         "eleven.pth": "it answers 11 classes, the data have 10",
@@ -182,6 +183,7 @@ def test_what_does_not_fit_is_named_before_anything_is_measured(
         "model.pth": "nothing else is ever loaded",
         "pickle.pt": "nothing else is ever loaded",
         "text.pth": "nothing else is ever loaded",
+        "nothing.pth": "nothing else is ever loaded",
         "empty.pth": "holds the keys epoch, no state dict",
         "absent.pth": "No such file",
         "absent.txt": "No such file",

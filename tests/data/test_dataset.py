@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from unsir_bench.data.dataset import (
     stratified_split,
 )
 from unsir_bench.data.digits import Digits
+from unsir_bench.data.folders import ImageFolder
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -222,6 +223,38 @@ def test_fingerprint_sees_the_shape_and_the_order():
     wide = LabelledImages(split.images.reshape(6, 1, 2, 8), split.labels)
     swapped = split.take(np.array([1, 0, 2, 3, 4, 5]))
     assert len({content_hash(split), content_hash(wide), content_hash(swapped)}) == 3
+
+
+def test_fingerprint_counts_classes_that_have_no_sample():
+    """The network has an output for each, so what was trained without them does not fit."""
+    split = marked([3, 3], 0)
+    assert content_hash(split, classes=2) == content_hash(split) != content_hash(split, classes=3)
+
+    class Named(Made):
+        def class_names(self) -> tuple[str, ...]:
+            return ("a", "b", "c", "d")
+
+    assert Named().load(QUIET).fingerprint != Made().load(QUIET).fingerprint
+
+
+def test_labels_of_any_whole_numbers_are_those_that_losses_take():
+    class Short(Made):
+        def read(self, progress: Progress) -> RawData:
+            raw = super().read(progress)
+            train, test = (replace(split, labels=split.labels.astype(np.int32)) for split in (raw.train, raw.test))
+            return RawData(train, test, raw.class_names)
+
+    found, right = Short().load(QUIET), Made().load(QUIET)
+    assert found.train.labels.dtype == found.test.labels.dtype == np.int64
+    assert found.fingerprint == right.fingerprint
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_named_before_any_work(seed: int):
+    [of_subset] = problems(Made(subset_seed=seed), "dataset")
+    [of_split] = problems(ImageFolder(root="x", split_seed=seed), "dataset")
+    assert of_subset.startswith(f"dataset.subset_seed={seed}: must be at ")
+    assert of_split.startswith(f"dataset.split_seed={seed}: must be at ")
 
 
 def test_fingerprint_reaches_images_beyond_the_first_block():

@@ -175,6 +175,17 @@ def test_a_data_set_without_sub_classes_or_columns_says_so() -> None:
     assert "attributes.csv" in line
 
 
+def test_a_class_that_a_split_has_no_sample_of_is_named_with_the_split() -> None:
+    labels = {"train": [0, 0, 2], "test": [0, 1, 2]}
+    data = ImageData(
+        *(LabelledImages(np.zeros((3, 1, 1, 1), np.uint8), np.array(labels[name])) for name in ("train", "test")),
+        ("a", "b", "c"), "x",
+    )  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        splits_of(ForgetConfig(classes=[1]), data, SET, 0)
+    assert caught.value.problems == ["forget: class 1 (b) has no sample in the train split; choose classes that have"]
+
+
 def test_all_mistakes_of_all_requests_are_named_at_once(tmp_path: Path) -> None:
     IndexFile("another", (1,)).write(tmp_path / "other.json")
     forget = ForgetConfig(classes=None, sequence=[

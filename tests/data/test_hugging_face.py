@@ -190,10 +190,30 @@ def test_what_is_wrong_is_one_line(options: dict[str, str], words: str, tmp_path
 def test_a_split_without_labels_is_refused(tmp_path: Path) -> None:
     folder = parquet(tmp_path / "set", datasets.Value("int64"))
     features = datasets.Features({"picture": datasets.Image(), "kind": datasets.Value("int64")})
-    unlabelled = {"picture": [bitmap("test", row) for row in range(3)], "kind": [-1] * 3}
+    unlabelled = {"picture": [bitmap("test", row) for row in range(3)], "kind": [None] * 3}
     datasets.Dataset.from_dict(unlabelled, features=features).to_parquet(folder / "validation-00000-of-00001.parquet")
     with pytest.raises(DataError, match=r"dataset.test_split=validation: has rows without a label"):
         load(folder)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_minus_one_is_no_label_where_classes_have_names_and_a_class_where_they_are_numbers(
+    tmp_path: Path, named: bool
+) -> None:
+    kind = datasets.ClassLabel(names=["ant", "bee"]) if named else datasets.Value("int64")
+    features = datasets.Features({"picture": datasets.Image(), "kind": kind})
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for split in COUNTS:
+        rows = {"picture": [bitmap(split, row) for row in range(4)], "kind": [-1, 1, 1, -1]}
+        made = datasets.Dataset.from_dict(rows, features=features)
+        made.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    if named:
+        with pytest.raises(DataError, match="has rows without a label"):
+            load(folder)
+    else:
+        found = load(folder)
+        assert (found.class_names, found.train.labels.tolist()) == (("-1", "1"), [0, 1, 1, 0])
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

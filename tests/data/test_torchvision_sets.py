@@ -12,7 +12,9 @@ import pytest
 from filelock import FileLock, Timeout
 from torchvision.datasets import cifar, mnist
 
+from unsir_bench.config_fields import problems
 from unsir_bench.data import torchvision_sets
+from unsir_bench.data.cifar20 import Cifar20
 from unsir_bench.data.torchvision_sets import Cifar10, Cifar100, FashionMnist, TorchvisionSet
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -231,7 +233,7 @@ def test_one_process_downloads_while_others_wait(
 ):
     def download(*args: object, **options: object) -> None:
         with pytest.raises(Timeout):
-            FileLock(tmp_path / f".{kind().name}.lock").acquire(timeout=0)
+            FileLock(tmp_path / torchvision_sets.DOWNLOAD_LOCK).acquire(timeout=0)
         raise URLError("it was alone")
 
     for module in (cifar, mnist):
@@ -259,3 +261,15 @@ def test_a_failed_download_is_told_from_one_not_asked_for(
 @pytest.mark.parametrize("kind", SETS)
 def test_class_names_need_no_files(tmp_path: Path, kind: type[TorchvisionSet]):
     assert len(kind(root=str(tmp_path / "nowhere"), download=False).class_names()) >= 10
+
+
+@pytest.mark.parametrize("dataset", [Cifar10, Cifar100, FashionMnist])
+def test_a_root_that_is_null_is_named_before_any_work(dataset: type[Cifar10]):
+    [line] = problems(dataset(root=None, download=False), "dataset")
+    assert line.startswith("dataset.root=null: give the folder that holds ")
+
+
+def test_sets_of_the_same_files_share_the_lock_of_their_download(tmp_path: Path):
+    """cifar20 downloads and unpacks the archive of cifar100."""
+    with Cifar100(root=str(tmp_path))._alone(), pytest.raises(Timeout):
+        Cifar20(root=str(tmp_path))._alone().acquire(timeout=0)

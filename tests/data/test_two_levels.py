@@ -16,6 +16,7 @@ from unsir_bench.data.cifar20 import CIFAR20_CLASSES, COARSE_OF_FINE, Cifar20, C
 from unsir_bench.data.dataset import SUBCLASS
 from unsir_bench.data.folder_listing import ImageFile
 from unsir_bench.data.folders import ImageFolder, TwoLevelFolder
+from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.data.torchvision_sets import CIFAR100_CLASSES
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -202,3 +203,15 @@ def test_a_file_that_no_run_asks_for_is_not_read(with_attributes: ImageFolder) -
     assert len(with_attributes.load(QUIET).train) == 8
     with pytest.raises(DataError, match="cannot be read as a CSV"):
         with_attributes.attribute_columns()
+
+
+def test_an_image_moved_to_a_sibling_makes_another_run_id(tmp_path: Path) -> None:
+    """Pixels, order and classes stay the same; what is forgotten does not."""
+    for folder in ("train", "test"):
+        fill(tmp_path / folder)
+    forget, dataset = ForgetConfig(classes=None, subclasses=["farm/hen"]), TwoLevelFolder(root=str(tmp_path))
+    before = forget.by_index(dataset.class_names, dataset)
+    assert forget.by_index(dataset.class_names, dataset) == before
+    (tmp_path / "train/farm/cow/3.png").rename(tmp_path / "train/farm/hen/-3.png")
+    folder_listing.listed.cache_clear()
+    assert forget.by_index(dataset.class_names, dataset) != before

@@ -9,6 +9,7 @@ from timm import create_model
 
 from tests.conf.test_configs import composed
 from unsir_bench.config import validate
+from unsir_bench.config_fields import identity
 from unsir_bench.errors import ConfigError
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import MobileNetV2, ResNet18
@@ -89,3 +90,17 @@ def test_a_record_names_the_content_of_the_file_that_its_network_started_from(tm
     started, untrained = (composed("model=resnet18", *words) for words in ([f"model.weights={file}"], []))
     assert blank_record(started).fingerprints == {"initial_weights": hashlib.sha256(b"of a backbone").hexdigest()[:16]}
     assert blank_record(untrained).fingerprints == {}
+
+
+def test_the_file_of_a_frozen_backbone_is_refused_likewise(tmp_path: Path) -> None:
+    words = ("model=frozen_head", "model.trained_on=weights", f"model.backbone.weights={tmp_path / 'none.safetensors'}")
+    with pytest.raises(ConfigError, match=r"(?s)model.backbone.weights=.*set dataset.normalisation=dataset"):
+        validate(composed(*words, "dataset.normalisation=weights"))
+
+
+def test_other_content_of_a_models_folder_is_another_model(local: Path) -> None:
+    model = TimmModel(arch=f"local-dir:{local}", pretrained=True)
+    before = identity(model)
+    assert identity(model) == before
+    (local / "model.safetensors").write_bytes(b"other weights")
+    assert identity(model) != before

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,17 @@ def test_weights_blown_up_by_the_very_last_step_are_never_kept(
         references.store.find(references.key(references.data.view("train"), context.architecture, context.seed)) is None
     )
     assert not list(references.store.root.rglob("*.pt"))
+
+
+def test_features_are_of_the_weights_and_not_of_whatever_else_has_their_key(
+    references: ReferenceModels, make_context: MakeContext
+) -> None:
+    """A key may come to name others: trained again with another number of threads, or pulled from elsewhere."""
+    context = make_context()
+    trained = references.original(context)
+    first = references.features(trained, context)
+    halved = {name: value / 2 if value.is_floating_point() else value for name, value in trained.weights.items()}
+    other = references.features(replace(trained, weights=halved), context)
+    assert first is not None and other is not None
+    assert not torch.equal(first["test"], other["test"])
+    assert_same(references.features(trained, context), first)

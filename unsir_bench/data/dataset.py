@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from unsir_bench.runtime.progress import Progress
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 UNKNOWN_ROW = -1
+LARGEST_SEED = 2**32 - 1  # that NumPy and scikit-learn take
 SUBCLASS = "sub-class"  # the column of ``attribute`` that names each sample's sub-class
 
 
@@ -46,6 +47,11 @@ class LabelledImages:
     def source_rows(self) -> Labels:
         """``rows``, spelled out where they are the samples' own places."""
         return np.arange(len(self)) if self.rows is None else self.rows
+
+
+def attribute_hash(values: Mapping[str, Sequence[str]]) -> str:
+    """A hash of what ``DatasetConfig.attribute`` says, 16 hexadecimal digits."""
+    return hashlib.blake2b(repr(sorted(values.items())).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class DatasetConfig(ABC):
     image_size: int | None = number(None, at_least=1)
     color: str = choice("native", ("native", "rgb"))
     subset: int | None = number(None, at_least=1)
-    subset_seed: int = 0
+    subset_seed: int = number(0, at_least=0, at_most=LARGEST_SEED)
     validation_share: float = number(0.0, at_least=0, below=1)
     normalisation: str = hashed_if_not_default(choice("dataset", ("dataset", "weights")))
     mean: list[float] = field(default_factory=lambda: [0.5])
@@ -130,6 +136,10 @@ class DatasetConfig(ABC):
     def subclass_names(self) -> tuple[str, ...]:
         """Names of the groups that make up the classes, where the source knows them; raises as ``class_names``."""
         return ()
+
+    def subclass_identity(self) -> str | None:
+        """A hash of which sample is of which sub-class, where files say it; None where the set's name does."""
+        return None
 
     def attribute_columns(self) -> tuple[str, ...]:
         """What else is known of each sample, beside its class."""
@@ -172,7 +182,8 @@ class DatasetConfig(ABC):
         """
         raw = self.read(progress)
         self._require_usable(raw)
-        train, test = raw.train, raw.test
+        train, test = (_with_long_labels(split) for split in (raw.train, raw.test))
+        raw = replace(raw, train=train, test=test)
         if self.subset is not None:
             train, test = (self._capped(split) for split in (train, test))
         if self.validation_share:
@@ -186,7 +197,8 @@ class DatasetConfig(ABC):
         shown = self._coloured(chosen.train), self._coloured(chosen.test)
         known = chosen.fingerprint if shown[0] is chosen.train and shown[1] is chosen.test else None
         train, test = (replace(new, rows=old.rows) for new, old in zip(shown, (train, test), strict=True))
-        return ImageData(train, test, raw.class_names, known or content_hash(train, test))
+        fingerprint = known or content_hash(train, test, classes=len(raw.class_names))
+        return ImageData(train, test, raw.class_names, fingerprint)
 
     def attribute_of(self, data: ImageData, column: str) -> dict[str, npt.NDArray[np.str_]]:
         """``attribute`` of the samples that were loaded, by split.
@@ -233,6 +245,11 @@ class DatasetConfig(ABC):
                 f"dataset.validation_share={self.validation_share} cannot be held out of {len(train)} images: {error}"
             ) from error
         return train.take(kept), train.take(held)
+
+
+def _with_long_labels(split: LabelledImages) -> LabelledImages:
+    """The same with the labels that torch's losses take."""
+    return replace(split, labels=split.labels.astype(np.int64, copy=False))
 
 
 def _misfits(split: LabelledImages, classes: int) -> Iterator[str]:
@@ -282,9 +299,16 @@ def stratified_split(
     return np.sort(first), np.sort(second)
 
 
-def content_hash(*splits: LabelledImages) -> str:
-    """Hash of shapes, pixels and labels, 16 hexadecimal digits."""
+def content_hash(*splits: LabelledImages, classes: int | None = None) -> str:
+    """Hash of shapes, pixels and labels, 16 hexadecimal digits; and of the number of classes, if labels do not tell it.
+
+    Args:
+        splits: of the set.
+        classes: how many outputs a network for them has; None: as many as the labels tell.
+    """
     digest = hashlib.blake2b(digest_size=8)
+    if classes not in (None, 1 + max((int(split.labels.max()) for split in splits if len(split)), default=-1)):
+        digest.update(f"{classes} classes".encode())
     for split in splits:
         digest.update(repr(split.images.shape).encode())
         for start in range(0, len(split), 4096):

@@ -104,7 +104,8 @@ class DecodedCache:
         if problems := [line for name, own in files.items() for line in self._problems(name, own, bad[name])]:
             raise DataError("\n".join(problems))
         splits = [_kept(folder, name, own, bad[name]) for name, own in files.items()]
-        return Contents(listing.class_names, content_hash(*splits), asdict(self.options))
+        fingerprint = content_hash(*splits, classes=len(listing.class_names))
+        return Contents(listing.class_names, fingerprint, asdict(self.options))
 
     def _decoded(
         self, target: Path, files: Sequence[ImageFile], shape: Shape | None, title: str, progress: Progress

@@ -11,7 +11,7 @@ import numpy as np
 
 from unsir_bench.config_fields import not_hashed, number
 from unsir_bench.data.attribute_file import attribute_columns, attribute_of_files
-from unsir_bench.data.dataset import SUBCLASS, UNKNOWN_ROW, RawData
+from unsir_bench.data.dataset import LARGEST_SEED, SUBCLASS, UNKNOWN_ROW, RawData, attribute_hash
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folder_listing import ImageFile, Listing, identities, listed, listed_tree
 from unsir_bench.data.picture import as_text
@@ -29,7 +29,7 @@ class ImageFolder(PictureSet):
 
     name: str = not_hashed("image_folder")
     test_share: float = number(0.2, above=0, below=1)
-    split_seed: int = 0
+    split_seed: int = number(0, at_least=0, at_most=LARGEST_SEED)
     levels: ClassVar[int] = 1
 
     def class_names(self) -> tuple[str, ...]:
@@ -52,6 +52,9 @@ class ImageFolder(PictureSet):
 
     def attribute(self, column: str) -> dict[str, Sequence[str]]:
         return attribute_of_files(Path(self.root or ""), column, self._files)
+
+    def subclass_identity(self) -> str | None:
+        return attribute_hash(self.attribute(SUBCLASS))
 
     @property
     def _files(self) -> dict[str, tuple[ImageFile, ...]]:

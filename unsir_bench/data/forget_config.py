@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 
 from unsir_bench.config_fields import hashed_if_not_default, nearest, not_hashed, number, problems
 from unsir_bench.data.class_entries import indices_of, listed_problems
-from unsir_bench.data.dataset import SUBCLASS, DatasetConfig
+from unsir_bench.data.dataset import SUBCLASS, DatasetConfig, attribute_hash
 from unsir_bench.data.forget_samples import IndexFile
 from unsir_bench.errors import ConfigError, DataError
 from unsir_bench.runtime.seeding import generator
@@ -174,17 +173,17 @@ class ForgetConfig:
 
         Args:
             class_names: gives the names in index order; asked only if a class is given by name.
-            dataset: gives the names of sub-classes and the content of a column.
+            dataset: gives the names of sub-classes, and which samples they and the values of a column hold.
         """
         if self.file is not None:
             return replace(self, file=IndexFile.read(Path(self.file)).content)
         if self.sequence is not None:
             return replace(self, sequence=[_entry(entry, class_names, dataset) for entry in self.sequence])
         if self.subclasses is not None and dataset is not None:
-            return replace(self, subclasses=_sorted_indices(self.subclasses, dataset.subclass_names))
+            chosen = _sorted_indices(self.subclasses, dataset.subclass_names)
+            return replace(self, subclasses=chosen, column=dataset.subclass_identity())
         if self.column is not None and dataset is not None:
-            said = repr(sorted(dataset.attribute(self.column).items()))
-            return replace(self, column=f"{self.column} {hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}")
+            return replace(self, column=f"{self.column} {attribute_hash(dataset.attribute(self.column))}")
         return replace(self, classes=_sorted_indices(self.classes, class_names)) if self.classes else self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,12 +42,26 @@ def splits_of(
     if not any(request.of_samples for request in requests):
         labels = {name: torch.from_numpy(getattr(data, name).labels) for name in SPLITS}
         groups = forget.steps(data.class_names, seed)
+        _require_samples(groups, labels, data.class_names)
         return list(splits_in_turn(labels["train"], labels["test"], groups, len(data.class_names)))
     turns = _Turns(data, dataset, seed)
     splits = [turns.next(request) for request in requests]
     if turns.problems:
         raise ConfigError(turns.problems)
     return splits
+
+
+def _require_samples(groups: Sequence[Sequence[int]], labels: Indices, class_names: Sequence[str]) -> None:
+    """Raise a ConfigError unless both splits have samples of each class to forget."""
+    problems = [
+        f"forget: class {index} ({class_names[index]}) has no sample in the {split} split; choose classes that have"
+        for group in groups
+        for index in group
+        for split, known in labels.items()
+        if not bool((known == index).any())
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _nothing() -> Indices:

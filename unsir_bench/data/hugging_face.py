@@ -110,12 +110,14 @@ def _rows(source: _Source) -> _Rows:
         raise DataError("dataset.path is not set: give a name on the Hugging Face hub, or a folder")
     splits = (_split(source, SPLITS[0], source.splits[0]), _split(source, SPLITS[1], source.splits[1]))
     labels = [rows["label"][:] for rows in splits]
-    missing = [name for name, values in zip(SPLITS, labels, strict=True) if any(v is None or v == -1 for v in values)]
+    feature = splits[0].features["label"]
+    names = getattr(feature, "names", None)
+    # -1 marks a row without a label where classes have names; in a column of plain numbers it may be a class.
+    none = (None, -1) if names else (None,)
+    missing = [name for name, values in zip(SPLITS, labels, strict=True) if any(v in none for v in values)]
     if missing:
         key = f"dataset.{missing[0]}_split={source.splits[SPLITS.index(missing[0])]}"
         raise DataError(f"{key}: has rows without a label; choose another split, or a part of it such as train[:90%]")
-    feature = splits[0].features["label"]
-    names = getattr(feature, "names", None)
     values: list[Any] = list(range(len(names))) if names else sorted(set(labels[0]) | set(labels[1]))
     class_names = tuple(map(str, names or values))
     number = {value: index for index, value in enumerate(values)}

@@ -40,7 +40,7 @@ def resized(data: RawData, size: int, root: str | None, progress: Progress) -> R
     if sum(math.prod(_shape(split, size)) for split in splits) < CACHED_FROM:
         train, test = (LabelledImages(np.concatenate(list(_pieces(s, size))), s.labels) for s in splits)
         return RawData(train, test, data.class_names)
-    source = data.fingerprint or content_hash(*splits)
+    source = data.fingerprint or content_hash(*splits, classes=len(data.class_names))
     key = hashlib.blake2b(repr((CACHE_FORMAT, "resized", source, size)).encode(), digest_size=8).hexdigest()
 
     def make(folder: Path) -> Contents:
@@ -50,7 +50,8 @@ def resized(data: RawData, size: int, root: str | None, progress: Progress) -> R
                 pieces = _counted(_pieces(split, size), task)
                 write_in_pieces(folder / f"{name}_images.npy", _shape(split, size), pieces, DECIDED_BY)
             written.append(with_labels(folder, name, split.labels))
-        return Contents(data.class_names, content_hash(*written), {"image_size": size, "source": source})
+        fingerprint = content_hash(*written, classes=len(data.class_names))
+        return Contents(data.class_names, fingerprint, {"image_size": size, "source": source})
 
     return read_or_make(cache_root(root) / key, make)
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import zlib
 from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import DatasetConfig, LabelledImages, RawData
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
+
+DOWNLOAD_LOCK = ".torchvision_download.lock"  # one for all sets: cifar20 downloads the files of cifar100
 
 
 @dataclass
@@ -40,7 +43,13 @@ class TorchvisionSet(DatasetConfig):
         if not self.download:
             return nullcontext()
         root.mkdir(parents=True, exist_ok=True)
-        return FileLock(root / f".{self.name}.lock") if os.access(root, os.W_OK) else nullcontext()
+        return FileLock(root / DOWNLOAD_LOCK) if os.access(root, os.W_OK) else nullcontext()
+
+    def check(self, key: str) -> Iterator[str]:
+        """Yield what is wrong across fields."""
+        yield from super().check(key)
+        if self.root is None:
+            yield f"{key}.root=null: give the folder that holds {self.files}, or is to hold it"
 
     def read(self, progress: Progress) -> RawData:
         try:

@@ -234,6 +234,7 @@ class Evaluation(EvaluatedRun):
             "model": trained.key,
             "original": self.original.key,
             "retrained": self.retrained.key if self.retrained else None,
+            "weights": [each.fingerprint for each in (trained, self.original, self.retrained) if each is not None],
             "split": self.split.fingerprint,
             "metrics": identity(self.config),
             "seed": self.context.seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,10 +119,11 @@ def _parsed(path: Path, content: bytes) -> Any:
         raise CheckpointError(f"{path}: give a .safetensors file, or one of torch.save ({', '.join(PICKLES)})")
     try:
         return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+    except Exception as error:  # of a damaged file the reader raises many kinds
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise CheckpointError(
             f"{path}: holds more than tensors and plain values, or is damaged; nothing else is ever loaded. Save it by "
-            f"torch.save(model.state_dict(), ...) ({str(error).splitlines()[0][:200]})"
+            f"torch.save(model.state_dict(), ...) ({reason})"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from unsir_bench.config_fields import nearest, not_hashed
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
 from unsir_bench.models.model import ImageShape, ModelConfig, in_mode
+from unsir_bench.runtime.files import sha256_of_file
 
 ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm finds a model that it does not list
 
@@ -127,6 +129,16 @@ class TimmModel(ModelConfig):
             return dict(load_model_config_from_hf(name)[0])
         known = get_pretrained_cfg(self.arch)
         return dict(known.to_dict()) if known else {}
+
+    def content_identity(self) -> str | None:
+        """Hash of the file of ``weights``, or of the folder that ``arch`` names, or None."""
+        place, _, folder = self.arch.partition(":")
+        if place != "local-dir" or not Path(folder).is_dir():
+            return super().content_identity()
+        digest = hashlib.sha256()
+        for path in sorted(path for path in Path(folder).iterdir() if path.is_file()):
+            digest.update(f"{path.name} {sha256_of_file(path)}".encode())
+        return digest.hexdigest()[:16]
 
     def head(self, model: nn.Module) -> nn.Module:
         return model.get_classifier()  # type: ignore[operator,no-any-return]

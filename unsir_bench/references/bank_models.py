@@ -53,7 +53,7 @@ class UnlearnedModels:
         store = self.references.store
         try:
             original = self.references.original(context)
-            key = unlearned_key(self.method, original.key, self.split, self.references, seed)
+            key = unlearned_key(self.method, original.key, original.fingerprint, self.split, self.references, seed)
             entry = store.get_or_create(
                 key, "an unlearned model", context.fabric, lambda: self._unlearn(key, original, context)
             )
@@ -70,27 +70,40 @@ class UnlearnedModels:
             raise Diverged("bank", sum(context.steps.values()), float("nan"))
         logits = predict_splits(network, self.references.data, context, "a bank's model")
         if context.fabric.is_global_zero:
-            described = _described(self.method, original.key, self.split, self.references, context.seed)
+            described = _described(
+                self.method, original.key, original.fingerprint, self.split, self.references, context.seed
+            )
             self.references.store.write(
                 key, {LOGITS: logits}, {"description": described, "seconds": context.clock.total}
             )
 
 
 def unlearned_key(
-    method: Mapping[str, Any], original_key: str, split: ForgetSplit, references: ReferenceModels, seed: int
+    method: Mapping[str, Any],
+    original_key: str,
+    weights: str,
+    split: ForgetSplit,
+    references: ReferenceModels,
+    seed: int,
 ) -> str:
-    """The store's address of the logits of the model that a method makes of an original."""
-    return content_key(_described(method, original_key, split, references, seed))
+    """The store's address of the logits of the model that a method makes of an original with weights of this hash."""
+    return content_key(_described(method, original_key, weights, split, references, seed))
 
 
 def _described(
-    method: Mapping[str, Any], original_key: str, split: ForgetSplit, references: ReferenceModels, seed: int
+    method: Mapping[str, Any],
+    original_key: str,
+    weights: str,
+    split: ForgetSplit,
+    references: ReferenceModels,
+    seed: int,
 ) -> dict[str, Any]:
     of_samples = {} if split.classes else {"samples_version": SAMPLES_VERSION}
     return {
         "version": RESULTS_VERSION,
         **of_samples,
         "unlearned from": original_key,
+        "weights": weights,
         "method": dict(method),
         "split": split.fingerprint,
         "classes": split.classes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -57,10 +58,15 @@ class TrainedModel:
         """Read a whole entry."""
         return cls(entry.folder.name, entry.tensors(WEIGHTS), entry.tensors(LOGITS), entry.manifest)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """The hash of its weights: a key may come to name others, trained anew or elsewhere."""
+        return weights_hash(self.weights)
+
     @property
     def provenance(self) -> dict[str, Any]:
         """For the record: the hash of the weights, and commit and machine of their training (None if not known)."""
-        return {"weights": weights_hash(self.weights), "trained_in": self.manifest.get("trained_in")}
+        return {"weights": self.fingerprint, "trained_in": self.manifest.get("trained_in")}
 
     @property
     def seconds(self) -> float:
@@ -97,7 +103,7 @@ class ReferenceModels:
         Raises:
             NotApplicable: the second training ended at other weights, so that its log is not the original's.
         """
-        key = self.log_key(original.key, weights_hash(original.weights), split)
+        key = self.log_key(original.key, original.fingerprint, split)
         entry = self.store.get_or_create(
             key, "the training log", context.fabric, lambda: self._record_training(key, original, split, context)
         )
@@ -137,7 +143,7 @@ class ReferenceModels:
             if context.fabric.is_global_zero:
                 self.store.write(key, {FEATURES: halves}, {"description": about})
 
-        about = {"features of": trained.key}
+        about = {"features of": trained.key, "weights": trained.fingerprint}
         key = content_key(about)
         entry = self.store.get_or_create(key, "features of a reference model", context.fabric, make)
         return {name: value.float() for name, value in entry.tensors(FEATURES).items()} or None
@@ -225,7 +231,7 @@ class ReferenceModels:
         checkpoint = RecordingCheckpoint(self.store.checkpoint(key), recorder)
         recording = Variation(after_step=recorder.after_step)
         done = self._fit(model, self.data.view("train", usage=batch), "log", checkpoint, context, recording)
-        if weights_hash(state_to_cpu(model)) != weights_hash(original.weights):
+        if weights_hash(state_to_cpu(model)) != original.fingerprint:
             checkpoint.discard()
             raise NotApplicable(
                 "no training log: trained again from the same seeds, the original ended at other weights, as happens "
@@ -234,7 +240,7 @@ class ReferenceModels:
                 "folder too, and run it again"
             )
         manifest = {
-            "description": _log_description(original.key, weights_hash(original.weights), split),
+            "description": _log_description(original.key, original.fingerprint, split),
             "original": original.key,
             "seconds": recorder.seconds,
             "timed_on": timed_on(done.timed_on),

@@ -181,8 +181,11 @@ class _Needs:
             original = self._model(BANK_ORIGINAL, self._everything, seed)
             yield original
             yield self._model(BANK_RETRAIN, split.retain_train, seed)
-            key = unlearned_key(method, original.key, split, self._references, seed)
-            yield Need(BANK_UNLEARNED, key, self._store.find(key) is not None, seconds)
+            key, weights = f"unlearned from {original.key} for {split.fingerprint}", self._weights(original)
+            if weights is not None:
+                key = unlearned_key(method, original.key, weights, split, self._references, seed)
+            present = weights is not None and self._store.find(key) is not None
+            yield Need(BANK_UNLEARNED, key, present, seconds)
 
     def _model(self, kind: str, samples: torch.Tensor, seed: int) -> Need:
         key = self._references.key(self._data.view("train", samples), self._config.model, seed)
