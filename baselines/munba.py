@@ -47,12 +47,15 @@ class MUNBa(UnlearningMethod):
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
             classes, forgotten = told_apart(labels, context.num_classes)
+            if len(forgotten.unique()) == 1:
+                return F.cross_entropy(network(images), classes, label_smoothing=smoothing)
             losses = [
-                F.cross_entropy(network(images[kind]), classes[kind], label_smoothing=smoothing)
+                F.cross_entropy(
+                    context.forward(model, images[kind], mixed=False), classes[kind], label_smoothing=smoothing
+                )
                 for kind in (~forgotten, forgotten)
-                if bool(kind.any())
             ]
-            return losses[0] if len(losses) == 1 else bargained(losses[0], losses[1], parameters, self.epsilon)
+            return bargained(losses[0], losses[1], parameters, self.epsilon)
 
         with context.clock.phase("train"):
             batches = self._paired_batches(data, context)

@@ -51,10 +51,10 @@ class SFRon(UnlearningMethod):
         progress = Progress()
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
-            logits = network(images)
             labels, forgotten = told_apart(labels, context.num_classes)
             if not bool(forgotten[0]):
-                return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+                return F.cross_entropy(network(images), labels, label_smoothing=smoothing)
+            logits = context.forward(model, images, mixed=False)
             factor = self.ascent * (1 + math.cos(math.pi * progress.share)) / 2
             loss = -factor * adaptive(F.cross_entropy(logits, labels, reduction="none"), self.adaptivity)
             masked = [mask * part for mask, part in zip(masks, gradients_of(loss, parameters), strict=True)]

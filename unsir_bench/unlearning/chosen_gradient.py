@@ -24,7 +24,11 @@ def with_gradient(loss: Tensor, parameters: Sequence[Tensor], gradients: Sequenc
 
 
 def gradients_of(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """The gradient of ``loss`` for each parameter; zeros for one that it does not depend on."""
+    """The gradient of ``loss`` for each parameter; zeros for one that it does not depend on.
+
+    Within an objective of ``fit`` the loss is of the bare model, ``context.forward(model, images, mixed=False)``: at a
+    mixed precision Fabric lets nobody but itself differentiate the output of the wrapped network.
+    """
     found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
     return [torch.zeros_like(one) if grad is None else grad for one, grad in zip(parameters, found, strict=True)]
 
