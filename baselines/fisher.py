@@ -44,6 +44,7 @@ class Fisher(UnlearningMethod):
     batch_size: int = number(32, at_least=1)
     fallback: bool = False
     requires = frozenset({Access.RETAIN_DATA})
+    changes_all_layers = True
 
     @property
     def precomputes_by_draw(self) -> bool:

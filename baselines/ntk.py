@@ -39,6 +39,7 @@ class NTK(UnlearningMethod):
     scale: float = number(1.0, above=0, search=(0.1, 10.0))
     batch_size: int = number(64, at_least=1)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    changes_all_layers = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         names = parameters_of_last_layers(model, self.layers)

@@ -30,6 +30,7 @@ class SelectiveSynapticDampening(UnlearningMethod):
     dampening: float = number(1.0, above=0, search=(0.1, 1.0))
     batch_size: int = number(256, at_least=1)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    changes_all_layers = True
 
     @property
     def precomputes_by_draw(self) -> bool:

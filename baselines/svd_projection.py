@@ -41,6 +41,7 @@ class SvdProjection(UnlearningMethod):
     batch_size: int = number(256, at_least=1)
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
     needs_classes = True
+    changes_all_layers = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         kept_classes = context.num_classes - len(context.forget_classes) - len(context.forgotten_before)

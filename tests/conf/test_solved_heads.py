@@ -25,7 +25,7 @@ def swept(name: str) -> list[str]:
     return str(composed.hydra.sweeper.params[name]).split(",")
 
 
-SHARED = {"retrain": ("ridge", "kmeans"), "unsir": ("logistic", "linearised"), "fisher": ("nearest_mean",)}
+SHARED = {"retrain": ("ridge", "kmeans"), "unsir": ("logistic", "linearised")}
 
 
 @pytest.mark.slow

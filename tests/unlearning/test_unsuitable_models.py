@@ -16,8 +16,10 @@ from unsir_bench.runtime.hardware import HardwareConfig
 
 TINY = ["dataset.subset=12", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu", "save_model=false"]
 
+CHANGE_THE_BACKBONE = ["cf_k", "dp_sgd", "eu_k", "fisher", "gkt", "ntk", "single_gradient", "ssd", "svd_projection"]
 
-@pytest.mark.parametrize("method", ["cf_k", "dp_sgd", "eu_k", "gkt", "single_gradient"])
+
+@pytest.mark.parametrize("method", CHANGE_THE_BACKBONE)
 def test_a_frozen_backbone_does_not_suit_what_changes_it(method: str) -> None:
     chosen = compose([f"method={method}"]).method
     assert chosen.unsuitable(AllCNNConfig()) is None

@@ -1,0 +1,50 @@
+"""Every method on heads over a frozen backbone: it leaves the backbone as it is, or says that it cannot work there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.baselines.solved_scene import SolvedScene, solved_scene
+from tests.test_contract import SHIPPED, allowed_data, method_named
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.errors import NotApplicable
+from unsir_bench.training.context import RunContext
+from unsir_bench.unlearning.method import UnlearningMethod
+
+HEADS = ("logistic",)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(params=HEADS)
+def scene(
+    request: pytest.FixtureRequest, digits: DeviceData, store: Path, make_context: Callable[..., RunContext]
+) -> SolvedScene:
+    perturbation = float(request.param == "logistic")
+    return solved_scene(digits, store, make_context, classifier=request.param, perturbation=perturbation, clusters=12)
+
+
+@pytest.mark.parametrize("cls", SHIPPED, ids=lambda cls: cls.name)
+def test_a_method_leaves_a_frozen_backbone_as_it_is_or_says_why_it_cannot_work(
+    cls: type[UnlearningMethod], scene: SolvedScene
+) -> None:
+    method, original = method_named(cls.name), scene.original
+    before = copy.deepcopy(original.get_submodule("backbone").state_dict())
+    if method.unsuitable(scene.context.architecture) is not None:
+        return
+    try:
+        data = allowed_data(method, scene.data, scene.split, scene.context)
+        after = method.unlearn(original, data, scene.context)
+    except NotApplicable as reason:
+        assert str(reason)  # noqa: PT017 - either end is right
+        return
+    for name, value in after.get_submodule("backbone").state_dict().items():
+        assert torch.equal(value, before[name]), name
