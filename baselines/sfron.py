@@ -42,7 +42,7 @@ class SFRon(UnlearningMethod):
     threshold: float = number(1.0, at_least=0)
     largest_norm: float = number(7.0, above=0)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
-    needs_classes = True
+    tells_samples_apart = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         parameters, smoothing = list(model.parameters()), self.train.label_smoothing

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -8,8 +10,31 @@ from unsir_bench.baselines.sfron import Progress, SFRon, adaptive
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
+from unsir_bench.training.inference import predict
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningData
+
+
+def test_random_samples_are_forgotten_and_others_of_their_classes_are_not(
+    model: nn.Module, digits: DeviceData, make_context: Callable[..., RunContext]
+) -> None:
+    sizes = {split: len(digits.labels(split)) for split in ("train", "test")}
+    drawn = torch.arange(0, sizes["train"], 10)
+    split = ForgetSplit.of_samples({"train": drawn, "test": drawn[:0]}, sizes, digits.num_classes)
+    method = SFRon(train=Recipe(epochs=20, batch_size=32, optimizer="sgd", lr=0.003), ascent=5.0)
+    data, context = UnlearningData(digits, split, method, 0), make_context(forget_classes=())
+
+    def losses() -> list[float]:
+        loss = torch.nn.CrossEntropyLoss()
+        return [
+            loss(predict(model, view.uncounted(), context, "losses"), view.labels).item()
+            for view in (data.forget, data.retain)
+        ]
+
+    before = losses()
+    method.unlearn(model, data, context)
+    of_forget, of_retain = (after / start for after, start in zip(losses(), before, strict=True))
+    assert of_forget > 3 * of_retain
 
 
 def test_weights_of_losses_by_hand() -> None:
