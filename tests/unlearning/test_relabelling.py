@@ -8,8 +8,10 @@ from torch import Tensor
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.errors import NotApplicable
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.masking import without_forgotten
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches, random_labels
 
 MakeContext = Callable[..., RunContext]
@@ -53,6 +55,23 @@ def test_where_samples_are_forgotten_each_gets_any_class_but_its_own(
     drawn = random_labels(truth, "retained", make_context(forget_classes=(), forgotten_before=before), "role")
     for label in CLASSES:
         assert set(drawn[truth == label].tolist()) == CLASSES - {label, *before}
+
+
+@pytest.mark.parametrize("forget", [(), (9,)], ids=["samples", "the last class"])
+def test_a_sample_of_the_last_class_that_is_left_has_nowhere_to_go(
+    forget: tuple[int, ...], make_context: MakeContext
+) -> None:
+    context, labels = make_context(forget_classes=forget, forgotten_before=tuple(range(9))), torch.tensor([9, 9])
+    with pytest.raises(NotApplicable, match="another class that is not forgotten, and there is none"):
+        random_labels(labels, "retained", context, "role")
+    with pytest.raises(NotApplicable, match="another class that is not forgotten, and there is none"):
+        without_forgotten(torch.zeros(2, 10), labels, "forget_classes", context)
+
+
+def test_a_sample_has_the_one_class_that_is_left_to_go_to(make_context: MakeContext) -> None:
+    context, labels = make_context(forget_classes=(1,), forgotten_before=(0, *range(3, 10))), torch.tensor([1, 1])
+    assert random_labels(labels, "retained", context, "role").tolist() == [2, 2]
+    assert without_forgotten(torch.zeros(2, 10), labels, "forget_classes", context).argmax(dim=1).tolist() == [2, 2]
 
 
 def test_every_source_is_tested() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from unsir_bench.errors import NotApplicable
 from unsir_bench.training.context import RunContext
 
 MASKS = ("forget_classes", "own_class")
+NO_CLASS_LEFT = "a forget sample must move to another class that is not forgotten, and there is none"
 
 
 def without_forgotten(logits: Tensor, labels: Tensor, mask: str, context: RunContext) -> Tensor:
@@ -21,8 +23,16 @@ def without_forgotten(logits: Tensor, labels: Tensor, mask: str, context: RunCon
 
     Returns:
         A new tensor of the same shape.
+
+    Raises:
+        NotApplicable: no class is left for a sample.
     """
     masked = logits.scatter(1, labels[:, None], -float("inf"))
     if mask == "forget_classes":
-        masked[:, [*context.forget_classes, *context.forgotten_before]] = -float("inf")
+        gone = [*context.forget_classes, *context.forgotten_before]
+        left = [label for label in range(context.num_classes) if label not in gone]
+        # The labels are looked at only where it matters: on a GPU a look waits for the device.
+        if not left or (len(left) == 1 and bool((labels == left[0]).any())):
+            raise NotApplicable(NO_CLASS_LEFT)
+        masked[:, gone] = -float("inf")
     return masked

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from unsir_bench.data.batches import DataView, joined
+from unsir_bench.errors import NotApplicable
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.recipe import Recipe
+from unsir_bench.unlearning.masking import NO_CLASS_LEFT
 
 LABEL_SOURCES = ("retained", "others", "all")
 
@@ -26,6 +28,9 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
 
     Returns:
         int64 of shape (samples,).
+
+    Raises:
+        NotApplicable: no class is left for a sample.
     """
     allowed = torch.ones(context.num_classes, context.num_classes)
     if source == "others" or (source == "retained" and not context.forget_classes):
@@ -34,7 +39,10 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
             allowed[:, list(context.forgotten_before)] = 0
     elif source == "retained":
         allowed[:, [*context.forget_classes, *context.forgotten_before]] = 0
-    return torch.multinomial(allowed[labels], 1, generator=context.generator(*role)).squeeze(1)
+    choices = allowed[labels]
+    if not bool(choices.any(dim=1).all()):
+        raise NotApplicable(NO_CLASS_LEFT)
+    return torch.multinomial(choices, 1, generator=context.generator(*role)).squeeze(1)
 
 
 def mislabelled_batches(
