@@ -210,6 +210,15 @@ def test_a_mixed_precision_does_not_round_it(fallback: bool, compute: Compute) -
         torch.testing.assert_close(mixed[name], value, msg=name)
 
 
+@pytest.mark.parametrize("fallback", [False, True])
+def test_weights_of_16_bits_round_it_no_further(fallback: bool, compute: Compute) -> None:
+    model, view = lively(NETWORKS["allcnn"].build((3, 16, 16), CLASSES)).bfloat16(), pictures(5)
+    found = compute(model, view, fallback=fallback, precision="bf16-true")
+    assert next(model.parameters()).dtype == torch.bfloat16
+    for name, value in compute(model.float(), view, fallback=fallback).items():
+        torch.testing.assert_close(found[name], value, msg=name)
+
+
 def test_the_batch_size_does_not_matter(compute: Compute) -> None:
     model = lively(NETWORKS["resnet18"].build((3, 16, 16), CLASSES))
     whole, pieces = (compute(model, pictures(7), batch_size=size) for size in (7, 2))
