@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import choice, number
 from unsir_bench.data.batches import DataView
+from unsir_bench.errors import NotApplicable
 from unsir_bench.models.model import in_mode
 from unsir_bench.training.fit import with_batchnorm
 from unsir_bench.unlearning.masking import MASKS, without_forgotten
@@ -67,13 +68,21 @@ def neighbour_labels(
 def fast_gradient_sign(
     model: nn.Module, images: Tensor, labels: Tensor, epsilon: float, view: DataView, context: RunContext
 ) -> Tensor:
-    """Normalised images moved by ``epsilon`` in pixel space along the sign of the loss's gradient, kept in [0, 1]."""
+    """Normalised images moved by ``epsilon`` in pixel space along the sign of the loss's gradient, kept in [0, 1].
+
+    Raises:
+        NotApplicable: the loss has no gradient for the images.
+    """
     mean, std = (
         torch.tensor(values, device=images.device)[:, None, None]
         for values in (view.normalise.mean, view.normalise.std)
     )
     images = images.detach().requires_grad_()
     loss = F.cross_entropy(context.forward(model, images, mixed=False), labels)
-    [gradient] = torch.autograd.grad(loss, [images])
+    [gradient] = torch.autograd.grad(loss, [images], allow_unused=True)
+    if gradient is None:
+        raise NotApplicable(
+            f"boundary_shrink needs a gradient for images; model '{context.architecture.name}' gives none"
+        )
     moved = images.detach() + epsilon / std * gradient.sign()
     return moved.clamp((0 - mean) / std, (1 - mean) / std)

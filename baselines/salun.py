@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from unsir_bench import Access, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, choice, fit, number
 from unsir_bench.data.batches import DataView
 from unsir_bench.models.model import in_mode
+from unsir_bench.unlearning.gradient_sums import wide_gradients, zero_sums
 from unsir_bench.unlearning.relabelling import LABEL_SOURCES, mislabelled_batches
 
 
@@ -46,11 +47,11 @@ def salient_weights(
 ) -> list[Tensor]:
     """Boolean masks by parameter: the ``share`` of all weights with the largest |Σ gradient of CE| over a view."""
     parameters = list(model.parameters())
-    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    sums = zero_sums(parameters)
     with in_mode(model, training=False):
         for images, labels in view.batches(batch_size):
             loss = F.cross_entropy(context.forward(model, images, mixed=False), labels, reduction="sum")
-            torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
+            torch._foreach_add_(sums, wide_gradients(loss, parameters))
     magnitudes = torch.cat([total.abs().flatten() for total in sums])
     kept = torch.zeros_like(magnitudes, dtype=torch.bool)
     kept[magnitudes.topk(max(1, round(share * len(magnitudes)))).indices] = True

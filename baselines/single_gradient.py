@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from unsir_bench import Access, NotApplicable, RunContext, UnlearningData, UnlearningMethod, number
 from unsir_bench.config_fields import choice, hashed_if_not_default
 from unsir_bench.data.batches import DataView
+from unsir_bench.unlearning.gradient_sums import wide_gradients, zero_sums
 
 
 @dataclass
@@ -62,10 +63,10 @@ def summed_gradient(
 ) -> list[Tensor]:
     """The gradient of the summed cross-entropy over a view, by parameter, in the mode that the network is in."""
     parameters = list(network.parameters())
-    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    sums = zero_sums(parameters)
     context.seed_everything("single gradient")  # dropout
     for images, labels in view.batches(batch_size):
         logits = context.forward(network, images, mixed=False)
         loss = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
-        torch._foreach_add_(sums, list(torch.autograd.grad(loss, parameters)))
+        torch._foreach_add_(sums, wide_gradients(loss, parameters))
     return sums

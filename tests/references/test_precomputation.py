@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,17 @@ def test_what_changes_the_result_is_computed_anew_and_collides_with_nothing(
         found, times = call(3.0, changed=changed)
         assert times == 0
         assert_same(found, expected)
+
+
+@pytest.mark.parametrize(("dtype", "noted"), [(torch.bfloat16, "float32"), (torch.float32, None)])
+def test_keys_of_16_bit_weights_alone_say_that_sums_are_wider(
+    dtype: torch.dtype, noted: str | None, stored: StoredPrecomputation, view: DataView, make_context: MakeContext
+) -> None:
+    context = make_context(precomputation=stored)
+    compute = Computation(network(context).to(dtype))
+    context.precomputed("importance", {}, compute.model, view, compute)
+    [manifest] = stored.store.root.rglob("manifest.json")
+    assert json.loads(manifest.read_text())["manifest"]["description"].get("summed_in") == noted
 
 
 def test_peak_memory_is_credited_wherever_it_came_from(

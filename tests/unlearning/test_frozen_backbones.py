@@ -16,7 +16,7 @@ from unsir_bench.errors import NotApplicable
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import UnlearningMethod
 
-HEADS = ("logistic",)
+HEADS = ("logistic", "kmeans")
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,11 @@ def test_a_method_leaves_a_frozen_backbone_as_it_is_or_says_why_it_cannot_work(
         return
     for name, value in after.get_submodule("backbone").state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_boundary_shrink_does_not_apply_where_no_image_can_be_moved_to_a_boundary(
+    digits: DeviceData, store: Path, make_context: Callable[..., RunContext]
+) -> None:
+    scene = solved_scene(digits, store, make_context, classifier="kmeans", clusters=12)
+    with pytest.raises(NotApplicable, match="gradient for images; model 'frozen_head' gives none"):
+        scene.unlearned(method_named("boundary_shrink"))

@@ -61,6 +61,8 @@ class StoredPrecomputation:
                 "targets": weights_hash({"targets": view.labels.contiguous()}),
                 "numerics": dict(self.numerics),
             }
+            if any(parameter.element_size() < 4 for parameter in model.parameters()):
+                description["summed_in"] = "float32"  # entries without it were summed in 16 bits
             key = content_key(description)
 
             def make() -> None:
