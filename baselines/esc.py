@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 from unsir_bench.config_fields import number
+from unsir_bench.runtime.float64 import as_float64
 from unsir_bench.training.inference import outputs
 
 
@@ -55,6 +56,6 @@ def leading_directions(features: Tensor, percent: float) -> Tensor:
 @torch.no_grad()
 def erase(head: nn.Linear, directions: Tensor) -> None:
     """Make the head blind, in place, to ``directions``: orthonormal columns (dimensions, vectors)."""
-    weight = head.weight.double()
+    weight = as_float64(head.weight)
     seen = directions.to(weight)
     head.weight.copy_(weight - weight @ seen @ seen.T)

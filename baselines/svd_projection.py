@@ -25,6 +25,7 @@ from unsir_bench import Access, RunContext, UnlearningData, UnlearningMethod
 from unsir_bench.config_fields import number
 from unsir_bench.data.batches import DataView
 from unsir_bench.models.model import in_mode
+from unsir_bench.runtime.float64 import as_float64
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -90,7 +91,8 @@ def listening(model: nn.Module, per_image: float, draws: torch.Generator) -> Ite
         wanted = max(1, round(per_image * len(inputs[0])))
         if wanted < len(rows):
             rows = rows[torch.randperm(len(rows), generator=draws)[:wanted].to(rows.device)]
-        moment = rows.double().T @ rows.double()
+        wide = as_float64(rows)
+        moment = wide.T @ wide
         moments[layer] = moments[layer] + moment if layer in moments else moment
 
     handles = [layer.register_forward_pre_hook(note) for layer in projected_layers(model)]
@@ -122,6 +124,6 @@ def scaled_projection(moment: Tensor, scale: float) -> Tensor:
 @torch.no_grad()
 def project(layer: Layer, of_forget: Tensor, of_retain: Tensor) -> None:
     """W ← W (I - (M_f - M_f M_r))ᵀ for the weight of ``layer``, in place."""
-    weight = layer.weight.double().flatten(1)
+    weight = as_float64(layer.weight).flatten(1)
     lost = weight @ (of_forget - of_forget @ of_retain).T
     layer.weight.copy_((weight - lost).view_as(layer.weight))

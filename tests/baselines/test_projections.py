@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 from unsir_bench.baselines.esc import ErasingSpaceConcept, erase, leading_directions
-from unsir_bench.baselines.svd_projection import SvdProjection, input_rows, listening, scaled_projection
+from unsir_bench.baselines.svd_projection import SvdProjection, input_rows, listening, project, scaled_projection
 
 from unsir_bench import compose
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.runtime import float64
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import UnlearningData
 
@@ -73,6 +74,17 @@ def test_the_classes_that_are_still_there_share_the_retain_samples(
     method.unlearn(model, data, context)
     # Four of each of six classes; of eight they would be three.
     assert {kind: counts["samples"] for kind, counts in data.access_counts().items()} == {"retain": 24, "forget": 24}
+
+
+def test_weights_and_inputs_are_doubled_where_there_is_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(float64, "device_of_float64", lambda device: asked.append(device) or device)
+    layer, none = nn.Linear(3, 2), torch.zeros(3, 3, dtype=torch.float64)
+    with listening(layer, 1.0, torch.Generator()):
+        layer(torch.ones(1, 3))
+    project(layer, none, none)
+    erase(layer, torch.zeros(3, 1))
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("model", ["vit_tiny", "mobilenetv2_tiny"])

@@ -12,6 +12,7 @@ from torch.func import functional_call, jacrev, vmap
 from unsir_bench.data.batches import DataView
 from unsir_bench.models.frozen_head import LinearisedNetwork
 from unsir_bench.runtime.available_memory import require_memory
+from unsir_bench.runtime.float64 import device_of_float64
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.convex_heads import targets_of
 
@@ -22,7 +23,7 @@ LinearRows = tuple[Tensor, Tensor, Tensor]
 def in_float64(model: nn.Module) -> nn.Module:
     """A copy of the network in float64 and eval mode, on its device, or on the CPU if that has no float64 (MPS)."""
     device = next(model.parameters()).device
-    return copy.deepcopy(model).to("cpu" if device.type == "mps" else device).double().eval()
+    return copy.deepcopy(model).to(device_of_float64(device)).double().eval()
 
 
 def jacobian(model: nn.Module, names: Sequence[str], images: Tensor) -> Tensor:
