@@ -41,6 +41,7 @@ class MUNBa(UnlearningMethod):
     labels_from: str = choice("retained", LABEL_SOURCES)
     epsilon: float = hashed_if_not_default(number(0.0, at_least=0))
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
+    needs_whole_batches = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         parameters, smoothing = list(model.parameters()), self.train.label_smoothing

@@ -43,6 +43,7 @@ class SFRon(UnlearningMethod):
     largest_norm: float = number(7.0, above=0)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
     tells_samples_apart = True
+    needs_whole_batches = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
         parameters, smoothing = list(model.parameters()), self.train.label_smoothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from unsir_bench.config import validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.frozen_head import FrozenHeadConfig
+from unsir_bench.runs.experiment import why_unsuitable
 from unsir_bench.runtime.hardware import HardwareConfig
+from unsir_bench.unlearning.method import UnlearningMethod, all_methods
 
 TINY = ["dataset.subset=12", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu", "save_model=false"]
 
@@ -24,6 +27,22 @@ def test_a_frozen_backbone_does_not_suit_what_changes_it(method: str) -> None:
     chosen = compose([f"method={method}"]).method
     assert chosen.unsuitable(AllCNNConfig()) is None
     assert "frozen_head" in (chosen.unsuitable(FrozenHeadConfig(backbone=AllCNNConfig())) or "")
+
+
+@pytest.mark.parametrize("method", ["munba", "scar", "sfron"])
+def test_what_needs_whole_batches_is_skipped_on_several_devices(method: str) -> None:
+    config = compose([f"method={method}", "hardware=cpu"])
+    assert why_unsuitable(config) is None
+    config.hardware.devices = 2
+    assert "hardware.devices=2" in (why_unsuitable(config) or "")
+    config.method = compose(["method=finetune"]).method
+    assert why_unsuitable(config) is None
+
+
+@pytest.mark.parametrize("cls", all_methods(), ids=lambda cls: cls.name)
+def test_what_chooses_a_gradient_says_that_it_needs_whole_batches(cls: type[UnlearningMethod]) -> None:
+    if hasattr(sys.modules[cls.__module__], "with_gradient"):
+        assert cls.needs_whole_batches is True  # of the base it is a property
 
 
 def test_an_untrained_network_has_no_weights_from_elsewhere_at_any_depth() -> None:

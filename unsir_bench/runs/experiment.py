@@ -86,9 +86,9 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
     """Load the data and build what the experiment needs.
 
     Raises:
-        NotApplicable: the method cannot work on this model, or not with this access.
+        NotApplicable: the method cannot work on this model, on so many devices, or with this access.
     """
-    if (reason := config.method.unsuitable(config.model)) is not None:
+    if (reason := why_unsuitable(config)) is not None:
         raise NotApplicable(reason)
     progress = Progress()
     images = load_cached(config.dataset, progress)
@@ -115,6 +115,16 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
     stages = Stages(data, context, steps[0].so_far)
     context.at_stage = stages.measure
     return Experiment(config, data, steps, context, references, tracker, record, stages)
+
+
+def why_unsuitable(config: Config) -> str | None:
+    """Why the method cannot work on the run's model or devices; None if it can."""
+    if config.method.needs_whole_batches and config.hardware.devices > 1:
+        return (
+            f"method '{config.method.name}' needs whole batches, which hardware.devices={config.hardware.devices} "
+            "shares among processes; set hardware.devices=1"
+        )
+    return config.method.unsuitable(config.model)
 
 
 def _steps(config: Config, images: ImageData, data: DeviceData) -> list[Step]:

@@ -11,8 +11,9 @@ from torch import Tensor
 def with_gradient(loss: Tensor, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """A scalar that equals ``loss`` and whose gradient for ``parameters`` is ``gradients``.
 
-    An objective of ``fit`` returns it where the step is not along the loss's own gradient; gradient scaling, averaging
-    over devices and the recipe's clipping then work as for any loss.
+    An objective of ``fit`` returns it where the step is not along the loss's own gradient; gradient scaling and the
+    recipe's clipping then work as for any loss. Averaging over devices does not: the average of what is chosen from
+    parts of a batch is not what is chosen from the whole. Its method sets ``needs_whole_batches``.
 
     Args:
         loss: shown in the curve; its graph is not used.

@@ -80,6 +80,11 @@ class UnlearningMethod(ABC):
         """Whether its objective treats the forget and the retain samples of a batch or an epoch differently."""
         return False
 
+    @property
+    def needs_whole_batches(self) -> bool:
+        """Whether a step is no mean over samples that devices could share; runs on several are then ``skipped``."""
+        return False
+
     def unsuitable(self, architecture: ModelConfig) -> str | None:
         """Why the method cannot work on this model, whose runs are then ``skipped`` before any training; else None."""
         if self.changes_all_layers and architecture.frozen_backbone:
