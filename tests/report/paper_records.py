@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.folders import read_sweep, sweep_folders
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 SWEEPS = {folder.name: read_sweep(folder).records for folder in sweep_folders(RESULTS / "paper")}
+
+T_975 = {2: 12.7062, 3: 4.3027, 4: 3.1824, 5: 2.7764}  # quantiles of Student's t, by the number of seeds
+
+
+def interval(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and half the width of its 95 % interval, if values differ."""
+    if len(set(values)) == 1:
+        return f"{values[0]:.{digits}f}"
+    half = T_975[len(values)] * stdev(values) / math.sqrt(len(values))
+    return f"{fmean(values):.{digits}f} ± {half:.{digits}f}"
+
+
+def ratio(values: Sequence[float]) -> str:
+    """Geometric mean and its 95 % interval, of the logarithms."""
+    logs = [math.log(value) for value in values]
+    half = T_975[len(values)] * stdev(logs) / math.sqrt(len(values))
+    low, high = (math.exp(fmean(logs) + side * half) for side in (-1, 1))
+    return f"{math.exp(fmean(logs)):.0f} [{low:.0f}, {high:.0f}]"
+
+
+def percents(records: Sequence[RunRecord], *names: str) -> list[str]:
+    return [interval([100 * number(record, name) for record in records]) for name in names]
+
+
+def stages(records: Sequence[RunRecord], *names: str) -> list[str]:
+    found = [record.details["stages"] for record in records]
+    return [interval([100 * stage[name] for [stage] in found]) for name in names]
 
 
 def number(record: RunRecord, name: str) -> float:
@@ -24,3 +54,15 @@ def percent(record: RunRecord, *names: str) -> list[str]:
 def after_impair(record: RunRecord, *names: str) -> list[str]:
     [stage] = record.details["stages"]
     return [f"{100 * stage[name]:.2f}" for name in names]
+
+
+def table_below(page: str, head: str) -> dict[str, list[str]]:
+    """The rows of the page's table whose first column has this title: cells by the first one, without its marks."""
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in page.splitlines()]
+    [start] = [place for place, cells in enumerate(lines) if cells[0] == head]
+    rows: dict[str, list[str]] = {}
+    for first, *others in lines[start + 2 :]:
+        if not others:
+            break
+        rows[first.replace("`", "").removesuffix(" (control)")] = others
+    return rows

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.paper_records import RESULTS, SWEEPS, number
-from tests.report.test_results_page import interval, percents, ratio, stages
+from tests.report.paper_records import RESULTS, SWEEPS, interval, number, percents, ratio, stages, table_below
 from unsir_bench.records import RunRecord
 
 PAGE = (RESULTS / "paper_faces.md").read_text(encoding="utf-8")
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 FEATURES = ("verification_eer_forget", "verification_eer_retain", "verification_match_forget")
-METHODS = ("original", "retrain", "unsir", "unsir, all photos", "finetune", "random_label", "logit_mask")
+SEEDS = {1: [0, 1, 2, 3, 4], 10: [0, 1, 2]}  # by how many people are forgotten
+HEADS = {1: "one person", 10: "ten people"}
+ALIKE = ("original", "retrain", "unsir", "random_label", "logit_mask")
+METHODS = {1: (*ALIKE, "unsir_gentle"), 10: (*ALIKE, "unsir, all photos", "finetune")}
+ROWS = [(people, method) for people, methods in METHODS.items() for method in methods]
 
 
-def of(method: str) -> list[RunRecord]:
+def of(people: int, method: str) -> list[RunRecord]:
     """Of the original's row, retrain's records: they hold its numbers under a prefix."""
     name = "retrain" if method == "original" else method.partition(",")[0]
-    chosen = [each for each in SWEEPS["faces"] if each.method == name and share(each) == (1 if "," in method else 0.2)]
+    chosen = [
+        each
+        for each in SWEEPS["faces"]
+        if (each.method, len(each.forget_classes)) == (name, people) and all_photos(each) == ("," in method)
+    ]
     found = sorted(chosen, key=lambda record: record.seed)
-    assert [each.seed for each in found] == [0, 1, 2]
+    assert [each.seed for each in found] == SEEDS[people]
     return found
 
 
-def share(record: RunRecord) -> float:
-    """The fraction of each person's photos that the method reads; that of the experiment where it has no such key."""
-    return float(record.config["method"].get("retain_share", 0.2))
+def all_photos(record: RunRecord) -> bool:
+    """Whether UNSIR's retain subset was all photos by the user's choice."""
+    return record.method == "unsir" and record.config["method"]["retain_share"] == 1
 
 
-def row_of(method: str) -> list[str]:
-    records = of(method)
+def row_of(people: int, method: str) -> list[str]:
+    records = of(people, method)
     if method == "original":
         names = [f"original_{name}" for name in (*ACCURACIES, *FEATURES)]
         found = percents(records, *names)
@@ -46,15 +53,17 @@ def row_of(method: str) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_row_of_ten_people(method: str) -> None:
-    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in PAGE.splitlines() if "|" in line]
-    [row] = [
-        line for line in lines if line[0].replace("`", "").removesuffix(" (control)") == method and len(line) == 10
-    ]
-    assert row[1:] == row_of(method)
+@pytest.mark.parametrize(("people", "method"), ROWS)
+def test_a_row_is_that_of_its_records(people: int, method: str) -> None:
+    assert table_below(PAGE, HEADS[people])[method] == row_of(people, method)
+
+
+def test_the_tables_have_no_other_rows() -> None:
+    assert {people: set(table_below(PAGE, head)) for people, head in HEADS.items()} == {
+        people: set(methods) for people, methods in METHODS.items()
+    }
 
 
 def test_each_seed_forgets_ten_people_of_its_own() -> None:
-    drawn = [set(record.forget_classes) for record in of("retrain")]
+    drawn = [set(record.forget_classes) for record in of(10, "retrain")]
     assert all(len(people) == 10 for people in drawn) and len(set.union(*drawn)) > 20
