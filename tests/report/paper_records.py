@@ -51,6 +51,11 @@ def percent(record: RunRecord, *names: str) -> list[str]:
     return [f"{100 * number(record, name):.2f}" for name in names]
 
 
+def has_no_noise(record: RunRecord) -> bool:
+    """Whether a run of UNSIR showed impair the retain subset alone."""
+    return bool(record.config["method"]["noise"]["copies"] == 0)
+
+
 def after_impair(record: RunRecord, *names: str) -> list[str]:
     [stage] = record.details["stages"]
     return [f"{100 * stage[name]:.2f}" for name in names]

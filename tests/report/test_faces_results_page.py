@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report.paper_records import RESULTS, SWEEPS, interval, number, percents, ratio, stages, table_below
+from tests.report.paper_records import (
+    RESULTS,
+    SWEEPS,
+    has_no_noise,
+    interval,
+    number,
+    percents,
+    ratio,
+    stages,
+    table_below,
+)
 from unsir_bench.records import RunRecord
 
 PAGE = (RESULTS / "paper_faces.md").read_text(encoding="utf-8")
@@ -12,27 +22,27 @@ ACCURACIES = ("acc_retain_test", "acc_forget_test")
 FEATURES = ("verification_eer_forget", "verification_eer_retain", "verification_match_forget")
 SEEDS = {1: [0, 1, 2, 3, 4], 10: [0, 1, 2]}  # by how many people are forgotten
 HEADS = {1: "one person", 10: "ten people"}
-ALIKE = ("original", "retrain", "unsir", "random_label", "logit_mask")
-METHODS = {1: (*ALIKE, "unsir_gentle"), 10: (*ALIKE, "unsir, all photos", "finetune")}
+ALL_PHOTOS, NO_NOISE = "unsir, all photos", "unsir, no noise"
+ALIKE = ("original", "retrain", "unsir", NO_NOISE, "random_label", "logit_mask")
+METHODS = {1: (*ALIKE, "unsir_gentle"), 10: (*ALIKE, ALL_PHOTOS, "finetune")}
+RECORDS = SWEEPS["faces"] + SWEEPS["ablation_noise_faces"]
 ROWS = [(people, method) for people, methods in METHODS.items() for method in methods]
 
 
 def of(people: int, method: str) -> list[RunRecord]:
     """Of the original's row, retrain's records: they hold its numbers under a prefix."""
-    name = "retrain" if method == "original" else method.partition(",")[0]
-    chosen = [
-        each
-        for each in SWEEPS["faces"]
-        if (each.method, len(each.forget_classes)) == (name, people) and all_photos(each) == ("," in method)
-    ]
+    name = "retrain" if method == "original" else method
+    chosen = [each for each in RECORDS if (shown(each), len(each.forget_classes)) == (name, people)]
     found = sorted(chosen, key=lambda record: record.seed)
     assert [each.seed for each in found] == SEEDS[people]
     return found
 
 
-def all_photos(record: RunRecord) -> bool:
-    """Whether UNSIR's retain subset was all photos by the user's choice."""
-    return record.method == "unsir" and record.config["method"]["retain_share"] == 1
+def shown(record: RunRecord) -> str:
+    """The method, with what the user set."""
+    if record.method != "unsir" or record.settings != "user":
+        return record.method
+    return NO_NOISE if has_no_noise(record) else ALL_PHOTOS
 
 
 def row_of(people: int, method: str) -> list[str]:
