@@ -231,6 +231,20 @@ def test_weights_blown_up_by_the_very_last_step_are_never_kept(
     assert not list(references.store.root.rglob("*.pt"))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_whose_logits_are_not_finite_is_never_kept(
+    references: ReferenceModels, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    """Finite weights may give such: the largest of NaN is the first class, whose accuracy would be 100 %."""
+    spoilt = {"train": torch.zeros(3, 10), "test": torch.full((3, 10), value)}
+    monkeypatch.setattr("unsir_bench.references.trained_models.predict_splits", lambda *_: spoilt)
+    context = make_context()
+    with pytest.raises(Diverged, match="a logit became"):
+        references.original(context)
+    assert not list(references.store.root.rglob("*.pt"))
+    assert not list(references.store.entries())
+
+
 def test_features_are_of_the_weights_and_not_of_whatever_else_has_their_key(
     references: ReferenceModels, make_context: MakeContext
 ) -> None:

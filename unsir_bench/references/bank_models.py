@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import Diverged, MetricUnavailable, NotApplicable, NotEnoughMemoryError
 from unsir_bench.models.model import has_finite_weights
-from unsir_bench.references.store import content_key
+from unsir_bench.references.store import all_finite, content_key
 from unsir_bench.references.trained_models import LOGITS, ReferenceModels, TrainedModel
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.inference import predict_splits
@@ -69,6 +69,8 @@ class UnlearnedModels:
         if not has_finite_weights(network):
             raise Diverged("bank", sum(context.steps.values()), float("nan"))
         logits = predict_splits(network, self.references.data, context, "a bank's model")
+        if not all_finite(logits):
+            raise Diverged("bank", sum(context.steps.values()), float("nan"), "a logit")
         if context.fabric.is_global_zero:
             described = _described(
                 self.method, original.key, original.fingerprint, self.split, self.references, context.seed

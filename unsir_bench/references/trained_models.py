@@ -19,7 +19,7 @@ from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
 from unsir_bench.references.checkpoint import TrainingCheckpoint
-from unsir_bench.references.store import WEIGHTS, Entry, Store, content_key, weights_hash
+from unsir_bench.references.store import WEIGHTS, Entry, Store, all_finite, content_key, weights_hash
 from unsir_bench.references.training_log import LastRead, RecordingCheckpoint, TrainingLog, UpdateRecorder
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.runtime.peak_memory import PeakMemory
@@ -218,6 +218,9 @@ class ReferenceModels:
             checkpoint.discard()
             raise Diverged(role, done.steps, float("nan"))
         logits = predict_splits(model, self.data, context, role)
+        if not all_finite(logits):
+            checkpoint.discard()
+            raise Diverged(role, done.steps, float("nan"), "a logit")
         if context.fabric.is_global_zero:
             self.store.write(key, {WEIGHTS: state_to_cpu(model), LOGITS: logits}, manifest)
             checkpoint.discard()
