@@ -111,6 +111,22 @@ def share_interval(values: Sequence[float], samples: int | None) -> ShareInterva
     return ShareInterval(interval.mean, max(low, 0.0), min(high, 1.0))
 
 
+def gap_interval(gaps: Sequence[float], own: Sequence[float], samples: int | None) -> ShareInterval:
+    """Mean of the differences of two shares of the same samples, with its 95 % interval over seeds.
+
+    Args:
+        gaps: one share minus the other, one per seed.
+        own: the first share of the same seeds.
+        samples: distinct ones behind either; None: not known, Student's t alone.
+    """
+    interval = mean_interval(gaps)
+    if interval.n < 2 or samples is None:
+        return ShareInterval(interval.mean, interval.low, interval.high)
+    share = _within(sum(own) / len(own))
+    low, high = (float(end) for end in gap_limits(share, _within(share - interval.mean), samples, TAIL))
+    return ShareInterval(interval.mean, min(low, interval.low), max(high, interval.high))
+
+
 def gap_in_words(gaps: Sequence[float], own: Sequence[float], samples: int | None, scale: float = 100.0) -> str:
     """``mean ± half-width`` of a share's gaps to retraining, or ``mean [low, high]`` where samples leave more room.
 
@@ -123,13 +139,8 @@ def gap_in_words(gaps: Sequence[float], own: Sequence[float], samples: int | Non
     words = mean_in_words([scale * gap for gap in gaps])
     if len(gaps) < 2 or samples is None:
         return words
-    interval = mean_interval(gaps)
-    share = _within(sum(own) / len(own))
-    low, high = (float(end) for end in gap_limits(share, _within(share - interval.mean), samples, TAIL))
-    if _covers(interval, low, high):
-        return words
-    low, high = min(low, interval.low), max(high, interval.high)
-    return f"{scale * interval.mean:.2f} [{scale * low:.2f}, {scale * high:.2f}]"
+    seeds, (mean, low, high) = mean_interval(gaps), gap_interval(gaps, own, samples)
+    return words if _covers(seeds, low, high) else f"{scale * mean:.2f} [{scale * low:.2f}, {scale * high:.2f}]"
 
 
 def share_in_words(

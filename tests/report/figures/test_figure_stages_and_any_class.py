@@ -90,15 +90,49 @@ def test_the_gain_is_one_figure_of_all_forget_sets(tmp_path: Path) -> None:
     assert line.startswith("s, digits, net, all forget sets: 1 figures in")
 
 
+def test_a_gain_that_no_seed_varies_is_no_surer_than_its_test_samples() -> None:
+    """From 0 to 0 of 100 forgotten test samples: Clopper-Pearson, 1 - 0.025^(1/100), to either side."""
+    runs = [record("unsir", seed, [0], acc_forget_test=0.0) for seed in (0, 1)]
+    [drawing] = drawn(REPAIR_GAIN, scenes("s", runs)[0])
+    [row] = drawing.data.to_dict("records")
+    high = 100 * (1 - 0.025 ** (1 / 100))
+    assert row["a_df_gain_points"] == 0
+    assert (row["a_df_gain_points_low"], row["a_df_gain_points_high"]) == pytest.approx((-high, high))
+    [bar] = drawing.figure.axes[1].containers[0].lines[2]
+    assert bar.get_segments()[0][:, 1] == pytest.approx([-high, high])
+
+
+def test_a_gain_over_several_forget_sets_counts_the_fewest_test_samples_of_any() -> None:
+    runs = [record("unsir", seed, classes, acc_forget_test=0.0) for seed in (0, 1) for classes in ([0], [1])]
+    for run in runs:
+        run.run_id += f"-{run.forget_classes}"
+        run.details["samples"]["forget_test"] = 40 if run.forget_classes == [1] else 100
+    [scene] = across_forget_sets(scenes("s", runs))
+    [row] = drawn(REPAIR_GAIN, scene)[0].data.to_dict("records")
+    assert row["a_df_gain_points_high"] == pytest.approx(100 * (1 - 0.025 ** (1 / 40)))
+
+
 def test_what_a_df_hides_by_hand() -> None:
-    [scene] = scenes("s", [record("unsir", seed, [3, 5]) for seed in (0, 1)])
+    [scene] = scenes("s", [record("unsir", seed, [3, 5]) for seed in (0, 1, 2)])
     [drawing] = drawn(ANY_FORGET_CLASS, scene)
     row = drawing.data.set_index("method").loc["unsir"]
-    assert (row["a_df_percent"], row["any_forget_class_percent"]) == pytest.approx((15, 60))
-    assert row["hidden_points"] == pytest.approx(45)
-    half = stats.t.ppf(0.975, 1) * np.std([40, 50], ddof=1) / 2**0.5
-    assert row["hidden_points_high"] == pytest.approx(45 + half)
+    assert (row["a_df_percent"], row["any_forget_class_percent"]) == pytest.approx((20, 70))
+    assert row["hidden_points"] == pytest.approx(50)
+    half = stats.t.ppf(0.975, 2) * np.std([40, 50, 60], ddof=1) / 3**0.5
+    assert row["hidden_points_high"] == pytest.approx(50 + half)
     assert drawing.data["method"].tolist() == ["original", "retrain", "unsir"]
+
+
+def test_what_a_df_hides_is_no_surer_than_the_test_samples() -> None:
+    """0 of 36 on all seeds: Clopper-Pearson, 1 - 0.025^(1/36), is 9.7 %."""
+    none = {"acc_forget_test": 0.0, "forget_answered_any_forget_class": 0.0}
+    runs = [record("unsir", seed, [3, 5], **none) for seed in (0, 1, 2)]
+    for run in runs:
+        run.details["samples"]["forget_test"] = 36
+    [drawing] = drawn(ANY_FORGET_CLASS, scenes("s", runs)[0])
+    row = drawing.data.set_index("method").loc["unsir"]
+    assert (row["hidden_points"], row["hidden_points_low"]) == (0, 0)
+    assert row["hidden_points_high"] == pytest.approx(9.74, abs=0.005)
 
 
 def test_a_single_class_hides_nothing_and_has_no_figure() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
 from unsir_bench.report.figures.overview import good_words, share_measure, table_of
 from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
 from unsir_bench.report.method_style import REFERENCES
-from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
-from unsir_bench.report.statistics import mean_interval
+from unsir_bench.report.plots.parts import EVERY_PRESET
+from unsir_bench.report.samples import share_interval
 
 OWN, ANY = "acc_forget_test", "forget_answered_any_forget_class"
 TO_SEE = "hidden: forgotten samples answered with another forgotten class"
@@ -32,18 +32,17 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     measures = [
         share_measure(scene, rows, "a_df_percent", "own class\n$A_{\\mathrm{Df}}$, %", OWN),
         share_measure(scene, rows, "any_forget_class_percent", "any forgotten\nclass, %", ANY),
-        Measure("hidden_points", "hidden,\npoints", {row.label: _hidden(row) for row in rows}),
+        Measure("hidden_points", "hidden,\npoints", {row.label: _hidden(scene, row) for row in rows}),
     ]
     counts = [estimate.n for estimate in measures[1].estimates.values()]
     title = scene.title(counts, TO_SEE, good_words(measures), scene.control_note)
     yield Drawing("any_forget_class", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
 
 
-def _hidden(row: Series) -> Estimate:
-    """The mean difference within seeds, with Student's t."""
-    both: Sequence[float] = (PERCENT * (row.values[ANY] - row.values[OWN])).dropna().tolist()
-    interval = mean_interval(both)
-    return Estimate(interval.mean, interval.low, interval.high, interval.n)
+def _hidden(scene: Scene, row: Series) -> Estimate:
+    """The mean difference within seeds: a share of the forgotten test samples itself, with the interval of one."""
+    both = (row.values[ANY] - row.values[OWN]).dropna().clip(0, 1)  # rounding may leave [0, 1]
+    return Estimate(*share_interval(both.tolist(), scene.samples[ANY]).in_percent, len(both))
 
 
 ANY_FORGET_CLASS = Kind(

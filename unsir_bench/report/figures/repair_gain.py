@@ -6,7 +6,7 @@ that a method marks, such as the end of impair, to its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,8 +17,8 @@ from unsir_bench.report.figures.data import Drawing, Kind, Scene
 from unsir_bench.report.figures.style import legend_below, new_figure, tones
 from unsir_bench.report.method_style import GREY, method_style
 from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
+from unsir_bench.report.samples import gap_interval, samples_of
 from unsir_bench.report.seeds import one_per_seed
-from unsir_bench.report.statistics import mean_interval
 
 GAINS = {
     "a_dr_gain_points": ("acc_retain_test", "$A_{\\mathrm{Dr}}$"),
@@ -30,14 +30,16 @@ APART = 0.12  # between the methods of one number of classes, along the axis
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """Gains in points, mean over seeds with 95 % intervals (Student's t), a curve a method.
+    """Gains in points, mean over seeds with 95 % intervals no narrower than the exact binomial ones, a curve a method.
 
     Numbers of classes stand side by side at equal distances. Several sets of as many classes are averaged in each seed.
     """
-    runs = [{"label": run.label, **_gains(run.record)} for run in scene.runs() if _is_comparable(run.record)]
-    if not runs:
+    compared = [run for run in scene.runs() if _is_comparable(run.record)]
+    if not compared:
         return
-    table = pd.DataFrame(_estimates(pd.DataFrame(runs)))
+    forgotten = dict(zip(scene.models["run_id"], scene.models["forget"], strict=True))
+    runs = [{"label": run.label, "forget": forgotten[run.record.run_id], **_gains(run.record)} for run in compared]
+    table = pd.DataFrame(_estimates(pd.DataFrame(runs), scene.models))
     title = scene.title([int(n) for n in table["n"]], "from the last stage marked to the end", TO_SEE)
     figure = new_figure(3.4, title)
     panels = figure.subplots(len(GAINS), 1, sharex=True)
@@ -63,24 +65,33 @@ def _gains(record: RunRecord) -> dict[str, object]:
         "method": record.method,
         "seed": record.seed,
         "classes": len(record.forget_classes),
-        **{name: _difference(record.metrics.get(field), last.get(field)) for name, (field, _) in GAINS.items()},
+        **{field: _number(record.metrics.get(field)) for field, _ in GAINS.values()},
+        **{name: _number(record.metrics.get(field)) - _number(last.get(field)) for name, (field, _) in GAINS.items()},
     }
 
 
-def _difference(end: float | None, before: float | None) -> float:
-    return float("nan") if end is None or before is None else PERCENT * (end - before)
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
-def _estimates(runs: pd.DataFrame) -> Iterator[dict[str, object]]:
+def _estimates(runs: pd.DataFrame, models: pd.DataFrame) -> Iterator[dict[str, object]]:
     for (label, classes), rows in runs.groupby(["label", "classes"], sort=False):
         own = one_per_seed(rows)
         row: dict[str, object] = {
             "method": rows["method"].iloc[0], "label": label, "classes": classes, "n": len(own),
         }  # fmt: skip
-        for name in GAINS:
-            interval = mean_interval(own[name].dropna().tolist())
-            row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        for name, (field, _) in GAINS.items():
+            known = own.dropna(subset=[name])
+            samples = _least_samples(models, set(rows["forget"]), field)
+            mean, low, high = gap_interval(known[name].tolist(), known[field].tolist(), samples)
+            row |= {name: PERCENT * mean, f"{name}_low": PERCENT * low, f"{name}_high": PERCENT * high}
         yield row
+
+
+def _least_samples(models: pd.DataFrame, forgotten: Collection[str], field: str) -> int | None:
+    """Of how many test samples a share is, of that of several forget sets which has the fewest."""
+    counts = [samples_of(models[models["forget"] == each], field) for each in forgotten]
+    return min(filter(None, counts), default=None)
 
 
 def _draw(panel: Axes, table: pd.DataFrame, name: str, counts: Sequence[int]) -> None:
@@ -93,7 +104,7 @@ def _draw(panel: Axes, table: pd.DataFrame, name: str, counts: Sequence[int]) ->
         panel.errorbar(
             [counts.index(count) + shift for count in rows["classes"]],
             rows[name],
-            yerr=(rows[f"{name}_high"] - rows[name]).fillna(0.0),
+            yerr=[end.fillna(0.0) for end in (rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name])],
             color=color, marker=method_style(method).marker, label=str(label), elinewidth=0.7, capsize=1.5,
         )  # fmt: skip
     panel.set_xlim(-0.5, len(counts) - 0.5)
