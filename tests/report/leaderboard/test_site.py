@@ -136,6 +136,22 @@ def test_of_two_records_of_a_run_the_newer_counts() -> None:
     assert newest_of_each_run([(Path("b"), new), (Path("a"), old), (Path("c"), failed)]) == [(Path("b"), new)]
 
 
+def test_a_failed_run_is_counted_on_the_page_and_has_no_file(tmp_path: Path) -> None:
+    """Failed runs were dropped before the boards could count them."""
+    records = [record(method, seed) for method in ("unsir", "neggrad") for seed in (0, 1)]
+    lost = [("unsir", 2, "failed"), ("ssd", 0, "failed"), ("ssd", 1, "skipped")]
+    records += [record(method, seed, status=status, metrics={}) for method, seed, status in lost]
+    records += [record("unsir", 0, status="failed", metrics={}, finished="2027-01-01T00:00:00+00:00")]
+    for place, one in enumerate(records):
+        one.write(tmp_path / "sweep" / f"run-{place}")
+    made = write_site([read_sweep(tmp_path / "sweep")], tmp_path / "site")
+    text = made.page.read_text(encoding="utf-8")
+    assert "Without a finished run: ssd (1 failed, 1 skipped)." in text
+    assert "1 failed" in text.replace("(1 failed, 1 skipped)", ""), "the third seed of unsir"
+    names = {json.loads(path.read_text())["run_id"] for path in (made.page.parent / "records").iterdir()}
+    assert names == {"unsir-s0", "unsir-s1", "neggrad-s0", "neggrad-s1", "ssd-s1"} and made.records == 5
+
+
 def test_of_two_records_that_ended_alike_the_one_evaluated_last_counts() -> None:
     plain = record("unsir", 0, finished="2026-01-01T00:00:00+00:00")
     added = [{"metrics": {}, "finished": f"2026-01-0{day}T00:00:00+00:00"} for day in (2, 3)]

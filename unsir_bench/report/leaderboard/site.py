@@ -34,6 +34,8 @@ class Site(NamedTuple):
 def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
     """Write ``index.html`` and ``records/``; of several records of one run the one written last counts.
 
+    A failed run has no file: it is counted beside those that finished.
+
     Args:
         sweeps: whatever was read.
         output: a folder.
@@ -41,8 +43,9 @@ def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
     Raises:
         ValueError: no finished run of a method is among them.
     """
-    newest = newest_of_each_run(found for sweep in sweeps for found in sweep.found)
-    shown = boards([record for _, record in newest])
+    everything = newest_of_each_run(found for sweep in sweeps for found in sweep.found)
+    newest = [(path, record) for path, record in everything if record.status in FINISHED]
+    shown = boards([record for _, record in everything])
     if not shown:
         raise ValueError("no finished run of a method is among these records")
     files = {record.run_id: file_of(record) for _, record in newest}
@@ -61,15 +64,17 @@ def write_site(sweeps: Sequence[Sweep], output: Path) -> Site:
 
 
 def newest_of_each_run(found: Iterable[tuple[Path, RunRecord]]) -> list[tuple[Path, RunRecord]]:
-    """Finished runs, each once: the record that was finished, or evaluated, last."""
+    """Each run once: the record that was finished, or evaluated, last; a failed one only where none finished."""
     newest: dict[str, tuple[Path, RunRecord]] = {}
     for path, record in found:
-        if record.status not in FINISHED:
-            continue
         known = newest.get(record.run_id)
-        if known is None or record.written_last > known[1].written_last:
+        if known is None or _rank(record) > _rank(known[1]):
             newest[record.run_id] = (path, record)
     return list(newest.values())
+
+
+def _rank(record: RunRecord) -> tuple[bool, str]:
+    return record.status in FINISHED, record.written_last
 
 
 def file_of(record: RunRecord) -> str:
