@@ -10,6 +10,7 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.data import SECOND_RETRAIN, model_table, run_table, series_of
 from unsir_bench.report.tables.comparison import comparison_tables
 from unsir_bench.report.tables.standard_columns import with_standard_columns
+from unsir_bench.report.tables.table import summary
 
 METRICS = {
     "acc_forget_test": 0.25, "acc_retain_test": 0.75, "original_acc_forget_test": 0.875,
@@ -102,6 +103,27 @@ def test_each_reference_is_a_row_once_a_seed_whichever_runs_measured_it() -> Non
     [second] = table[table["method"] == SECOND_RETRAIN].to_dict("records")
     assert (second["acc_retain_test"], second["seed"]) == (0.86, 0)
     assert SECOND_RETRAIN not in {one.method for one in series_of(table)}
+
+
+def test_references_stand_beside_methods_that_forget_samples_whose_a_df_is_null() -> None:
+    """Where samples are forgotten no test sample is; A_Df is null for every model, original and retrain included."""
+    nulls = {name: None for name in METRICS if name.endswith("acc_forget_test")}
+    samples: dict[str, Any] = {"forget_classes": [], "config": {"forget": {"share": 0.1}}, "metrics": nulls}
+    rows = {row["method"]: row for row in summary(model_table([record(**samples)]))}
+    assert rows["retrain"]["A_Dr %"] == "87.50" and rows["original"]["A_Dr %"] == "93.75"
+    table = model_table([record(**samples), record()])
+    shown = [(one.place.forget, one.method) for one in series_of(table)]
+    methods = ("original", "retrain", "unsir")
+    assert shown == [
+        *(("single {0}", each) for each in methods),
+        *(("single (0.1, drawn by seed)", each) for each in methods),
+    ]
+
+
+def test_a_reference_without_a_df_is_left_out_where_others_have_it() -> None:
+    alone = record(metrics={"retrain_acc_forget_test": None})
+    assert [one.method for one in series_of(model_table([alone]))] == ["original", "unsir"]
+    assert series_of(model_table([])) == []
 
 
 def test_a_reference_has_its_accuracies_gaps_costs_and_details() -> None:

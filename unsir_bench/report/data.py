@@ -289,8 +289,14 @@ def groups(table: pd.DataFrame, by: Sequence[str] = GROUP) -> list[tuple[tuple[s
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that comparisons of accuracy show: no second retrained model, no reference without both accuracies."""
-    known = table.reindex(columns=["acc_forget_test", "acc_retain_test"]).notna().all(axis=1)
+    """The rows that comparisons of accuracy show: no second retrained model, no reference without its accuracies.
+
+    Where no model of a place has A_Df, since what is forgotten has no test samples, a reference needs none either.
+    """
+    accuracies = table.reindex(columns=["acc_retain_test", "acc_forget_test"]).notna()
+    retained, forgotten = accuracies["acc_retain_test"], accuracies["acc_forget_test"]
+    needed = forgotten.groupby([table[name] for name in PLACE]).transform("any").astype(bool)
+    known = retained & (forgotten | ~needed)
     return table[((table["prefix"] == "") | known) & (table["method"] != SECOND_RETRAIN)]
 
 

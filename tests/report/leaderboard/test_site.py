@@ -76,6 +76,19 @@ def test_a_method_on_seeds_of_its_own_is_not_ranked_and_the_page_says_why() -> N
     assert (ranked["unsir"], ranked["neggrad"]) == ((1, ""), (2, ""))
 
 
+def test_where_samples_are_forgotten_no_method_is_ranked_for_want_of_forget_test_samples() -> None:
+    runs = [record(method, seed) for method in ("unsir", "retrain") for seed in (0, 1)]
+    for run in runs:
+        run.metrics |= {"acc_forget_test": None, "retrain_acc_forget_test": None}
+    [board] = boards(runs)
+    unranked = {method.name: method.unranked for method in board.methods}
+    assert unranked == {"retrain": "reference", "unsir": "no test samples of what is forgotten"}
+    for run in runs:
+        del run.metrics["retrain_acc_retain_test"]
+    [board] = boards(runs[:2])
+    assert [method.unranked for method in board.methods] == ["no retrained model to compare it with"]
+
+
 def test_runs_that_are_not_done_are_counted_beside_the_survivors_and_methods_without_any_are_named() -> None:
     done = [record("finetune", seed, fingerprints={"data": "d"}) for seed in range(5)]
     done += [record("neggrad", seed, fingerprints={"data": "d"}) for seed in (0, 1)]

@@ -23,6 +23,7 @@ SHOWN = tuple(column for column in COLUMNS if column.field not in ("speedup_vs_f
 FORGET_ACCESS = {"forget_data"}
 RETAIN_ACCESS = {"retain_data", "retain_subset"}
 NOT_RECORDED = "not recorded"
+NO_FORGET_TEST = "no test samples of what is forgotten"
 FEW_IN_COMMON = "fewer than two seeds in common with another method"
 
 
@@ -131,7 +132,9 @@ def _why_unranked(row: Row, entry: Entry) -> str:
     if row.elsewhere:
         return "made elsewhere"
     if not entry.distances:
-        return "no retrained model to compare it with"
+        forgotten = any(of["acc_forget_test"] for of in (entry.own, entry.retrained))
+        lacks_it = bool(entry.retrained["acc_retain_test"]) and not forgotten
+        return NO_FORGET_TEST if lacks_it else "no retrained model to compare it with"
     return "" if len(entry.distances) > 1 else "one seed"
 
 
