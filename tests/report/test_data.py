@@ -201,6 +201,15 @@ def test_a_sequence_has_a_row_after_each_step() -> None:
     assert (table["method"] == "retrain").sum() == 2
 
 
+def test_the_last_step_of_a_sequence_keeps_how_many_test_samples_there_are() -> None:
+    """0 of 72 on both seeds: Clopper-Pearson, 1 - 0.025^(1/72), is 4.99 %."""
+    steps = [{"classes": [label], "metrics": {**METRICS, "acc_forget_test": 0.0}} for label in (3, 1)]
+    details = {"steps": steps, "samples": {"forget_test": 72, "retain_test": 288}}
+    runs = [record(seed=seed, forget_classes=[3, 1], forget_steps=[[3], [1]], details=details) for seed in (0, 1)]
+    own = [row for row in summary(model_table(runs, steps=True)) if row["method"] == "unsir"]
+    assert [row["A_Df %"] for row in own] == ["0.00 [0.00, 36.94]", "0.00 [0.00, 4.99]"]
+
+
 def test_no_record_makes_no_series() -> None:
     assert series_of(model_table([])) == []
 

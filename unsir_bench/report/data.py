@@ -197,7 +197,8 @@ def _joined(*words: str) -> str:
 def _after_steps(record: RunRecord) -> Iterator[tuple[RunRecord, str]]:
     """The record; of a run that forgets in sequence one after each step, and in words what is gone then.
 
-    Seconds are those of all steps so far; the retrained model's are of retraining once, without all that is gone.
+    Seconds are those of all steps so far; the retrained model's are of retraining once, without all that is gone. How
+    many samples there are is recorded of the last step alone.
     """
     steps = record.details.get("steps") or []
     if record.status != "done" or not steps:
@@ -208,7 +209,8 @@ def _after_steps(record: RunRecord) -> Iterator[tuple[RunRecord, str]]:
     for place, step in enumerate(steps, start=1):
         gone = sorted([*gone, *step["classes"]])
         so_far = f", after {place}" + (f": {{{', '.join(map(str, gone))}}}" if of_classes else "")
-        yield replace(record, metrics=step["metrics"], details={}), so_far
+        known = {"samples": record.details.get("samples")} if place == len(steps) else {}
+        yield replace(record, metrics=step["metrics"], details=known), so_far
 
 
 def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
