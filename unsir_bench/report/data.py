@@ -24,8 +24,8 @@ from unsir_bench.report.conditions import (
     settings,
     surroundings,
 )
-from unsir_bench.report.forget_words import forget_labels
-from unsir_bench.report.samples import recorded_samples
+from unsir_bench.report.forget_words import forget_labels, is_drawn
+from unsir_bench.report.samples import DRAWN, recorded_samples
 from unsir_bench.report.seeds import one_per_seed, with_curve_first
 from unsir_bench.report.speedups import with_speedups
 
@@ -126,6 +126,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "cpu": record.environment.get("cpu"),
             "cpu_capability": record.environment.get("cpu_capability"),
             "origin": _origin(record),
+            DRAWN: is_drawn(record),
             **recorded_samples(record),
             **record.metrics,
         }

@@ -22,6 +22,7 @@ import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.binomial import TestShares, gap_limits, smallest_alpha
+from unsir_bench.report.samples import differ_by_seed
 from unsir_bench.report.seeds import seed_values
 from unsir_bench.report.statistics import ROUNDING, MeanInterval, mean_interval
 
@@ -261,7 +262,7 @@ def retrain_floor(models: Mapping[int, float]) -> float:
 def floor_of_retraining(runs: pd.DataFrame, field: str) -> float:
     """Mean absolute difference over all pairs of retrained models of one forget set; NaN for fewer than two.
 
-    A seed's second retrained model is the next seed's first. Of classes drawn anew for each seed, a seed's two models
+    A seed's second retrained model is the next seed's first. Of what is drawn anew for each seed, a seed's two models
     are the only pair that was taught the same.
 
     Args:
@@ -269,7 +270,7 @@ def floor_of_retraining(runs: pd.DataFrame, field: str) -> float:
         field: of a metric, without prefix.
     """
     first, second = seed_values(runs, f"retrain_{field}"), seed_values(runs, f"floor_{field}")
-    if "{" in str(runs["forget"].iloc[0]):
+    if not differ_by_seed(runs):
         return retrain_floor({**{seed + 1: value for seed, value in second.items()}, **first})
     pairs = [abs(second[seed] - first[seed]) for seed in first.keys() & second.keys()]
     return sum(pairs) / len(pairs) if pairs else float("nan")

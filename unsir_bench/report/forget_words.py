@@ -31,12 +31,26 @@ def forget_labels(records: Sequence[RunRecord]) -> list[str]:
     ]
 
 
+def is_drawn(record: RunRecord) -> bool:
+    """Whether each seed draws what it forgets, all of it or a request of a sequence: other seeds have other samples."""
+    return bool(_choices(record) & set(DRAWN))
+
+
 def _from_files(record: RunRecord) -> bool:
     """Whether files decide what is forgotten, and no draw does."""
-    given = record.config.get("forget", {})
-    entries = given.get("sequence") or [given]
-    names = {name for each in entries if isinstance(each, dict) for name, value in each.items() if value is not None}
-    return bool(names & set(READ) or any(isinstance(each, str) for each in entries)) and not names & set(DRAWN)
+    named = any(isinstance(each, str) for each in _requests(record))
+    return (named or bool(_choices(record) & set(READ))) and not is_drawn(record)
+
+
+def _requests(record: RunRecord) -> Sequence[Any]:
+    given = record.config.get("forget") or {}
+    return given.get("sequence") or [given]
+
+
+def _choices(record: RunRecord) -> set[str]:
+    """The names of the options by which requests choose."""
+    requests = [each for each in _requests(record) if isinstance(each, dict)]
+    return {name for each in requests for name, value in each.items() if value is not None}
 
 
 def forget_label(record: RunRecord) -> str:

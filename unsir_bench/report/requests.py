@@ -9,7 +9,8 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import GROUP, run_table
-from unsir_bench.report.samples import recorded_samples
+from unsir_bench.report.forget_words import is_drawn
+from unsir_bench.report.samples import DRAWN, recorded_samples
 
 MARGIN = 0.02  # of A_Dr below retrain's: the margin of ``acc_retain_test``
 FIELDS = {
@@ -38,7 +39,7 @@ def request_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     table = run_table(several)
     rows = [
         {
-            **dict(zip(GROUP, place, strict=True)), **recorded_samples(record),
+            **dict(zip(GROUP, place, strict=True)), **recorded_samples(record), DRAWN: is_drawn(record),
             "seed": record.seed, "run": record.run_id, **point,
         }
         for record, place in zip(several, table[GROUP].itertuples(index=False, name=None), strict=True)

@@ -26,6 +26,7 @@ SHARES = {
     "mia_svc_member_share": "forget_train",
 }
 PREFIXES = ("", "original_", "retrain_", "floor_")
+DRAWN = "drawn"  # whether each seed draws what it forgets
 DRAWN_CLASSES = "drawn_classes"
 TAIL = 0.025  # beyond each end of a 95 % interval
 
@@ -73,10 +74,14 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
     if recorded in rows and rows[recorded].notna().any():
         return int(rows[recorded].min() * _sets_together(rows, field)) or None
     columns = [prefix + field for prefix in PREFIXES if prefix + field in rows]
-    fixed = "{" in str(rows["forget"].iloc[0])  # named by its classes
-    sets = [rows] if fixed else [of for _, of in rows.groupby("seed")]
+    sets = [of for _, of in rows.groupby("seed")] if differ_by_seed(rows) else [rows]
     found = [samples_behind(v for name in columns for v in of[name].dropna().unique().tolist()) for of in sets]
     return min(filter(None, found), default=None)
+
+
+def differ_by_seed(rows: pd.DataFrame) -> bool:
+    """Whether each seed draws what it forgets, so that seeds have other samples, and other retrained models."""
+    return DRAWN in rows and bool(rows[DRAWN].eq(True).any())  # references that runs measured do not say it
 
 
 def grow_with_seeds(rows: pd.DataFrame, field: str) -> bool:

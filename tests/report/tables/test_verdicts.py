@@ -98,8 +98,8 @@ def test_older_records_of_drawn_classes_tell_the_samples_of_each_seed() -> None:
     """36 images of one seed and 37 of another: no set has their common multiple of 1,332."""
     shares = [{"acc_forget_test": 1 / 36, "original_acc_forget_test": 35 / 36}, {"acc_forget_test": 1 / 37}]
     runs = pd.DataFrame([run("a", seed, **each) for seed, each in enumerate(shares)])
-    assert samples_of(runs.assign(forget="random_k (2)"), "acc_forget_test") == 36
-    assert samples_of(runs.assign(forget="random_k (2)")[:1], "acc_forget_test") == 36
+    assert samples_of(runs.assign(drawn=True), "acc_forget_test") == 36
+    assert samples_of(runs.assign(drawn=True)[:1], "acc_forget_test") == 36
     halves = pd.DataFrame([run("a", seed, acc_forget_test=1 / count) for seed, count in enumerate((4, 6))])
     assert samples_of(halves, "acc_forget_test") == 12, "the images of a class are the same for every seed"
 
@@ -145,17 +145,27 @@ def test_retraining_is_not_judged_and_shows_the_floor() -> None:
 
 
 def test_pairs_of_retrained_models_are_all_of_them_but_of_drawn_classes() -> None:
-    def floor(forget: str) -> str:
+    def floor(**forget: Any) -> str:
         runs = [
-            {**run("retrain", seed, gap_zrf=0.0, retrain_zrf=first, floor_zrf=second), "forget": forget}
+            RunRecord(
+                run_id=f"{seed}", sweep="s", method="retrain", dataset="digits", model="net", seed=seed, status="done",
+                forget_set="f", forget_classes=[0], config={"forget": forget},
+                metrics={"gap_zrf": 0.0, "retrain_zrf": first, "floor_zrf": second},
+            )
             for seed, first, second in ((0, 0.1, 0.2), (1, 0.2, 0.4))
-        ]
-        return verdict_rows(pd.DataFrame(runs))[0]["ZRF (± 0.01)"]
+        ]  # fmt: skip
+        [row] = verdict_rows(run_table(runs))
+        return row["ZRF (± 0.01)"]
 
     # Models of seeds 0, 1 and 2: 0.1, 0.2, 0.4.
-    assert floor("single {0}") == "0.200"
-    # Each seed forgets other classes: 0.1 against 0.2, and 0.2 against 0.4.
-    assert floor("drawn (3)") == "0.150"
+    fixed: list[dict[str, Any]] = [
+        {"classes": [0], "random_k": None, "sequence": None}, {"subclasses": ["oak"]}, {"file": "indices.json"},
+        {"column": "young", "value": 1}, {"sequence": [[0], "indices.json", {"column": "young", "value": 1}]},
+    ]  # fmt: skip
+    assert [floor(**forget) for forget in fixed] == ["0.200"] * len(fixed)
+    # Each seed forgets others: 0.1 against 0.2, and 0.2 against 0.4.
+    drawn: list[dict[str, Any]] = [{"random_k": 3}, {"share": 0.1}, {"count": 50}, {"sequence": [[0], {"count": 50}]}]
+    assert [floor(**forget) for forget in drawn] == ["0.150"] * len(drawn)
 
 
 def retrained(seed: int, accuracy: float, **fields: Any) -> RunRecord:
