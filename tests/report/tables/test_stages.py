@@ -55,6 +55,34 @@ def test_rounds_and_steps_have_stages_of_their_own() -> None:
         "original", "impair, round 1", "impair, round 2", "step 2: impair", "end",
     ]  # fmt: skip
     assert rows[3]["A_Df %"] == "–"
+    # The original and the end are of both steps, the rounds of impair of the first alone.
+    assert [row["A_Dr since"] for row in rows] == ["–", "–", "+10.0", "–", "+35.0"]
+
+
+def test_stages_of_earlier_steps_count_the_samples_of_their_step() -> None:
+    """Of 20 images in all 0 is at most 16.8 %; shares of a tenth tell of 10 in the first step, 0 is at most 30.8 %."""
+    runs = []
+    for seed in (0, 1):
+        marked = [stage("impair", 0.0, 0.5), stage("repair", 0.1, 0.5), stage("impair", 0.0, 0.5, step=1)]
+        runs.append(record(seed=seed, stages=marked, acc_forget_test=0.0))
+        runs[-1].details |= {"samples": {"forget_test": 20}, "steps": [{"classes": [0]}, {"classes": [1]}]}
+        for each in runs[-1].details["steps"]:
+            each["metrics"] = runs[-1].metrics
+    found = {row["stage"]: row["A_Df %"] for row in stage_rows(runs)}
+    assert found["impair"] == "0.00 [0.00, 30.85]"
+    assert found["step 2: impair"] == found["end"] == "0.00 [0.00, 16.84]"
+
+
+def test_stages_count_the_samples_of_their_own_data_set() -> None:
+    """Another data set of the same forget set has 10 images, which are not those of this one."""
+    runs = [record(seed=seed, stages=[stage("impair", 0.0, 0.5)]) for seed in (0, 1)]
+    others = [record(seed=seed, stages=[stage("impair", 0.0, 0.5)]) for seed in (2, 3)]
+    for run in runs:
+        run.details["samples"] = {"forget_test": 72}
+    for run in others:
+        run.dataset, run.details["samples"] = "other", {"forget_test": 10}
+    found = [row["A_Df %"] for row in stage_rows([*runs, *others]) if row["stage"] == "impair"]
+    assert found == ["0.00 [0.00, 4.99]", "0.00 [0.00, 30.85]"]
 
 
 def test_stages_have_a_file_of_their_own_and_no_file_where_there_are_none(tmp_path: Path) -> None:

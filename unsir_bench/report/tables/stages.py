@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.data import GROUP, groups, run_table
-from unsir_bench.report.samples import samples_of, share_in_words
+from unsir_bench.report.data import GROUP, PLACE, groups, run_table
+from unsir_bench.report.samples import DRAWN, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.tables.table import without_empty
 
@@ -18,7 +18,7 @@ BEFORE, END = "original", "end"
 SHOWN = {"acc_retain_test": "A_Dr", "acc_forget_test": "A_Df"}
 LEGEND = (
     "Accuracies on test data at each stage that a method marks, measured outside its clock. *Since* is the change, in "
-    "points, from the stage before."
+    "points, from the stage before; a dash where other classes or samples were forgotten by then."
 )
 
 
@@ -34,21 +34,29 @@ def stage_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     table = run_table(marked).assign(record=pd.Series(marked, dtype=object))
     rows: list[dict[str, str]] = []
     for key, models in groups(table):
-        samples = {name: samples_of(table[table["forget"] == key[2]], name) for name in SHOWN}
-        by_stage = pd.DataFrame([point for _, row in models.iterrows() for point in _course(row["record"])])
+        place = table[(table[PLACE] == key[: len(PLACE)]).all(axis=1)]
+        by_stage = pd.DataFrame([point for _, row in models.iterrows() for point in _course(row)])
         previous: pd.DataFrame | None = None
         for stage, points in by_stage.groupby("stage", sort=False):
             own = one_per_seed(points)
+            step = points["step"].iloc[0]
+            samples = _samples(place, by_stage, step)
             rows.append({
                 **dict(zip(GROUP, key, strict=True)), "n": str(len(own)), "stage": str(stage),
                 **{
                     f"{title} %": share_in_words(own[name].dropna().tolist(), samples[name])
                     for name, title in SHOWN.items()
                 },
-                **_changes(own, previous),
+                **_changes(own, previous if previous is not None and step == previous["step"].iloc[0] else None),
             })  # fmt: skip
             previous = own
     return without_empty(rows, ("setting",))
+
+
+def _samples(place: pd.DataFrame, by_stage: pd.DataFrame, step: int) -> dict[str, int | None]:
+    """Of how many samples the shares of a step are; records say it of the last step, other steps' shares tell it."""
+    rows = place if step == by_stage["step"].max() else by_stage[by_stage["step"] == step]
+    return {name: samples_of(rows, name) for name in SHOWN}
 
 
 def _changes(own: pd.DataFrame, previous: pd.DataFrame | None) -> dict[str, str]:
@@ -63,22 +71,27 @@ def _changes(own: pd.DataFrame, previous: pd.DataFrame | None) -> dict[str, str]
     return found
 
 
-def _course(record: RunRecord) -> Iterator[dict[str, Any]]:
-    """The accuracies of a run from the original on, one entry a stage, with its seed."""
-    metrics = record.metrics
-    yield _point(record, BEFORE, {name: metrics.get(f"original_{name}") for name in SHOWN})
-    stages = record.details["stages"]
+def _course(row: pd.Series) -> Iterator[dict[str, Any]]:
+    """The accuracies of a run from the original on, one entry a stage, with its seed and step.
+
+    Those of the original are on what is forgotten in the end.
+    """
+    record: RunRecord = row["record"]
+    metrics, stages = record.metrics, record.details["stages"]
+    last = max(len(record.details.get("steps") or []) - 1, *(stage["step"] for stage in stages))
+    shared = {"seed": record.seed, DRAWN: row[DRAWN]}
+    yield shared | _point(BEFORE, last, {name: metrics.get(f"original_{name}") for name in SHOWN})
     repeated, seen = Counter(map(_name, stages)), Counter[str]()
     for stage in stages:
         name = _name(stage)
         seen[name] += 1
-        yield _point(record, f"{name}, round {seen[name]}" if repeated[name] > 1 else name, stage)
-    yield _point(record, END, metrics)
+        yield shared | _point(f"{name}, round {seen[name]}" if repeated[name] > 1 else name, stage["step"], stage)
+    yield shared | _point(END, last, metrics)
 
 
 def _name(stage: Mapping[str, Any]) -> str:
     return f"step {stage['step'] + 1}: {stage['stage']}" if stage["step"] else str(stage["stage"])
 
 
-def _point(record: RunRecord, stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {"seed": record.seed, "stage": stage, **{name: values.get(name) for name in SHOWN}}
+def _point(stage: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stage": stage, "step": step, **{name: values.get(name) for name in SHOWN}}
