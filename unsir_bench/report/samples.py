@@ -28,6 +28,11 @@ SHARES = {
 PREFIXES = ("", "original_", "retrain_", "floor_")
 DRAWN = "drawn"  # whether each seed draws what it forgets
 DRAWN_CLASSES = "drawn_classes"
+# What cells of ``share_in_words`` and ``with_seeds`` hold: every legend above such cells says it so.
+INTERVALS = (
+    "mean ± 95 % interval (Student's t) over n seeds, or [low, high] where the number of test samples leaves more room "
+    "(exact binomial); (n = ...) ends a cell of fewer seeds"
+)
 TAIL = 0.025  # beyond each end of a 95 % interval
 
 

@@ -70,6 +70,11 @@ def mean_in_words(values: Sequence[float], form: str = "", half_form: str = "") 
     return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{half_form or form}}")
 
 
+def with_seeds(words: str, seeds: int, of: int) -> str:
+    """A cell in words, with its number of seeds where it has values of fewer than its row."""
+    return f"{words} (n = {seeds})" if 0 < seeds < of else words
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInterval:
     """Mean of one value per seed with its two-sided Student-t interval, ``mean ± t · s / √n`` (``n - 1`` in ``s``).
 

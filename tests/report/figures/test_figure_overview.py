@@ -72,6 +72,16 @@ def test_the_numbers_are_those_by_hand(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("kind", [OVERVIEW, TRADE_OFF], ids=lambda kind: kind.name)
+def test_a_measure_that_a_seed_lacks_is_of_fewer_seeds_and_the_title_says_the_range(kind: Any) -> None:
+    runs = [record("unsir", seed) for seed in range(3)]
+    runs[2].metrics["acc_retain_test"] = None
+    drawing = only(scenes("s", runs)[0], kind)
+    unsir = drawing.data.set_index("method").loc["unsir"]
+    assert (unsir["n"], unsir["a_df_percent_n"], unsir["a_dr_percent_n"]) == (3, 3, 2)
+    assert "n = 2 to 3 seeds" in " ".join(drawing.figure.get_suptitle().split())
+
+
+@pytest.mark.parametrize("kind", [OVERVIEW, TRADE_OFF], ids=lambda kind: kind.name)
 def test_every_interval_and_marker_lies_inside_its_axes_and_nothing_shares_a_row(scene: Scene, kind: Any) -> None:
     for panel in only(scene, kind).figure.axes:
         low, high = panel.get_xlim()

@@ -135,6 +135,15 @@ def test_what_a_df_hides_is_no_surer_than_the_test_samples() -> None:
     assert row["hidden_points_high"] == pytest.approx(9.74, abs=0.005)
 
 
+def test_what_a_seed_lacks_makes_what_a_df_hides_one_of_fewer_seeds() -> None:
+    runs = [record("unsir", seed, [3, 5]) for seed in (0, 1, 2)]
+    runs[2].metrics["forget_answered_any_forget_class"] = None
+    [drawing] = drawn(ANY_FORGET_CLASS, scenes("s", runs)[0])
+    row = drawing.data.set_index("method").loc["unsir"]
+    assert (row["a_df_percent_n"], row["any_forget_class_percent_n"], row["hidden_points_n"]) == (3, 2, 2)
+    assert "n = 2 to 3 seeds" in " ".join(drawing.figure.get_suptitle().split())
+
+
 def test_a_single_class_hides_nothing_and_has_no_figure() -> None:
     [scene] = scenes("s", [record("unsir", 0, [3])])
     assert drawn(ANY_FORGET_CLASS, scene) == []

@@ -8,6 +8,12 @@ import pytest
 
 from tests.report.tables.rows_of_records import METRICS, record, summary, with_accuracy
 from unsir_bench.report.data import run_table
+from unsir_bench.report.samples import INTERVALS
+from unsir_bench.report.tables.comparison import comparison_tables
+from unsir_bench.report.tables.guarantees import guarantee_legend
+from unsir_bench.report.tables.paper import LEGEND, cells
+from unsir_bench.report.tables.requests import LEGEND as REQUESTS_LEGEND
+from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.sweep import write_sweep_table
 
 
@@ -154,7 +160,8 @@ def test_a_sweep_folder_gets_markdown_and_csv(tmp_path: Path, capsys: pytest.Cap
         one.write(tmp_path / one.run_id)
     written = write_sweep_table(tmp_path)
     assert [path.name for path in written] == ["table.md", "results.csv"]
-    assert written[0].read_text(encoding="utf-8").count("\n") == 2 + 2
+    text = written[0].read_text(encoding="utf-8")
+    assert text.count("\n") == 2 + 2 + 2 and text.startswith(f"Test data; {INTERVALS}.\n\n|")
     with written[1].open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["seed"], row["status"]) for row in rows] == [
@@ -217,3 +224,18 @@ def test_a_mean_over_several_commits_or_cpus_or_an_unclean_tree_is_marked(
     first = {"commit": "a", "dirty": False, "cpu": "x", "cpu_capability": "AVX2"}
     rows = summary([record(seed=0, environment=first), record(seed=1, environment=second)])
     assert {row.get("mixes") for row in rows if row["method"] == "unsir"} == {words}
+
+
+def test_a_cell_of_fewer_seeds_than_its_row_says_so() -> None:
+    runs = [record(seed=seed) for seed in (0, 1, 2)]
+    runs[2].metrics["unlearn_seconds"] = None
+    [row] = [row for row in summary(runs) if row["method"] == "unsir"]
+    assert (row["n"], row["seconds"], row["speed-up"]) == ("3", "2.00 ± 0.00 (n = 2)", "40.00 ± 0.00")
+    [table] = comparison_tables("s", runs)
+    [line] = [line for line in cells(table) if line["method"].words == "unsir"]
+    assert (line["seconds"].words, line["× retrain"].words) == ("2.00 ± 0.00 (n = 2)", "40.00 ± 0.00")
+
+
+def test_every_legend_above_such_cells_explains_both_forms_of_an_interval() -> None:
+    assert "or [low, high] where the number of test samples leaves more room" in INTERVALS
+    assert all(INTERVALS in text for text in (LEGEND, REQUESTS_LEGEND, STAGES_LEGEND, guarantee_legend([])))

@@ -211,6 +211,14 @@ def test_a_value_beyond_the_ideal_is_warned_of() -> None:
     assert "beware" not in row
 
 
+def test_a_cell_of_fewer_seeds_than_its_row_says_so() -> None:
+    runs = [run("a", seed, gap_zrf=seed / 1e4, gap_acc_retain_test=0.0) for seed in range(3)]
+    runs[0]["gap_zrf"] = float("nan")
+    [row] = verdict_rows(pd.DataFrame(runs))
+    assert row["n"] == "3" and row["ZRF (± 0.01)"] == "= +0.000 [-0.000, 0.001] (n = 2)"
+    assert "(n" not in row["A_Dr % (± 2)"]
+
+
 def test_failed_runs_take_no_part() -> None:
     runs = pd.DataFrame([run("a", seed, gap_zrf=seed / 1e4) for seed in range(3)])
     runs.loc[0, ["status", "gap_zrf"]] = ["failed", 0.9]

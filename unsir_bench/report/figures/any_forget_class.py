@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from unsir_bench.report.data import Series
 from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
-from unsir_bench.report.figures.overview import good_words, share_measure, table_of
+from unsir_bench.report.figures.overview import good_words, seeds_of, share_measure, table_of
 from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import EVERY_PRESET
@@ -34,8 +34,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
         share_measure(scene, rows, "any_forget_class_percent", "any forgotten\nclass, %", ANY),
         Measure("hidden_points", "hidden,\npoints", {row.label: _hidden(scene, row) for row in rows}),
     ]
-    counts = [estimate.n for estimate in measures[1].estimates.values()]
-    title = scene.title(counts, TO_SEE, good_words(measures), scene.control_note)
+    title = scene.title(seeds_of(measures), TO_SEE, good_words(measures), scene.control_note)
     yield Drawing("any_forget_class", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
 
 

@@ -33,11 +33,15 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     measures = [measure for measure in _measures(scene, rows) if measure.estimates]
     if not {"a_df_percent", "a_dr_percent"} <= {measure.name for measure in measures}:
         return
-    counts = [estimate.n for estimate in measures[0].estimates.values()]
     good = good_words(measures)
     apart = scene.timed_apart if measures[-1].name == "seconds" else ""
-    title = scene.title(counts, good and f"{good}; seconds: left of it", apart, scene.control_note)
+    title = scene.title(seeds_of(measures), good and f"{good}; seconds: left of it", apart, scene.control_note)
     yield Drawing("overview", method_rows(title, scene, rows, measures), table_of(scene, rows, measures))
+
+
+def seeds_of(measures: Sequence[Measure]) -> list[int]:
+    """Of how many seeds each estimate is: one that some seeds lack is of fewer."""
+    return [estimate.n for measure in measures for estimate in measure.estimates.values() if estimate.n]
 
 
 def good_words(measures: Sequence[Measure]) -> str:
@@ -78,14 +82,14 @@ def _area(row: Series) -> Estimate | None:
 
 
 def table_of(scene: Scene, rows: Sequence[Series], measures: Sequence[Measure]) -> pd.DataFrame:
-    """The numbers of the figure: mean and both ends of each measure."""
+    """The numbers of the figure: mean, both ends and number of seeds of each measure; ``n`` is that of the first."""
     lines = []
     for row in rows:
         line: dict[str, object] = {"method": row.label, "control": row.label in scene.controls}
         for measure in measures:
             found = measure.estimates.get(row.label)
             line.setdefault("n", found.n if found else 0)
-            line[measure.name] = found.mean if found else None
+            line |= {measure.name: found.mean if found else None, f"{measure.name}_n": found.n if found else 0}
             low, high = (f"{measure.name}_{end}" for end in measure.ends)
             line |= {low: found.low if found else None, high: found.high if found else None}
         lines.append(line)

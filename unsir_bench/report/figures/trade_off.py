@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from unsir_bench.report.figures.data import Drawing, Kind, Scene, over_seeds
-from unsir_bench.report.figures.overview import good_words, share_measure, table_of
+from unsir_bench.report.figures.overview import good_words, seeds_of, share_measure, table_of
 from unsir_bench.report.figures.rows import method_rows
 from unsir_bench.report.plots.parts import EVERY_PRESET
 from unsir_bench.report.plots.trade_off import trade_off
@@ -27,7 +27,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     rows = [point.series for point in ranked]
     columns = (("a_df_percent", FORGET, "acc_forget_test"), ("a_dr_percent", RETAIN, "acc_retain_test"))
     measures = [share_measure(scene, rows, *column) for column in columns]
-    counts = [len(point.values) for point in points]
+    counts = seeds_of(measures)
     several = len({row.conditions for row in rows}) > 1
     ring = "ring: Pareto front" + (" of the same conditions" if several else "")
     title = scene.title(counts, over_seeds(counts), good_words(measures), ring, scene.control_note)

@@ -39,6 +39,7 @@ from unsir_bench.report.html.tables import (
     summary_table,
     verdict_table,
 )
+from unsir_bench.report.samples import INTERVALS
 from unsir_bench.report.tables.guarantees import guarantee_legend
 from unsir_bench.report.tables.stages import LEGEND as STAGES_LEGEND
 from unsir_bench.report.tables.verdicts import LEGEND
@@ -109,6 +110,7 @@ def _rendered(views: Sequence[SweepView], sweeps: Sequence[Sweep]) -> str:
         newest=_time(max(record.written_last for record in records)),
         mixed=_mixed(records),
         legend=LEGEND,
+        intervals=INTERVALS,
         stages_legend=STAGES_LEGEND.replace("*", ""),
         plotly_script=get_plotlyjs(),
         # As text in a script element the bundle's own "<!--" and "<script" would end it in the wrong place.

@@ -11,9 +11,9 @@ from unsir_bench.guarantees import GUARANTEES
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP, compared, groups, model_table
-from unsir_bench.report.samples import samples_of, share_in_words
+from unsir_bench.report.samples import INTERVALS, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
-from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.statistics import mean_in_words, with_seeds
 from unsir_bench.report.tables.table import without_empty
 
 ACCURACIES = {"acc_forget_test": "A_Df %", "acc_retain_test": "A_Dr %"}
@@ -60,11 +60,8 @@ def _row(key: tuple[str, ...], group: pd.DataFrame, table: pd.DataFrame, names: 
     seeds = one_per_seed(group)
     place = table[(table["dataset"] == key[0]) & (table["model"] == key[1]) & (table["forget"] == key[2])]
     promises = {guarantee_title(name): _promise(seeds[f"guarantee_{name}"].dropna().tolist()) for name in names}
-    accuracies = {
-        title: share_in_words(seeds[name].dropna().tolist(), samples_of(place, name))
-        for name, title in ACCURACIES.items()
-    }
-    attacks = {title: _mean(seeds, name, samples_of(place, name)) for name, title in ATTACKS.items()}
+    accuracies = {title: _mean(seeds, name, place, ".2f") for name, title in ACCURACIES.items()}
+    attacks = {title: _mean(seeds, name, place, ".3g", ".2g") for name, title in ATTACKS.items()}
     return {**dict(zip(GROUP, key, strict=True)), "n": str(len(seeds)), **promises, **accuracies, **attacks}
 
 
@@ -75,9 +72,10 @@ def _promise(values: Sequence[float]) -> str:
     return mean_in_words(values, ".3g", ".2g") if values else NOTHING
 
 
-def _mean(seeds: pd.DataFrame, name: str, samples: int | None) -> str:
+def _mean(seeds: pd.DataFrame, name: str, place: pd.DataFrame, *forms: str) -> str:
     values = [float(value) for value in seeds[name].dropna()] if name in seeds else []
-    return share_in_words(values, samples, 100.0, ".3g", ".2g") if values else NOTHING
+    words = share_in_words(values, samples_of(place, name), 100.0, *forms)
+    return with_seeds(words, len(values), len(seeds))
 
 
 def guarantee_title(name: str) -> str:
@@ -90,5 +88,5 @@ def guarantee_legend(rows: Sequence[dict[str, str]]) -> str:
     meanings = [f"{card.title}: {card.meaning}" for card in GUARANTEES.values() if rows and card.title in rows[0]]
     return (
         "What each method promises by its procedure, beside what was measured of the model it returned; a dash: it "
-        f"promises nothing. {'; '.join(meanings)}."
+        f"promises nothing. {'; '.join(meanings)}. What was measured: {INTERVALS}."
     )

@@ -12,6 +12,7 @@ from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
 from unsir_bench.report.samples import samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.statistics import with_seeds
 from unsir_bench.report.tables.relearn import relearn_rows
 from unsir_bench.report.tables.text import markdown, plain
 
@@ -72,4 +73,5 @@ def _cell(metric: str, models: pd.DataFrame, samples: int | None) -> str:
             numbers = models.loc[models.index.difference(censored.index), metric].dropna()
             caps = [f">{record.relearn_cap}" for record in censored]
             return ", ".join([*(f"{value:g}" for value in sorted(numbers)), *caps])
-    return share_in_words([float(value) for value in values], samples, 1.0, ".4g", ".2g") if values else NOTHING
+    words = share_in_words([float(value) for value in values], samples, 1.0, ".4g", ".2g") if values else NOTHING
+    return with_seeds(words, len(values), len(models))

@@ -15,9 +15,9 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING, conditions
 from unsir_bench.report.data import run_table
-from unsir_bench.report.samples import share_in_words, share_interval
+from unsir_bench.report.samples import INTERVALS, share_in_words, share_interval
 from unsir_bench.report.speedups import fast_retrain_seconds
-from unsir_bench.report.statistics import mean_in_words, mean_interval
+from unsir_bench.report.statistics import mean_in_words, mean_interval, with_seeds
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,
     ComparisonTable,
@@ -34,10 +34,9 @@ from unsir_bench.report.tables.text import csv_text, markdown, plain, plain_rows
 from unsir_bench.runtime.files import write_atomic
 
 LEGEND = (
-    "Test data; mean ± 95 % interval (Student's t) over n seeds, or [low, high] where the number of test samples "
-    "leaves more room (exact binomial). Bold: the best mean of the unlearning methods of each forget set, which is the "
-    "one nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not the seeds tell it from "
-    "the next. A relearn time that reached the cap is shown as >cap and never averaged. "
+    f"Test data; {INTERVALS}. Bold: the best mean of the unlearning methods of each forget set, which is the one "
+    "nearest to the retrained model's for A_Dr, A_Df and relearn batches, whether or not the seeds tell it from the "
+    "next. A relearn time that reached the cap is shown as >cap and never averaged. "
     "× retrain, × Fisher: their seconds over the method's, seed by seed; × fast retrain: retraining by train=fast."
 )
 
@@ -88,8 +87,9 @@ def measured_words(row: Row, column: Column) -> str:
     if values and (censored := row.censored_of(column.field)):
         return ", ".join([*(f"{value:.2f}" for value in sorted(values)), f"censored ({censored} of {row.n})"])
     if column.field in row.samples:
-        return share_in_words(row.values(column.field), row.samples[column.field], column.scale)
-    return mean_in_words(values)
+        words = share_in_words(row.values(column.field), row.samples[column.field], column.scale)
+        return with_seeds(words, len(values), row.n)
+    return with_seeds(mean_in_words(values), len(values), row.n)
 
 
 def not_done_words(row: Row) -> str:

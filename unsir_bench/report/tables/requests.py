@@ -10,9 +10,9 @@ from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.requests import MARGIN, deletion_capacity, request_table
-from unsir_bench.report.samples import SHARES, samples_of, share_in_words
+from unsir_bench.report.samples import INTERVALS, SHARES, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
-from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.statistics import mean_in_words, with_seeds
 from unsir_bench.report.tables.table import without_empty
 
 SHOWN = {
@@ -26,7 +26,8 @@ SHOWN = {
     "retrain_seconds": ("retrain seconds", 1.0),
 }
 LEGEND = (
-    "Runs that serve several requests, after each of them, over all that was forgotten by then. *Deletion capacity*: "
+    "Runs that serve several requests, after each of them, over all that was forgotten by then; "
+    f"{INTERVALS}. *Deletion capacity*: "
     f"requests served, and training samples forgotten, before A_Dr falls more than {100 * MARGIN:g} points below that "
     "of the model retrained without them (after Sekhari et al. 2021); the least over the seeds that have such models."
 )
@@ -55,8 +56,8 @@ def _cell(own: pd.DataFrame, name: str, scale: float, beside: pd.DataFrame) -> s
     """A mean over seeds; of a share no narrower than the samples of this request allow."""
     values, field = own[name].dropna().tolist(), name.removeprefix("retrain_")
     if field in SHARES:
-        return share_in_words(values, samples_of(beside, field), scale)
-    return mean_in_words([scale * value for value in values])
+        return with_seeds(share_in_words(values, samples_of(beside, field), scale), len(values), len(own))
+    return with_seeds(mean_in_words([scale * value for value in values]), len(values), len(own))
 
 
 def capacity_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:

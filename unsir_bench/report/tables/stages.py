@@ -10,15 +10,16 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import GROUP, PLACE, groups, run_table
-from unsir_bench.report.samples import DRAWN, samples_of, share_in_words
+from unsir_bench.report.samples import DRAWN, INTERVALS, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
+from unsir_bench.report.statistics import with_seeds
 from unsir_bench.report.tables.table import without_empty
 
 BEFORE, END = "original", "end"
 SHOWN = {"acc_retain_test": "A_Dr", "acc_forget_test": "A_Df"}
 LEGEND = (
-    "Accuracies on test data at each stage that a method marks, measured outside its clock. *Since* is the change, in "
-    "points, from the stage before; a dash where other classes or samples were forgotten by then."
+    f"Accuracies on test data at each stage that a method marks, measured outside its clock: {INTERVALS}. *Since* is "
+    "the change, in points, from the stage before; a dash where other classes or samples were forgotten by then."
 )
 
 
@@ -44,13 +45,18 @@ def stage_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
             rows.append({
                 **dict(zip(GROUP, key, strict=True)), "n": str(len(own)), "stage": str(stage),
                 **{
-                    f"{title} %": share_in_words(own[name].dropna().tolist(), samples[name])
+                    f"{title} %": _cell(own, name, samples[name])
                     for name, title in SHOWN.items()
                 },
                 **_changes(own, previous if previous is not None and step == previous["step"].iloc[0] else None),
             })  # fmt: skip
             previous = own
     return without_empty(rows, ("setting",))
+
+
+def _cell(own: pd.DataFrame, name: str, samples: int | None) -> str:
+    values = own[name].dropna().tolist()
+    return with_seeds(share_in_words(values, samples), len(values), len(own))
 
 
 def _samples(place: pd.DataFrame, by_stage: pd.DataFrame, step: int) -> dict[str, int | None]:

@@ -12,6 +12,7 @@ def write_sweep_table(folder: Path) -> list[Path]:
     """Print the table of the records in a sweep's folder; write it, the verdicts and all numbers; returns the files."""
     # pandas is slow to import, and a sweep needs it at its end alone.
     from unsir_bench.report.data import model_table, run_table, timed_apart
+    from unsir_bench.report.samples import INTERVALS
     from unsir_bench.report.tables.table import summary
     from unsir_bench.report.tables.text import csv_text, markdown, plain, plain_rows, print_rows
     from unsir_bench.report.tables.verdicts import LEGEND, verdict_rows
@@ -23,11 +24,12 @@ def write_sweep_table(folder: Path) -> list[Path]:
     same = [name for name in ("dataset", "model") if len({row[name] for row in rows}) == 1]
     title = " ".join([f"{folder.name}:", *(f"{name} {rows[0][name]}," for name in same)])
     shown = [{name: cell for name, cell in row.items() if name not in same} for row in rows]
-    print_rows(shown, f"{title} test data, mean ± 95 % interval over n seeds")
+    print_rows(shown, f"{title} test data, {INTERVALS}")
     remark = timed_apart(runs)
     print(remark + "\n" if remark else "", end="")
     contents = {
-        "table.md": markdown(plain_rows(rows)) + (f"\n{plain(remark)}\n" if remark else ""),
+        "table.md": f"Test data; {INTERVALS}.\n\n{markdown(plain_rows(rows))}"
+        + (f"\n{plain(remark)}\n" if remark else ""),
         "results.csv": csv_text(runs),
     }
     verdicts = verdict_rows(runs)

@@ -11,7 +11,7 @@ from unsir_bench.report.controls import control_mark_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
-from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.statistics import mean_in_words, with_seeds
 
 SHOWN = {
     "acc_forget_test": ("A_Df %", 100.0),
@@ -66,12 +66,13 @@ def _cell(done: pd.DataFrame, metric: str, scale: float, samples: Mapping[str, i
         return NOTHING
     values = [float(value) for value in done[metric].dropna()]
     if metric in SHARES:
-        return share_in_words(values, samples[metric], scale)
+        return with_seeds(share_in_words(values, samples[metric], scale), len(values), len(done))
     share = metric.replace("gap", "acc")
     if metric.startswith("gap_") and "retrain" not in set(done["method"]):  # whose own gap is 0 by definition
         known = done[done[metric].notna() & done[share].notna()]
-        return gap_in_words(known[metric].tolist(), known[share].tolist(), samples[share], scale)
-    return mean_in_words([scale * value for value in values])
+        words = gap_in_words(known[metric].tolist(), known[share].tolist(), samples[share], scale)
+        return with_seeds(words, len(known), len(done))
+    return with_seeds(mean_in_words([scale * value for value in values]), len(values), len(done))
 
 
 def without_empty(rows: list[dict[str, str]], columns: tuple[str, ...]) -> list[dict[str, str]]:

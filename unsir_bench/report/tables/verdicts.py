@@ -18,7 +18,7 @@ from unsir_bench.report.margins import margin_of, read_margins
 from unsir_bench.report.metric_cards import verdict_cards
 from unsir_bench.report.samples import grow_with_seeds, samples_of
 from unsir_bench.report.seeds import seed_values
-from unsir_bench.report.statistics import MeanInterval
+from unsir_bench.report.statistics import MeanInterval, with_seeds
 from unsir_bench.report.tables.table import without_empty
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ LEGEND = (
     "= equivalent to retraining, ≠ different, ? undecided (n: training seeds that would settle it), × undecidable at "
     "this margin (two retrained models differ by more, or the test samples are too few). After the mark: mean gap to "
     "retrain with its 95 % interval over training seeds, for shares of test samples no narrower than the exact "
-    "binomial one. Margins (± in the head) were stated before, in claims/margins.yaml. Paired t-tests at 5 % over all "
-    "cells of one forget set (Holm); p: exact sign-flip test of the gap, below 10 seeds. Row retrain: mean gap of two "
-    "retrained models."
+    "binomial one; (n = ...) ends a cell of fewer seeds than its row. Margins (± in the head) were stated before, in "
+    "claims/margins.yaml. Paired t-tests at 5 % over all cells of one forget set (Holm); p: exact sign-flip test of "
+    "the gap, below 10 seeds. Row retrain: mean gap of two retrained models."
 )
 Key = tuple[tuple[str, ...], str]
 
@@ -78,14 +78,15 @@ def _rows_of_place(place: pd.DataFrame, cards: Sequence[MetricCard]) -> list[dic
     judged = judge(gaps)
     rows = []
     for key, group in members:
-        cells = {**dict(zip(GROUP, key, strict=True)), "n": str(group["seed"].nunique())}
+        seeds = group["seed"].nunique()
+        cells = {**dict(zip(GROUP, key, strict=True)), "n": str(seeds)}
         for card in cards:
             where = (key, card.field)
             title = f"{card.title} (± {margin_of(card, margins) * card.scale:g})"
             if key[3] == RETRAIN:
                 cells[title] = _floor_cell(card, floors[where])
             else:
-                cells[title] = _cell(card, gaps[where], judged[where]) if where in gaps else "–"
+                cells[title] = _cell(card, gaps[where], judged[where], seeds) if where in gaps else "–"
         own = {card: gaps[key, card.field] for card in cards if (key, card.field) in gaps}
         control = f"control: {words}" if (words := control_words_of(group)) else ""
         cells["beware"] = "; ".join(filter(None, [control, _mixed(group), *map(_warning, own, own.values())]))
@@ -126,7 +127,7 @@ def _gap(group: pd.DataFrame, card: MetricCard, margin: float, floor: float, sam
         return None
 
 
-def _cell(card: MetricCard, gap: Gap, judged: Judged) -> str:
+def _cell(card: MetricCard, gap: Gap, judged: Judged, seeds: int) -> str:
     digits = 1 if card.scale > 1 else 3
     words = [f"{MARKS[judged.verdict]} {gap.mean * card.scale:+.{digits}f}"]
     interval = gap.interval()
@@ -136,7 +137,7 @@ def _cell(card: MetricCard, gap: Gap, judged: Judged) -> str:
         words.append(f"n = {judged.seeds_needed}")
     if judged.verdict is EquivalenceVerdict.DIFFERENT and gap.p_sign_flip is not None:
         words.append(f"p = {gap.p_sign_flip:.2g}")
-    return " ".join(words)
+    return with_seeds(" ".join(words), len(gap.values), seeds)
 
 
 def _ends(interval: MeanInterval, scale: float, digits: int) -> str:
