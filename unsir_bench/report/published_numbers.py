@@ -61,10 +61,13 @@ SPEEDUPS = {"speedup_vs_retrain": 154.0, "speedup_vs_fisher": 1875.0}
 
 
 def experiment_of(record: RunRecord) -> Experiment | None:
-    """The paper's row for this data set, network and number of forgotten classes, at whatever scale the run was."""
+    """The paper's row for this data set, network and number of forgotten classes, at whatever scale the run was.
+
+    None for a model made elsewhere: of its training nothing is known.
+    """
     model = re.sub("_(slim|tiny)$", "", record.model)
     wanted = (_pixels(record).removesuffix("_jpeg"), model, len(record.forget_classes))
-    if len(record.forget_steps) > 1:
+    if record.checkpoints or len(record.forget_steps) > 1:
         return None
     return next((row for row in EXPERIMENTS if (row.dataset, row.model, row.classes) == wanted), None)
 
@@ -77,7 +80,12 @@ def _pixels(record: RunRecord) -> str:
 def unlearned_numbers(record: RunRecord) -> Mapping[str, float]:
     """By field, the paper's numbers after UNSIR; none for other methods, or for values that the paper did not use."""
     row = experiment_of(record)
-    return row.unlearned if row and record.method in PRESETS and record.settings not in NOT_THEIRS else {}
+    return row.unlearned if row and has_their_values(record) else {}
+
+
+def has_their_values(record: RunRecord) -> bool:
+    """Whether a run is of UNSIR with the values that the paper used."""
+    return record.method in PRESETS and record.settings not in NOT_THEIRS
 
 
 def has_published_recipe(record: RunRecord) -> bool:

@@ -1,14 +1,16 @@
 """The paper's numbers: only verified ones, and beside the same experiment alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.report.claims.claim_records import finding, over_seeds
-from unsir_bench.report.published_numbers import EXPERIMENTS, RECIPE, SPEEDUPS
+from tests.report.claims.claim_records import CLAIMS, finding, over_seeds
+from unsir_bench.report.published_numbers import EXPERIMENTS, RECIPE, SPEEDUPS, is_the_papers, unlearned_numbers
+from unsir_bench.report.tables.comparison import comparison_tables
 
 # As the project's reference states them: the only verified numbers of the paper.
 VERIFIED = {
@@ -42,6 +44,32 @@ def test_a_method_with_other_values_than_the_papers_has_no_published_number(sett
     changed = {"at_scale": "paper", "method": {"impair": {"lr": 0.5}}}
     assert published(settings=settings, config=changed) == (None, False)
     assert published(settings="published") == (0.0, True)
+
+
+@pytest.mark.parametrize("name", ["speedup_vs_retrain", "speedup_vs_fisher"])
+def test_the_papers_speed_ups_stand_beside_the_papers_method_alone(name: str) -> None:
+    [claim] = [claim.id for claim in CLAIMS.values() if claim.published == name]
+
+    def beside(**fields: Any) -> float | None:
+        return finding(claim, over_seeds(name, [60.0, 61.0], **fields)).published
+
+    assert beside() == beside(method="unsir_notebook") == SPEEDUPS[name]
+    others: list[dict[str, Any]] = [
+        {"method": "unsir_gentle"}, {"method": "unsir_later"}, {"settings": "tuned"}, {"settings": "user"},
+    ]  # fmt: skip
+    assert [beside(**other) for other in others] == [None] * 4
+
+
+def test_a_model_made_elsewhere_is_never_the_papers_experiment() -> None:
+    """Its scale, images, network and what is known of its recipe may all be the paper's: nobody saw it trained."""
+    [own] = over_seeds("acc_forget_test", [0.0], dataset="cifar10", model="resnet18", config={"at_scale": "paper"})
+    files = {role: {"file": f"{role}.pt", "sha256": role} for role in ("original", "unlearned")}
+    foreign = replace(own, checkpoints=files)
+    assert is_the_papers(own, "paper") and unlearned_numbers(own)
+    assert not is_the_papers(foreign, "paper") and not unlearned_numbers(foreign)
+    for run, title, known in ((own, "paper", True), (foreign, "paper*", False)):
+        [table] = comparison_tables("s", [run])
+        assert table.paper_title == title and any(row.published for row in table.rows) is known
 
 
 def test_an_original_that_was_trained_otherwise_is_not_the_papers() -> None:

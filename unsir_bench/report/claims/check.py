@@ -32,6 +32,7 @@ from unsir_bench.report.published_numbers import (
     SPEEDUPS,
     experiment_of,
     has_published_recipe,
+    has_their_values,
     is_the_papers,
     unlearned_numbers,
 )
@@ -172,6 +173,8 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
 def _published(claim: Claim, claim_run: ClaimRun) -> tuple[float | None, bool]:
     """The paper's number for this claim and run, and whether it is of the same experiment."""
     record, row = claim_run.record, experiment_of(claim_run.record)
+    if not has_their_values(record):
+        return None, False
     if claim.published in SPEEDUPS:
         return SPEEDUPS[claim.published], False
     theirs = unlearned_numbers(record)
