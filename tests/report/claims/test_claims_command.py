@@ -40,6 +40,7 @@ def test_the_command_writes_both_files_and_names_scale_failures_and_unreadable_r
     assert (found["verdict"], found["scale"], found["n"]) == ("holds", "cpu", 2)
     text = (tmp_path / "out" / "claims.md").read_text()
     assert "0 of 1 groups" in text and "no result of the paper's experiments" in text and "JPEG copies" in text
+    assert "one by one, without correction for their number" in text
     assert "<script>" not in text and "unsir-cifar10_jpeg-resnet18_slim-0-9: failed" in text
     assert "1 record cannot be read" in capsys.readouterr().err
 

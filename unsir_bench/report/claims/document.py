@@ -106,7 +106,8 @@ def _head(findings: Sequence[Finding], counted: _Counted) -> str:
         "(measured, and the interval reaches over the limit) or *not tested* (a run or a measurement is missing), with "
         "the reason. Numbers are means over seeds (geometric for ratios of seconds) with their 95 % interval "
         "(Student's t, for accuracies no narrower than the exact binomial one of the test samples); accuracies are "
-        "fractions of test samples.",
+        "fractions of test samples. Verdicts are given one by one, without correction for their number, which "
+        "the tables of verdicts have.",
         "",
         f"**Scale and data.** {len(own)} of {len(groups)} groups of UNSIR runs (data set, network, preset and setting) "
         "were run at the paper's scale with its recipe, on images that are no JPEG copies. "
