@@ -100,7 +100,7 @@ def test_what_follows_from_a_censored_relearn_time_has_no_mean_either() -> None:
     fast = record(seed=1, metrics={"relearn_batches": None, "relearn_censored": None})
     [table] = comparison_tables("s", [known, fast], columns=chosen_columns(names))
     shown = next(line for line in cells(table) if line["method"].words == "unsir")
-    assert (shown["relearn epochs"].words, shown["AIN"].words) == ("2.00", "0.50")
+    assert (shown["relearn epochs"].words, shown["AIN"].words) == ("2.00 (n = 1)", "0.50 (n = 1)")
 
 
 def test_a_relearn_time_beside_censored_ones_is_the_median_over_unlearning_seeds() -> None:
