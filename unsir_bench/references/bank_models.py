@@ -53,7 +53,7 @@ class UnlearnedModels:
         store = self.references.store
         try:
             original = self.references.original(context)
-            key = unlearned_key(self.method, original.key, original.fingerprint, self.split, self.references, seed)
+            key = content_key(self._described(original, seed))
             entry = store.get_or_create(
                 key, "an unlearned model", context.fabric, lambda: self._unlearn(key, original, context)
             )
@@ -72,27 +72,17 @@ class UnlearnedModels:
         if not all_finite(logits):
             raise Diverged("bank", sum(context.steps.values()), float("nan"), "a logit")
         if context.fabric.is_global_zero:
-            described = _described(
-                self.method, original.key, original.fingerprint, self.split, self.references, context.seed
-            )
             self.references.store.write(
-                key, {LOGITS: logits}, {"description": described, "seconds": context.clock.total}
+                key,
+                {LOGITS: logits},
+                {"description": self._described(original, context.seed), "seconds": context.clock.total},
             )
 
-
-def unlearned_key(
-    method: Mapping[str, Any],
-    original_key: str,
-    weights: str,
-    split: ForgetSplit,
-    references: ReferenceModels,
-    seed: int,
-) -> str:
-    """The store's address of the logits of the model that a method makes of an original with weights of this hash."""
-    return content_key(_described(method, original_key, weights, split, references, seed))
+    def _described(self, original: TrainedModel, seed: int) -> dict[str, Any]:
+        return unlearned_description(self.method, original.key, original.fingerprint, self.split, self.references, seed)
 
 
-def _described(
+def unlearned_description(
     method: Mapping[str, Any],
     original_key: str,
     weights: str,
@@ -100,6 +90,7 @@ def _described(
     references: ReferenceModels,
     seed: int,
 ) -> dict[str, Any]:
+    """What the logits of the model are that a method makes of an original with weights of this hash."""
     of_samples = {} if split.classes else {"samples_version": SAMPLES_VERSION}
     return {
         "version": RESULTS_VERSION,

@@ -17,9 +17,9 @@ from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.models.frozen_head import FrozenHeadConfig
 from unsir_bench.records import printable
-from unsir_bench.references.bank_models import unlearned_key
+from unsir_bench.references.bank_models import unlearned_description
 from unsir_bench.references.frozen_heads import FrozenHeadModels, reference_models
-from unsir_bench.references.store import Store
+from unsir_bench.references.store import Store, content_key
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runtime.durations import duration
 from unsir_bench.sweeps.earlier_times import History, described
@@ -183,7 +183,7 @@ class _Needs:
             yield self._model(BANK_RETRAIN, split.retain_train, seed)
             key, weights = f"unlearned from {original.key} for {split.fingerprint}", self._weights(original)
             if weights is not None:
-                key = unlearned_key(method, original.key, weights, split, self._references, seed)
+                key = content_key(unlearned_description(method, original.key, weights, split, self._references, seed))
             present = weights is not None and self._store.find(key) is not None
             yield Need(BANK_UNLEARNED, key, present, seconds)
 
