@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.report.statistics import mean_and_half_width, mean_interval
+from unsir_bench.report.statistics import mean_and_half_width, mean_interval, ratio_in_words, ratio_interval
 
 # Student's t from printed tables, by (degrees of freedom, two-sided confidence).
 T = {(1, 0.95): 12.7062, (2, 0.95): 4.30265}
@@ -92,3 +92,39 @@ def test_one_value_has_no_interval():
     mean, half = mean_and_half_width([3.5])
     assert mean == 3.5
     assert math.isnan(half)
+
+
+# Ratios
+
+
+def test_twice_and_half_as_fast_are_on_average_as_fast():
+    interval = ratio_interval([0.5, 2.0])
+    assert interval.mean == pytest.approx(1.0)
+    assert interval.high == pytest.approx(2 ** T[1, 0.95], rel=1e-3)
+    assert interval.low * interval.high == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_ratio_and_its_inverse_have_inverse_intervals(n: int):
+    values = np.exp(list(drawn(n, 3, 0.5).values()))
+    here, there = ratio_interval(values.tolist()), ratio_interval((1 / values).tolist())
+    assert here.mean == pytest.approx(stats.gmean(values))
+    assert (1 / there.high, 1 / there.low) == pytest.approx((here.low, here.high))
+
+
+def test_an_end_beyond_all_floats_is_infinite():
+    assert ratio_interval([1.0, 1e300]).high == math.inf
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
+def test_ratios_that_are_not_positive_numbers_are_refused(bad: float):
+    with pytest.raises(MetricUnavailable, match="not positive"):
+        ratio_interval([1.0, bad])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([], "–"), ([2.5], "2.50"), ([2.5, 2.5], "2.50 ± 0.00"), ([3.0, 6.0], "4.24 [0.05, 346.83]")],
+)
+def test_ratios_in_words(values: list[float], words: str):
+    assert ratio_in_words(values) == words

@@ -31,7 +31,7 @@ DRAWN_CLASSES = "drawn_classes"
 # What cells of ``share_in_words`` and ``with_seeds`` hold: every legend above such cells says it so.
 INTERVALS = (
     "mean ± 95 % interval (Student's t) over n seeds, or [low, high] where the number of test samples leaves more room "
-    "(exact binomial); (n = ...) ends a cell of fewer seeds"
+    "(exact binomial); of speed-ups the geometric mean [low, high]; (n = ...) ends a cell of fewer seeds"
 )
 TAIL = 0.025  # beyond each end of a 95 % interval
 

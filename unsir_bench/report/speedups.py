@@ -9,13 +9,14 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import task_of
+from unsir_bench.report.statistics import is_ratio
 
 FISHER_PAIR = ["dataset", "model", "forget", "key", "seed", "timed_on"]
 FAST_RECIPE = "fast"
 
 
 def with_speedups(table: pd.DataFrame, fast: Mapping[str, float]) -> pd.DataFrame:
-    """Add the seconds of retraining, of fast retraining and of Fisher forgetting over each model's own."""
+    """Add the seconds of retraining, of fast retraining and of Fisher forgetting over each model's own, where known."""
     if "unlearn_seconds" not in table:
         return table
     worked = table["unlearn_seconds"].where(table["method"] != "original").where(table["unlearn_seconds"] != 0)
@@ -31,7 +32,7 @@ def with_speedups(table: pd.DataFrame, fast: Mapping[str, float]) -> pd.DataFram
         seconds = fisher.groupby(FISHER_PAIR)["unlearn_seconds"].mean().rename("fisher_seconds")
         table = table.join(seconds, on=FISHER_PAIR)
         table["speedup_vs_fisher"] = table["fisher_seconds"] / worked
-    return table
+    return table.assign(**{name: table[name].where(table[name] > 0) for name in map(str, table) if is_ratio(name)})
 
 
 def _exact_fisher(table: pd.DataFrame) -> pd.Series:

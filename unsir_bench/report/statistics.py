@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from unsir_bench.errors import MetricUnavailable
 
@@ -42,6 +43,14 @@ class MeanInterval:
     def high(self) -> float:
         """Upper end; NaN for fewer than two values."""
         return self.mean + self.half_width
+
+
+class RatioInterval(NamedTuple):
+    """The geometric mean of ratios and both ends of its interval, which are NaN for fewer than two values."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def mean_and_half_width(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -100,3 +109,39 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> MeanInte
         return MeanInterval(float(values[0]), 0.0, len(values), confidence)
     mean, half_width = mean_and_half_width(values, confidence)
     return MeanInterval(float(mean), half_width, len(values), confidence)
+
+
+def is_ratio(field: str) -> bool:
+    """Whether a field is a ratio of seconds: twice as fast and half as fast are equally far from 1."""
+    return field.startswith("speedup_")
+
+
+def ratio_interval(values: Sequence[float], confidence: float = 0.95) -> RatioInterval:
+    """Geometric mean of ratios with the interval of their logarithms (``mean_interval``), as a ratio again.
+
+    Args:
+        values: positive ratios, one per seed; at least one.
+        confidence: in (0, 1).
+
+    Raises:
+        MetricUnavailable: a value is not positive, or not finite.
+    """
+    if not all(0 < value < math.inf for value in values):
+        raise MetricUnavailable("some ratios are not positive numbers")
+    logs = mean_interval([math.log(value) for value in values], confidence)
+    return RatioInterval(*(_power(end) for end in (logs.mean, logs.low, logs.high)))
+
+
+def _power(logarithm: float) -> float:
+    """The number with this natural logarithm; infinite beyond what a float holds."""
+    return math.inf if logarithm > 700 else math.exp(logarithm)
+
+
+def ratio_in_words(values: Sequence[float]) -> str:
+    """``mean [low, high]`` of ratios, geometric; as ``mean_in_words`` of fewer than two, or where no digit differs."""
+    if len(values) < 2:
+        return mean_in_words(values)
+    interval = ratio_interval(values)
+    form = ".2f" if interval.mean < 1000 else ".0f"
+    mean, low, high = (f"{end:{form}}" for end in interval)
+    return f"{mean} ± {0:{form}}" if low == high else f"{mean} [{low}, {high}]"

@@ -13,10 +13,9 @@ from unsir_bench.report.claims.measurements import ClaimRun, Measurement, floor_
 from unsir_bench.report.claims.sample_limits import SHARES, exact_limits
 from unsir_bench.report.equivalence import MOST_SEEDS, EquivalenceVerdict, Gap, judge, seeds_for
 from unsir_bench.report.samples import TAIL
-from unsir_bench.report.statistics import MeanInterval, mean_interval
+from unsir_bench.report.statistics import MeanInterval, is_ratio, mean_interval
 
 SILENT = "equal values show no spread"
-RATIOS = ("speedup_vs_retrain", "speedup_vs_fisher")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def settled_by_seeds(claim: Claim, known: Sequence[Measurement], done: Sequence[
 
 
 def _within(claim: Claim, known: Sequence[Measurement], bounds: Bounds, exact: tuple[float, float] | None) -> Settled:
-    logarithmic = claim.quantity in RATIOS
+    logarithmic = is_ratio(str(claim.quantity))
     values = list({measurement.seed: measurement.value or 0.0 for measurement in known}.values())
     if logarithmic and min(values) <= 0:
         return Settled(ClaimVerdict.NOT_TESTED, reason="a ratio of seconds that is not positive")

@@ -24,7 +24,7 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     if not ordered:
         return
     labels = [shown(scene.marked(bar.series.label), 28) for bar in ordered]
-    counts = [bar.interval.n for bar in ordered]
+    counts = [len(bar.values) for bar in ordered]
     notes = (SPAN if max(counts) > 1 else "", scene.timed_apart, scene.control_note)
     title = scene.title(counts, *notes)
     figure = new_figure(0.85 + row_height(labels) * len(ordered), title)
@@ -44,7 +44,7 @@ def _draw_bars(panel: Axes, ordered: Sequence[Bar]) -> None:
     # Bars on a logarithmic axis have no zero to start from: they start at the axis, and their ends are what counts.
     low = shortest / 2
     for place, bar in enumerate(ordered):
-        mean, color, values = bar.interval.mean, method_style(bar.series.method).color, bar.values[FIELD]
+        mean, color, values = bar.mean, method_style(bar.series.method).color, bar.values[FIELD]
         panel.barh(place, mean - low, left=low, height=0.66, color=color, alpha=0.6)
         panel.plot([values.min(), values.max()], [place, place], color="black", linewidth=0.7)
         words, end = f"{mean:.3g}", (values.max(), place)
@@ -58,8 +58,8 @@ def _table(ordered: Sequence[Bar]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "method": bar.series.label,
-            "n": bar.interval.n,
-            "seconds": bar.interval.mean,
+            "n": len(bar.values),
+            "seconds": bar.mean,
             "seconds_shortest": bar.values[FIELD].min(),
             "seconds_longest": bar.values[FIELD].max(),
         }

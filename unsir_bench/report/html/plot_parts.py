@@ -17,7 +17,7 @@ from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import SECOND_RETRAIN, Place, Series
 from unsir_bench.report.method_style import MethodStyle, method_style
 from unsir_bench.report.plots.parts import Entry
-from unsir_bench.report.statistics import mean_in_words
+from unsir_bench.report.statistics import ratio_in_words
 
 DASHES = {"original": "dot", "retrain": "dash", SECOND_RETRAIN: "dashdot"}
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -183,9 +183,9 @@ def in_template(words: str) -> str:
     return escaped(words).replace("%{", "%&#123;")
 
 
-def mean_words(values: Sequence[float], unit: str) -> str:
-    """Mean, half the width of its 95 % interval, and n, in words."""
-    return f"{mean_in_words(values)} {unit} (n = {len(values)})"
+def speed_words(values: Sequence[float]) -> str:
+    """Geometric mean of speed-ups, its 95 % interval, and n, in words."""
+    return f"{ratio_in_words(values)} × (n = {len(values)})"
 
 
 def axis_words(label: str) -> str:

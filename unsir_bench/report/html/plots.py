@@ -25,7 +25,6 @@ from unsir_bench.report.html.plot_parts import (
     leads_to,
     line_style,
     marker_style,
-    mean_words,
     method_choice,
     only_link,
     page_layout,
@@ -36,6 +35,7 @@ from unsir_bench.report.html.plot_parts import (
     shown_for,
     shown_with,
     significant,
+    speed_words,
     titled_plot,
 )
 from unsir_bench.report.html.relearning_plot import relearning_plot
@@ -161,8 +161,8 @@ def _speedups(by_place: Places) -> Plot:
     return titled_plot(
         "speed-up",
         "Speed-up over retraining",
-        f"Mean over seeds with 95 % interval. Small markers: {SEEDS}. 1 is as slow as retraining. Where retraining "
-        "itself takes seconds, no method can be much faster.",
+        f"Geometric mean over seeds with 95 % interval. Small markers: {SEEDS}. 1 is as slow as retraining. Where "
+        "retraining itself takes seconds, no method can be much faster.",
         "No run has a speed-up: it needs the time of retraining (retrain_reference=true, the default).",
         traces,
         layout,
@@ -173,7 +173,7 @@ def _speed_bars(place: Place, ordered: Sequence[Bar]) -> go.Bar:
     return go.Bar(
         orientation="h",
         base=[1.0] * len(ordered),
-        x=[bar.interval.mean - 1 for bar in ordered],
+        x=[bar.mean - 1 for bar in ordered],
         y=[escaped(bar.series.label) for bar in ordered],
         marker={"color": [method_style(bar.series.method).color for bar in ordered], "opacity": 0.55},
         hoverinfo="skip",
@@ -182,19 +182,18 @@ def _speed_bars(place: Place, ordered: Sequence[Bar]) -> go.Bar:
 
 
 def _speed_means(place: Place, ordered: Sequence[Bar]) -> go.Scatter:
-    halves = [bar.interval.half_width if math.isfinite(bar.interval.half_width) else 0.0 for bar in ordered]
-    # A lower end at or below 0 lies infinitely far left of a logarithmic axis: it is drawn to a hundredth of the mean.
-    lower = [min(half, 0.99 * bar.interval.mean) for half, bar in zip(halves, ordered, strict=True)]
+    lower = [0.0 if math.isnan(bar.low) else bar.mean - bar.low for bar in ordered]
+    upper = [0.0 if math.isnan(bar.high) else bar.high - bar.mean for bar in ordered]
     behind_each = [behind(bar.series, SPEEDUP) for bar in ordered]
     return go.Scatter(
-        x=[bar.interval.mean for bar in ordered],
+        x=[bar.mean for bar in ordered],
         y=[escaped(bar.series.label) for bar in ordered],
         mode="markers",
         marker={"color": "#222222", "symbol": "line-ns-open", "size": 13, "line": {"width": 2}},
-        error_x={"type": "data", "array": halves, "arrayminus": lower, "color": "#222222", "thickness": 1, "width": 3},
+        error_x={"type": "data", "array": upper, "arrayminus": lower, "color": "#222222", "thickness": 1, "width": 3},
         customdata=[
             [
-                f"<b>{escaped(bar.series.label)}</b><br>{mean_words(bar.values[SPEEDUP].tolist(), '×')}<br>"
+                f"<b>{escaped(bar.series.label)}</b><br>{speed_words(bar.values[SPEEDUP].tolist())}<br>"
                 + run_ids(runs),
                 only_link(runs),
                 *rows_of(bar.series),

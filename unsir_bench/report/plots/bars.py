@@ -8,15 +8,22 @@ from dataclasses import dataclass
 import pandas as pd
 
 from unsir_bench.report.data import Series
-from unsir_bench.report.statistics import MeanInterval, mean_interval
+from unsir_bench.report.statistics import is_ratio, mean_interval, ratio_interval
 
 
 @dataclass(frozen=True)
 class Bar:
-    """The mean over seeds of a positive quantity; ``values`` are the rows behind it."""
+    """The mean over seeds of a positive quantity with its 95 % interval; ``values`` are the rows behind it.
+
+    Attributes:
+        low: end of the interval; NaN for a single seed.
+        high: likewise.
+    """
 
     series: Series
-    interval: MeanInterval
+    mean: float
+    low: float
+    high: float
     values: pd.DataFrame
 
 
@@ -26,5 +33,6 @@ def bars(series: Sequence[Series], field: str) -> list[Bar]:
     for one in series:
         values = one.values[one.values[field] > 0] if field in one.values else one.values.iloc[:0]
         if one.method != "original" and not values.empty:
-            found.append(Bar(one, mean_interval(values[field].tolist()), values))
-    return sorted(found, key=lambda bar: (bar.interval.mean, bar.series.label))
+            interval = (ratio_interval if is_ratio(field) else mean_interval)(values[field].tolist())
+            found.append(Bar(one, interval.mean, interval.low, interval.high, values))
+    return sorted(found, key=lambda bar: (bar.mean, bar.series.label))

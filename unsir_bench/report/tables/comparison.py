@@ -27,6 +27,7 @@ from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.published_numbers import experiment_of, is_the_papers, unlearned_numbers
 from unsir_bench.report.samples import SHARES, samples_of
 from unsir_bench.report.seeds import TIMES, one_per_seed
+from unsir_bench.report.statistics import is_ratio, ratio_interval
 from unsir_bench.report.tables.standard_columns import (
     COLUMNS,
     COMPLEMENTS,
@@ -119,10 +120,15 @@ class Row:
         return experiment.original if experiment and self.method == "original" else unlearned_numbers(record)
 
     def mean(self, name: str) -> float | None:
-        """Mean over seeds; None where there is none, and for relearn times and their ratios where one was censored."""
+        """Mean over seeds, of speed-ups the geometric one.
+
+        None where there is none, and for relearn times and their ratios where one was censored.
+        """
         found = self.values(name)
         if not found or self.censored_of(name):
             return None
+        if is_ratio(name):
+            return ratio_interval(found).mean
         return sum(found) / len(found)
 
 

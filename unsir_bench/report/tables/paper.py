@@ -17,7 +17,14 @@ from unsir_bench.report.conditions import NOTHING, conditions
 from unsir_bench.report.data import run_table
 from unsir_bench.report.samples import INTERVALS, share_in_words, share_interval
 from unsir_bench.report.speedups import fast_retrain_seconds
-from unsir_bench.report.statistics import mean_in_words, mean_interval, with_seeds
+from unsir_bench.report.statistics import (
+    is_ratio,
+    mean_in_words,
+    mean_interval,
+    ratio_in_words,
+    ratio_interval,
+    with_seeds,
+)
 from unsir_bench.report.tables.comparison import (
     ACCURACIES,
     ComparisonTable,
@@ -89,7 +96,8 @@ def measured_words(row: Row, column: Column) -> str:
     if column.field in row.samples:
         words = share_in_words(row.values(column.field), row.samples[column.field], column.scale)
         return with_seeds(words, len(values), row.n)
-    return with_seeds(mean_in_words(values), len(values), row.n)
+    words = ratio_in_words(values) if is_ratio(column.field) else mean_in_words(values)
+    return with_seeds(words, len(values), row.n)
 
 
 def not_done_words(row: Row) -> str:
@@ -222,6 +230,8 @@ def _interval(row: Row, field: str) -> dict[str, float | None]:
     values = row.values(field)
     if field in row.samples:
         return dict(zip(names, share_interval(values, row.samples[field]), strict=True))
+    if is_ratio(field):
+        return dict(zip(names, ratio_interval(values), strict=True))
     interval = mean_interval(values)
     return dict(zip(names, (mean, interval.low, interval.high), strict=True))
 

@@ -11,7 +11,7 @@ from unsir_bench.report.controls import control_mark_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
-from unsir_bench.report.statistics import mean_in_words, with_seeds
+from unsir_bench.report.statistics import is_ratio, mean_in_words, ratio_in_words, with_seeds
 
 SHOWN = {
     "acc_forget_test": ("A_Df %", 100.0),
@@ -27,7 +27,7 @@ ONLY_WHERE_USED = ("setting", WITHIN, CONTROL, "A_Df gap", "A_Dr gap", "vs Fishe
 
 
 def summary(table: pd.DataFrame) -> list[dict[str, str]]:
-    """One row of words per data set, model, forget set and method: mean ± 95 % interval over seeds, with n.
+    """One row of words per data set, model, forget set and method: mean and 95 % interval over seeds, with n.
 
     Args:
         table: ``model_table`` of a sweep's records.
@@ -72,7 +72,8 @@ def _cell(done: pd.DataFrame, metric: str, scale: float, samples: Mapping[str, i
         known = done[done[metric].notna() & done[share].notna()]
         words = gap_in_words(known[metric].tolist(), known[share].tolist(), samples[share], scale)
         return with_seeds(words, len(known), len(done))
-    return with_seeds(mean_in_words([scale * value for value in values]), len(values), len(done))
+    words = ratio_in_words(values) if is_ratio(metric) else mean_in_words([scale * value for value in values])
+    return with_seeds(words, len(values), len(done))
 
 
 def without_empty(rows: list[dict[str, str]], columns: tuple[str, ...]) -> list[dict[str, str]]:
