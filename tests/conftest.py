@@ -25,9 +25,10 @@ from unsir_bench.training.context import RunContext
 torch.set_num_threads(1)
 
 
-def pytest_sessionstart() -> None:
-    """Register everything before tests are collected: some are made for every registered method."""
-    bootstrap()
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Register everything before tests are collected, where they are: some are made for every registered method."""
+    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+        bootstrap()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -82,6 +82,13 @@ def make(folder: Path, records: Sequence[RunRecord]) -> list[str]:
         return list(write_figures([Sweep(folder / "s", found)], folder / "out"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn, in this process alone, for tests that read numbers and words."""
+    monkeypatch.setattr("unsir_bench.report.figures.draw.rendered", lambda figure: {"pdf": b"", "png": b""})
+    monkeypatch.setattr("unsir_bench.report.figures.draw.cpu_count", lambda: 1)
+
+
 def keep_files(folder: Path) -> None:
     """Noise images, Grad-CAM maps and the course of a removal beside a record."""
     course = {"samples": np.arange(3), "bound": np.array([1e-9, 0.1, 0.3]), "residual": np.array([1e-9, 0.01, 0.02])}
@@ -100,6 +107,7 @@ def table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(folder / "out" / "s" / f"{name}.csv").set_index("method")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_means_and_intervals_are_those_by_hand(tmp_path: Path) -> None:
     make(tmp_path, [record(seed=0), record(seed=1)])
     trade_off = table(tmp_path, f"trade_off-{PLACE}")
@@ -116,6 +124,7 @@ def test_means_and_intervals_are_those_by_hand(tmp_path: Path) -> None:
     assert seconds.loc["unsir", ["seconds_shortest", "seconds_longest"]].tolist() == [2.0, 3.0], "as the line is drawn"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_details_reach_the_tables_with_each_reference_once_a_seed(tmp_path: Path) -> None:
     make(tmp_path, [record(seed=0), record(seed=1), record("scrub", seed=0)])
     distance = table(tmp_path, f"weight_distance-{PLACE}")
@@ -168,6 +177,7 @@ def test_two_makes_are_the_same_to_the_byte_whatever_the_process_and_the_user_s_
     assert [one.name for one, other in zip(first, second, strict=True) if one.read_bytes() != other.read_bytes()] == []
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_metric_is_named_with_the_preset_that_records_it(tmp_path: Path) -> None:
     said = make(tmp_path, [record(details={})])
     missing = [line for line in said if "no weight_distance" in line]
@@ -177,6 +187,7 @@ def test_a_missing_metric_is_named_with_the_preset_that_records_it(tmp_path: Pat
     assert kinds == {"overview", "trade_off", "efficiency"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_data_sets_models_and_forget_sets_never_share_a_figure(tmp_path: Path) -> None:
     other: dict[str, Any] = {"run_id": "other", "dataset": "faces"}
     pair: dict[str, Any] = {"run_id": "pair", "forget_set": "pair", "forget_classes": [1]}
@@ -186,6 +197,7 @@ def test_data_sets_models_and_forget_sets_never_share_a_figure(tmp_path: Path) -
     assert set(table(tmp_path, "trade_off-faces-net-single_0")["n"]) == {1}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_figure_of_seconds_says_where_they_were_not_taken_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +215,7 @@ def test_the_figure_of_seconds_says_where_they_were_not_taken_alike(
     assert [TIMED_APART in title for title in titles] == [False, True]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_places_whose_file_names_come_out_alike_keep_a_figure_each(tmp_path: Path) -> None:
     make(tmp_path, [record(run_id=name, dataset=name, details={}) for name in ("a/b", "a b")])
     assert {path.name for path in (tmp_path / "out" / "s").glob("trade_off-a*.csv")} == {
@@ -211,6 +224,7 @@ def test_places_whose_file_names_come_out_alike_keep_a_figure_each(tmp_path: Pat
     }
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unfinished_runs_are_counted_and_take_no_part(tmp_path: Path) -> None:
     said = make(tmp_path, [record(details={}), record(seed=1, status="failed"), record("ssd", status="skipped")])
     assert said[-1].endswith("from 1 finished run, 1 failed, 1 skipped")
@@ -228,6 +242,7 @@ def with_setting(value: object, seed: int = 0, key: str = "lr") -> RunRecord:
     return record(seed=seed, run_id=f"{key}{value}-s{seed}", config={"method": {key: value}}, details={})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_that_differ_in_one_number_give_a_curve_against_it(tmp_path: Path) -> None:
     make(tmp_path, [with_setting(value, seed) for value in (0.0, 0.01, 10.0) for seed in (0, 1)])
     curve = table(tmp_path, f"ablation-unsir-lr-{PLACE}")
