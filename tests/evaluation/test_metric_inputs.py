@@ -19,7 +19,8 @@ PARTS = {"retain_train": [1, 2], "forget_train": [0], "retain_test": [1], "forge
 
 def of_seed(seed: int) -> Any:
     """A retrained model, every logit of which is its seed."""
-    return SimpleNamespace(seconds=1.0, logits={name: torch.full((3, 2), float(seed)) for name in ("train", "test")})
+    logits = {name: torch.full((3, 2), float(seed)) for name in ("train", "test")}
+    return SimpleNamespace(seconds=1.0, logits=logits, fingerprint=f"of {seed}")
 
 
 def run_that_forgets(train: list[int], test: list[int]) -> EvaluatedRun:

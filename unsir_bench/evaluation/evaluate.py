@@ -240,6 +240,7 @@ class Evaluation(EvaluatedRun):
             "seed": self.context.seed,
             # The same samples under another request are measured otherwise; without these the key is that of old.
             **{name: value for name, value in self.beyond_the_split.items() if value},
+            **({"other retrained models": others} if (others := self._others()) else {}),
         }
 
         def compute() -> dict[str, Any]:
@@ -250,6 +251,15 @@ class Evaluation(EvaluatedRun):
         scored = Measurements(**kept)
         scored.join(self._measured(model, name, [metric for metric in metrics if not metric.shipped]))
         return scored
+
+    def _others(self) -> list[str | None]:
+        """Fingerprints of the retrained models that LiRA and a bank read, by seed; a null where one cannot be had."""
+        count = max(self.config.lira_shadows, self.config.bank_size) if self.retrained is not None else 0
+        seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
+        try:
+            return [self._fingerprints.get(seed) or self.retrained_with(seed).fingerprint for seed in seeds]
+        except MetricUnavailable:
+            return [None]
 
     def _measured(self, model: MeasuredModel, name: str, metrics: Iterable[Metric]) -> Measurements:
         found, inputs = Measurements(), MetricInputs(self, model)

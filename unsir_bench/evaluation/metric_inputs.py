@@ -85,6 +85,7 @@ class EvaluatedRun:
     unlearned_models: OtherSeeds | None = None
     trains_others: bool = True
     _unavailable: dict[str, MetricUnavailable] = field(default_factory=dict, init=False, repr=False)
+    _fingerprints: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, part: str) -> bool:
         """Whether a part has a sample."""
@@ -171,7 +172,9 @@ class EvaluatedRun:
         Raises:
             MetricUnavailable: it diverged, or is not in the store and may not be trained.
         """
-        return self._tried_once(f"retrained with {seed}", lambda: self._retrained_with(seed))
+        model = self._tried_once(f"retrained with {seed}", lambda: self._retrained_with(seed))
+        self._fingerprints[seed] = model.fingerprint
+        return model
 
     def _retrained_with(self, seed: int) -> TrainedModel:
         context = self.context.of_another_seed(seed)
