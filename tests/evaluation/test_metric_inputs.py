@@ -13,6 +13,10 @@ from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MetricInputs
+from unsir_bench.evaluation.metrics.feature_probe import linear_probe
+from unsir_bench.evaluation.metrics.inputs import whole_classes
+from unsir_bench.evaluation.metrics.layer_information import layer_information
+from unsir_bench.evaluation.registry import MetricFunction
 
 PARTS = {"retain_train": [1, 2], "forget_train": [0], "retain_test": [1], "forget_test": [0]}
 
@@ -50,6 +54,28 @@ def test_attacks_compare_each_class_with_test_samples_of_its_own(
     rows = run.rows({"test": torch.arange(6)}, "unseen_test")
     assert sorted(rows.tolist()) == unseen
     assert run.beyond_the_split["untested classes"] == in_the_key
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "reason"),
+    [
+        ([0, 1, 2], [0, 1], "samples of kept classes are forgotten, too, and a probe"),
+        ([2], [], "no class is forgotten, and a probe"),
+    ],
+)
+@pytest.mark.parametrize("probe", [linear_probe, layer_information])
+def test_class_metrics_say_truly_why_they_are_null_before_any_network_is_run(
+    probe: MetricFunction, train: list[int], test: list[int], reason: str
+) -> None:
+    no_network: Any = None
+    with pytest.raises(MetricUnavailable, match=reason):
+        probe(MetricInputs(run_that_forgets(train, test), no_network))
+
+
+def test_a_class_forgotten_after_some_of_its_samples_counts_as_forgotten() -> None:
+    no_network: Any = None
+    inputs = MetricInputs(run_that_forgets([0, 1], [0, 1]), no_network)
+    assert inputs.run.split.classes == () and whole_classes(inputs, "") == (0,)
 
 
 def run_of_seed(seed: int, config: MetricsConfig, with_retrained: bool = True) -> EvaluatedRun:

@@ -123,7 +123,7 @@ class EvaluatedRun:
         """What metrics read that the fingerprint of the split does not hold; mostly nothing."""
         emptied = tuple(index for index in self.forgotten_classes if index not in self.split.classes)
         untested = {"untested classes": self.untested_classes}
-        return {"superclasses": self.split.superclasses, "emptied classes": emptied, **untested}
+        return {"superclasses": self.split.superclasses, "wholly forgotten classes": emptied, **untested}
 
     def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
         """Of tensors by split, the rows of a part (``parts``).
