@@ -152,7 +152,7 @@ class EvaluatedRun:
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:
-        """Of the network's trainable tensors, in its order."""
+        """Of all the network's parameters, in its order; those of a frozen backbone are among them."""
         return tuple(name for name, _ in self.context.initial_network().named_parameters())
 
     @cached_property
