@@ -41,6 +41,14 @@ def test_a_class_that_was_forgotten_beside_samples_is_no_retained_one(folder: Pa
     assert len(record.details["forget_predictions"]) == len(record.details["retrain_forget_predictions"]) == 9
 
 
+@pytest.mark.parametrize("sequence", ["[[0],{count:60}]", "[{count:60},[0]]"])
+def test_the_loss_attack_is_on_members_of_all_classes_after_a_class_and_samples(folder: Path, sequence: str) -> None:
+    record = record_of(folder, "forget=sequence", f"forget.sequence={sequence}", "method=original")
+    members = record.details["samples"]["forget_train"]
+    # Each class has 30 training and 30 test samples, so that every member has a partner of its class.
+    assert record.details["mia_samples_per_side"] == record.details["retrain_mia_samples_per_side"] == members
+
+
 def test_retraining_on_the_rest_is_measured_and_what_needs_classes_is_null_with_a_reason(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -92,6 +92,32 @@ def test_metrics_are_added_to_a_record_and_none_is_lost(score: Evaluate, tmp_pat
     assert {"zrf", "weight_distance_to_original_relative"} <= set(fields.columns)
 
 
+def test_a_bank_is_left_out_since_only_the_makers_recipe_could_train_it(score: Evaluate, tmp_path: Path) -> None:
+    assert score(*RENAMES, "metrics=bank", "metrics.relearn.cap=0", "metrics.features=false") == 0
+    [record] = records(tmp_path)
+    assert record.config["metrics"]["bank_size"] == 0 and "retrain_rmia_auc" not in record.metrics
+
+
+def test_in_a_true_precision_the_unlearned_model_is_measured_as_its_references_are(
+    score: Evaluate, made: Path, tmp_path: Path
+) -> None:
+    words = ("hardware.precision=bf16-true", "metrics.features=true", "metrics.weights=true")
+    assert score(*RENAMES, *words, unlearned=made / "original.pth") == 0
+    [record] = records(tmp_path)
+    for name in ("acc_retain_train", "layer_information_sum", "weight_distance_to_retrain_sum"):
+        assert record.metrics[name] == record.metrics[f"original_{name}"], name
+    assert record.metrics["weight_distance_to_original_sum"] == 0
+
+
+def test_from_python_no_method_takes_part_either(made: Path, tmp_path: Path) -> None:
+    """Without a word on the method, a configuration is of `unsir`, which cannot forget samples."""
+    words = [*TINY, "dataset=digits", "forget=random_samples", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]
+    files = {"original": made / "original.pth", "unlearned": made / "unlearned.pt"}
+    record, _ = checkpoint_scores.score_checkpoints(compose(words), "mine", files, RENAMES[1::2])
+    assert (record.status, record.method, record.settings, record.study) == ("done", "mine", "", "")
+    assert record.metrics["acc_forget_train"] is not None
+
+
 def test_a_corrected_normalisation_or_recipe_measures_the_references_anew(score: Evaluate, tmp_path: Path) -> None:
     """What the store keeps of the references' scores is of what they were measured with."""
     relearn = ["metrics.outputs=true", "metrics.relearn.cap=40", "metrics.relearn.every=10"]

@@ -14,7 +14,8 @@ ACCESS = {"retain": {"samples": 6, "reads": 12}, "forget": {"samples": 1, "reads
 
 
 def context(**phases: float) -> Any:
-    return SimpleNamespace(clock=SimpleNamespace(total=4.0, phases=phases), steps={"impair": 7})
+    steps = {"impair": 7} if phases else {}
+    return SimpleNamespace(clock=SimpleNamespace(total=4.0, phases=phases), steps=steps)
 
 
 def split(retain: int, forget: int) -> Any:
@@ -35,8 +36,14 @@ def test_costs_by_hand() -> None:
 )
 def test_there_is_no_speed_up_without_both_times(seconds: float | None, phases: dict[str, float]) -> None:
     retrained: Any = None if seconds is None else SimpleNamespace(seconds=seconds)
-    found = costs(context(**phases), split(8, 2), ACCESS, retrained)
+    untouched = {kind: {"samples": 0, "reads": 0} for kind in ACCESS}
+    found = costs(context(**phases), split(8, 2), untouched, retrained)
     assert (found["retrain_seconds"], found["speedup_vs_retrain"]) == (seconds, None)
+
+
+def test_a_method_that_names_no_phase_has_a_speed_up() -> None:
+    retrained: Any = SimpleNamespace(seconds=10.0)
+    assert costs(context(), split(8, 2), ACCESS, retrained)["speedup_vs_retrain"] == 2.5
 
 
 def test_there_are_no_passes_over_no_sample() -> None:

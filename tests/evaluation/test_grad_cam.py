@@ -17,6 +17,7 @@ from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation import grad_cam as grad_cam_module
 from unsir_bench.evaluation.grad_cam import grad_cam
 from unsir_bench.models.allcnn import AllCNNConfig
+from unsir_bench.models.frozen_head import FrozenHeadConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.models.timm_models import TimmModel
 from unsir_bench.models.torchvision_models import ResNet18
@@ -85,6 +86,26 @@ def test_maps_of_the_all_convolutional_network(shape: tuple[int, int, int]) -> N
     assert_same_maps(found, expected)
     with torch.no_grad():
         torch.testing.assert_close(grad_cam(model, images, LABELS).maps, found)
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "ridge", "nearest_mean"])
+def test_maps_of_a_frozen_head_are_those_of_its_backbones_features(classifier: str) -> None:
+    model = built(FrozenHeadConfig(backbone=AllCNNConfig(width=4), classifier=classifier), (1, 8, 8))
+    with torch.no_grad():
+        model.head.weight.normal_(generator=torch.Generator().manual_seed(3))
+    images, net = some_images(1, 8, 8), copy.deepcopy(model).eval()
+    found = grad_cam(model, images, LABELS).maps
+    expected = by_hand(
+        net.backbone.features, lambda maps: net.head(F.normalize(maps.mean((2, 3)).double(), dim=1)), images
+    )
+    assert_same_maps(found, expected)
+    assert model.head.weight.dtype == torch.float64
+
+
+def test_a_k_means_head_has_no_gradient_to_the_image() -> None:
+    model = built(FrozenHeadConfig(backbone=AllCNNConfig(width=4), classifier="kmeans"), (1, 8, 8))
+    with pytest.raises(MetricUnavailable, match="no gradient to the image"):
+        grad_cam(model, some_images(1, 8, 8), LABELS)
 
 
 def test_peaks_are_the_largest_values_that_the_scaling_hides() -> None:

@@ -9,16 +9,73 @@ import pytest
 import torch
 from torch import Tensor
 
+from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MetricInputs
+from unsir_bench.evaluation.metrics.feature_probe import linear_probe
+from unsir_bench.evaluation.metrics.inputs import whole_classes
+from unsir_bench.evaluation.metrics.layer_information import layer_information
+from unsir_bench.evaluation.registry import MetricFunction
 
 PARTS = {"retain_train": [1, 2], "forget_train": [0], "retain_test": [1], "forget_test": [0]}
 
 
 def of_seed(seed: int) -> Any:
     """A retrained model, every logit of which is its seed."""
-    return SimpleNamespace(seconds=1.0, logits={name: torch.full((3, 2), float(seed)) for name in ("train", "test")})
+    logits = {name: torch.full((3, 2), float(seed)) for name in ("train", "test")}
+    return SimpleNamespace(seconds=1.0, logits=logits, fingerprint=f"of {seed}")
+
+
+def run_that_forgets(train: list[int], test: list[int]) -> EvaluatedRun:
+    """A run of six samples a split, two of each of the classes 0, 1 and 2."""
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    split = ForgetSplit.of_samples(
+        {"train": torch.tensor(train), "test": torch.tensor(test, dtype=torch.int64)}, {"train": 6, "test": 6}, 3
+    )
+    data: Any = SimpleNamespace(labels=lambda name: labels, num_classes=3)
+    nothing: Any = None
+    return EvaluatedRun(MetricsConfig(), data, split, nothing, nothing, nothing, None)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "unseen", "in_the_key"),
+    [
+        ([0, 1, 2], [0, 1], [0, 1, 2, 3], (1,)),  # a class, then a sample of another
+        ([2, 4], [5], [2, 3, 5], (1,)),  # a file that lists a test sample of one class alone
+        ([0, 1], [0, 1], [0, 1], ()),
+        ([2], [], [0, 1, 2, 3, 4, 5], ()),  # drawn at random
+    ],
+)
+def test_attacks_compare_each_class_with_test_samples_of_its_own(
+    train: list[int], test: list[int], unseen: list[int], in_the_key: tuple[int, ...]
+) -> None:
+    run = run_that_forgets(train, test)
+    rows = run.rows({"test": torch.arange(6)}, "unseen_test")
+    assert sorted(rows.tolist()) == unseen
+    assert run.beyond_the_split["untested classes"] == in_the_key
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "reason"),
+    [
+        ([0, 1, 2], [0, 1], "samples of kept classes are forgotten, too, and a probe"),
+        ([2], [], "no class is forgotten, and a probe"),
+    ],
+)
+@pytest.mark.parametrize("probe", [linear_probe, layer_information])
+def test_class_metrics_say_truly_why_they_are_null_before_any_network_is_run(
+    probe: MetricFunction, train: list[int], test: list[int], reason: str
+) -> None:
+    no_network: Any = None
+    with pytest.raises(MetricUnavailable, match=reason):
+        probe(MetricInputs(run_that_forgets(train, test), no_network))
+
+
+def test_a_class_forgotten_after_some_of_its_samples_counts_as_forgotten() -> None:
+    no_network: Any = None
+    inputs = MetricInputs(run_that_forgets([0, 1], [0, 1]), no_network)
+    assert inputs.run.split.classes == () and whole_classes(inputs, "") == (0,)
 
 
 def run_of_seed(seed: int, config: MetricsConfig, with_retrained: bool = True) -> EvaluatedRun:

@@ -232,13 +232,23 @@ def test_a_switch_that_no_preset_has_is_refused() -> None:
         metric(when="feature")  # type: ignore[arg-type]
 
 
-def test_a_number_for_several_fields_is_refused(measure: Measure, own_registry: None) -> None:
+def test_a_number_for_several_fields_and_a_field_that_is_not_given_are_null_and_named(
+    measure: Measure, own_registry: None
+) -> None:
     @metric(MetricCard("first", "first", "a test"), MetricCard("second", "second", "a test"))
     def one_number(inputs: MetricInputs) -> float:
         return 1
 
-    with pytest.raises(ValueError, match="zip"):
-        measure(fast())
+    @metric(MetricCard("given", "given", "a test"), MetricCard("forgotten", "forgotten", "a test"))
+    def one_of_two(inputs: MetricInputs) -> Scores:
+        return {"given": 2}
+
+    found = measure(fast())
+    for name in ("first", "second"):
+        assert found.values[name] is None
+        assert "one number gives a single value and has the fields first, second" in found.notes[name]
+    assert (found.values["given"], found.values["forgotten"]) == (2, None)
+    assert found.notes["forgotten"] == found.notes["retrain_forgotten"] == "the metric one of two does not give it"
 
 
 def test_the_cards_need_no_training() -> None:

@@ -54,6 +54,13 @@ def test_the_mode_of_the_model_is_put_back(digits: DeviceData, make_context: Mak
     assert model[0].num_batches_tracked == 0
 
 
+def test_a_part_that_was_frozen_in_eval_mode_stays_so(digits: DeviceData, make_context: MakeContext) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)).train()
+    model[1].eval()
+    predict(model, digits.view("test"), make_context(), "test")
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+
+
 def test_both_splits_are_predicted_whole(digits: DeviceData, make_context: MakeContext) -> None:
     context = make_context()
     model = context.architecture.initial(context.image_shape, 10, seed=0)

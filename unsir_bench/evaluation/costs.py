@@ -22,11 +22,12 @@ def costs(
         retrained: the model retrained without the forget samples, for the speed-up.
     """
     seconds = context.clock.total
+    worked = context.clock.phases or context.steps or any(access[kind]["reads"] for kind in ("retain", "forget"))
     sizes = {"retain": len(split.retain_train), "forget": len(split.forget_train)}
     return {
         "unlearn_seconds": seconds,
         "retrain_seconds": retrained.seconds if retrained else None,
-        "speedup_vs_retrain": retrained.seconds / seconds if retrained and context.clock.phases else None,
+        "speedup_vs_retrain": retrained.seconds / seconds if retrained and worked else None,
         **{f"{kind}_samples_touched": access[kind]["samples"] for kind in sizes},
         **{f"{kind}_passes": access[kind]["reads"] / size if size else None for kind, size in sizes.items()},
         **{f"{phase}_seconds": value for phase, value in context.clock.phases.items()},

@@ -22,7 +22,7 @@ from unsir_bench.errors import Diverged, MetricUnavailable
 from unsir_bench.evaluation.grad_cam import grad_cam
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MeasuredModel, MetricInputs
 from unsir_bench.evaluation.metrics.model_bank import LEAST_MODELS
-from unsir_bench.evaluation.registry import Metric, cards, registered
+from unsir_bench.evaluation.registry import Metric, Scores, cards, registered
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu
 from unsir_bench.references.store import all_finite
@@ -118,7 +118,7 @@ class Measurements:
         started = time.perf_counter()
         try:
             given = metric.compute(inputs)
-            found = given if isinstance(given, Mapping) else dict(zip(metric.fields, [given], strict=True))
+            found = _by_name(metric, given)
             if (name := metric.taken_detail(found, self.details)) is not None:  # hours of unlearning are not lost
                 raise MetricUnavailable(
                     f"the metric {metric.group} gives a detail {name}: a taken name; give it another"
@@ -127,6 +127,9 @@ class Measurements:
             found = dict.fromkeys(metric.fields)
             unnamed = [] if metric.shipped else [metric.group]
             self.notes |= dict.fromkeys(metric.fields or unnamed, str(reason))
+        absent = [] if metric.shipped else [name for name in metric.fields if name not in found]
+        self.notes |= dict.fromkeys(absent, f"the metric {metric.group} does not give it")
+        found = {**dict.fromkeys(absent), **found}
         for card in metric.cards:
             if found.get(card.field, 0) is None:
                 self.notes.setdefault(card.field, card.why_null)
@@ -138,6 +141,17 @@ class Measurements:
         """Take in another's values, notes and details under a prefix; its seconds are its own."""
         for own, theirs in ((self.values, other.values), (self.notes, other.notes), (self.details, other.details)):
             own |= {prefix + name: value for name, value in theirs.items()}
+
+
+def _by_name(metric: Metric, given: float | Scores) -> Scores:
+    if isinstance(given, Mapping):
+        return given
+    if len(metric.fields) != 1:
+        fields = f"has the fields {', '.join(metric.fields)}" if metric.fields else "has no field"
+        raise MetricUnavailable(
+            f"the metric {metric.group} gives a single value and {fields}; let it give a mapping by name"
+        )
+    return {metric.fields[0]: given}
 
 
 def _recordable(name: str, value: Any, metric: Metric) -> Any:
@@ -240,6 +254,7 @@ class Evaluation(EvaluatedRun):
             "seed": self.context.seed,
             # The same samples under another request are measured otherwise; without these the key is that of old.
             **{name: value for name, value in self.beyond_the_split.items() if value},
+            **({"other retrained models": others} if (others := self._others()) else {}),
         }
 
         def compute() -> dict[str, Any]:
@@ -250,6 +265,15 @@ class Evaluation(EvaluatedRun):
         scored = Measurements(**kept)
         scored.join(self._measured(model, name, [metric for metric in metrics if not metric.shipped]))
         return scored
+
+    def _others(self) -> list[str | None]:
+        """Fingerprints of the retrained models that LiRA and a bank read, by seed; a null where one cannot be had."""
+        count = max(self.config.lira_shadows, self.config.bank_size) if self.retrained is not None else 0
+        seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
+        try:
+            return [self._fingerprints.get(seed) or self.retrained_with(seed).fingerprint for seed in seeds]
+        except MetricUnavailable:
+            return [None]
 
     def _measured(self, model: MeasuredModel, name: str, metrics: Iterable[Metric]) -> Measurements:
         found, inputs = Measurements(), MetricInputs(self, model)

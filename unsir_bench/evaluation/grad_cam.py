@@ -51,8 +51,8 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> CamMaps:
         Maps, bilinearly enlarged, and their peaks; 0 everywhere where nothing speaks for the class.
 
     Raises:
-        MetricUnavailable: there are no images, no layer of the model makes a map, or the model's numbers are NaN or
-            infinite.
+        MetricUnavailable: there are no images, no layer of the model makes a map, its logits have no gradient to
+            the image (k-means), or its numbers are NaN or infinite.
         ValueError: there is not one label for each image.
     """
     from pytorch_grad_cam import GradCAM  # brings matplotlib and OpenCV: seconds that other commands need not pay
@@ -78,6 +78,8 @@ def grad_cam(model: nn.Module, images: Tensor, labels: Tensor) -> CamMaps:
             return found
 
     with torch.enable_grad():
+        if not twin(watched[:1]).requires_grad:
+            raise MetricUnavailable(f"the logits of {type(model).__name__} have no gradient to the image")
         # Not as a context manager: that one would swallow the IndexError of a label the model does not know.
         NotingGradCAM(twin, [layer], to_map)(watched, targets)
     require_finite("values of the Grad-CAM maps", unscaled[0])

@@ -85,10 +85,31 @@ class EvaluatedRun:
     unlearned_models: OtherSeeds | None = None
     trains_others: bool = True
     _unavailable: dict[str, MetricUnavailable] = field(default_factory=dict, init=False, repr=False)
+    _fingerprints: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     def has(self, part: str) -> bool:
         """Whether a part has a sample."""
-        return len(self.split.indices[part]) > 0
+        return len(self.parts[part]) > 0
+
+    @cached_property
+    def parts(self) -> dict[str, Tensor]:
+        """Indices of the split's parts, and of ``unseen_test``: what attacks compare forget training samples with.
+
+        These are the forget test samples, and the retain ones of classes that have no forget test sample; where no test
+        sample is forgotten, as of samples drawn at random, all test samples.
+        """
+        retained = self.split.indices["retain_test"]
+        if len(forgotten := self.split.indices["forget_test"]):
+            untested = torch.tensor(self.untested_classes, dtype=torch.int64)
+            retained = retained[torch.isin(self.labels["test"][retained], untested)]
+        return {**self.split.indices, "unseen_test": torch.cat([forgotten, retained])}
+
+    @cached_property
+    def untested_classes(self) -> tuple[int, ...]:
+        """Classes with forget training but no forget test samples; none where no test sample is forgotten at all."""
+        forgotten = {name: known[self.split.indices[f"forget_{name}"]] for name, known in self.labels.items()}
+        trained, tested = (set(forgotten[name].tolist()) for name in ("train", "test"))
+        return tuple(sorted(trained - tested)) if tested else ()
 
     @cached_property
     def forgotten_classes(self) -> tuple[int, ...]:
@@ -101,16 +122,17 @@ class EvaluatedRun:
     def beyond_the_split(self) -> dict[str, tuple[int, ...]]:
         """What metrics read that the fingerprint of the split does not hold; mostly nothing."""
         emptied = tuple(index for index in self.forgotten_classes if index not in self.split.classes)
-        return {"superclasses": self.split.superclasses, "emptied classes": emptied}
+        untested = {"untested classes": self.untested_classes}
+        return {"superclasses": self.split.superclasses, "wholly forgotten classes": emptied, **untested}
 
     def rows(self, tensors: Mapping[str, Tensor], part: str) -> Tensor:
-        """Of tensors by split, the rows of ``retain_train``, ``forget_train``, ``retain_test`` or ``forget_test``.
+        """Of tensors by split, the rows of a part (``parts``).
 
         Raises:
             MetricUnavailable: the part has no sample.
         """
         kind, _, split = part.partition("_")
-        chosen = self.split.indices[part]
+        chosen = self.parts[part]
         if not self.has(part):
             raise MetricUnavailable(f"there is no {kind} sample in the {split} split")
         return tensors[split][chosen]
@@ -130,7 +152,7 @@ class EvaluatedRun:
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:
-        """Of the network's trainable tensors, in its order."""
+        """Of all the network's parameters, in its order; those of a frozen backbone are among them."""
         return tuple(name for name, _ in self.context.initial_network().named_parameters())
 
     @cached_property
@@ -150,7 +172,9 @@ class EvaluatedRun:
         Raises:
             MetricUnavailable: it diverged, or is not in the store and may not be trained.
         """
-        return self._tried_once(f"retrained with {seed}", lambda: self._retrained_with(seed))
+        model = self._tried_once(f"retrained with {seed}", lambda: self._retrained_with(seed))
+        self._fingerprints[seed] = model.fingerprint
+        return model
 
     def _retrained_with(self, seed: int) -> TrainedModel:
         context = self.context.of_another_seed(seed)
@@ -208,7 +232,10 @@ class EvaluatedRun:
 
 @dataclass
 class MetricInputs:
-    """What a metric reads of one model. Parts are ``retain_train``, ``forget_train``, ``retain_test``, ``forget_test``.
+    """What a metric reads of one model.
+
+    Parts are ``retain_train``, ``forget_train``, ``retain_test``, ``forget_test``, and ``unseen_test``, which attacks
+    compare ``forget_train`` with (``EvaluatedRun.parts``).
 
     Attributes:
         run: what the measured models of a run share: the data, the split, the references.
@@ -258,14 +285,6 @@ class MetricInputs:
     def retain_classes(self) -> tuple[int, ...]:
         """Indices of the classes that are kept."""
         return tuple(index for index in range(self.run.data.num_classes) if index not in self.run.forgotten_classes)
-
-    @property
-    def never_seen(self) -> str:
-        """The part that attacks compare forget training samples with: test samples of the same kind.
-
-        Where no test sample is of their kind, as of samples drawn at random, these are the test samples of all classes.
-        """
-        return "forget_test" if self.run.has("forget_test") else "retain_test"
 
     @cached_property
     def features(self) -> Mapping[str, Tensor]:

@@ -102,7 +102,9 @@ class FrozenHead(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes), float32, of images (batch, channels, height, width)."""
-        logits: Tensor = self.head(F.normalize(self.backbone(images).double(), dim=1))
+        features = F.normalize(self.backbone(images).double(), dim=1)
+        # A copy that reads all weights as float32, as Grad-CAM's, has a head of that kind.
+        logits: Tensor = self.head(features.to(next(self.head.parameters()).dtype))
         return logits.float()
 
     def train(self, mode: bool = True) -> FrozenHead:

@@ -191,13 +191,14 @@ def frozen(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """The model in train or eval mode; its mode is restored afterwards."""
-    before = model.training
+    """The model in train or eval mode; the mode of each of its modules is restored afterwards."""
+    before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
         yield
     finally:
-        model.train(before)
+        for module, was_training in before:
+            module.training = was_training
 
 
 def state_to_cpu(model: nn.Module) -> dict[str, Tensor]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from unsir_bench.config import Config
-from unsir_bench.config_fields import identity
+from unsir_bench.config_fields import identity, not_hashed
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError, Diverged
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.models.checkpoint_files import Checkpoint, CheckpointError, rename_problem
+from unsir_bench.models.model import state_to_cpu
 from unsir_bench.records import RunRecord, finished_record
 from unsir_bench.references.store import all_finite, content_key, weights_hash
 from unsir_bench.references.trained_models import TrainedModel
@@ -26,10 +27,23 @@ from unsir_bench.runtime.environment import environment
 from unsir_bench.tracking.run import RememberingTracker
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.inference import predict_splits
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 ORIGINAL, UNLEARNED, RETRAIN = "original", "unlearned", "retrain"
 UNKNOWN = "the model was made elsewhere: what it cost is not known"
 UNKNOWN_COSTS = ("unlearn_seconds", "retrain_seconds", "speedup_vs_retrain", "peak_memory_bytes")
+
+
+@dataclass
+class MadeElsewhere(UnlearningMethod):
+    """Stands for what made an unlearned model, of which nothing is known: any forget set may be its."""
+
+    name: str = "made_elsewhere"
+    settings: str = not_hashed("none")
+    requires = frozenset[Access]()
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        return model
 
 
 def score_checkpoints(
@@ -37,7 +51,7 @@ def score_checkpoints(
 ) -> tuple[RunRecord, Path]:
     """The record of an unlearned model made elsewhere, and its path.
 
-    The gaps' floor and shadow models are left out: they would be trained by another recipe than the maker's.
+    The gaps' floor, shadow models and a bank are left out: they would be trained by another recipe than the maker's.
 
     Args:
         config: data, network, forget set and metrics; ``train`` says how relearning trains. The method takes no part.
@@ -51,11 +65,10 @@ def score_checkpoints(
         CheckpointError: a file is not of this network; all such files are named. Or a logit is NaN or infinite.
         NotRecordedError: the record cannot be written; nothing is measured where that shows before.
     """
-    metrics = replace(config.metrics, floor=False, lira_shadows=0)
-    method = replace(config.method, name=name)
-    config = replace(config, method=method, metrics=metrics, retrain_reference=False, withheld=[])
+    metrics = replace(config.metrics, floor=False, lira_shadows=0, bank_size=0)
+    config = replace(config, method=MadeElsewhere(name), metrics=metrics, retrain_reference=False, withheld=[])
     record = blank_record(config, command)
-    record.config["method"], record.access = {"name": name}, {}
+    record.config["method"], record.access, record.settings = {"name": name}, {}, ""
     note_forget_set(record, config)
     if config.hardware.devices != 1:
         raise ConfigError([f"hardware.devices={config.hardware.devices}: checkpoints are scored on one device"])
@@ -83,7 +96,7 @@ def _measure(
     has_retrain = RETRAIN in weights
     retrained = _as_trained(weights[RETRAIN], RETRAIN, config, scene.data, scene.context) if has_retrain else None
     evaluation = Evaluation(metrics, scene.data, split, scene.context, scene.references, original, retrained)
-    model = _network(weights[UNLEARNED], scene.context)
+    model = scene.context.network_with(weights[UNLEARNED])
     try:
         _note(record, evaluation.of(model))
     except Diverged as error:
@@ -107,10 +120,11 @@ def _as_trained(
         "normalisation": [data.normalisation.mean, data.normalisation.std], "recipe": identity(config.train),
         "numerics": config.numerics,
     }  # fmt: skip
-    logits = predict_splits(_network(weights, context), data, context, role)
+    network = context.network_with(weights)
+    logits = predict_splits(network, data, context, role)
     if not all_finite(logits):
         raise _not_finite(role)
-    return TrainedModel(content_key(about), weights, logits, {})
+    return TrainedModel(content_key(about), state_to_cpu(network), logits, {})
 
 
 def _not_finite(role: str) -> CheckpointError:
@@ -150,12 +164,6 @@ def _fitted(
 
 def _name_of(module: nn.Module, network: nn.Module) -> str:
     return str(next(name for name, each in network.named_modules() if each is module))
-
-
-def _network(weights: Mapping[str, Tensor], context: RunContext) -> nn.Module:
-    model = context.initial_network()
-    model.load_state_dict(weights)
-    return model
 
 
 def _describe(

@@ -90,14 +90,13 @@ def test_lira_sees_hard_members_that_confidence_alone_does_not():
 
 
 def test_the_attack_of_a_record_holds_each_part_against_its_own_shadows():
-    own = {"forget_train": margins([-3.0] * 8), "forget_test": margins([5.0] * 8)}
-    shadows = {"forget_train": around([-5.0] * 8), "forget_test": around([5.0] * 8)}
+    own = {"forget_train": margins([-3.0] * 8), "unseen_test": margins([5.0] * 8)}
+    shadows = {"forget_train": around([-5.0] * 8), "unseen_test": around([5.0] * 8)}
     inputs: Any = SimpleNamespace(
         logits=lambda part: own[part][0],
         labels=lambda part: own[part][1],
         retrain_logits=lambda part: torch.zeros_like(own[part][0]),
         shadow_logits=lambda part: shadows[part],
-        never_seen="forget_test",
     )
     assert lira_attack(inputs) == {"lira_auc": 1.0, "lira_tpr_at_1_percent_fpr": 1.0}
 

@@ -239,7 +239,6 @@ def inputs(sides: Mapping[str, Side]) -> Any:
         logits=lambda part: sides[part][0],
         labels=lambda part: sides[part][1],
         retrain_logits=lambda part: torch.zeros_like(sides[part][0]),
-        never_seen="forget_test",
         seed=0,
     )
 
@@ -247,7 +246,7 @@ def inputs(sides: Mapping[str, Side]) -> Any:
 def test_the_loss_attack_of_a_record_is_on_the_models_own_losses_of_forgotten_samples():
     sides = {
         "forget_train": with_losses(torch.linspace(0.1, 1, 40)),
-        "forget_test": with_losses(torch.linspace(5, 6, 40)),
+        "unseen_test": with_losses(torch.linspace(5, 6, 40)),
     }
     scores = {"mia_loss_accuracy": 1.0, "mia_loss_auc": 1.0}
     assert loss_attack(inputs(sides)) == {**scores, "mia_samples_per_side": 40}
@@ -256,8 +255,8 @@ def test_the_loss_attack_of_a_record_is_on_the_models_own_losses_of_forgotten_sa
 @pytest.mark.parametrize("count", [5, 19, 20])
 def test_scores_of_few_samples_stand_with_a_caution_since_chance_alone_moves_them(count: int):
     def guessed(seed: int) -> Mapping[str, Any]:
-        found = loss_attack(inputs({f"forget_{part}": with_losses(normal(count, 10, 2 * seed + place))
-                                    for place, part in enumerate(("train", "test"))}))  # fmt: skip
+        found = loss_attack(inputs({part: with_losses(normal(count, 10, 2 * seed + place))
+                                    for place, part in enumerate(("forget_train", "unseen_test"))}))  # fmt: skip
         assert isinstance(found, Mapping) and found["mia_samples_per_side"] == count
         return found
 

@@ -203,6 +203,14 @@ def test_a_model_of_the_bank_is_no_reference_of_its_own() -> None:
     assert found["rmia_auc"] == 1.0
 
 
+def test_models_of_a_bank_that_all_are_the_model_itself_leave_no_reference() -> None:
+    parts = ("forget_train", "forget_test", "retain_test")  # as of heads that are solved exactly, whatever the seed
+    bank = {("retrained", part): torch.stack([of_probability(0.9)] * 3) for part in parts}
+    labels = {part: torch.zeros(4, dtype=torch.int64) for part in parts}
+    with pytest.raises(MetricUnavailable, match="none is left outside"):
+        rmia_attack(inputs(labels, bank, {part: of_probability(0.9) for part in parts}))
+
+
 def test_class_membership_is_that_of_the_unlearned_and_the_retrained_models_on_the_forgotten_test_samples() -> None:
     labels = torch.tensor([0, 1])
     retrained = torch.stack([torch.tensor([[0.0, 0.0, step], [0.0, 0.0, step]]) for step in (0.0, 0.1, 0.2)])

@@ -28,10 +28,23 @@ def test_the_anamnesis_index_needs_two_times(own: int | None, retrain: int | Non
         anamnesis_index(own, retrain)
 
 
+def of_values(**values: int | None) -> Any:
+    return SimpleNamespace(labels=lambda part: torch.tensor([0]), values=values)
+
+
 def test_a_records_index_is_its_own_time_over_retrains() -> None:
     values = {"relearn_batches": 15, "original_relearn_batches": 5, "retrain_relearn_batches": 60}
-    inputs: Any = SimpleNamespace(labels=lambda part: torch.tensor([0]), values=values)
-    assert anamnesis(inputs) == 0.25
+    assert anamnesis(of_values(**values, relearn_censored=0, retrain_relearn_censored=0)) == 0.25
+
+
+def test_a_relearning_that_was_not_measured_is_no_censored_one() -> None:
+    """It diverged, or the original knew nothing: all its fields are null."""
+    diverged = of_values(relearn_batches=None, relearn_censored=None, retrain_relearn_batches=60)
+    with pytest.raises(MetricUnavailable, match="needs relearn_censored, retrain_relearn_censored"):
+        anamnesis(diverged)
+    censored = of_values(relearn_batches=None, relearn_censored=1, retrain_relearn_censored=0)
+    with pytest.raises(MetricUnavailable, match="before the cap"):
+        anamnesis(censored)
 
 
 @pytest.mark.parametrize(

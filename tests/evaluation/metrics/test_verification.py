@@ -93,7 +93,7 @@ def inputs(features: dict[str, Tensor], classes: tuple[int, ...] = (0,)) -> Any:
         forgotten = torch.isin(labels[split], torch.tensor(classes, dtype=torch.int64))
         return tensors[split][forgotten if kind == "forget" else ~forgotten]
 
-    run = SimpleNamespace(split=SimpleNamespace(classes=classes), rows=rows)
+    run = SimpleNamespace(split=SimpleNamespace(classes=classes), rows=rows, forgotten_classes=classes)
     return SimpleNamespace(run=run, features=features, labels=lambda part: rows(labels, part), seed=0)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.metrics.inputs import require_finite, whole_classes
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 from unsir_bench.runtime.seeding import generator
 
@@ -265,7 +265,6 @@ def retention_probe(inputs: MetricInputs) -> Scores:
 
 
 def _samples(inputs: MetricInputs) -> ProbeSamples:
-    if not inputs.run.split.classes:
-        raise MetricUnavailable("no class is forgotten, and a probe tells forgotten classes from retained ones")
+    forgotten = whole_classes(inputs, "a probe tells forgotten classes from retained ones")
     features, labels = inputs.features, inputs.run.labels
-    return ProbeSamples(features["train"], labels["train"], features["test"], labels["test"], inputs.run.split.classes)
+    return ProbeSamples(features["train"], labels["train"], features["test"], labels["test"], forgotten)

@@ -22,6 +22,21 @@ def require_finite(what: str, *values: Tensor) -> None:
             raise MetricUnavailable(f"some {what} are NaN or infinite")
 
 
+def whole_classes(inputs: MetricInputs, why: str) -> tuple[int, ...]:
+    """The forgotten classes; ``MetricUnavailable``, with ``why`` classes are needed, where other samples are forgotten.
+
+    In a sequence a class may be forgotten after some of its samples.
+    """
+    run = inputs.run
+    if run.split.classes:
+        return run.split.classes
+    if not run.forgotten_classes:
+        raise MetricUnavailable(f"no class is forgotten, and {why}")
+    if not set(inputs.labels("forget_train").tolist()) <= set(run.forgotten_classes):
+        raise MetricUnavailable(f"samples of kept classes are forgotten, too, and {why}")
+    return run.forgotten_classes
+
+
 def measured(inputs: MetricInputs, *names: str) -> list[float]:
     """What has been measured; ``MetricUnavailable`` where any of it is null or absent."""
     found = {name: inputs.values.get(name) for name in names}

@@ -15,7 +15,7 @@ import numpy as np
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.feature_probe import ProbeSamples, fitted, forget_or_rest
-from unsir_bench.evaluation.metrics.inputs import measured
+from unsir_bench.evaluation.metrics.inputs import measured, whole_classes
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 MOST_LAYERS = 5
@@ -80,10 +80,10 @@ def information_difference(own: float, original: float, retrained: float) -> flo
 )  # fmt: skip
 def layer_information(inputs: MetricInputs) -> Scores:
     """Bits summed over layers; details: ``layer_information`` and ``layer_probe_auc`` by layer."""
+    forget = whole_classes(inputs, "a probe tells forgotten classes from retained ones")
     received, labels = inputs.layers(MOST_LAYERS, MOST_PER_SIDE)
     if not received:
         raise MetricUnavailable("no layer but the first could be listened to")
-    forget = inputs.run.split.classes
     found = {
         layer: linear_information(
             ProbeSamples(by_split["train"], labels["train"], by_split["test"], labels["test"], forget), seed=inputs.seed

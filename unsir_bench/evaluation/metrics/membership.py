@@ -24,6 +24,7 @@ LEAST_PER_SIDE = FOLDS
 FEW_PER_SIDE = 20  # below, the accuracy of an attack that knows nothing varies by about a tenth or more (one deviation)
 MOST_NATS = 400.0
 POOLED_BELOW = 64
+COMPARED = ("forget_train", "unseen_test")
 
 
 @dataclass(frozen=True)
@@ -339,11 +340,11 @@ def confidence_attack(inputs: MetricInputs) -> float:
 )
 def lira_attack(inputs: MetricInputs) -> Scores:
     """AUC and true positive rate of LiRA, with retrained models of other seeds as shadows."""
-    shadows = [inputs.shadow_logits(part) for part in ("forget_train", inputs.never_seen)]
+    shadows = [inputs.shadow_logits(part) for part in COMPARED]
     attack = lira_offline_attack(*_members_and_others(inputs), *shadows)
     return {f"lira_{name}": value for name, value in vars(attack).items()}
 
 
-def _members_and_others(inputs: MetricInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    members, others = "forget_train", inputs.never_seen
-    return inputs.logits(members), inputs.labels(members), inputs.logits(others), inputs.labels(others)
+def _members_and_others(inputs: MetricInputs) -> list[Tensor]:
+    """Logits and labels of the forget training samples, then of those that they are compared with."""
+    return [of(part) for part in COMPARED for of in (inputs.logits, inputs.labels)]

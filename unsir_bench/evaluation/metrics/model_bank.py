@@ -329,7 +329,9 @@ def _probabilities(inputs: MetricInputs, part: str) -> tuple[Array, Array]:
     own, labels = inputs.logits(part), inputs.labels(part)
     outside = inputs.bank("retrained", part)
     require_finite(f"logits of {part}", own, outside)
-    others = torch.stack([of_one for of_one in outside if not torch.equal(of_one, own)])
-    stacked = torch.cat([own[None], others]).double().softmax(dim=2)
+    others = [of_one for of_one in outside if not torch.equal(of_one, own)]
+    if not others:
+        raise MetricUnavailable("the retrained models of other seeds are all the model itself: none is left outside")
+    stacked = torch.stack([own, *others]).double().softmax(dim=2)
     at_label = stacked.gather(2, labels.expand(len(stacked), -1)[:, :, None]).squeeze(2).numpy()
     return at_label[0], at_label[1:]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.inputs import measured
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
 CENSORED = "the forgotten classes did not come back before the cap"
@@ -38,6 +39,7 @@ def relearn_time(inputs: MetricInputs) -> Scores:
 def anamnesis(inputs: MetricInputs) -> float:
     """Relearn time over retrain's."""
     inputs.labels("forget_test")  # raises where there is nothing to relearn
+    measured(inputs, "relearn_censored", "retrain_relearn_censored")  # raises where a relearning could not be measured
     batches: Any = [inputs.values.get(name) for name in ("relearn_batches", "retrain_relearn_batches")]
     return anamnesis_index(*batches)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.metrics.inputs import require_finite, whole_classes
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 from unsir_bench.runtime.seeding import generator
 
@@ -94,8 +94,7 @@ def verification(inputs: MetricInputs) -> Scores:
     The last is at the threshold that a system of the retained identities would have: one in a hundred of their pairs of
     two identities is matched. Details: ``verification``, the numbers of photos and of their pairs.
     """
-    if not inputs.run.split.classes:
-        raise MetricUnavailable("no class is forgotten, and verification compares photos of one identity")
+    whole_classes(inputs, "verification compares photos of one identity")
     (forgotten, counts), (rest, counts_of_rest) = _pairs(inputs, "forget"), _pairs(inputs, "retain")
     matched = forgotten.similarity[forgotten.genuine] > match_threshold(rest)
     return {

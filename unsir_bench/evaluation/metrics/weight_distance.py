@@ -30,10 +30,10 @@ class WeightDistance:
     The ideal of each is the retrained model's distance from the same other network, not 0.
 
     Attributes:
-        layers: ‖W - W_other‖₂ of each trainable tensor by parameter name, in the network's order.
+        layers: ‖W - W_other‖₂ of each tensor that counts by parameter name, in the network's order.
         total: sum of ``layers``.
         mean: mean of ``layers``, each tensor counting once whatever its size.
-        relative: ‖θ - θ_other‖₂ / ‖θ_other‖₂, θ being all trainable tensors as one vector; without unit.
+        relative: ‖θ - θ_other‖₂ / ‖θ_other‖₂, θ being all of these tensors as one vector; without unit.
         statistics: the same norm of each batch-norm running mean and variance by buffer name, part of no total:
             statistics of activations are no weights and differ in scale. Empty without batch norm.
     """

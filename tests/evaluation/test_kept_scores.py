@@ -1,0 +1,47 @@
+"""What the store keeps of the references' scores: for which models it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
+from unsir_bench.evaluation.relearning import RelearnConfig
+from unsir_bench.references.store import Store
+from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
+from unsir_bench.training.context import RunContext
+from unsir_bench.training.recipe import Recipe
+
+
+def test_what_a_reference_scores_is_of_the_shadow_models_that_are_there_now(
+    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
+    references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
+    context = make_context(scratch_trainer=references)
+    original, retrained = references.original(context), references.retrained(split, context)
+    config = MetricsConfig(False, False, features=False, floor=False, lira_shadows=2, relearn=RelearnConfig(cap=0))
+
+    def scores() -> Measurements:
+        evaluation = Evaluation(config, digits, split, context, references, original, retrained)
+        return evaluation.of(references.network(original, context))
+
+    first = scores()
+    train = ReferenceModels.retrained
+
+    def trained_anew(models: ReferenceModels, split: ForgetSplit, context: RunContext) -> TrainedModel:
+        found = train(models, split, context)
+        logits = {name: value.flip(1) for name, value in found.logits.items()}
+        return replace(found, weights={name: value + 1 for name, value in found.weights.items()}, logits=logits)
+
+    monkeypatch.setattr(ReferenceModels, "retrained", trained_anew)
+    again = scores()
+    assert again.values["lira_auc"] != first.values["lira_auc"]
+    # The measured model is the original: its own value and the kept one are of the same shadow models.
+    assert first.values["original_lira_auc"] == first.values["lira_auc"]
+    assert again.values["original_lira_auc"] == again.values["lira_auc"]
