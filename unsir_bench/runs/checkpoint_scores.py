@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
+from baselines.original import Original
 from unsir_bench.config import Config
-from unsir_bench.config_fields import identity, not_hashed
+from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError, Diverged
@@ -27,23 +28,10 @@ from unsir_bench.runtime.environment import environment
 from unsir_bench.tracking.run import RememberingTracker
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.inference import predict_splits
-from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 ORIGINAL, UNLEARNED, RETRAIN = "original", "unlearned", "retrain"
 UNKNOWN = "the model was made elsewhere: what it cost is not known"
 UNKNOWN_COSTS = ("unlearn_seconds", "retrain_seconds", "speedup_vs_retrain", "peak_memory_bytes")
-
-
-@dataclass
-class MadeElsewhere(UnlearningMethod):
-    """Stands for what made an unlearned model, of which nothing is known: any forget set may be its."""
-
-    name: str = "made_elsewhere"
-    settings: str = not_hashed("none")
-    requires = frozenset[Access]()
-
-    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        return model
 
 
 def score_checkpoints(
@@ -65,8 +53,9 @@ def score_checkpoints(
         CheckpointError: a file is not of this network; all such files are named. Or a logit is NaN or infinite.
         NotRecordedError: the record cannot be written; nothing is measured where that shows before.
     """
+    made_elsewhere = Original(name, settings="none")  # any forget set may be its
     metrics = replace(config.metrics, floor=False, lira_shadows=0, bank_size=0)
-    config = replace(config, method=MadeElsewhere(name), metrics=metrics, retrain_reference=False, withheld=[])
+    config = replace(config, method=made_elsewhere, metrics=metrics, retrain_reference=False, withheld=[])
     record = blank_record(config, command)
     record.config["method"], record.access, record.settings = {"name": name}, {}, ""
     note_forget_set(record, config)
