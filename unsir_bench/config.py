@@ -25,6 +25,7 @@ from unsir_bench.references.store import StoreConfig, content_key
 from unsir_bench.references.tuned_values import TunedValues, set_values, tuned_values_path
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.strict_json import plain
 from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.privacy import private_training_problems
 from unsir_bench.training.recipe import Recipe
@@ -128,11 +129,15 @@ class Config:
         """The configuration as plain values, for the record and the tracker.
 
         Of the scale it holds the name alone, and null for the method's overruled fields.
+
+        Raises:
+            TypeError: a plug-in's field holds what JSON has not, such as bytes.
         """
         method = asdict(self.method) | dict.fromkeys(self.method.overruled())
         for name in PROVENANCE:  # a record says it at its top
             del method[name]
-        return {**asdict(self), "method": method, "scale": {"name": self.scale.name}}
+        values: dict[str, Any] = plain({**asdict(self), "method": method, "scale": {"name": self.scale.name}})
+        return values
 
 
 def validate(config: Config) -> tuple[str, ...]:

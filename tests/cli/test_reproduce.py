@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -170,6 +171,13 @@ def test_a_record_that_is_not_there_is_named(tmp_path: Path, reproduce: Callable
     assert status == 2 and "none.json" in said
 
 
+class Pace(Enum):
+    """Of a plug-in."""
+
+    SLOW = 1
+    FAST = 2
+
+
 @dataclasses.dataclass
 class Theirs(UnlearningMethod):
     """A plug-in's method with a name and a field that look like ours."""
@@ -177,6 +185,8 @@ class Theirs(UnlearningMethod):
     name: str = "scrub_r"
     trained_on: str = "their images"
     noise: dict[str, int] = dataclasses.field(default_factory=lambda: {"theirs": 1})
+    folder: Path = Path("/their/images")
+    pace: Pace = Pace.SLOW
     requires: ClassVar[frozenset[Access]] = frozenset()
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
@@ -187,8 +197,9 @@ class Theirs(UnlearningMethod):
 def test_names_and_fields_that_look_like_ours_do_not_hide_a_plug_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    """Its paths and enums, which JSON lacks, are recorded as OmegaConf reads them."""
     config = compose([*TINY, f"outputs={tmp_path}"])
-    config.method, config.dataset.name = Theirs(name=name), "deleted_people"
+    config.method, config.dataset.name = Theirs(name=name, pace=Pace.FAST), "deleted_people"
     record = RunRecord.read(blank_record(config).write(config.folder))
     monkeypatch.setattr(reproducing, "installed", lambda base: [*installed(base), *{Theirs} & {*base.__subclasses__()}])
     again = config_of(record)
