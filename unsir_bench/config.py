@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from unsir_bench.config_fields import choice, identity, not_hashed, problems
+from unsir_bench.config_fields import TOO_LARGE, WHOLE_NUMBERS, choice, identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.data.scale import ScaleConfig
@@ -167,6 +167,9 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"seed={config.seed}: must be at least 0"
     if config.unlearn_seed is not None and config.unlearn_seed < 0:
         yield f"unlearn_seed={config.unlearn_seed}: must be at least 0, or null: the training seed"
+    for name in ("seed", "unlearn_seed"):
+        if (getattr(config, name) or 0) >= WHOLE_NUMBERS:
+            yield f"{name}={getattr(config, name)}: {TOO_LARGE}"
     if config.metrics.bank_size and config.forget.sequence is not None:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
     if config.metrics.bank_size and not config.retrain_reference:

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-WHOLE_NUMBERS = 2**63
+from unsir_bench.config_fields import WHOLE_NUMBERS
 
 
 def parsed(text: bytes) -> Any:
