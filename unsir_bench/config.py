@@ -225,6 +225,7 @@ def typed(composed: DictConfig) -> Config:
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
+    config.forget.change_files(at_home)
     if config.settings != "preset":
         _choose_values(config)
     note_content(config)
@@ -243,11 +244,11 @@ def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
 
 
 def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
-    """Each node of a configuration that has a field of a path, and the field's name."""
+    """Each node of a configuration that has a field of a path, and the field's name; ``forget`` may hold several."""
     named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
     if hasattr(config.model, "backbone"):
         named.append((config.model.backbone, "weights"))
-    return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
+    return (*named, *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 
 def note_content(config: Config) -> None:
