@@ -1,5 +1,6 @@
 """Shared fixtures. One thread per test process: the networks are tiny, and threads would only wait for each other."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests first: a file is one worker's, and a long one begun last keeps the others idle."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the imports made to no later collection: statsmodels collects garbage at each correction."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

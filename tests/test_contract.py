@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from torch import nn
 
+from unsir_bench import compose
 from unsir_bench.cli.plugins import plugin_names
-from unsir_bench.config import typed
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -49,8 +48,7 @@ def method_named(name: str) -> UnlearningMethod:
 @functools.cache
 def composed_method(name: str) -> UnlearningMethod:
     """Composing takes longer than most methods do here."""
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", [f"method={name}", *NEEDED.get(name, ())])).method
+    return compose([f"method={name}", *NEEDED.get(name, ())]).method
 
 
 def shorten(node: object) -> None:

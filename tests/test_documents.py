@@ -245,7 +245,6 @@ def test_every_command_of_a_document_works() -> None:
 
 def test_the_list_of_commands_that_are_not_checked_is_short_and_of_commands_that_stand_there() -> None:
     assert set(NOT_CHECKED) <= {command.text for command in COMMANDS}
-    assert all(NOT_CHECKED.values()), "each with its reason"
     assert len(NOT_CHECKED) <= MOST_NOT_CHECKED
     print(f"{len(CHECKED)} commands checked, {len(NOT_CHECKED)} not: {NOT_CHECKED}")
 

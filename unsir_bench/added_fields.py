@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 ADDED_TO_AUGMENT: dict[str, Any] = {
@@ -37,6 +38,10 @@ ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
     "delete": {"mask": "own_class"},
     "single_gradient": {"label_smoothing": 0.0},
 }
+ADDED: tuple[dict[str, Any], ...] = (
+    ADDED_TO_RECIPES, ADDED_TO_MODELS, ADDED_TO_UNSIR, ADDED_TO_FROZEN_HEADS, ADDED_TO_FOLDERS, ADDED_TO_DATASETS,
+    ADDED_TO_HARDWARE, *ADDED_TO_METHODS.values(),
+)  # fmt: skip
 
 
 def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
         filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
     if filled.get("retain_share") is not None and "retain_per_class" in filled:
         filled["retain_per_class"] = None  # it had no effect; older records hold a number
-    if isinstance(filled.get("noise"), dict):
+    if isinstance(filled.get("noise"), dict) and "retain_selection" in filled:
         filled["noise"] = {**ADDED_TO_NOISE, **filled["noise"]}
     for method, added in ADDED_TO_METHODS.items():
         if "schedule" not in filled and str(filled.get("name")).startswith(method):  # a recipe may have its name
@@ -62,3 +67,15 @@ def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     ):
         filled = {**fields, **filled} if known in filled else filled
     return filled
+
+
+def without_unknown_additions(section: dict[str, Any], known: Set[str]) -> dict[str, Any]:
+    """A section without what ``with_added_fields`` may have put there by its looks, though its class has no such field.
+
+    Args:
+        section: of a record that was read.
+        known: the fields of the class.
+    """
+    unknown = {key: value for key, value in section.items() if key not in known}
+    put = {key for key, value in unknown.items() if any(key in each and each[key] == value for each in ADDED)}
+    return {key: value for key, value in section.items() if key not in put}

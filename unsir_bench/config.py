@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from unsir_bench.config_fields import choice, identity, not_hashed, problems
+from unsir_bench.config_fields import TOO_LARGE, WHOLE_NUMBERS, choice, identity, not_hashed, problems
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.data.scale import ScaleConfig
@@ -25,6 +25,7 @@ from unsir_bench.references.store import StoreConfig, content_key
 from unsir_bench.references.tuned_values import TunedValues, set_values, tuned_values_path
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.strict_json import plain
 from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.privacy import private_training_problems
 from unsir_bench.training.recipe import Recipe
@@ -128,11 +129,15 @@ class Config:
         """The configuration as plain values, for the record and the tracker.
 
         Of the scale it holds the name alone, and null for the method's overruled fields.
+
+        Raises:
+            TypeError: a plug-in's field holds what JSON has not, such as bytes.
         """
         method = asdict(self.method) | dict.fromkeys(self.method.overruled())
         for name in PROVENANCE:  # a record says it at its top
             del method[name]
-        return {**asdict(self), "method": method, "scale": {"name": self.scale.name}}
+        values: dict[str, Any] = plain({**asdict(self), "method": method, "scale": {"name": self.scale.name}})
+        return values
 
 
 def validate(config: Config) -> tuple[str, ...]:
@@ -162,6 +167,9 @@ def _general_problems(config: Config) -> Iterator[str]:
         yield f"seed={config.seed}: must be at least 0"
     if config.unlearn_seed is not None and config.unlearn_seed < 0:
         yield f"unlearn_seed={config.unlearn_seed}: must be at least 0, or null: the training seed"
+    for name in ("seed", "unlearn_seed"):
+        if (getattr(config, name) or 0) >= WHOLE_NUMBERS:
+            yield f"{name}={getattr(config, name)}: {TOO_LARGE}"
     if config.metrics.bank_size and config.forget.sequence is not None:
         yield f"metrics.bank_size={config.metrics.bank_size}: must be 0 for a forget.sequence; a bank is of one request"
     if config.metrics.bank_size and not config.retrain_reference:
@@ -217,6 +225,7 @@ def typed(composed: DictConfig) -> Config:
     for node, name in paths_of(config):
         if path := getattr(node, name):
             setattr(node, name, at_home(path))
+    config.forget.change_files(at_home)
     if config.settings != "preset":
         _choose_values(config)
     note_content(config)
@@ -235,11 +244,11 @@ def _unknown_keys(node: DictConfig, within: str = "") -> Iterator[str]:
 
 
 def paths_of(config: Config) -> tuple[tuple[Any, str], ...]:
-    """Each node of a configuration that has a field of a path, and the field's name."""
+    """Each node of a configuration that has a field of a path, and the field's name; ``forget`` may hold several."""
     named = [(config, "outputs"), (config.store, "root"), (config.dataset, "root"), (config.model, "weights")]
     if hasattr(config.model, "backbone"):
         named.append((config.model.backbone, "weights"))
-    return (*named, (config.forget, "file"), *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
+    return (*named, *([(config.dataset, "path")] if hasattr(config.dataset, "path") else []))
 
 
 def note_content(config: Config) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 CHECK = "check"
+WHOLE_NUMBERS = 2**63  # are smaller: libraries of reports hold no larger ones
+TOO_LARGE = f"is more than a record holds; choose a number below {WHOLE_NUMBERS}"
 SEARCH = "search"
 _NOT_HASHED = "not_hashed"
 _HASHED_IF_NOT_DEFAULT = "hashed_if_not_default"
@@ -109,12 +111,16 @@ def hashed_if_not_default(field: Any) -> Any:
 def problems(node: Any, key: str) -> Iterator[str]:
     """Yield one line for each field of ``node``, or of a dataclass within it, that breaks its constraint.
 
+    No whole number may be larger than a record can hold.
+
     A dataclass may add checks across fields by a method ``check(key)`` that yields further lines.
     """
     for field in dataclasses.fields(node):
         path, value = f"{key}.{field.name}", getattr(node, field.name)
         if dataclasses.is_dataclass(value):
             yield from problems(value, path)
+        elif type(value) is int and abs(value) >= WHOLE_NUMBERS:
+            yield f"{path}={value}: {TOO_LARGE}"
         elif value is not None and CHECK in field.metadata:
             complaint = field.metadata[CHECK].complaint(value)
             if complaint:

@@ -6,7 +6,7 @@ import importlib
 import logging
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("unsir_bench")
 
 
-def run(config: Config, command: str = "") -> RunRecord:
+def run(config: Config, command: str = "", recorded: Callable[[], object] = lambda: None) -> RunRecord:
     """The record of a run: done now and written to the run's folder, or read from there if the run is finished.
 
     An error is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep continues. Only an
@@ -44,6 +44,7 @@ def run(config: Config, command: str = "") -> RunRecord:
     Args:
         config: the run.
         command: see ``RunRecord.command``.
+        recorded: called once this process has written the record, before the tracker reports it.
 
     Raises:
         ConfigError: the sweep's name is no name of a folder, so that there is no place for a record; or the run is
@@ -58,6 +59,7 @@ def run(config: Config, command: str = "") -> RunRecord:
         if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
             return finished
         record, tracker = _recorded(config, command)
+    recorded()
     # The record is on the disk: nothing that the tracker does can lose it.
     tracker.report(record, config.folder)
     tracker.finish(failed=record.status == "failed")

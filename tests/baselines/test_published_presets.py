@@ -6,9 +6,9 @@ from functools import reduce
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
 
-from unsir_bench.config import typed, validate
+from unsir_bench import compose
+from unsir_bench.config import validate
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "scrub": {
@@ -61,9 +61,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_preset_has_the_authors_values(name: str) -> None:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        # A data set with another batch size must not change the authors'.
-        config = typed(compose("config", [f"method={name}_published", "dataset.batch_size=48"]))
+    # A data set with another batch size must not change the authors'.
+    config = compose([f"method={name}_published", "dataset.batch_size=48"])
     validate(config)
     method = config.method
     assert method.name == f"{name.removeprefix('long/')}_published"

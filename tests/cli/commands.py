@@ -9,9 +9,12 @@ from pathlib import Path
 
 SCRIPT = """
 import contextlib, io, json, sys
+from unsir_bench.sweeps import isolation
 from unsir_bench.cli.main import main
 from unsir_bench.report.command import main as report
 told = []
+if sys.argv[1] == "none":
+    isolation.warm_up = lambda modules: None
 for words in json.load(sys.stdin):
     of_report = words[0] == "unsir-report"
     sys.argv, status = words if of_report else ["unsir-bench", *words], None
@@ -38,11 +41,19 @@ class Answer:
 
 
 def answers(
-    cases: Sequence[tuple[str, ...]], folder: Path, surroundings: Mapping[str, str] | None = None
+    cases: Sequence[tuple[str, ...]],
+    folder: Path,
+    surroundings: Mapping[str, str] | None = None,
+    *,
+    starts_runs: bool = True,
 ) -> dict[tuple[str, ...], Answer]:
-    """Give each command line, with a new folder as working directory; the name `unsir-report` stands, the other not."""
+    """Give each command line, with a new folder as working directory; the name `unsir-report` stands, the other not.
+
+    Where none starts a run, no server is started that imports what runs need.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(cases), capture_output=True, text=True, timeout=900,
+        [sys.executable, "-c", SCRIPT, "all" if starts_runs else "none"],
+        input=json.dumps(cases), capture_output=True, text=True, timeout=900,
         cwd=folder, check=False, env=surroundings,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,14 @@
 """Where records go, whatever the command line says of Hydra's folders, and how odd paths are written."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.types import RunMode
 
 from tests.cli.commands import answers
 from unsir_bench.cli import run as command
+from unsir_bench.cli.bootstrap import compose
 from unsir_bench.records import RunRecord
 from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.run import start_tracker
@@ -41,6 +44,19 @@ def test_records_lie_where_outputs_says_in_changed_folders_and_odd_paths(tmp_pat
     assert found == ["a=b, c", "inside"]
     assert "elsewhere: records lie in OUTPUTS/SWEEP/RUN_ID" in told[cases[2]].printed
     assert "quote the value" in told[cases[3]].printed
+
+
+def test_files_of_indices_are_those_of_the_given_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    hydras = SimpleNamespace(
+        runtime=SimpleNamespace(cwd="/given", output_dir="/changed"),
+        job=SimpleNamespace(chdir=True),
+        mode=RunMode.MULTIRUN,
+    )
+    monkeypatch.setattr(command.HydraConfig, "get", lambda: hydras)
+    config = compose(["forget=sequence"])
+    config.forget.sequence = ["a.txt", {"file": "in/b.txt"}, "/c.txt", ["cat"], "cat"]
+    command._keep_the_given_folder(config)
+    assert config.forget.sequence == ["/given/a.txt", {"file": "/given/in/b.txt"}, "/c.txt", ["cat"], "cat"]
 
 
 def test_wandb_is_not_started_where_its_own_variable_disables_it(

@@ -50,6 +50,8 @@ def test_a_quoted_tilde_is_the_users_folder(tmp_path: Path, monkeypatch: pytest.
     assert config.folder.parent == tmp_path / "out" / "runs"
     assert config.dataset.root == str(tmp_path)
     assert config.model.weights == str(tmp_path / "w.safetensors")
+    sequence = composed("forget=sequence", "forget.sequence=['~/a.txt',{file:'~/b.txt'},{count:1},[0]]").forget.sequence
+    assert sequence == [str(tmp_path / "a.txt"), {"file": str(tmp_path / "b.txt")}, {"count": 1}, [0]]
     assert at_home("a~b") == "a~b"
 
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import nn
 
 from tests.test_golden_record import constants, kind_of_cpu
-from unsir_bench.cli.bootstrap import compose
+from unsir_bench.cli import reproduce as reproducing
+from unsir_bench.cli.bootstrap import compose, installed
 from unsir_bench.cli.main import _status
-from unsir_bench.cli.reproduce import compared
+from unsir_bench.cli.reproduce import compared, config_of
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.runner import run
+from unsir_bench.runs.record_of_run import blank_record
 from unsir_bench.runtime.environment import environment
+from unsir_bench.training.context import RunContext
+from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
 TINY = [
     "dataset=digits", "dataset.subset=20", "model=allcnn_slim", "model.width=4", "train=small", "train.epochs=2",
@@ -163,6 +169,41 @@ def test_a_full_disk_is_named_and_the_other_records_are_repeated(
 def test_a_record_that_is_not_there_is_named(tmp_path: Path, reproduce: Callable[..., tuple[int, str]]) -> None:
     status, said = reproduce(tmp_path / "none.json")
     assert status == 2 and "none.json" in said
+
+
+class Pace(Enum):
+    """Of a plug-in."""
+
+    SLOW = 1
+    FAST = 2
+
+
+@dataclasses.dataclass
+class Theirs(UnlearningMethod):
+    """A plug-in's method with a name and a field that look like ours."""
+
+    name: str = "scrub_r"
+    trained_on: str = "their images"
+    noise: dict[str, int] = dataclasses.field(default_factory=lambda: {"theirs": 1})
+    folder: Path = Path("/their/images")
+    pace: Pace = Pace.SLOW
+    requires: ClassVar[frozenset[Access]] = frozenset()
+
+    def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
+        return model
+
+
+@pytest.mark.parametrize("name", ["scrub_r", "delete_r"])
+def test_names_and_fields_that_look_like_ours_do_not_hide_a_plug_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its paths and enums, which JSON lacks, are recorded as OmegaConf reads them."""
+    config = compose([*TINY, f"outputs={tmp_path}"])
+    config.method, config.dataset.name = Theirs(name=name, pace=Pace.FAST), "deleted_people"
+    record = RunRecord.read(blank_record(config).write(config.folder))
+    monkeypatch.setattr(reproducing, "installed", lambda base: [*installed(base), *{Theirs} & {*base.__subclasses__()}])
+    again = config_of(record)
+    assert (again.run_id, again.method, again.dataset) == (config.run_id, config.method, config.dataset)
 
 
 def test_a_difference_below_that_of_two_retrained_models_is_named(done: Path) -> None:

@@ -17,7 +17,7 @@ MISTAKES = [("-m", "model.widh=3"), ("-m", "hardware.thread=3"), (*EXPERIMENT, "
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Answer]:
     cases = [*((*EXPERIMENT, word) for word in UNCHOSEN), WITH_OPTION, *MISTAKES]
-    return answers(cases, tmp_path_factory.mktemp("groups"))
+    return answers(cases, tmp_path_factory.mktemp("groups"), starts_runs=False)
 
 
 @pytest.mark.parametrize("word", UNCHOSEN)

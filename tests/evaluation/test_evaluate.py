@@ -9,11 +9,11 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from unsir_bench.config import Config, typed, validate
+from unsir_bench import compose
+from unsir_bench.config import Config, validate
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -40,8 +40,7 @@ PREFIXES = ("original_", "retrain_", "floor_gap_", "floor_", "gap_")
 
 
 def typed_config(method: str, metrics: str, *overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", [f"method={method}", f"metrics={metrics}", *SMALL, *overrides]))
+    return compose([f"method={method}", f"metrics={metrics}", *SMALL, *overrides])
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from torch import nn
 
 from tests.fake_time import FakeTime
-from unsir_bench.config import Config, typed
+from unsir_bench import compose
+from unsir_bench.config import Config
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.evaluation.stages import Stages
 from unsir_bench.records import RunRecord
@@ -30,9 +29,7 @@ TINY = [
 
 
 def composed(folder: Path, *overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(compose("config", [*TINY, *overrides]))
-    return replace(config, outputs=str(folder), store=replace(config.store, root=str(folder / "store")))
+    return compose([*TINY, f"outputs={folder}", f"store.root={folder}/store", *overrides])
 
 
 def without_times(record: RunRecord) -> dict[str, Any]:

@@ -29,9 +29,10 @@ def records_below(folder: Path) -> dict[str, RunRecord]:
 
 def faults(file: Path, results: Path) -> Iterator[str]:
     """Why the verdicts of a file do not stand: of the runs that it names, or else of the records below its folder."""
-    claims = file.with_name("claims.json")
-    names = set(_runs_named(json.loads(claims.read_text()))) if claims.exists() else set(records_below(file.parent))
-    known = {**records_below(results), **records_below(file.parent)}  # a run may also be elsewhere, on another CPU
+    claims, own = file.with_name("claims.json"), records_below(file.parent)
+    names = set(_runs_named(json.loads(claims.read_text()))) if claims.exists() else set(own)
+    # A run may also be elsewhere, on another CPU.
+    known = own if names <= own.keys() else {**records_below(results), **own}
     records = [known[name] for name in sorted(names & set(known))]
     if len(records) < len(names) or not names:
         yield f"{len(names) - len(records)} of its {len(names)} records are not there"

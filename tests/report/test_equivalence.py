@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -20,14 +18,6 @@ UNDECIDED, UNDECIDABLE = EquivalenceVerdict.UNDECIDED, EquivalenceVerdict.UNDECI
 SPREAD = (-0.01, 0.0, 0.01)  # standard deviation 0.01
 # Student's t of 2 degrees of freedom, from printed tables.
 INNER, OUTER = 2.91999 * 0.01 / math.sqrt(3), 4.30265 * 0.01 / math.sqrt(3)
-
-
-@pytest.fixture(autouse=True)
-def little_to_collect() -> Iterator[None]:
-    """statsmodels collects garbage at each correction, which takes a second in a process that holds much."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def verdict(gap: Gap) -> EquivalenceVerdict:

@@ -162,8 +162,9 @@ def test_texts_reach_neither_the_terminal_nor_a_spreadsheet_as_commands(
     rows = list(csv.reader(io.StringIO((tmp_path / "s" / "results.csv").read_text())))
     cells = [cell for row in rows for cell in row]
     assert sum(cell.startswith("'") for cell in cells) >= 3 * 5  # method, model and the metric's title
+    assert not set(formulas) & set(cells)
     for cell in cells:
-        assert not cell.startswith(tuple("=+-@＝＋－＠")) or float(cell) is not None
+        assert not cell.startswith(tuple("=+-@＝＋－＠")) or float(cell) < 0
 
 
 def test_names_are_text_in_every_table_that_a_sweep_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.damage import flipped
 from tests.sharing.conftest import KEYS, LOG, a_record, whole
 from unsir_bench.cli.main import _status
-from unsir_bench.references.store import Store
+from unsir_bench.references.store import Store, content_key
+from unsir_bench.references.unlearned_models import KIND
 from unsir_bench.sharing.prune import removable, remove
 from unsir_bench.sharing.users import kept_records, users_of_entries
 
@@ -95,6 +97,20 @@ def test_what_is_younger_stays(store: Store, outputs: Path) -> None:
     aged(store.root / "entries" / KEYS["original"], 40)
     assert prune(store, outputs, "--yes", "--older-than", "30d") == 0
     assert whole(store).keys() == set(KEYS.values()) - {KEYS["log"]}
+
+
+def test_the_weights_of_a_run_that_is_being_evaluated_stay(store: Store, outputs: Path) -> None:
+    about = {"kind": KIND, "unlearning": "u", "step": 0}
+    key = content_key(about)
+    store.write(key, {"weights": {"w": torch.ones(3)}}, {"description": about})
+    assert prune(store, outputs, "--yes") == 0
+    assert whole(store).keys() == NEEDED | {key}
+    aged(store.root / "entries" / key, 1.1)
+    assert prune(store, outputs, "--yes") == 0
+    assert whole(store).keys() == NEEDED
+    store.write(key, {"weights": {"w": torch.ones(3)}}, {"description": about})
+    assert prune(store, outputs, "--yes", "--older-than", "0h") == 0
+    assert whole(store).keys() == NEEDED
 
 
 @pytest.mark.parametrize("age", ["30", "d", "1.5d", "-1d", "30 days"])

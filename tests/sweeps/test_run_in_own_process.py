@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from unsir_bench.runs.record_of_run import blank_record
 from unsir_bench.runs.run_lock import run_lock
 from unsir_bench.sweeps import isolation, watch
 from unsir_bench.sweeps.isolation import run_in_own_process
-from unsir_bench.tracking.run import UNREACHABLE
+from unsir_bench.tracking.run import UNREACHABLE, Tracker
 
 LOGGING = {"version": 1, "disable_existing_loggers": False}
 Work = Callable[[Config], object]
@@ -38,7 +39,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 @pytest.fixture
 def record_of(config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], RunRecord]:
     def done(work: Work) -> RunRecord:
-        monkeypatch.setattr(runner, "run", lambda config, command: work(config))
+        monkeypatch.setattr(runner, "run", lambda config, command, recorded: work(config))
         return run_in_own_process(config, "the command", LOGGING, [])
 
     return done
@@ -48,10 +49,11 @@ def on_disk(config: Config) -> dict:
     return json.loads((config.folder / RECORD_FILE).read_text())
 
 
-def write_done(config: Config) -> None:
+def write_done(config: Config) -> RunRecord:
     record = blank_record(config)
     record.status = "done"
     record.write(config.folder)
+    return record
 
 
 def test_a_stopped_run_is_recorded_as_failed_and_the_sweep_goes_on(
@@ -72,18 +74,41 @@ def test_a_run_over_its_time_is_recorded_as_failed(config: Config, record_of: Ca
     assert on_disk(config)["forget_names"] == ["0"]
 
 
-def recorded_and_killed(config: Config) -> None:
-    write_done(config)
-    os.kill(os.getpid(), signal.SIGKILL)
+class DeadlyTracker(Tracker):
+    """Its report is killed."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def report(self, record: RunRecord, folder: Path) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_record_written_before_the_process_was_killed_stands(
-    config: Config, record_of: Callable[[Work], RunRecord], caplog: pytest.LogCaptureFixture
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="unsir_bench")
-    assert record_of(recorded_and_killed).status == "done"
+    monkeypatch.setattr(runner, "_recorded", lambda config, command: (write_done(config), DeadlyTracker()))
+    assert run_in_own_process(config, "", LOGGING, []).status == "done"
     assert on_disk(config)["status"] == "done"
     assert "SIGKILL" in caplog.text and "its record was written before, and stands" in caplog.text
+
+
+def another_fails(config: Config) -> None:
+    """As a sweep that had the run's lock, and left the run to this one."""
+    blank_record(config).write(config.folder)
+    time.sleep(0.5)
+
+
+def test_a_record_of_another_sweep_is_not_taken_for_that_of_the_run(
+    config: Config, record_of: Callable[[Work], RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "ENDING_MINUTES", 0.002)
+    config.hardware.time_limit = 1
+    assert record_of(lambda config: (another_fails(config), write_done(config))).status == "done"
+    config.hardware.time_limit = 0.003
+    shutil.rmtree(config.folder)
+    assert "hardware.time_limit=0.003" in (record_of(another_fails).reason or "")
 
 
 def test_a_run_that_another_sweep_is_doing_gets_no_record_of_failure(

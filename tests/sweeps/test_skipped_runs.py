@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 
 from tests.stored import with_weights
-from unsir_bench.config import Config, typed, validate
+from unsir_bench import compose
+from unsir_bench.config import Config, validate
 from unsir_bench.config_fields import not_hashed
 from unsir_bench.data.dataset import RawData
 from unsir_bench.data.digits import Digits
@@ -30,9 +30,7 @@ SHORT_UNSIR = ["method.noise.steps=3", "method.noise.batch_size=8", "method.nois
 
 
 def composed(tmp_path: Path, *overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        places = [f"outputs={tmp_path}", f"store.root={tmp_path}/store"]
-        return typed(compose("config", [*TINY, *places, *overrides]))
+    return compose([*TINY, f"outputs={tmp_path}", f"store.root={tmp_path}/store", *overrides])
 
 
 def trained_models(config: Config) -> list[Path]:

@@ -69,6 +69,15 @@ def test_the_training_seed_is_the_default_and_gives_the_ids_of_before(tmp_path: 
         validate(configured(tmp_path, "unlearn_seed=-1"))
 
 
+def test_a_number_that_no_record_can_hold_is_refused(tmp_path: Path) -> None:
+    too_large = [f"{key}={2**63}" for key in ("seed", "unlearn_seed", "dataset.subset_seed")]
+    with pytest.raises(ConfigError) as caught:
+        validate(configured(tmp_path, *too_large))
+    expected = {f"{word}: is more than a record holds; choose a number below {2**63}" for word in too_large}
+    assert set(caught.value.problems) == expected
+    validate(configured(tmp_path, f"seed={2**63 - 1}"))
+
+
 def test_a_precomputation_that_draws_is_made_for_each_unlearning_seed_and_no_other(tmp_path: Path) -> None:
     drawing = [word for word in TINY if "noise" not in word]
     for method, kind, count in (("ssd", "importance", 2), ("fisher", "fisher_diagonal", 1)):

@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import pytest
 
 from unsir_bench.sweeps import watch
-from unsir_bench.sweeps.watch import Watch, be_first_to_go_when_memory_runs_out, give_signs_of_life
+from unsir_bench.sweeps.watch import Watch, be_first_to_go_when_memory_runs_out, give_signs_of_life, say_recorded
 
 FORK = multiprocessing.get_context("fork")
 VARIABLE = "UNSIR_BENCH_TEST_CARRIED"
@@ -28,35 +29,35 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watched(
-    work: Callable[[], object], tmp_path: Path, time_limit: float | None = None, silence_limit: float | None = None
+    work: Callable[[Connection], object], time_limit: float | None = None, silence_limit: float | None = None
 ) -> tuple[str | None, multiprocessing.process.BaseProcess]:
-    """Watch a process that does some work; limits in minutes."""
+    """Watch a process that does some work, given its end of the pipe; limits in minutes."""
     beats, sign = FORK.Pipe(duplex=False)
 
     def job() -> None:
         give_signs_of_life(sign, VARIABLE)
-        work()
+        work(sign)
 
     process = FORK.Process(target=job)
     process.start()
     sign.close()
-    return Watch(process, beats, VARIABLE, tmp_path / "record.json").wait(time_limit, silence_limit), process
+    return Watch(process, beats, VARIABLE).wait(time_limit, silence_limit), process
 
 
-def carry() -> None:
+def carry(_: Connection) -> None:
     os.environ[VARIABLE] = "no network"
     time.sleep(0.3)
 
 
-def test_a_process_that_lives_is_left_alone_and_what_its_beats_carry_is_kept(tmp_path: Path) -> None:
-    killed, process = watched(carry, tmp_path, time_limit=1, silence_limit=1)
+def test_a_process_that_lives_is_left_alone_and_what_its_beats_carry_is_kept() -> None:
+    killed, process = watched(carry, time_limit=1, silence_limit=1)
     assert (killed, process.exitcode) == (None, 0)
     assert os.environ[VARIABLE] == "no network"
 
 
-def test_a_stopped_process_is_reported_and_killed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stopped_process_is_reported_and_killed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="unsir_bench")
-    killed, process = watched(lambda: os.kill(os.getpid(), signal.SIGSTOP), tmp_path, silence_limit=0.02)
+    killed, process = watched(lambda _: os.kill(os.getpid(), signal.SIGSTOP), silence_limit=0.02)
     assert killed == "it gave no sign of life for hardware.silence_limit=0.02 minutes (the system calls it stopped)"
     assert process.exitcode == -signal.SIGKILL
     assert f"process {process.pid} has given no sign of life for 0.3 s (the system calls it stopped)" in caplog.text
@@ -70,7 +71,7 @@ def start_another(place: Path) -> None:
 
 
 def test_one_that_takes_too_long_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    killed, process = watched(lambda: start_another(tmp_path), tmp_path, time_limit=0.05)
+    killed, process = watched(lambda _: start_another(tmp_path), time_limit=0.05)
     assert killed == "it took longer than hardware.time_limit=0.05 minutes"
     assert process.exitcode == -signal.SIGKILL
     child, deadline = int((tmp_path / "pid").read_text()), time.monotonic() + 30
@@ -79,14 +80,14 @@ def test_one_that_takes_too_long_is_killed_with_all_that_it_started(tmp_path: Pa
         time.sleep(0.01)
 
 
-def record_and_stay(place: Path) -> None:
-    (place / "record.json").write_text("{}")
+def record_and_stay(sign: Connection) -> None:
+    say_recorded(sign)
     time.sleep(LONG)
 
 
-def test_the_time_after_the_record_has_a_limit_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_after_the_record_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "ENDING_MINUTES", 0.01)
-    killed, process = watched(lambda: record_and_stay(tmp_path), tmp_path, time_limit=0.5)
+    killed, process = watched(record_and_stay, time_limit=0.5)
     assert killed == "it was still there 0.01 minutes after its record"
     assert process.exitcode == -signal.SIGKILL
 
@@ -94,7 +95,7 @@ def test_the_time_after_the_record_has_a_limit_of_its_own(tmp_path: Path, monkey
 def watch_a_live_one(place: Path, ended: Path) -> None:
     os.setpgid(0, 0)
     (place / "group").write_text(str(os.getpid()))
-    killed, _ = watched(lambda: time.sleep(4.5), place, silence_limit=0.05, time_limit=0.05)
+    killed, _ = watched(lambda _: time.sleep(4.5), silence_limit=0.05, time_limit=0.05)
     ended.write_text(str(killed))
 
 

@@ -145,6 +145,12 @@ def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
     [
         ("https://me:hidden@host:5000", True),
         ("https://hidden@host", True),
+        ("postgresql://bob:hid/hidden@db/mlflow", True),
+        ("postgresql://bob:p?hidden@db/mlflow", True),
+        ("postgresql://bob:#h@hidden@db", True),
+        ("mysql://:/hidden@db", True),
+        ("http://[::1]:5000/a@b", False),
+        ("https://host:5000?a@b", False),
         ("https://host/api?password=hidden", True),
         ("https://host?experiment=1&Access_Token=hidden", True),
         ("postgresql://host/db?sslmode=require", False),

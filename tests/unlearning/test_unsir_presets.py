@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
+import unsir_bench
 from tests.unlearning.conftest import SHAPE
 from unsir_bench.config import typed
 from unsir_bench.data.device_data import DeviceData
@@ -19,8 +20,7 @@ MakeContext = Callable[..., RunContext]
 
 
 def preset(name: str, *overrides: str) -> Unsir:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        method = typed(compose("config", ["dataset=cifar10", f"method={name}", *overrides])).method
+    method = unsir_bench.compose(["dataset=cifar10", f"method={name}", *overrides]).method
     assert isinstance(method, Unsir)
     return method
 

@@ -39,10 +39,16 @@ def test_what_needs_whole_batches_is_skipped_on_several_devices(method: str) -> 
     assert why_unsuitable(config) is None
 
 
-@pytest.mark.parametrize("cls", all_methods(), ids=lambda cls: cls.name)
+CHOOSE_A_GRADIENT = [cls for cls in all_methods() if hasattr(sys.modules[cls.__module__], "with_gradient")]
+
+
+@pytest.mark.parametrize("cls", CHOOSE_A_GRADIENT, ids=lambda cls: cls.name)
 def test_what_chooses_a_gradient_says_that_it_needs_whole_batches(cls: type[UnlearningMethod]) -> None:
-    if hasattr(sys.modules[cls.__module__], "with_gradient"):
-        assert cls.needs_whole_batches is True  # of the base it is a property
+    assert cls.needs_whole_batches is True  # of the base it is a property
+
+
+def test_there_are_methods_that_choose_a_gradient() -> None:
+    assert {"munba", "sfron"} <= {cls.name for cls in CHOOSE_A_GRADIENT}
 
 
 def test_an_untrained_network_has_no_weights_from_elsewhere_at_any_depth() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unsir_bench.added_fields import without_unknown_additions
 from unsir_bench.cli.bootstrap import bootstrap, installed
 from unsir_bench.config import Config, note_content, validate
 from unsir_bench.data.dataset import DatasetConfig
@@ -204,16 +205,19 @@ def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]
     Raises:
         CannotRepeatError: no class has.
     """
-    values, nodes = sections.get(name), []
+    given, nodes = sections.get(name), []
     for cls in classes:
-        if isinstance(values, dict) and not values.keys() <= {field.name for field in fields(cls)}:
-            continue  # what OmegaConf would find out slowly
+        known, values = {field.name for field in fields(cls)}, given
+        if isinstance(given, dict):
+            values = without_unknown_additions(given, known)
+            if not values.keys() <= known:
+                continue  # what OmegaConf would find out slowly
         try:
             nodes.append(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values)))
         except (OmegaConfBaseException, ValueError, TypeError):
             continue
     if not nodes:
-        title = values.get("name") if isinstance(values, dict) else values
+        title = given.get("name") if isinstance(given, dict) else given
         raise CannotRepeatError(
             f"{name}={title}: nothing installed has its settings; name the plug-in that it came from in "
             "UNSIR_BENCH_PLUGINS"

@@ -149,6 +149,7 @@ def _keep_the_given_folder(config: Config) -> None:
             path = getattr(node, name)
             if path and (name != "path" or (given / path).exists()):  # else a name on the Hugging Face hub
                 setattr(node, name, str(given / path))
+        config.forget.change_files(lambda path: str(given / path))
         note_content(config)
     alone = surroundings.mode is not RunMode.MULTIRUN  # a launcher's process may begin in a folder of its own
     if alone and (given / config.folder).resolve() != hydras.resolve():

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--records", type=Path, default=Path("multirun_outputs"), metavar="FOLDER",
                           help="of sweeps, with their records (default: %(default)s)")  # fmt: skip
     prune.add_argument("--older-than", type=_seconds, metavar="AGE", help="leave what is younger: 12h, 30d or 8w; "
-                       "interrupted trainings, which are kept without this, go too")  # fmt: skip
+                       "interrupted trainings and new unlearned weights, kept without this, go too")  # fmt: skip
     prune.add_argument("--yes", action="store_true", help="do not ask")
     push.add_argument("--sweep", action="append", metavar="NAME",
                       help="only this sweep's records and the entries that they use; may be repeated")  # fmt: skip

@@ -69,6 +69,17 @@ class ForgetConfig:
         """The requests in their order; the choice itself where it is no sequence."""
         return [self] if self.sequence is None else [_request(entry) for entry in self.sequence]
 
+    def change_files(self, change: Callable[[str], str]) -> None:
+        """Change the path of each file of indices, in place; a word that is none of a file stays for ``problems``."""
+        if self.file:
+            self.file = change(self.file)
+        entries = self.sequence or []
+        for place, entry in enumerate(entries):
+            if isinstance(entry, str) and Path(entry).suffix:
+                entries[place] = change(entry)
+            elif isinstance(entry, Mapping) and isinstance(entry.get("file"), str):
+                entries[place] = {**entry, "file": change(entry["file"])}
+
     def problems(self, class_names: Sequence[str], dataset: DatasetConfig | None = None) -> Iterator[str]:
         """Yield what is wrong with the choice.
 

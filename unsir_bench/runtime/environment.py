@@ -26,6 +26,7 @@ DECISIVE = (
     "versions",
 )  # fmt: skip
 PROJECT = Path(__file__).resolve().parents[2]
+CODE = ("unsir_bench", "baselines", "conf")  # folders whose files a run uses though they are not added to git yet
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _fixed() -> dict[str, Any]:
-    commit, dirty = _git_state()
+    commit, dirty = GIT_STATE
     lock = PROJECT / "requirements.lock"
     return {
         "commit": commit,
@@ -74,9 +75,14 @@ def _git_state() -> tuple[str | None, bool | None]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD"), bool(changed or git("ls-files", "--others", "--exclude-standard", "--", *CODE))
     except (OSError, subprocess.CalledProcessError):
         return None, None
+
+
+# As the code is imported, once for all runs of a sweep: a commit made meanwhile changes nothing of what they do.
+GIT_STATE = _git_state()
 
 
 def _version(package: str) -> str | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, NoReturn
 
-WHOLE_NUMBERS = 2**63
+from unsir_bench.config_fields import WHOLE_NUMBERS
 
 
 def parsed(text: bytes) -> Any:
@@ -26,13 +28,17 @@ def in_words(content: Any) -> Any:
 
 
 def plain(content: Any) -> Any:
-    """Numbers and arrays of NumPy and torch, at any depth, as Python's own.
+    """Numbers and arrays of NumPy and torch, at any depth, as Python's own; paths and enums as OmegaConf reads them.
 
     Raises:
         TypeError: something is of no kind that JSON has.
     """
     if isinstance(content, dict):
-        return {key: plain(value) for key, value in content.items()}
+        return {plain(key): plain(value) for key, value in content.items()}
+    if isinstance(content, Enum):
+        return content.name
+    if isinstance(content, PurePath):
+        return str(content)
     if isinstance(content, list | tuple):
         return [plain(value) for value in content]
     if hasattr(content, "tolist"):

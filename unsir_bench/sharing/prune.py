@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from uuid import uuid4
 from filelock import Timeout
 
 from unsir_bench.references.store import ENTRIES, Store
+from unsir_bench.references.unlearned_models import KIND as UNLEARNED
+
+LONGEST_EVALUATION = 24 * 3600.0  # seconds from the first unlearned weights of a run to its record
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,17 @@ def removable(store: Store, needed: Collection[str], written_before: float | Non
         store: to look at.
         needed: keys of the entries that records need.
         written_before: leave what is younger; seconds since 1970. Without it, interrupted trainings stay, as the runs
-            that would go on with them have no record yet.
+            that would go on with them have no record yet, and unlearned weights of the last day: their run may still
+            be evaluating them.
     """
+    of_runs = time.time() - LONGEST_EVALUATION
     for path, what, key in _not_needed(store, needed, trainings=written_before is not None):
         try:
             written, size = path.lstat().st_mtime, size_of(path)
         except FileNotFoundError:  # another process was quicker
             continue
-        if written_before is None or written < written_before:
+        limit = of_runs if written_before is None and what == UNLEARNED else written_before
+        if limit is None or written < limit:
             yield Removable(path, what, key, size)
 
 
@@ -55,7 +62,8 @@ def _not_needed(store: Store, needed: Collection[str], *, trainings: bool) -> It
     finished = {folder.name for folder in store.folders()}
     for folder in store.folders():
         if folder.name not in needed:
-            yield folder, "entry", folder.name
+            description = (store.manifest(folder.name) or {}).get("description") or {}
+            yield folder, UNLEARNED if description.get("kind") == UNLEARNED else "entry", folder.name
     for path in store.abandoned():
         kind = "entry" if path.parent.name == ENTRIES else "checkpoint"
         yield path, f"half-written {kind}", path.name[1:].rpartition("-")[0].removesuffix(".pt")

@@ -28,7 +28,13 @@ from filelock import Timeout
 from unsir_bench.errors import NotRecordedError, UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record
 from unsir_bench.runtime.cores import keep_to, own_cores
-from unsir_bench.sweeps.watch import Watch, be_first_to_go_when_memory_runs_out, die_with_parent, give_signs_of_life
+from unsir_bench.sweeps.watch import (
+    Watch,
+    be_first_to_go_when_memory_runs_out,
+    die_with_parent,
+    give_signs_of_life,
+    say_recorded,
+)
 
 if TYPE_CHECKING:
     from unsir_bench.config import Config
@@ -141,7 +147,7 @@ def run_in_own_process(
     process = context.Process(target=_job, args=given)
     process.start()
     sign.close()
-    watch = Watch(process, beats, UNREACHABLE, config.folder / RECORD_FILE)
+    watch = Watch(process, beats, UNREACHABLE)
     try:
         killed = watch.wait(config.hardware.time_limit, config.hardware.silence_limit)
         process.join()
@@ -158,7 +164,7 @@ def run_in_own_process(
     if process.exitcode == 0:  # another sweep may have finished a run like it meanwhile, under another id
         return finished_run(config) or RunRecord.read(config.folder / RECORD_FILE)
     reason = f"the run's process was killed: {killed}" if killed else _what_ended_it(process.exitcode)
-    if watch.record_written():
+    if watch.record_written:
         LOG.warning("%s: %s; its record was written before, and stands", config.run_id, reason)
         return RunRecord.read(config.folder / RECORD_FILE)
     return _record_of_the_killed(config, command, reason)
@@ -182,7 +188,7 @@ def _job(
         from unsir_bench.tracking.run import UNREACHABLE
 
         give_signs_of_life(sign, UNREACHABLE)
-        run(config, command)
+        run(config, command, lambda: say_recorded(sign))
         sign.send_bytes(os.environ.get(UNREACHABLE, "").encode())
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)

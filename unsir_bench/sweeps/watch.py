@@ -18,6 +18,7 @@ import psutil
 BEAT_SECONDS = 5.0
 WARN_AFTER = 6  # missing beats
 ENDING_MINUTES = 10.0  # for what follows a run's record: the end of its tracker
+RECORDED = b"\0"  # no value of an environment variable holds it
 OOM_SCORE, OOM_SCORE_FILE = 500, Path("/proc/self/oom_score_adj")
 LOG = logging.getLogger("unsir_bench")
 
@@ -37,6 +38,12 @@ def give_signs_of_life(to: Connection, variable: str) -> None:
                 time.sleep(BEAT_SECONDS)
 
     threading.Thread(target=beats, daemon=True).start()
+
+
+def say_recorded(to: Connection) -> None:
+    """Tell the process that watches that this one has written its record."""
+    with suppress(OSError):  # nobody watches any more
+        to.send_bytes(RECORDED)
 
 
 def die_with_parent() -> None:
@@ -65,20 +72,22 @@ class Watch:
     """Waits for the end of a run's process, and brings it about where a limit is passed.
 
     Seconds are counted while this process runs: one that was stopped itself, with the run, has missed no beat.
+
+    Attributes:
+        record_written: whether the process has said that it wrote its record; another sweep may write one meanwhile.
     """
 
-    def __init__(self, process: BaseProcess, beats: Connection, variable: str, record: Path):
+    def __init__(self, process: BaseProcess, beats: Connection, variable: str):
         """Watch a process.
 
         Args:
             process: of the run; started.
             beats: what it sends.
             variable: of the environment; takes the value that the beats carry, for later runs.
-            record: of the run.
         """
-        self._process, self._variable, self._record = process, variable, record
+        self._process, self._variable = process, variable
         self._beats: list[Connection] = [beats]
-        self._before = self._stamp()
+        self.record_written = False
         self._silent = 0
 
     def wait(self, time_limit: float | None, silence_limit: float | None) -> str | None:
@@ -93,7 +102,7 @@ class Watch:
             now = time.monotonic()
             passed, last = min(now - last, 2 * BEAT_SECONDS), now
             spent += passed
-            recorded += passed if self.record_written() else 0.0
+            recorded += passed if self.record_written else 0.0
             if recorded > 60 * ENDING_MINUTES:
                 return self._killed(f"it was still there {ENDING_MINUTES:g} minutes after its record")
             if time_limit is not None and spent > 60 * time_limit and not recorded:
@@ -102,16 +111,6 @@ class Watch:
                 return self._killed(
                     f"it gave no sign of life for hardware.silence_limit={silence_limit:g} minutes ({self._state()})"
                 )
-        return None
-
-    def record_written(self) -> bool:
-        """Whether the run's record was written since this watch began."""
-        return self._stamp() != self._before
-
-    def _stamp(self) -> tuple[int, int] | None:
-        with suppress(OSError):
-            found = self._record.lstat()
-            return found.st_ino, found.st_mtime_ns
         return None
 
     def _ended(self) -> bool:
@@ -136,8 +135,10 @@ class Watch:
         """Read the beats that have arrived; what they carry is for later runs."""
         try:
             while self._beats and self._beats[0].poll():
-                if carried := self._beats[0].recv_bytes().decode():
-                    os.environ[self._variable] = carried
+                carried = self._beats[0].recv_bytes()
+                self.record_written |= carried == RECORDED
+                if carried not in (b"", RECORDED):
+                    os.environ[self._variable] = carried.decode()
         except (EOFError, OSError):  # no more will come
             self._beats = []
 

@@ -17,12 +17,16 @@ IN_EACH_RECORD = (
     "holds a password, a token or a user's name, which each record would show; set MLFLOW_TRACKING_URI, or "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 )
-USER_INFO = re.compile(r"(?<=//)[^/\s]*@")
+# A password may hold `/`, `?`, `#` or `@`, which an address should encode; a number before one of these is a port.
+PASSWORD = re.compile(r"(?<=//)[^/?#\s@:[]*:(?!\d{1,5}[/?#])\S*@")
+USER_INFO = re.compile(rf"{PASSWORD.pattern}|(?<=//)[^/?#\s]*@")
 IN_QUERY = re.compile(r"([?&;][\w.-]*(?:password|passwd|pwd|token|secret|api_?key)=)[^&;\s'\"]*", re.IGNORECASE)
 
 
 def holds_password(address: str) -> bool:
     """Whether an address has a user's name, which may be a token, or a password in it."""
+    if PASSWORD.search(address):
+        return True
     try:
         parts = urlsplit(address)
     except ValueError:  # it is no address, which others say
