@@ -22,13 +22,27 @@ ACCURACIES = ("acc_retain_test", "acc_forget_test")
 BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")
 SEEDS = [0, 1, 2]
 LOW_SEEDS = [0, 2]  # of the low rates
-LOW_RATES, NO_NOISE = "unsir, rates 0.001 and 0.0005", "unsir, no noise"
-METHODS = ("original", "retrain", "unsir", LOW_RATES, NO_NOISE)
-RECORDS = SWEEPS["cifar100_paper"] + SWEEPS["ablation_noise_cifar100"]
+MIDDLE_RATES, LOW_RATES = "unsir, rates 0.005 and 0.0025", "unsir, rates 0.001 and 0.0005"
+NO_NOISE = "unsir, no noise"
+HEADS = {1: "1 class", 20: "20 classes", 40: "40 classes"}
+METHODS = {
+    1: ("original", "unsir"),
+    20: ("original", "retrain", "unsir", MIDDLE_RATES, LOW_RATES, NO_NOISE),
+    40: ("original", "retrain", "unsir"),
+}
+RECORDS = [
+    record
+    for name in ("cifar100_paper", "cifar100_one", "cifar100_rates", "ablation_noise_cifar100")
+    for record in SWEEPS[name]
+]
+ROWS = [(classes, method) for classes, methods in METHODS.items() for method in methods]
 
 
-def of(method: str) -> list[RunRecord]:
-    found = sorted((each for each in RECORDS if shown(each) == method), key=lambda record: record.seed)
+def of(classes: int, method: str) -> list[RunRecord]:
+    """Of the original's row, records of a method that hold its numbers under a prefix."""
+    name = method if method != "original" else "unsir"
+    chosen = [each for each in RECORDS if (shown(each), len(each.forget_classes)) == (name, classes)]
+    found = sorted(chosen, key=lambda record: record.seed)
     assert [each.seed for each in found] == (LOW_SEEDS if method == LOW_RATES else SEEDS)
     return found
 
@@ -37,33 +51,43 @@ def shown(record: RunRecord) -> str:
     """The method, with what the user set."""
     if record.settings != "user":
         return record.method
-    return NO_NOISE if has_no_noise(record) else LOW_RATES
+    if has_no_noise(record):
+        return NO_NOISE
+    return {0.005: MIDDLE_RATES, 0.001: LOW_RATES}[record.config["method"]["impair"]["lr"]]
 
 
-def row_of(method: str) -> list[str]:
-    """Of the original's row, retrain's records: they hold its numbers under a prefix."""
-    if method == "original":
-        found = percents(of("retrain"), *(f"original_{name}" for name in (*ACCURACIES, *BEYOND)))
-        return [*found[:2], "–", "–", *found[2:], "–", "–"]
-    records = of(method)
-    speedups = [number(record, "speedup_vs_retrain") for record in records]
-    seconds = interval([number(record, "unlearn_seconds") for record in records], 0)
+def row_of(classes: int, method: str) -> list[str]:
+    records = of(classes, method)
+    prefix = "original_" if method == "original" else ""
     cells = [
-        *percents(records, *ACCURACIES),
+        *percents(records, *(prefix + name for name in ACCURACIES)),
         *(stages(records, *ACCURACIES) if method.startswith("unsir") else ["–", "–"]),
-        *percents(records, *BEYOND),
-        seconds,
-        "1" if method == "retrain" else ratio(speedups),
+        *(known_percents(records, prefix + name) for name in BEYOND),
+        "–" if prefix else interval([number(record, "unlearn_seconds") for record in records], 0),
+        "–" if prefix else "1" if method == "retrain" else speedup(records),
     ]
     return [f"{cell} (n = 2)" if method == LOW_RATES else cell for cell in cells]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_row_is_that_of_its_records(method: str) -> None:
-    assert table_below(PAGE, "20 classes")[method] == row_of(method)
+def known_percents(records: list[RunRecord], name: str) -> str:
+    """A dash where a seed has accuracies alone."""
+    return "–" if any(each.metrics.get(name) is None for each in records) else percents(records, name)[0]
 
 
-def test_each_seed_forgets_20_classes_of_its_own() -> None:
-    assert set(table_below(PAGE, "20 classes")) == set(METHODS)
-    drawn = [frozenset(record.forget_classes) for record in of("retrain")]
-    assert all(len(classes) == 20 for classes in drawn) and len(set(drawn)) == len(SEEDS)
+def speedup(records: list[RunRecord]) -> str:
+    """A dash where no model was retrained."""
+    if records[0].metrics.get("speedup_vs_retrain") is None:
+        return "–"
+    return ratio([number(record, "speedup_vs_retrain") for record in records])
+
+
+@pytest.mark.parametrize(("classes", "method"), ROWS)
+def test_a_row_is_that_of_its_records(classes: int, method: str) -> None:
+    assert table_below(PAGE, HEADS[classes])[method] == row_of(classes, method)
+
+
+@pytest.mark.parametrize("classes", HEADS)
+def test_each_seed_forgets_classes_of_its_own(classes: int) -> None:
+    assert set(table_below(PAGE, HEADS[classes])) == set(METHODS[classes])
+    drawn = [frozenset(record.forget_classes) for record in of(classes, "unsir")]
+    assert {len(each) for each in drawn} == {classes} and len(set(drawn)) == len(SEEDS)

@@ -1,0 +1,67 @@
+"""The page on the vision transformer says what its committed records say."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.report.paper_records import RESULTS, SWEEPS, has_no_noise, number, table_below
+from unsir_bench.records import RunRecord
+
+PAGE = (RESULTS / "paper_vit.md").read_text(encoding="utf-8")
+ACCURACIES = ("acc_retain_test", "acc_forget_test")
+BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")
+SEEDS = [0, 1]
+OWN_RATES = {0.003: "unsir, rates 0.003 and 0.0005", 0.001: "unsir, rates 0.001 and 0.0005"}
+NO_NOISE = "unsir, no noise"
+METHODS = ("original", "retrain", "unsir", *OWN_RATES.values(), NO_NOISE, "unsir_gentle", "random_label", "logit_mask")
+RECORDS = SWEEPS["cifar10_vit"] + SWEEPS["ablation_noise_vit"]
+
+
+def of(method: str) -> list[RunRecord]:
+    """Of the original's row, retrain's records: they hold its numbers under a prefix."""
+    name = "retrain" if method == "original" else method
+    found = sorted((each for each in RECORDS if shown(each) == name), key=lambda record: record.seed)
+    assert [each.seed for each in found] == SEEDS
+    return found
+
+
+def shown(record: RunRecord) -> str:
+    """The method, with what the user set."""
+    if record.settings != "user":
+        return record.method
+    return NO_NOISE if has_no_noise(record) else OWN_RATES[record.config["method"]["impair"]["lr"]]
+
+
+def row_of(method: str) -> list[str]:
+    """Each seed's value."""
+    records = of(method)
+    prefix = "original_" if method == "original" else ""
+    stages = [record.details["stages"][0] for record in records] if method.startswith("unsir") else []
+    return [
+        *(each([100 * number(record, prefix + name) for record in records]) for name in ACCURACIES),
+        *(each([100 * stage[name] for stage in stages]) if stages else "–" for name in ACCURACIES),
+        *(each([100 * number(record, prefix + name) for record in records]) for name in BEYOND),
+        *costs(method, records),
+    ]
+
+
+def costs(method: str, records: list[RunRecord]) -> list[str]:
+    """Seconds, and times as fast as retraining."""
+    if method in ("original", "logit_mask"):
+        return ["–" if method == "original" else "0", "–"]
+    speedups = [number(record, "speedup_vs_retrain") for record in records]
+    seconds = each([number(record, "unlearn_seconds") for record in records], 0)
+    return [seconds, "1" if method == "retrain" else each(speedups, 0)]
+
+
+def each(values: list[float], digits: int = 1) -> str:
+    return " / ".join(f"{value:.{digits}f}" for value in values)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_is_that_of_its_records(method: str) -> None:
+    assert table_below(PAGE, "{0}")[method] == row_of(method)
+
+
+def test_the_table_has_no_other_rows() -> None:
+    assert set(table_below(PAGE, "{0}")) == set(METHODS)
