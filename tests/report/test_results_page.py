@@ -17,7 +17,6 @@ SEVERAL = {"{0}": [0], "{1, 2}": [1, 2], "{3, 4, 5, 6}": [3, 4, 5, 6], "{3, …,
 
 SEEDS = [0, 1, 2]
 FISHER_SEEDS = [0, 2]
-FAST_SEEDS = [0, 1]  # of train=fast
 
 # Their seconds on two idle cores; the other runs of these methods and this seed shared the cores.
 IDLE = {(each.method, each.seed): each for each in SWEEPS["headline"]}
@@ -39,11 +38,7 @@ def missing(values: Sequence[object]) -> str:
 def by_seed(records: Sequence[RunRecord], words: Callable[[RunRecord], str]) -> str:
     """The words of each seed, a dash for one that did not run, where only some methods lack it."""
     found = {record.seed: words(record) for record in records}
-    return " / ".join(found.get(seed, "–") for seed in (FAST_SEEDS if is_fast(records[0]) else SEEDS))
-
-
-def is_fast(record: RunRecord) -> bool:
-    return bool(record.config["train"]["name"] == "fast")
+    return " / ".join(found.get(seed, "–") for seed in SEEDS)
 
 
 def timed(record: RunRecord) -> RunRecord:
@@ -153,26 +148,16 @@ def test_the_notebooks_own_case() -> None:
 
 
 def of_recipe(sweep: str) -> dict[str, list[str]]:
-    """By method and rates: the cells after the recipe and the method; of two seeds alone, both and no interval."""
+    """By method and rates: the cells after the recipe and the method."""
     records = [each for each in SWEEPS[sweep] if each.method in ("retrain", "unsir", "unsir_notebook")]
     named: dict[str, list[RunRecord]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.seed):
         impair, repair = (record.config["method"].get(part, {}).get("lr") for part in ("impair", "repair"))
         name = record.method + (f", rates {impair} and {repair}" if record.settings == "user" else "")
         named[name].append(record)
-    few = len(named["retrain"]) < len(SEEDS)
-    shown, faster = (each_percent, each_speedup) if few else (percents, speedup)
-    originals = shown(named["retrain"], *(f"original_{name}" for name in ACCURACIES))
-    found = {name: [*shown(each, *ACCURACIES), seconds(each), faster(each)] for name, each in named.items()}
+    originals = percents(named["retrain"], *(f"original_{name}" for name in ACCURACIES))
+    found = {name: [*percents(each, *ACCURACIES), seconds(each), speedup(each)] for name, each in named.items()}
     return {"original": [*originals, "–", "–"], **found, "retrain": [*found["retrain"][:3], "1"]}
-
-
-def each_percent(records: Sequence[RunRecord], *names: str) -> list[str]:
-    return [" / ".join(cells) for cells in zip(*(percent(record, *names) for record in records), strict=True)]
-
-
-def each_speedup(records: Sequence[RunRecord]) -> str:
-    return " / ".join(f"{number(timed(record), 'speedup_vs_retrain'):.0f}" for record in records)
 
 
 @pytest.mark.parametrize(

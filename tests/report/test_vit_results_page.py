@@ -11,9 +11,10 @@ PAGE = (RESULTS / "paper_vit.md").read_text(encoding="utf-8")
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")
 SEEDS = [0, 1]
-OWN_RATES = {0.003: "unsir, rates 0.003 and 0.0005", 0.001: "unsir, rates 0.001 and 0.0005"}
-NO_NOISE = "unsir, no noise"
-METHODS = ("original", "retrain", "unsir", *OWN_RATES.values(), NO_NOISE, "unsir_gentle", "random_label", "logit_mask")
+RATES = {0.02: "", 0.003: ", rates 0.003 and 0.0005", 0.001: ", rates 0.001 and 0.0005"}  # by impair's
+OF_UNSIR = [f"unsir{rates}" for rates in RATES.values()]
+NO_NOISE = ["unsir, no noise", "unsir, no noise, rates 0.001 and 0.0005"]
+METHODS = ("original", "retrain", *OF_UNSIR, *NO_NOISE, "unsir_gentle", "random_label", "logit_mask")
 RECORDS = SWEEPS["cifar10_vit"] + SWEEPS["ablation_noise_vit"]
 
 
@@ -27,9 +28,9 @@ def of(method: str) -> list[RunRecord]:
 
 def shown(record: RunRecord) -> str:
     """The method, with what the user set."""
-    if record.settings != "user":
+    if record.method != "unsir":
         return record.method
-    return NO_NOISE if has_no_noise(record) else OWN_RATES[record.config["method"]["impair"]["lr"]]
+    return f"unsir{', no noise' if has_no_noise(record) else ''}{RATES[record.config['method']['impair']['lr']]}"
 
 
 def row_of(method: str) -> list[str]:
