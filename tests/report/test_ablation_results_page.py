@@ -107,6 +107,17 @@ def test_the_table_of_the_noise() -> None:
         assert shown == [f"{100 * number(record, name):.1f}" for name in names]
 
 
+def test_the_table_of_a_quarter_of_the_rates() -> None:
+    records = {noise_of(record): record for record in SWEEPS["ablation_noise_rates"]}
+    rows = table("a quarter of the rates, seed 2")
+    assert len(rows) == len(records) == len(SWEEPS["ablation_noise_rates"])
+    for row in rows:
+        record = records[NOISE[row["a quarter of the rates, seed 2"]]]
+        method = record.config["method"]
+        assert (record.seed, method["impair"]["lr"], method["repair"]["lr"]) == (2, 0.005, 0.0025)
+        assert_measured(row, record)
+
+
 def test_the_table_of_several_classes_without_noise() -> None:
     rows = table("forget, seed 2")
     assert [row["forget, seed 2"] for row in rows] == [classes for classes in FORGOTTEN for _ in range(2)]
