@@ -58,7 +58,7 @@ setup: $(READY) ## install the locked packages and this project into .venv (abou
 demo: setup ## sweep UNSIR, retraining and fine-tuning on handwritten digits and print the table (about 2 minutes)
 	$(BIN)/unsir-bench -m experiment=digits_demo $(OVERRIDES)
 
-test: setup ## run the tests (about 9 minutes on two idle cores)
+test: setup ## run the tests (about 8 minutes on two idle cores)
 	$(BIN)/python -m pytest -m "not slow"
 
 coverage: setup ## the same with their coverage, which may not fall below its floor (a third longer)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from baselines.original import Original
 from unsir_bench.config import Config
 from unsir_bench.config_fields import identity
 from unsir_bench.data.device_data import DeviceData
@@ -28,6 +27,7 @@ from unsir_bench.runtime.environment import environment
 from unsir_bench.tracking.run import RememberingTracker
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.inference import predict_splits
+from unsir_bench.unlearning.method import all_methods
 
 ORIGINAL, UNLEARNED, RETRAIN = "original", "unlearned", "retrain"
 UNKNOWN = "the model was made elsewhere: what it cost is not known"
@@ -53,9 +53,11 @@ def score_checkpoints(
         CheckpointError: a file is not of this network; all such files are named. Or a logit is NaN or infinite.
         NotRecordedError: the record cannot be written; nothing is measured where that shows before.
     """
-    made_elsewhere = Original(name, settings="none")  # any forget set may be its
+    [does_nothing] = [cls for cls in all_methods() if cls.name == ORIGINAL]  # any forget set may be its
     metrics = replace(config.metrics, floor=False, lira_shadows=0, bank_size=0)
-    config = replace(config, method=made_elsewhere, metrics=metrics, retrain_reference=False, withheld=[])
+    config = replace(
+        config, method=does_nothing(name, settings="none"), metrics=metrics, retrain_reference=False, withheld=[]
+    )
     record = blank_record(config, command)
     record.config["method"], record.access, record.settings = {"name": name}, {}, ""
     note_forget_set(record, config)
