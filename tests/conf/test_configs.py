@@ -160,7 +160,7 @@ def test_every_experiment_runs_when_shrunk(
         overrides = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
         jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     assert len(jobs) > 1
-    tiny = [OF_VIT.get(part, part) if name == "cifar10_vit" else part for part in (*TINY, *_tiny_data(name, tmp_path))]
+    tiny = [OF_VIT.get(part, part) if name.endswith("_vit") else part for part in (*TINY, *_tiny_data(name, tmp_path))]
     for job in dict.fromkeys(tuple(part for part in job if not part.startswith("seed=")) for job in jobs):
         config = composed(f"experiment={name}", *job, *tiny, *_shrunk_method(job))
         for value in vars(config.method).values():
@@ -199,9 +199,9 @@ def _tiny_data(name: str, folder: Path) -> list[str]:
     """What a preset needs beside the tiny settings: folders of images where it takes folders; values from no study."""
     if name == "digits_tuned":
         return ["settings=preset"]
-    if name == "faces":
+    if name.startswith("faces"):
         _write_images(folder, ("id_0", "id_1", "id_2", "id_3"))
-        of_folder = [f"dataset.root={folder}", "dataset.image_size=8", "dataset.subset=null"]
+        of_folder = [f"dataset.root={folder}", "dataset.image_size=16", "dataset.subset=null"]
         return ["dataset=image_folder", *of_folder, "forget.random_k=2"]
     if name != "cifar20_subclass":
         return []
