@@ -56,11 +56,6 @@ def has_no_noise(record: RunRecord) -> bool:
     return bool(record.config["method"]["noise"]["copies"] == 0)
 
 
-def after_impair(record: RunRecord, *names: str) -> list[str]:
-    [stage] = record.details["stages"]
-    return [f"{100 * stage[name]:.2f}" for name in names]
-
-
 def table_below(page: str, head: str) -> dict[str, list[str]]:
     """The rows of the page's table whose first column has this title: cells by the first one, without its marks."""
     lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in page.splitlines()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from tests.report.paper_records import RESULTS, SWEEPS, after_impair, number, percent
+from tests.report.paper_records import RESULTS, SWEEPS, number
 from unsir_bench.records import RunRecord
 
 ABLATIONS = (RESULTS / "paper_ablations.md").read_text(encoding="utf-8")
@@ -19,6 +21,7 @@ VARIED = [
     ("λ", "lambda", "noise.weight_penalty", 1),
     ("epochs", "repair_epochs", "repair.epochs", 1),
 ]
+SEEDS = [0, 2]
 ODDITIES = ("corrected", "three_images", "label_zero", "batch_statistics", "all_three")
 
 
@@ -33,37 +36,49 @@ def measured(record: RunRecord, header: str) -> str:
     if header == "seconds":
         return f"{number(record, 'unlearn_seconds'):.0f}"
     name = {"A_Dr": "acc_retain_test", "A_Df": "acc_forget_test"}[header.split(" ", maxsplit=1)[0]]
-    [value] = after_impair(record, name) if header.endswith("after impair") else percent(record, name)
-    return value
+    if header.endswith("after impair"):
+        [stage] = record.details["stages"]
+        return f"{100 * stage[name]:.1f}"
+    return f"{100 * number(record, name):.1f}"
 
 
-def assert_measured(row: dict[str, str], record: RunRecord) -> None:
+def assert_measured(row: dict[str, str], *records: RunRecord) -> None:
+    """That a row's cells hold the measures of these records, one after the other."""
     measures = {header: cell for header, cell in row.items() if header == "seconds" or header.startswith("A_D")}
-    assert len(measures) >= 3 and measures == {header: measured(record, header) for header in measures}
+    assert len(measures) >= 3
+    assert measures == {header: " / ".join(measured(each, header) for each in records) for header in measures}
+
+
+def by_seed(sweep: str, *settings: str) -> dict[tuple[Any, ...], list[RunRecord]]:
+    """The records of a sweep by the values of these settings, each with one record of seed 0 and one of seed 2."""
+    found = defaultdict(list)
+    for record in sorted(SWEEPS[sweep], key=lambda record: record.seed):
+        config = OmegaConf.create(record.config)
+        found[tuple(OmegaConf.select(config, f"method.{setting}") for setting in settings)].append(record)
+    assert all([record.seed for record in records] == SEEDS for records in found.values())
+    return found
 
 
 @pytest.mark.parametrize(("first", "sweep", "setting", "unit"), VARIED)
 def test_a_table_of_one_varied_setting(first: str, sweep: str, setting: str, unit: float) -> None:
-    records = {float(OmegaConf.select(OmegaConf.create(each.config), f"method.{setting}")): each
-               for each in SWEEPS[f"ablation_{sweep}_paper"]}  # fmt: skip
+    records = {float(value): found for (value,), found in by_seed(f"ablation_{sweep}_paper", setting).items()}
     found = {round(float(row[first].split(" ")[0]) * unit, 6): row for row in table(first)}
     assert found.keys() == records.keys()
     for value, row in found.items():
-        assert_measured(row, records[value])
+        assert_measured(row, *records[value])
 
 
-def test_the_table_of_both_rates() -> None:
-    records = {(each.config["method"]["impair"]["lr"], each.config["method"]["repair"]["lr"]): each
-               for each in SWEEPS["ablation_learning_rates_paper"]}  # fmt: skip
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_table_of_both_rates(place: int) -> None:
+    records = by_seed("ablation_learning_rates_paper", "impair.lr", "repair.lr")
+    first = f"seed {SEEDS[place]}: impair; repair"
     found = {
-        (float(row["impair; repair"]), float(rate)): cell
-        for row in table("impair; repair")
-        for rate, cell in row.items()
-        if rate != "impair; repair"
+        (float(row[first]), float(rate)): cell for row in table(first) for rate, cell in row.items() if rate != first
     }
     assert len(found) == 20
     assert found == {
-        rates: " / ".join(percent(each, "acc_retain_test", "acc_forget_test")) for rates, each in records.items()
+        rates: " / ".join(measured(each[place], header) for header in ("A_Dr %", "A_Df %"))
+        for rates, each in records.items()
     }
 
 
@@ -75,15 +90,19 @@ def test_the_table_of_fewer_images() -> None:
     for record in SWEEPS["why_unsir"]:
         key = (record.config["dataset"]["subset"] == 1000, record.config["method"]["noise"]["batch_size"])
         original, row = found.pop(key)
-        assert [original] == percent(record, "original_acc_retain_test")
+        assert original == f"{100 * number(record, 'original_acc_retain_test'):.1f}"
         assert_measured(row, record)
     assert not found
 
 
 def test_the_table_of_the_notebooks_oddities() -> None:
-    records = {each.method: each for each in SWEEPS["ablation_fidelity_paper"]}
-    for row, method in zip(table("noise"), ODDITIES, strict=True):
-        assert_measured(row, records[method])
+    found = {
+        name: sorted((each for each in SWEEPS["ablation_fidelity_paper"] if each.method == name), key=lambda it: it.seed)
+        for name in ODDITIES
+    }
+    for row, records in zip(table("noise"), found.values(), strict=True):
+        assert [record.seed for record in records] == SEEDS
+        assert_measured(row, *records)
 
 
 NOISE = {"noise, learned (published)": (40, 20), "noise as drawn": (0, 20), "no noise": (0, 0)}  # steps, copies
@@ -131,5 +150,5 @@ def test_the_table_of_several_classes_without_noise() -> None:
         assert_measured(row, record)
 
 
-def test_the_page_says_that_it_is_of_one_seed() -> None:
-    assert len(re.findall(r"n = 1", ABLATIONS)) >= 2
+def test_the_page_says_of_how_many_seeds_it_is() -> None:
+    assert "(n = 2)" in ABLATIONS.splitlines()[0] and len(re.findall(r"n = 1", ABLATIONS)) >= 2

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("unsir_bench")
 Made = TypeVar("Made")
 NOT_TRAINED = "and retrain_reference=false"
-BANK_PARTS = ("forget_train", "forget_test", "retain_test")
+BANK_PARTS = ("forget_train", "forget_test", "retain_test", "unseen_test")
 
 
 class OtherSeeds(Protocol):

@@ -175,7 +175,7 @@ def of_probability(probability: float, shift: float = 0.0) -> Tensor:
 
 
 def test_rmia_takes_the_forgotten_training_samples_for_members() -> None:
-    sure = {"forget_train": 0.99, "forget_test": 0.1, "retain_test": 0.1}
+    sure = {"forget_train": 0.99, "forget_test": 0.99, "retain_test": 0.1, "unseen_test": 0.1}
     outside = torch.stack([of_probability(0.1, shift) for shift in (1.0, 2.0, 3.0)])
     found = rmia_attack(
         inputs(
@@ -184,12 +184,12 @@ def test_rmia_takes_the_forgotten_training_samples_for_members() -> None:
             {part: of_probability(probability) for part, probability in sure.items()},
         )
     )
-    # 9.9 times the ratio of every sample of the population, and those of the test split the same ratio.
+    # 9.9 times the ratio of every sample of the population, and the unseen ones the same ratio.
     assert found == {"rmia_auc": 1.0, "rmia_tpr_at_1_percent_fpr": 1.0}
 
 
 def test_a_model_of_the_bank_is_no_reference_of_its_own() -> None:
-    sure = {"forget_train": 0.9, "forget_test": 0.44, "retain_test": 0.44}
+    sure = {"forget_train": 0.9, "forget_test": 0.44, "retain_test": 0.44, "unseen_test": 0.44}
     own = {part: of_probability(probability) for part, probability in sure.items()}
     found = rmia_attack(
         inputs(
@@ -204,7 +204,7 @@ def test_a_model_of_the_bank_is_no_reference_of_its_own() -> None:
 
 
 def test_models_of_a_bank_that_all_are_the_model_itself_leave_no_reference() -> None:
-    parts = ("forget_train", "forget_test", "retain_test")  # as of heads that are solved exactly, whatever the seed
+    parts = ("forget_train", "forget_test", "retain_test", "unseen_test")  # as of heads that are solved exactly, whatever the seed
     bank = {("retrained", part): torch.stack([of_probability(0.9)] * 3) for part in parts}
     labels = {part: torch.zeros(4, dtype=torch.int64) for part in parts}
     with pytest.raises(MetricUnavailable, match="none is left outside"):

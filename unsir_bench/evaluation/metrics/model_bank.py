@@ -311,11 +311,15 @@ def true_floor(inputs: MetricInputs) -> Scores:
     group="membership, RMIA",
 )
 def rmia_attack(inputs: MetricInputs) -> Scores:
-    """AUC and true positive rate of RMIA on D_f train against D_f test, with the bank's retrained models outside."""
+    """AUC and true positive rate of RMIA on D_f train against unseen samples of its classes; see ``EvaluatedRun.parts``.
+
+    The bank's retrained models are those that saw neither. Null where no test sample is forgotten.
+    """
     from sklearn.metrics import roc_auc_score, roc_curve
 
+    inputs.labels("forget_test")  # raises where there is none
     population = _probabilities(inputs, "retain_test")
-    scores = [rmia_scores(*_probabilities(inputs, part), *population) for part in ("forget_train", "forget_test")]
+    scores = [rmia_scores(*_probabilities(inputs, part), *population) for part in ("forget_train", "unseen_test")]
     truth = np.repeat([1, 0], [len(side) for side in scores])
     false_rates, true_rates, _ = roc_curve(truth, np.concatenate(scores), drop_intermediate=False)
     return {
