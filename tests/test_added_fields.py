@@ -97,6 +97,7 @@ def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
 
 
 def test_an_older_record_does_not_claim_the_number_of_images_that_a_share_overruled(tmp_path: Path) -> None:
-    older = {"method": {"retain_per_class": 500, "retain_share": 0.2}, "other": {"retain_per_class": 7}}
-    found = RunRecord.read(record(config=older).write(tmp_path)).config
-    assert found == {"method": {"retain_per_class": None, "retain_share": 0.2}, "other": {"retain_per_class": 7}}
+    unsir = {"retain_per_class": 500, "retain_share": 0.2, "retain_selection": "random", "noise": {"steps": 4}}
+    plug_in = {"retain_per_class": 500, "retain_share": 0.2}
+    found = RunRecord.read(record(config={"method": unsir, "other": plug_in}).write(tmp_path)).config
+    assert found["method"]["retain_per_class"] is None and found["other"] == plug_in

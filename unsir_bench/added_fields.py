@@ -49,10 +49,10 @@ def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
     filled = {key: with_added_fields(value) if isinstance(value, dict) else value for key, value in section.items()}
     if isinstance(filled.get("augment"), dict):
         filled["augment"] = {**ADDED_TO_AUGMENT, **filled["augment"]}
-    if filled.get("retain_share") is not None and "retain_per_class" in filled:
-        filled["retain_per_class"] = None  # it had no effect; older records hold a number
-    if isinstance(filled.get("noise"), dict) and "retain_selection" in filled:
+    if isinstance(filled.get("noise"), dict) and "retain_selection" in filled:  # UNSIR
         filled["noise"] = {**ADDED_TO_NOISE, **filled["noise"]}
+        if filled.get("retain_share") is not None:
+            filled["retain_per_class"] = None  # it had no effect; older records hold a number
     for method, added in ADDED_TO_METHODS.items():
         if "schedule" not in filled and str(filled.get("name")).startswith(method):  # a recipe may have its name
             filled = {**added, **filled}
