@@ -92,6 +92,7 @@ def test_an_older_recipe_watched_the_training_loss(tmp_path: Path) -> None:
         "decay_factor": 0.1,
         "cosine_warmup_share": 0.0,
         "privacy": None,
+        "backbone_lr_scale": None,
     }
     assert found["method"]["impair"]["plateau_watch"] == "train" and "plateau_watch" not in found["method"]
 

@@ -18,6 +18,7 @@ ADDED_TO_RECIPES: dict[str, Any] = {
     "decay_factor": 0.1,
     "cosine_warmup_share": 0.0,
     "privacy": None,
+    "backbone_lr_scale": None,
 }
 ADDED_TO_MODELS: dict[str, Any] = {"norm": "batch"}
 ADDED_TO_NOISE: dict[str, Any] = {"one_per_channel": False}
@@ -58,7 +59,7 @@ def with_added_fields(section: dict[str, Any]) -> dict[str, Any]:
             filled = {**added, **filled}
     for known, fields in (
         ("plateau_patience", ADDED_TO_RECIPES),
-        ("backbone_lr_scale", ADDED_TO_MODELS),
+        ("pretrained", ADDED_TO_MODELS),
         ("trained_on", ADDED_TO_FROZEN_HEADS),
         ("retain_selection", ADDED_TO_UNSIR),
         ("on_bad_image", ADDED_TO_FOLDERS),

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tests.training.linear_problem import LinearProblem, softmax_gradient
+from unsir_bench.config_fields import identity
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
@@ -94,19 +95,28 @@ def test_epochs_of_decay_go_with_their_schedule(recipe: Recipe) -> None:
     assert problem.startswith("method.train.decay_epochs=")
 
 
-def test_the_backbone_takes_the_scaled_rate(make_context: MakeContext) -> None:
-    moved = {}
-    for scale in (1.0, 0.5):
-        architecture = AllCNNConfig(width=2, backbone_lr_scale=scale)
+@pytest.mark.parametrize(("of_model", "of_recipe", "used"), [(0.5, None, 0.5), (0.5, 0.25, 0.25), (0.5, 1.0, 1.0)])
+def test_the_backbone_takes_the_scaled_rate(
+    of_model: float, of_recipe: float | None, used: float, make_context: MakeContext
+) -> None:
+    moved = []
+    for scales in ((1.0, None), (of_model, of_recipe)):
+        architecture = AllCNNConfig(width=2, backbone_lr_scale=scales[0])
         model = architecture.initial((1, 8, 8), 3, seed=0)
         before = {name: value.detach().clone() for name, value in model.named_parameters()}
         batch = [(torch.randn((4, 1, 8, 8), generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0]))]
-        recipe = Recipe(optimizer="sgd", momentum=0, lr=0.1)
+        recipe = Recipe(optimizer="sgd", momentum=0, lr=0.1, backbone_lr_scale=scales[1])
         fit(model, EpochBatches(lambda _e, b=batch: b, 4, 4), recipe, make_context(architecture), "original")
-        moved[scale] = {name: value.detach() - before[name] for name, value in model.named_parameters()}
-    for name, step in moved[1.0].items():
-        factor = 1.0 if name.startswith("head.") else 0.5
-        torch.testing.assert_close(moved[0.5][name], factor * step, rtol=1e-3, atol=1e-6)
+        moved.append({name: value.detach() - before[name] for name, value in model.named_parameters()})
+    unscaled, scaled = moved
+    for name, step in unscaled.items():
+        factor = 1.0 if name.startswith("head.") else used
+        torch.testing.assert_close(scaled[name], factor * step, rtol=1e-3, atol=1e-6)
+
+
+def test_a_recipe_that_leaves_the_backbones_rate_to_the_model_has_the_identity_of_old() -> None:
+    assert "backbone_lr_scale" not in identity(Recipe())
+    assert identity(Recipe(backbone_lr_scale=1.0))["backbone_lr_scale"] == 1.0
 
 
 @pytest.mark.parametrize(("batches", "warmup"), [(1, 0.3), (2, 0.5), (4, 0.25), (3, 0.3)])

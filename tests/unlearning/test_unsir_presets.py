@@ -93,6 +93,14 @@ def test_the_later_run_takes_500_images_at_every_scale(scale: str, data: str) ->
     assert (method.retain_per_class, method.retain_share) == (500, None)
 
 
+def test_the_later_run_has_its_rate_in_all_layers_of_a_pretrained_network_where_other_presets_follow_the_model() -> (
+    None
+):
+    later, other = (preset(name, "model=resnet18_pretrained") for name in ("unsir_later", "unsir_gentle"))
+    assert (later.impair.backbone_lr_scale, later.repair.backbone_lr_scale) == (1.0, 1.0)
+    assert (other.impair.backbone_lr_scale, other.repair.backbone_lr_scale) == (None, None)
+
+
 @pytest.mark.parametrize(("method", "key"), [("unsir_gentle", "retain_per_class"), ("unsir", "retain_per_class")])
 def test_a_record_says_null_for_what_the_share_overrules_and_the_run_id_stays(method: str, key: str) -> None:
     def plain(*overrides: str) -> tuple[str, dict[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,8 @@ class Recipe:
     ``held_out_share`` of the training images (which are then not trained on), or of the test images (as the authors'
     notebook does; the test data then steer the training). The ``steps`` schedule multiplies the rate by
     ``decay_factor`` after each of ``decay_epochs`` epochs, counted from 1. The ``cosine`` schedule rises linearly over
-    ``cosine_warmup_share`` of the steps before it falls (Goyal et al. 2017; usual for transformers). With ``privacy``
+    ``cosine_warmup_share`` of the steps before it falls (Goyal et al. 2017; usual for transformers).
+    ``backbone_lr_scale`` is what all layers below the head have of each rate; None: the model's. With ``privacy``
     an epoch has ``1 / sample_rate`` steps, and ``batch_size`` is what the sum of a step's gradients is divided by.
     """
 
@@ -56,6 +57,7 @@ class Recipe:
     clip_norm: float | None = number(None, above=0)
     augment: Augmentation = field(default_factory=Augmentation)
     privacy: Privacy | None = hashed_if_not_default(None)  # noqa: RUF009 - a field
+    backbone_lr_scale: float | None = hashed_if_not_default(number(None, above=0))
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
@@ -97,11 +99,14 @@ def no_label_smoothing(recipe: Recipe, key: str, why: str) -> Iterator[str]:
 
 
 def optimizer_for(model: nn.Module, recipe: Recipe, context: RunContext) -> torch.optim.Optimizer:
-    """The recipe's optimiser, with the backbone's learning rate scaled as the model's config says.
+    """The recipe's optimiser, with the backbone's learning rate scaled as the recipe says, or else the model's config.
 
     Its steps are fused where gradients are not scaled: a fused optimiser unscales them itself, after they are clipped.
     """
-    groups = context.architecture.parameter_groups(model, recipe.lr)
+    architecture = context.architecture
+    if recipe.backbone_lr_scale is not None:
+        architecture = replace(architecture, backbone_lr_scale=recipe.backbone_lr_scale)
+    groups = architecture.parameter_groups(model, recipe.lr)
     fused = getattr(context.fabric.strategy.precision, "scaler", None) is None
     shared: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":

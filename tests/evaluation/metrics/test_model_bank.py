@@ -204,7 +204,12 @@ def test_a_model_of_the_bank_is_no_reference_of_its_own() -> None:
 
 
 def test_models_of_a_bank_that_all_are_the_model_itself_leave_no_reference() -> None:
-    parts = ("forget_train", "forget_test", "retain_test", "unseen_test")  # as of heads that are solved exactly, whatever the seed
+    parts = (
+        "forget_train",
+        "forget_test",
+        "retain_test",
+        "unseen_test",
+    )  # as of heads that are solved exactly, whatever the seed
     bank = {("retrained", part): torch.stack([of_probability(0.9)] * 3) for part in parts}
     labels = {part: torch.zeros(4, dtype=torch.int64) for part in parts}
     with pytest.raises(MetricUnavailable, match="none is left outside"):

@@ -311,7 +311,7 @@ def true_floor(inputs: MetricInputs) -> Scores:
     group="membership, RMIA",
 )
 def rmia_attack(inputs: MetricInputs) -> Scores:
-    """AUC and true positive rate of RMIA on D_f train against unseen samples of its classes; see ``EvaluatedRun.parts``.
+    """AUC and true positive rate of RMIA on D_f train against unseen samples of its classes (``EvaluatedRun.parts``).
 
     The bank's retrained models are those that saw neither. Null where no test sample is forgotten.
     """
