@@ -64,6 +64,7 @@ class Scar(UnlearningMethod):
     enough: float = number(0.01, at_least=0, at_most=1)
     requires = frozenset({Access.RETAIN_DATA, Access.FORGET_DATA})
     needs_classes = True
+    changes_all_layers = True
     needs_whole_batches = True
 
     def check(self, key: str) -> Iterator[str]:

@@ -19,7 +19,9 @@ from unsir_bench.unlearning.method import UnlearningMethod, all_methods
 
 TINY = ["dataset.subset=12", "train.epochs=1", "metrics=fast", "tracker=none", "hardware=cpu", "save_model=false"]
 
-CHANGE_THE_BACKBONE = ["cf_k", "dp_sgd", "eu_k", "fisher", "gkt", "ntk", "single_gradient", "ssd", "svd_projection"]
+CHANGE_THE_BACKBONE = [
+    "cf_k", "dp_sgd", "eu_k", "fisher", "gkt", "ntk", "scar", "single_gradient", "ssd", "svd_projection",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", CHANGE_THE_BACKBONE)
