@@ -129,9 +129,12 @@ class Scar(UnlearningMethod):
         target = marked(data.forget.relabelled(nearest), context.num_classes)
         forget = EpochBatches.from_view(target, self.train, context, "scar forget")
         retain = EpochBatches.from_view(data.retain, self.train, context, "scar retain")
+        ended = False
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
-            if epoch >= SURE_EPOCHS and self._accuracy(model, data, context) < self.enough:
+            nonlocal ended
+            ended = ended or (epoch >= SURE_EPOCHS and self._accuracy(model, data, context) < self.enough)
+            if ended:
                 return
             for place, (images, targets) in enumerate(forget.batches(epoch)):
                 for others, labels in islice(retain.batches(epoch * forget.steps + place), self.retain_steps):
