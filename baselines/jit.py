@@ -33,6 +33,7 @@ class JustInTime(UnlearningMethod):
     sigma: float = number(0.5, above=0, search=(0.05, 1.0))
     freeze_bn_stats: bool = False
     requires = frozenset({Access.FORGET_DATA})
+    needs_whole_batches = True
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""

@@ -31,7 +31,7 @@ def test_a_frozen_backbone_does_not_suit_what_changes_it(method: str) -> None:
     assert "frozen_head" in (chosen.unsuitable(FrozenHeadConfig(backbone=AllCNNConfig())) or "")
 
 
-@pytest.mark.parametrize("method", ["munba", "scar", "sfron"])
+@pytest.mark.parametrize("method", ["jit", "munba", "scar", "sfron"])
 def test_what_needs_whole_batches_is_skipped_on_several_devices(method: str) -> None:
     config = compose([f"method={method}", "hardware=cpu"])
     assert why_unsuitable(config) is None
