@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
 from unsir_bench.data.batches import joined
+from unsir_bench.models.frozen_head import FrozenHeadConfig
+from unsir_bench.models.model import ModelConfig
 from unsir_bench.training.recipe import no_label_smoothing
 from unsir_bench.unlearning.distillation import divergence_from, frozen_copy
 from unsir_bench.unlearning.last_layers import trained_alone
@@ -32,6 +34,11 @@ class HeadDistillation(UnlearningMethod):
     retain_share: float = number(0.3, above=0, at_most=1)
     requires = frozenset({Access.RETAIN_SUBSET, Access.FORGET_DATA})
     needs_classes = True
+
+    def unsuitable(self, architecture: ModelConfig) -> str | None:
+        if isinstance(architecture, FrozenHeadConfig) and architecture.classifier == "linearised":
+            return f"method '{self.name}' trains the head, which model.classifier=linearised leaves as it was"
+        return super().unsuitable(architecture)
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
