@@ -50,7 +50,7 @@ class MixedLinear(SolvedHeadMethod):
             change.copy_(conjugate_gradients(hessian, moment, change, self.steps))
         residual = float((hessian @ change - moment).norm())
         head.to(context.device)
-        context.guarantee(residual_norm=residual, removed_samples=data.forgotten_samples)
+        context.guarantee(residual_norm=residual, removed_samples=data.requested_samples)
         return model
 
 

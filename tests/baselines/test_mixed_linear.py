@@ -12,6 +12,7 @@ from unsir_bench.baselines.mixed_linear import MixedLinear, conjugate_gradients
 
 from tests.baselines.solved_scene import SolvedScene, solved_scene
 from unsir_bench.data.device_data import DeviceData
+from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import AccessDenied
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import UnlearningData
@@ -86,6 +87,13 @@ def test_the_core_stays_and_no_forget_sample_is_read(scene: SolvedScene) -> None
     assert allowed.access_counts()["retain"] == {"samples": retained, "reads": retained}
     with pytest.raises(AccessDenied):
         _ = allowed.forget
+
+
+def test_a_second_request_removes_its_own_samples_alone(scene: SolvedScene) -> None:
+    labels = (scene.data.labels("train"), scene.data.labels("test"))
+    scene.split = ForgetSplit.of(*labels, (1,), scene.data.num_classes, gone=(0,))
+    scene.unlearned(MixedLinear(steps=1))
+    assert scene.context.guarantees["removed_samples"] == len(scene.split.forget_train)
 
 
 def test_a_core_that_saw_the_class_is_marked(
