@@ -121,6 +121,12 @@ def test_wrong_settings_are_named_before_anything_starts(changes: list[str], wor
     assert words in str(caught.value)
 
 
+def test_a_solved_head_reads_each_sample_once(tmp_path: Path) -> None:
+    record = done(tmp_path, *HEAD, "method=retrain", "train.epochs=4")
+    assert record.status == "done", record.error
+    assert record.access["retain"]["reads"] == record.access["retain"]["samples"] == 180
+
+
 def test_a_training_moves_the_head_alone(
     digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path
 ) -> None:

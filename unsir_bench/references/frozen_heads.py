@@ -114,6 +114,10 @@ class FrozenHeadModels(ReferenceModels):
 
     never_forgotten: Tensor
 
+    @property
+    def passes(self) -> int:
+        return 1  # a head is solved from one pass
+
     def training_log(self, original: TrainedModel, split: ForgetSplit, context: RunContext) -> TrainingLog:
         raise NotApplicable("no training log: the head of model=frozen_head is solved, not trained in steps")
 

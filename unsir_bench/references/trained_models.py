@@ -90,6 +90,11 @@ class ReferenceModels:
     data: DeviceData
     numerics: Mapping[str, Any]
 
+    @property
+    def passes(self) -> int:
+        """How often a training reads each of its samples."""
+        return self.recipe.epochs
+
     def original(self, context: RunContext) -> TrainedModel:
         """The model trained on the whole training split."""
         return self._trained_on(self.data.view("train"), "original", context)
@@ -128,7 +133,7 @@ class ReferenceModels:
         manifest = trained.manifest
         context.add_stored_cost("train", manifest)
         context.steps["train"] += manifest["steps"]
-        view.usage.note(view.indices, self.recipe.epochs)
+        view.usage.note(view.indices, self.passes)
         return model
 
     def features(self, trained: TrainedModel, context: RunContext) -> dict[str, Tensor] | None:
@@ -197,7 +202,7 @@ class ReferenceModels:
         )
 
     def _train(self, key: str, view: DataView, role: str, context: RunContext) -> None:
-        LOG.info("training the %s model (%s) on %d images, %d epochs", role, key, len(view), self.recipe.epochs)
+        LOG.info("training the %s model (%s) on %d images, %d epochs", role, key, len(view), self.passes)
         checkpoint = self.store.checkpoint(key)
         memory = PeakMemory(context.device)
         memory.reset()
