@@ -44,7 +44,8 @@ class MUNBa(UnlearningMethod):
     needs_whole_batches = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        parameters, smoothing = list(model.parameters()), self.train.label_smoothing
+        parameters = list(context.architecture.trained_parameters(model).values())
+        smoothing = self.train.label_smoothing
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
             classes, forgotten = told_apart(labels, context.num_classes)

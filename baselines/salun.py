@@ -38,15 +38,16 @@ class SalUn(UnlearningMethod):
             masks = salient_weights(model, data.forget, self.share, self.train.batch_size, context)
         with context.clock.phase("train"):
             batches = mislabelled_batches(data.retain, data.forget, self.labels_from, self.train, context)
-            fit(model, batches, self.train, context, "train", variation=Variation(after_step=restoring(model, masks)))
+            restore = restoring(list(context.architecture.trained_parameters(model).values()), masks)
+            fit(model, batches, self.train, context, "train", variation=Variation(after_step=restore))
         return model
 
 
 def salient_weights(
     model: nn.Module, view: DataView, share: float, batch_size: int, context: RunContext
 ) -> list[Tensor]:
-    """Boolean masks by parameter: the ``share`` of all weights with the largest |Σ gradient of CE| over a view."""
-    parameters = list(model.parameters())
+    """Boolean masks of the trained parameters: the ``share`` of their weights with the largest |Σ gradient of CE|."""
+    parameters = list(context.architecture.trained_parameters(model).values())
     sums = zero_sums(parameters)
     with in_mode(model, training=False):
         for images, labels in view.batches(batch_size):
@@ -59,13 +60,13 @@ def salient_weights(
     return [piece.view(total.shape) for piece, total in zip(pieces, sums, strict=True)]
 
 
-def restoring(model: nn.Module, masks: list[Tensor]) -> Callable[[nn.Module, Tensor], None]:
+def restoring(parameters: list[nn.Parameter], masks: list[Tensor]) -> Callable[[nn.Module, Tensor], None]:
     """A ``Variation.after_step`` that restores every weight outside its mask to its value now."""
-    before = [parameter.detach().clone() for parameter in model.parameters()]
+    before = [parameter.detach().clone() for parameter in parameters]
 
     @torch.no_grad()
     def restore(network: nn.Module, labels: Tensor) -> None:
-        for parameter, old, mask in zip(network.parameters(), before, masks, strict=True):
+        for parameter, old, mask in zip(parameters, before, masks, strict=True):
             parameter.copy_(torch.where(mask, parameter, old))
 
     return restore

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from unsir_bench.baselines.munba import MUNBa, bargaining_weights
 
+from tests.baselines.solved_scene import solved_scene
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
@@ -68,3 +70,27 @@ def test_an_epoch_over_more_forget_than_retain_samples_has_no_step_without_retai
     assert kinds == [[0.5, pytest.approx(32 / 60)]] * 2  # 60 retain samples, 140 forget samples
     method.unlearn(model, UnlearningData(digits, split, method, 0), context)
     assert context.steps["train"] == 4
+
+
+def test_on_a_solved_head_a_step_is_bargained_between_the_heads_gradients(
+    digits: DeviceData, tmp_path: Path, make_context: Callable[..., RunContext]
+) -> None:
+    scene, rate = solved_scene(digits, tmp_path, make_context), 0.1
+    method = MUNBa(train=Recipe(epochs=1, batch_size=10_000, optimizer="sgd", lr=rate, momentum=0.0))
+    model, twin = scene.original, scene.original
+    data = UnlearningData(digits, scene.split, method, 0)
+    [(images, labels)] = method._paired_batches(data, scene.context).batches(0)
+    classes, forgotten = told_apart(labels, digits.num_classes)
+    head = list(twin.get_submodule("head").parameters())
+    gradients = [
+        torch.autograd.grad(nn.functional.cross_entropy(twin(images[kind]), classes[kind]), head)
+        for kind in (~forgotten, forgotten)
+    ]
+    weights = bargaining_weights(*gradients)
+    step = [
+        sum(weight * one for weight, one in zip(weights, pair, strict=True)) for pair in zip(*gradients, strict=True)
+    ]
+    norm = torch.cat([each.flatten() for each in step]).norm()
+    method.unlearn(model, data, scene.context)
+    for moved, before, each in zip(model.get_submodule("head").parameters(), head, step, strict=True):
+        torch.testing.assert_close(moved, before - rate * each / max(1.0, norm.item()), rtol=1e-5, atol=1e-7)

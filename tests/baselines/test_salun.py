@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from unsir_bench.baselines.random_label import RandomLabel
 from unsir_bench.baselines.salun import SalUn, salient_weights
 
+from tests.baselines.solved_scene import solved_scene
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
@@ -92,3 +95,18 @@ def test_with_all_weights_in_the_mask_it_is_random_labels(
         results.append(method.unlearn(copy.deepcopy(model), data, context).state_dict())
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
     assert not torch.equal(results[0]["head.weight"], model.state_dict()["head.weight"])
+
+
+def test_on_a_solved_head_the_share_is_of_the_heads_weights(
+    digits: DeviceData, tmp_path: Path, make_context: Callable[..., RunContext]
+) -> None:
+    scene = solved_scene(digits, tmp_path, make_context)
+    head = list(scene.original.get_submodule("head").parameters())
+    view = digits.view("train", scene.split.forget_train)
+    masks = salient_weights(scene.original, view, 0.25, 32, scene.context)
+    assert [mask.shape for mask in masks] == [parameter.shape for parameter in head]
+    assert sum(int(mask.sum()) for mask in masks) == round(0.25 * sum(parameter.numel() for parameter in head))
+    method = SalUn(train=Recipe(epochs=1, batch_size=32, optimizer="adam", lr=0.1), share=0.25)
+    moved = scene.unlearned(method).get_submodule("head").parameters()
+    for parameter, old, mask in zip(moved, head, masks, strict=True):
+        assert torch.equal(parameter[~mask], old[~mask])

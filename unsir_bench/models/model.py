@@ -121,6 +121,11 @@ class ModelConfig(ABC):
             {"params": list(self.head(model).parameters()), "lr": lr},
         ]
 
+    def trained_parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """What a training moves, by name, in the model's order: all parameters, or those of a solved head alone."""
+        moved = {id(parameter) for group in self.parameter_groups(model, 1.0) for parameter in group["params"]}
+        return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in moved}
+
 
 def replace_batch_norms(model: nn.Module) -> None:
     """Put group normalisation (Wu and He 2018) in the place of every batch normalisation, as DP-SGD needs.
