@@ -13,8 +13,9 @@ the retain steps; here the schedule counts both kinds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
 from unsir_bench.config_fields import number
-from unsir_bench.data.batches import Batch, DataView
+from unsir_bench.data.batches import Batch
 from unsir_bench.unlearning.batch_importance import importance
 from unsir_bench.unlearning.chosen_gradient import clipped, gradients_of, with_gradient
 from unsir_bench.unlearning.marked_samples import marked, told_apart
@@ -46,9 +47,10 @@ class SFRon(UnlearningMethod):
     needs_whole_batches = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        parameters, smoothing = list(model.parameters()), self.train.label_smoothing
+        trained, smoothing = context.architecture.trained_parameters(model), self.train.label_smoothing
+        parameters = list(trained.values())
         with context.clock.phase("saliency"):
-            masks = self._salient(model, data.retain, data.forget, context)
+            masks = self._salient(model, data, trained, context)
         progress = Progress()
 
         def objective(network: Any, images: Tensor, labels: Tensor) -> Tensor:
@@ -66,28 +68,31 @@ class SFRon(UnlearningMethod):
             fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
         return model
 
-    def _salient(self, model: nn.Module, retain: DataView, forget: DataView, context: RunContext) -> Sequence[Tensor]:
-        """A boolean mask of each parameter, in order."""
-        of_forget, of_retain = (importance(model, view, self.train.batch_size, context) for view in (forget, retain))
-        return [
-            (of_forget[name] + 1e-15) / (of_retain[name] + 1e-15) >= self.threshold
-            for name, _ in model.named_parameters()
-        ]
+    def _salient(
+        self, model: nn.Module, data: UnlearningData, names: Iterable[str], context: RunContext
+    ) -> list[Tensor]:
+        """A boolean mask of each parameter of ``names``, in order."""
+        of_forget, of_retain = (
+            importance(model, view, self.train.batch_size, context) for view in (data.forget, data.retain)
+        )
+        return [(of_forget[name] + 1e-15) / (of_retain[name] + 1e-15) >= self.threshold for name in names]
 
     def _alternating(self, data: UnlearningData, context: RunContext, progress: Progress) -> EpochBatches:
         """Retain batches, with a forget batch before every ``forget_every``-th; no batch holds both kinds."""
         retain = EpochBatches.from_view(data.retain, self.train, context, "sfron retain")
         forget = EpochBatches.from_view(marked(data.forget, context.num_classes), self.train, context, "sfron forget")
         total = retain.steps * self.train.epochs
+        source = _endless(forget)  # an epoch goes on in the pass over D_f that the one before has begun
 
         def of_epoch(epoch: int) -> Iterator[Batch]:
-            # Passes over D_f go on where the epoch before has stopped.
-            before = -(-epoch * retain.steps // self.forget_every)
-            source = _endless(forget, before)
-            for place, batch in enumerate(retain.batches(epoch), start=epoch * retain.steps):
+            start = epoch * retain.steps
+            for place, batch in enumerate(retain.batches(epoch), start):
                 progress.share = place / total
                 if place % self.forget_every == 0:
-                    yield next(source)
+                    number_of_pass, of_forget = next(source)
+                    if place < start + self.forget_every:  # an epoch that starts within a pass seeds dropout, too
+                        context.seed_everything("sfron forget", "dropout", number_of_pass)
+                    yield of_forget
                 yield batch
 
         def steps_in(epochs: int) -> int:
@@ -109,11 +114,8 @@ def adaptive(losses: Tensor, adaptivity: float) -> Tensor:
     return (weights / weights.sum() * losses).sum()
 
 
-def _endless(batches: EpochBatches, skipped: int) -> Iterator[Batch]:
-    """Batches of pass after pass, without the first ``skipped``."""
-    number_of_pass, to_skip = divmod(skipped, batches.steps)
-    while True:
-        for place, batch in enumerate(batches.batches(number_of_pass)):
-            if place >= to_skip:
-                yield batch
-        number_of_pass, to_skip = number_of_pass + 1, 0
+def _endless(batches: EpochBatches) -> Iterator[tuple[int, Batch]]:
+    """Batches of pass after pass, each with the number of its pass."""
+    for number_of_pass in count():
+        for batch in batches.batches(number_of_pass):
+            yield number_of_pass, batch

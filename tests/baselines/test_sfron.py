@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from unsir_bench.baselines.sfron import Progress, SFRon, adaptive
 
+from tests.baselines.solved_scene import solved_scene
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
@@ -68,7 +70,30 @@ def test_a_forget_batch_comes_before_every_nth_retain_batch_and_passes_over_them
     assert seen == wanted
     assert batches.steps_in(3) == len(wanted)
     assert shares == [step / 15 for step in range(15) for _ in range(2 if step % every == 0 else 1)]
+    assert data.access_counts()["forget"]["reads"] == len(forgotten)
     # Of 40 forget samples in batches of 32 and 8, each whole pass holds every one once.
     whole = len(forgotten) // 40 * 40
     for start in range(0, whole, 40):
         assert len(set(forgotten[start : start + 40])) == 40
+
+
+def test_an_epoch_within_a_pass_over_the_forget_samples_seeds_dropout_as_the_pass_did(
+    digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    method = SFRon(train=Recipe(epochs=3, batch_size=32, optimizer="sgd", lr=1e-3), forget_every=7)
+    batches = method._alternating(UnlearningData(digits, split, method, 0), context, Progress())
+    seeds = []
+    for epoch in range(3):  # one forget batch in each; a pass has two
+        for _, labels in batches.batches(epoch):
+            seeds += [torch.initial_seed()] if labels[0] >= context.num_classes else []
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_on_a_solved_head_the_head_alone_has_masks(
+    digits: DeviceData, tmp_path: Path, make_context: Callable[..., RunContext]
+) -> None:
+    scene = solved_scene(digits, tmp_path, make_context)
+    method, model = SFRon(train=Recipe(epochs=1, batch_size=32, optimizer="sgd", lr=0.01)), scene.original
+    trained = scene.context.architecture.trained_parameters(model)
+    masks = method._salient(model, UnlearningData(digits, scene.split, method, 0), trained, scene.context)
+    assert [mask.shape for mask in masks] == [model.get_parameter(f"head.{name}").shape for name in ("weight", "bias")]
