@@ -184,6 +184,8 @@ def _general_problems(config: Config) -> Iterator[str]:
     in_double = config.hardware.precision == "64-true" or config.model.frozen_backbone
     if in_double and config.hardware.resolved_accelerator() == "mps":
         yield "hardware.accelerator=mps: has no float64, which 64-true and solved heads need; set hardware=cpu"
+    if config.model.frozen_backbone and config.hardware.precision == "bf16-true":
+        yield "hardware.precision=bf16-true: rounds a frozen backbone and its solved head to 16 bits; set it to 32-true"
     kinds = [access.value for access in Access]
     for word in config.withheld:
         if word not in kinds:

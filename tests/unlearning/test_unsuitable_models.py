@@ -74,6 +74,13 @@ def test_what_needs_float64_is_refused_where_there_is_none(monkeypatch: pytest.M
             validate(compose(words))
 
 
+def test_a_precision_that_would_round_a_solved_head_is_refused() -> None:
+    words = ["hardware=cpu", "hardware.precision=bf16-true"]
+    with pytest.raises(ConfigError, match=r"precision=bf16-true: rounds a frozen backbone.*set it to 32-true"):
+        validate(compose(["model=frozen_head", *words]))
+    validate(compose(["model=allcnn", *words]))
+
+
 def test_a_frozen_backbones_images_are_scaled_as_its_weights_want_them() -> None:
     words = ["model=frozen_head", "model@model.backbone=resnet18_pretrained", "model.trained_on=weights"]
     config = compose([*words, "dataset=cifar10", "dataset.normalisation=weights"])
