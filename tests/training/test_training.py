@@ -26,24 +26,30 @@ from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.training import warm_up
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
-from unsir_bench.training.fit import Variation, fit
+from unsir_bench.training.fit import Variation, fit, with_batchnorm
 from unsir_bench.training.recipe import Recipe
 
 MakeContext = Callable[..., RunContext]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which compiling for a CPU needs")
+@pytest.mark.parametrize("frozen", [False, True])
 def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
-    digits: DeviceData, make_context: MakeContext, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch
+    frozen: bool,
+    digits: DeviceData,
+    make_context: MakeContext,
+    fake_time: FakeTime,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = Recipe(epochs=2, batch_size=48, lr=0.05, optimizer="sgd")  # Adam makes steps of rounding errors
     graphs = torch._dynamo.utils.counters["stats"]
     compiled_when: list[int] = []
-    timed: list[tuple[float, float]] = []
+    timed: list[tuple[float, float, float]] = []
     try_out = warm_up.try_out
 
     def slowly(*arguments: Any, **options: Any) -> None:
         try_out(*arguments, **options)
+        compiled_when.append(graphs["unique_graphs"])
         fake_time.pass_by(100)
 
     def step(_model: nn.Module, _labels: Tensor) -> None:
@@ -60,8 +66,9 @@ def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
         batches = EpochBatches.from_view(digits.view("train"), recipe, context, "train")
         started = fake_time.now
         with context.clock.running():
-            fit(model, batches, recipe, context, "impair", variation=Variation(after_step=step))
-        timed.append((context.clock.total, fake_time.now - started))
+            variation = Variation(before_epoch=with_batchnorm(frozen=frozen), after_step=step)
+            seconds = fit(model, batches, recipe, context, "impair", variation=variation).seconds
+        timed.append((seconds, context.clock.total, fake_time.now - started))
         return model
 
     plain = trained().state_dict()
@@ -70,7 +77,7 @@ def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
     compiled = trained(compiled=True)
     assert len(set(compiled_when)) == 1, "a step compiled something"
     # The clock counts the steps, and what compiling takes is left out.
-    assert timed == [(steps, steps), (steps, steps + 100)]
+    assert timed == [(steps, steps, steps), (steps, steps, steps + 100)]
     for name, value in plain.items():
         torch.testing.assert_close(compiled.state_dict()[name], value, rtol=1e-3, atol=1e-4, msg=name)
 

@@ -165,16 +165,15 @@ def fit(
     state = _resumed(checkpoint.load() if checkpoint is not None else None, parts)
     if (here := context.timing_conditions()) not in state.timed_on:
         state.timed_on.append(here)
-    if context.compiled:
-        compile_for(model, batches.sizes, context)
     with (
         private_steps(model, plain, recipe.privacy, recipe.batch_size) as stepping,
         context.progress.task(phase, total_steps, earlier=state.steps) as task,
     ):
         trained, optimizer = context.fabric.setup(model, stepping, move_to_device=False)
         session = _Session(
-            trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss
-        )
+            trained, model, optimizer, schedule, recipe, context, phase, state, variation or Variation(), watched_loss,
+            context.compiled,
+        )  # fmt: skip
         while state.epoch < recipe.epochs:
             session.epoch(batches, task)
             if checkpoint is not None and context.fabric.is_global_zero:
@@ -205,6 +204,7 @@ class _Session:
     state: FitState
     variation: Variation
     watched_loss: WatchedLoss | None
+    to_compile: bool
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch and add its seconds to the state."""
@@ -212,6 +212,9 @@ class _Session:
         losses = LossLog(self.phase, self.context.steps[self.phase] + self.state.steps, self.context)
         self.model.train()
         self.variation.before_epoch(self.bare_model, self.state.epoch)
+        if self.to_compile:  # not before: a module that is frozen computes something else
+            self.state.seconds -= compile_for(self.bare_model, batches.sizes, self.context)
+            self.to_compile = False
         for images, targets in batches.batches(self.state.epoch):
             losses.add(self._step(images, targets))
             self.variation.after_step(self.bare_model, targets)
