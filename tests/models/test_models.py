@@ -78,6 +78,7 @@ def test_every_parameter_is_in_exactly_one_group_at_its_rate(make: Callable[...,
     rates = [(id(parameter), group["lr"]) for group in groups for parameter in group["params"]]
     head = {id(parameter) for parameter in config.head(model).parameters()}
     assert len(rates) == len(dict(rates)) == len(list(model.parameters()))
+    assert [*config.trained_parameters(model)] == [name for name, _ in model.named_parameters()]
     assert {rate for key, rate in rates if key in head} == {0.8}
     assert {rate for key, rate in rates if key not in head} == {0.8 * scale}
 
