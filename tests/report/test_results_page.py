@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.report.paper_records import RESULTS, SWEEPS, interval, number, percent, percents, ratio, stages
+from tests.report.paper_records import RESULTS, SWEEPS, interval, number, percent, percents, ratio, stages, table_below
 from unsir_bench.records import RunRecord
 
 PAGE = (RESULTS / "paper.md").read_text(encoding="utf-8")
@@ -138,6 +138,19 @@ def several(preset: str, classes: str) -> list[str]:
 def test_a_row_of_several_classes(preset: str, classes: str) -> None:
     [row] = rows(f"| {classes} | `{preset}` |")
     assert row[2:] == several(preset, classes)
+
+
+def test_the_rows_of_one_class_after_another() -> None:
+    [record] = SWEEPS["cifar10_sequential_paper"]
+    steps = [step["metrics"] for step in record.details["steps"]]
+    columns = [
+        [f"{100 * step['original_acc_retain_test']:.1f}" for step in steps],
+        [f"{100 * stage['acc_retain_test']:.1f}" for stage in record.details["stages"]],
+        *([f"{100 * step[name]:.1f}" for step in steps] for name in ACCURACIES),
+        [f"{step['unlearn_seconds']:.0f}" for step in steps],
+    ]
+    assert (record.seed, record.config["forget"]["sequence"]) == (2, [[0], [1], [2]])
+    assert [tuple(row) for row in table_below(PAGE, "forgotten").values()] == list(zip(*columns, strict=True))
 
 
 def test_the_notebooks_own_case() -> None:
