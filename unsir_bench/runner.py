@@ -7,6 +7,7 @@ import logging
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from unsir_bench.errors import (
 )
 from unsir_bench.evaluation.registry import registered
 from unsir_bench.records import RunRecord, printable
+from unsir_bench.references.record_folders import note_folder
 from unsir_bench.runs.experiment import forget_and_evaluate, prepared
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.runs.record_of_run import blank_record, note_forget_set
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("unsir_bench")
 
 
-def run(config: Config, command: str = "", recorded: Callable[[], object] = lambda: None) -> RunRecord:
+def run(
+    config: Config, command: str = "", recorded: Callable[[], object] = lambda: None, *, temporary: bool = False
+) -> RunRecord:
     """The record of a run: done now and written to the run's folder, or read from there if the run is finished.
 
     An error is recorded (status ``failed`` or ``diverged``), not raised, so that a sweep continues. Only an
@@ -45,6 +49,7 @@ def run(config: Config, command: str = "", recorded: Callable[[], object] = lamb
         config: the run.
         command: see ``RunRecord.command``.
         recorded: called once this process has written the record, before the tracker reports it.
+        temporary: whether ``config.outputs`` will be removed, so that the store need not know of it.
 
     Raises:
         ConfigError: the sweep's name is no name of a folder, so that there is no place for a record; or the run is
@@ -53,6 +58,9 @@ def run(config: Config, command: str = "", recorded: Callable[[], object] = lamb
     """
     if wrong := list(sweep_problems(config.sweep)):
         raise ConfigError(wrong)
+    if not temporary:
+        with suppress(OSError):  # nothing is ever pruned from a store that cannot be written
+            note_folder(Path(config.store.root), Path(config.outputs))
     if (finished := _finished(config)) is not None:
         return finished
     with recording(config.folder):

@@ -20,6 +20,7 @@ from unsir_bench.cli.main import _status
 from unsir_bench.cli.reproduce import compared, config_of
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
+from unsir_bench.references.record_folders import noted_folder, notes
 from unsir_bench.runner import run
 from unsir_bench.runs.record_of_run import blank_record
 from unsir_bench.runtime.environment import environment
@@ -77,6 +78,8 @@ def test_a_fresh_run_comes_out_identical_and_its_folder_is_not_touched(
     assert f"{done.name}: identical bits" in said and "differs" not in said
     assert "acc_forget_test" in said and "seconds │" not in said
     assert contents(done.parents[0]) == before
+    noted = [noted_folder(note) for note in notes(done.parents[1] / "store")]
+    assert noted == [done.parents[1]]  # by the run; not the temporary folder of its repetition
 
 
 def test_the_models_trained_again_are_the_same_to_the_bit(

@@ -13,6 +13,7 @@ import torch
 from tests.damage import flipped
 from tests.sharing.conftest import KEYS, LOG, a_record, whole
 from unsir_bench.cli.main import _status
+from unsir_bench.references.record_folders import note_folder, notes
 from unsir_bench.references.store import Store, content_key
 from unsir_bench.references.unlearned_models import KIND
 from unsir_bench.sharing.prune import removable, remove
@@ -111,6 +112,34 @@ def test_the_weights_of_a_run_that_is_being_evaluated_stay(store: Store, outputs
     store.write(key, {"weights": {"w": torch.ones(3)}}, {"description": about})
     assert prune(store, outputs, "--yes", "--older-than", "0h") == 0
     assert whole(store).keys() == NEEDED
+
+
+def test_what_records_of_another_folder_need_stays(
+    store: Store, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere, gone = tmp_path / "elsewhere", tmp_path / "gone"
+    a_record(sweep="third", store_entries=[KEYS["other"]]).write(elsewhere / "third" / "unsir-digits-s0-0123456789")
+    for folder in (outputs, elsewhere, elsewhere, gone):
+        note_folder(store.root, folder)
+    assert prune(store, outputs, "--yes") == 0
+    assert whole(store).keys() == NEEDED | {KEYS["other"]}
+    said = capsys.readouterr().out
+    assert "none of 3 records" in said and f"{gone}, named in" in said and f"{elsewhere}, named in" not in said
+    assert len(notes(store.root)) == 3
+    shutil.rmtree(elsewhere)
+    assert prune(store, outputs, "--yes") == 0 and whole(store).keys() == NEEDED
+
+
+def test_a_note_of_a_folder_that_cannot_be_read_stops_it(
+    store: Store, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = whole(store)
+    note_folder(store.root, outputs)
+    note = notes(store.root)[0]
+    note.unlink()
+    note.mkdir()
+    assert prune(store, outputs, "--yes") == 1
+    assert "is no regular file" in capsys.readouterr().out and whole(store) == before
 
 
 @pytest.mark.parametrize("age", ["30", "d", "1.5d", "-1d", "30 days"])

@@ -18,6 +18,7 @@ from tests.sharing.conftest import KEYS, ORIGINAL, a_record, whole
 from unsir_bench.cli.main import _status
 from unsir_bench.errors import DamagedEntryError, SharingError
 from unsir_bench.records import RunRecord
+from unsir_bench.references.record_folders import noted_folder, notes
 from unsir_bench.references.store import Store, content_key
 from unsir_bench.runtime.files import read_manifest, sha256, sha256_of_file, write_manifest
 from unsir_bench.sharing import transfer
@@ -60,6 +61,7 @@ def test_all_that_is_pushed_arrives_as_it_was(
     assert pull(address, here) == 0
     assert "0 entries and 0 records, 0.0 MB; 7 were here before, 0 refused" in capsys.readouterr().out
     assert not Store(here / "store").abandoned()
+    assert [noted_folder(note) for note in notes(here / "store")] == [here]
 
 
 def test_a_push_adds_what_is_missing(store: Store, outputs: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def done_again(record: RunRecord, store: str | None = None, root: str | None = N
     with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
         place = StoreConfig(root=store or str(Path(folder) / "store"))
         config = replace(config_of(record, root), outputs=folder, store=place)
-        again = run(replace(config, metrics=recorded_metrics(record)))
+        again = run(replace(config, metrics=recorded_metrics(record)), temporary=True)
     if again.status == "failed":
         raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
     return again

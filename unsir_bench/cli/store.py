@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from unsir_bench.errors import DamagedEntryError
 from unsir_bench.records import printable
+from unsir_bench.references.record_folders import note_folder, noted_folder, notes
 from unsir_bench.references.store import Entry, Store, StoreConfig
 from unsir_bench.sharing.prune import Removable, removable, remove, size_of
 from unsir_bench.sharing.users import KeptRecords, kept_records, users_of_entries
@@ -104,7 +105,17 @@ def _listed(store: Store, given: argparse.Namespace) -> int:
 
 
 def _records(given: argparse.Namespace) -> KeptRecords:
+    """Those below ``--records``, and below every folder of sweeps whose runs used this store."""
     found = kept_records(given.records)
+    for note in notes(given.folder):
+        try:
+            folder = noted_folder(note)
+        except OSError as reason:
+            found.unreadable[note] = printable(str(reason))
+            continue
+        found.add(kept_records(folder))
+        if not folder.is_dir():
+            print(printable(f"{folder}, named in {note}, does not exist: what its records needed is not counted"))
     for reason in found.unreadable.values():
         print(f"no record: {reason}")
     return found
@@ -191,7 +202,7 @@ def _pruned(store: Store, given: argparse.Namespace) -> int:
 def _nothing_to_go_by(records: KeptRecords, given: argparse.Namespace) -> str | None:
     if records.unreadable:
         return "what these records need is not known; repair them or remove their folders"
-    if not records.readable:
+    if not kept_records(given.records).readable:
         return f"no record lies below --records={given.records}; name the folder of sweeps, or remove the store by hand"
     return None
 
@@ -233,6 +244,8 @@ def _pulled(store: Store, given: argparse.Namespace) -> int:
 
     with place_to_pull(given.place) as place:
         done = pull(place, store, None if given.no_records else given.records)
+    if done.records:
+        note_folder(store.root, given.records)
     return _told(done, f"pulled from {given.place}", "here")
 
 

@@ -24,6 +24,12 @@ class KeptRecords:
     readable: dict[Path, RunRecord] = field(default_factory=dict)
     unreadable: dict[Path, str] = field(default_factory=dict)
 
+    def add(self, others: KeptRecords) -> None:
+        """Take those of another folder, in place, but for those that are here under another path."""
+        for mine, theirs in ((self.readable, others.readable), (self.unreadable, others.unreadable)):
+            known = {path.resolve() for path in mine}
+            mine.update({path: found for path, found in theirs.items() if path.resolve() not in known})
+
 
 def kept_records(outputs: Path) -> KeptRecords:
     """All records of a folder of sweeps, or of one sweep."""
