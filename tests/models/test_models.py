@@ -182,6 +182,10 @@ def test_the_small_stem_keeps_the_resolution(config: ModelConfig, layer: str, si
         (ResNet18(pretrained=True, stem="cifar"), "stem=imagenet and width=64"),
         (MobileNetV2(pretrained=True, width_mult=0.5), "width_mult=1"),
         (ResNet18(stem="small"), "model.stem=small: must be one of imagenet, cifar"),
+        (
+            AllCNNConfig(pretrained=True),
+            "model=allcnn has no pretrained weights; give model.weights=FILE",
+        ),
         (AllCNNConfig(width=0), "model.width=0: must be at least 1"),
         (AllCNNConfig(backbone_lr_scale=0), "model.backbone_lr_scale=0: must be above 0"),
     ],

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -189,6 +189,8 @@ class FrozenHeadConfig(ModelConfig):
             share of the mean cluster size below which a cluster's centroid moves less.
         layers: last weight layers that are linearised; no effect on another head.
     """
+
+    has_pretrained: ClassVar[bool] = True  # those of the backbone; `check` says where to ask for them
 
     name: str = not_hashed("frozen_head")
     backbone: ModelConfig = field(default=cast("ModelConfig", "???"))

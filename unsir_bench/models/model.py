@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
@@ -29,7 +29,12 @@ class ModelConfig(ABC):
     """Options that every model shares; a model adds its own and says how it is built.
 
     ``norm=group`` replaces batch by group normalisation, so that no sample's logits depend on another sample.
+
+    Attributes:
+        has_pretrained: whether ``build`` loads weights from elsewhere where ``pretrained`` is set; else it is refused.
     """
+
+    has_pretrained: ClassVar[bool] = False
 
     name: str = not_hashed("???")
     pretrained: bool = False
@@ -96,6 +101,8 @@ class ModelConfig(ABC):
             yield f"{key}.weights={self.weights}: there is no such file; give a local .safetensors file"
         elif self.weights is not None and Path(self.weights).suffix != ".safetensors":
             yield f"{key}.weights={self.weights}: only .safetensors files are read (a pickle could run code)"
+        if self.pretrained and not self.has_pretrained:
+            yield f"{key}.pretrained=true: {key}={self.name} has no pretrained weights; give {key}.weights=FILE"
         if self.weights is not None and self.pretrained:
             yield f"{key}.pretrained=true and {key}.weights={self.weights}: choose one of the two"
         if self.norm == "group" and self.pretrained:

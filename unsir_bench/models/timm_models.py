@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ class TimmModel(ModelConfig):
     ``arch`` is its name in ``timm.list_models()``; ``options`` are passed to its constructor, for example
     ``patch_size`` and ``depth`` of a vision transformer. Transformers that fix the image size get the data set's.
     """
+
+    has_pretrained: ClassVar[bool] = True
 
     name: str = not_hashed("timm")
     channels_last: bool = not_hashed(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -20,6 +20,8 @@ class ResNet18(ModelConfig):
     ``stem=imagenet`` keeps the 7x7 stride-2 convolution and the pooling; ``stem=cifar`` has a 3x3 convolution of stride
     1 and no pooling, as small images need. ``width`` is the number of filters of the first stage, 64 in the paper.
     """
+
+    has_pretrained: ClassVar[bool] = True
 
     name: str = not_hashed("resnet18")
     stem: str = choice("imagenet", ("imagenet", "cifar"))
@@ -77,6 +79,8 @@ class MobileNetV2(ModelConfig):
 
     ``stem=cifar`` sets the stride of the first convolution and of the first strided stage to 1, as small images need.
     """
+
+    has_pretrained: ClassVar[bool] = True
 
     name: str = not_hashed("mobilenetv2")
     # Depthwise convolutions are slower in channels-last on CPUs.
