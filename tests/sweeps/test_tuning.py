@@ -22,6 +22,7 @@ from unsir_bench.runtime.locks import locked
 from unsir_bench.sweeps.tuning import (
     Study,
     StudyInUseError,
+    TuningStoppedError,
     closeness_to_retraining,
     finished,
     opened,
@@ -153,6 +154,51 @@ def test_an_interruption_of_the_first_trial_does_not_cost_the_preset(
     assert scored[0] == study.base_values and scored.count(study.base_values) == 1
 
 
+def test_a_trial_with_a_failed_run_has_no_score_and_is_made_up_for(
+    tmp_path: Path, scored: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(tmp_path)
+    failing(monkeypatch, 1)
+    assert tune(study, 3).trials == 3
+    assert len(scored) == 3 and study.base_values not in scored
+    assert tune(study, 4).trials == 4 and scored[-1] == study.base_values
+
+
+def test_failures_in_a_row_end_the_study_with_the_first_reason(
+    tmp_path: Path, scored: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(tmp_path)
+    failing(monkeypatch, 3)
+    with pytest.raises(TuningStoppedError, match="3 trials in a row failed, the first since run 1 failed: no memory"):
+        tune(study, 2)
+    assert not scored and not trial_rows(study)
+    assert tune(study, 2).trials == 2 and scored[0] == study.base_values
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the next trials fail."""
+    tried, score = [], Study.score
+
+    def fails(study: Study, values: dict[str, Any]) -> float:
+        tried.append(values)
+        if len(tried) <= times:
+            closeness_to_retraining(RunRecord(f"run {len(tried)}", "s", "m", "d", "n", 0, {}, reason="no memory"))
+        return score(study, values)
+
+    monkeypatch.setattr(Study, "score", fails)
+
+
+def test_the_values_of_another_study_are_kept_unless_told(tmp_path: Path, scored: list[dict[str, Any]]) -> None:
+    first, other = study_of(tmp_path), study_of(tmp_path, forget=((3,),))
+    tune(first, 2)
+    with pytest.raises(ConfigError, match=rf"values of the study {first.name}: --replace puts those of {other.name}"):
+        tune(other, 2)
+    assert len(scored) == 2 and not other.journal.exists()
+    assert tune(first, 3).trials == 3
+    path = tuned_values_path(f"{tmp_path}/store", "ssd", "digits", "allcnn_tiny")
+    assert tune(other, 2, replace_other=True) == TunedValues.read(path, "settings=tuned")
+
+
 def test_a_trial_is_the_mean_over_groups_of_runs_that_read_no_test_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +306,12 @@ def test_a_damaged_file_of_values_is_named(won: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(ConfigError, match=r"holds no tuned values .*; remove it and tune again"):
         compose(["method=cf_k", "settings=tuned", *places(won)])
+
+
+@pytest.mark.parametrize("word", ["forget=pair", "forget.classes=[1]", "+forget.kind=samples"])
+def test_words_that_say_what_to_forget_are_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune_command(["method=ssd", word]) == 1
+    assert f"{word}: give --forget 1,2 instead" in capsys.readouterr().err
 
 
 def test_the_command_prints_what_was_tried_and_writes_it(

@@ -22,6 +22,9 @@ def tune_command(words: Sequence[str]) -> int:
     if find_spec("optuna") is None:
         print("unsir-bench tune needs Optuna: pip install 'unsir-bench[tune]'", file=sys.stderr)
         return 1
+    if ignored := [word for word in overrides if word.lstrip("+~").startswith(("forget=", "forget."))]:
+        print(f"{ignored[0]}: give --forget 1,2 instead, once for each group of classes", file=sys.stderr)
+        return 1
     from hydra.errors import HydraException
 
     from unsir_bench.cli.bootstrap import bootstrap
@@ -53,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--forget", type=_classes, action="append", metavar="CLASSES",
         help="indices of classes to forget together, as 7,9; give it several times. They cannot be reported (8; 7,9)",
     )  # fmt: skip
+    parser.add_argument("--replace", action="store_true", help="of another study with the same names, lose the values")
     return parser
 
 
@@ -102,10 +106,11 @@ def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> N
         validate(compose([*words, f"forget.classes={list(group)}"]))
     study = Study(compose([*words, f"forget.classes={list(forget[0])}"]), forget)
     try:
-        winner = tune(study, given.trials, given.hours)
+        winner = tune(study, given.trials, given.hours, replace_other=given.replace)
     finally:
-        rows = trial_rows(study) if study.folder.is_dir() else []
-        print_rows(rows, f"{study.name}: held-out training images, forgetting {' and '.join(map(str, forget))}")
-        write_atomic(study.folder / f"{study.name}.md", markdown(plain_rows(rows)))
+        if study.journal.is_file():
+            rows = trial_rows(study)
+            print_rows(rows, f"{study.name}: held-out training images, forgetting {' and '.join(map(str, forget))}")
+            write_atomic(study.folder / f"{study.name}.md", markdown(plain_rows(rows)))
     values = " ".join(f"{key}={value:g}" for key, value in winner.values.items())
     print(f"best of {winner.trials} trials in {winner.seconds:.0f} s: {values}")

@@ -2,7 +2,7 @@
 
 Each trial makes one run for each group of classes. Its score is the mean over these of
 (1 - |A_Df - A_Df of retraining|) · (1 - |A_Dr - A_Dr of retraining|), on the held-out images: 1 for a method that
-accuracy cannot tell from retraining, 0 for a run that failed or diverged.
+accuracy cannot tell from retraining, 0 for a run that diverged. A trial with a run that failed has no score.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,20 @@ if TYPE_CHECKING:
     import optuna
 
 LOGARITHMIC_FROM = 10  # ratio of a range's ends
+FAILURES = 3  # trials in a row; what ends so many is seldom their values
+FAILED = "failed"  # the note of a trial, with the reason
 
 
 class StudyInUseError(UnsirBenchError):
     """Another process works on a study."""
+
+
+class RunFailedError(UnsirBenchError):
+    """A run of a trial failed, which says nothing of the trial's values."""
+
+
+class TuningStoppedError(UnsirBenchError):
+    """So many trials in a row failed that no more are tried; the message has the first one's reason."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,12 @@ class Study:
         return Path(self.config.store.root).parent / FOLDER
 
     @property
+    def journal(self) -> Path:
+        """The file of its trials."""
+        # Absolute: the lock that a killed process left is a link to this path, waited for for ever if it leads nowhere.
+        return (self.folder / f"{self.name}.journal").absolute()
+
+    @property
     def base_values(self) -> dict[str, float | int]:
         """The preset's own values."""
         return {key: value_at(self.config, key) for key in self.ranges}
@@ -113,11 +130,14 @@ class Study:
 
 
 def closeness_to_retraining(record: RunRecord) -> float:
-    """In [0, 1], by test accuracies; 0 for a run that is not done.
+    """In [0, 1], by test accuracies; 0 for a run that diverged or was skipped.
 
     Raises:
         ConfigError: there is no retrained model to compare with.
+        RunFailedError: the run failed.
     """
+    if record.status == "failed":
+        raise RunFailedError(f"{record.run_id} failed: {record.reason}")
     if record.status != "done":
         return 0.0
     score = 1.0
@@ -129,39 +149,86 @@ def closeness_to_retraining(record: RunRecord) -> float:
     return score
 
 
-def tune(study: Study, trials: int, hours: float | None = None) -> TunedValues:
+def tune(study: Study, trials: int, hours: float | None = None, *, replace_other: bool = False) -> TunedValues:
     """Go on with a study until it has ``trials`` finished trials, or has spent ``hours``, earlier sessions included.
 
     The first trial is the preset's own values. The best ones are written where ``settings=tuned`` reads them.
 
+    Args:
+        study: to go on with.
+        trials: with a score; one with a failed run is none, and another is tried.
+        hours: of finished trials.
+        replace_other: whether the best values of another study may be lost.
+
     Raises:
-        ConfigError: no trial could be scored above 0.
+        ConfigError: no trial could be scored above 0, or the best values of another study would be lost.
         StudyInUseError: another process works on the study.
+        TuningStoppedError: trials in a row failed.
     """
     import optuna
 
+    config = study.config
+    path = tuned_values_path(config.store.root, config.method.name, config.dataset.name, config.model.name)
+    if not replace_other:
+        _keep_other(path, study)
     study.folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _alone_with(study), opened(study) as opt:
         _begin_again(opt)
         done = finished(opt)
-        if not done and _inside(study) and not _is_waiting(opt, study.base_values):
+        tried = any(trial.params == study.base_values for trial in done)
+        if not tried and _inside(study) and not _is_waiting(opt, study.base_values):
             opt.enqueue_trial(study.base_values)
         left = None if hours is None else 3600 * hours - seconds_of(done)
         if trials > len(done) and (left is None or left > 0):
-            opt.sampler = optuna.samplers.TPESampler(seed=study.config.seed + len(done))
-            opt.optimize(lambda trial: study.score(_suggested(trial, study)), trials - len(done), timeout=left)
+            # Failures count, or the values that failed would be drawn again.
+            opt.sampler = optuna.samplers.TPESampler(seed=config.seed + len(done) + len(_failed(opt)))
+            enough = partial(_stop_at, trials)
+            opt.optimize(_Objective(study), timeout=left, catch=(RunFailedError,), callbacks=[enough])
         done = finished(opt)
     best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
     if best is None or not best.value:
         raise ConfigError([f"method={study.config.method.name}: all {len(done)} trials scored 0; see their records"])
     winner = TunedValues(
-        study.name, best.params, best.value, [list(group) for group in study.forget], study.config.seed, len(done),
+        study.name, best.params, best.value, [list(group) for group in study.forget], config.seed, len(done),
         seconds_of(done),
     )  # fmt: skip
-    config = study.config
-    winner.write(tuned_values_path(config.store.root, config.method.name, config.dataset.name, config.model.name))
+    winner.write(path)
     return winner
+
+
+def _keep_other(path: Path, study: Study) -> None:
+    """Raise ConfigError where the file of the best values is another study's, or cannot be read."""
+    if path.is_file() and (other := TunedValues.read(path, "tune").study) != study.name:
+        raise ConfigError([f"{path} holds the values of the study {other}: --replace puts those of {study.name} there"])
+
+
+class _Objective:
+    """The score of a trial; ends the study when ``FAILURES`` trials in a row have none."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self.reasons: list[str] = []
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        try:
+            score = self.study.score(_suggested(trial, self.study))
+        except RunFailedError as error:
+            trial.set_user_attr(FAILED, str(error))
+            self.reasons.append(str(error))
+            if len(self.reasons) < FAILURES:
+                raise
+            raise TuningStoppedError(
+                f"{len(self.reasons)} trials in a row failed, the first since {self.reasons[0]}; mend this, and give "
+                "the same command again"
+            ) from error
+        self.reasons.clear()
+        return score
+
+
+def _stop_at(trials: int, opt: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+    if len(finished(opt)) >= trials:
+        opt.stop()
 
 
 @contextmanager
@@ -184,9 +251,7 @@ def opened(study: Study) -> Iterator[optuna.Study]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    # Absolute: the lock that a killed process left is a link to this path, waited for for ever if it leads nowhere.
-    journal = (study.folder / f"{study.name}.journal").absolute()
-    storage = JournalStorage(JournalFileBackend(str(journal)))
+    storage = JournalStorage(JournalFileBackend(str(study.journal)))
     yield optuna.create_study(study_name=study.name, storage=storage, direction="maximize", load_if_exists=True)
 
 
@@ -195,6 +260,13 @@ def finished(opt: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     import optuna
 
     return opt.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+
+
+def _failed(opt: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    import optuna
+
+    ended = opt.get_trials(deepcopy=False, states=(optuna.trial.TrialState.FAIL,))
+    return [trial for trial in ended if FAILED in trial.user_attrs]
 
 
 def seconds_of(trials: Sequence[Any]) -> float:
