@@ -236,14 +236,26 @@ def test_a_run_whose_models_or_weights_are_not_there_is_named_and_left_as_it_is(
     def changed(weights: Any) -> dict[str, Tensor]:
         return {name: value + 1 for name, value in weights.items()}
 
+    with_weights(tmp_path / "store" / "entries" / str(record.fingerprints["original"]), changed)
+    assert evaluate_command([str(kept.folder), *RELEARN]) == 1
+    assert "weights of the original model" in capsys.readouterr().out
     with_weights(tmp_path / "store" / "entries" / record.unlearned[0]["key"], changed)
     assert evaluate_command([str(kept.folder.parent), *RELEARN]) == 1
     printed = capsys.readouterr().out
     assert "holds other weights than the record names" in printed and "save_model=false" in printed
-    with_weights(tmp_path / "store" / "entries" / str(record.fingerprints["original"]), changed)
-    assert evaluate_command([str(kept.folder), *RELEARN]) == 1
-    assert "weights of the original model" in capsys.readouterr().out
     assert before == [(config.folder / RECORD_FILE).read_bytes() for config in (kept, other)]
+
+
+@pytest.mark.parametrize("method", ["finetune", "retrain"])
+def test_without_its_unlearned_weights_a_run_is_refused_before_anything_is_trained(
+    method: str, configured: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configured("kept", "metrics=fast", f"method={method}")
+    run(config)
+    empty = tmp_path / "empty"
+    trained = method == "retrain"  # its weights are a reference's, which can be trained again
+    status = evaluate_command([str(config.folder), *RELEARN, f"store.root={empty}"])
+    assert (status, empty.exists()) == ((0, True) if trained else (1, False)), capsys.readouterr().out
 
 
 def test_a_metric_that_breaks_on_one_run_stops_no_other(

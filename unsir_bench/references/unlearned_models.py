@@ -47,7 +47,7 @@ def keep_unlearned(
     for model in trained:
         if weights_hash(model.weights) == own:
             return {"key": model.key, "weights": own, "unlearning": made_by["unlearning"]}
-    about = {"kind": KIND, **made_by, "weights": own}
+    about = _described(made_by, own)
     key = content_key(about)
 
     def make() -> None:
@@ -56,6 +56,15 @@ def keep_unlearned(
 
     store.get_or_create(key, KIND, fabric, make)
     return {"key": key, "weights": own, "unlearning": made_by["unlearning"]}
+
+
+def _described(made_by: Mapping[str, Any], weights: str) -> dict[str, Any]:
+    return {"kind": KIND, **made_by, "weights": weights}
+
+
+def is_trained(kept: Mapping[str, str], made_by: Mapping[str, Any]) -> bool:
+    """Whether what ``keep_unlearned`` returned for ``made_by`` are weights of a model that can be trained again."""
+    return kept["key"] != content_key(_described(made_by, kept["weights"]))
 
 
 def unlearned_weights(store: Store, kept: Mapping[str, str]) -> dict[str, Tensor]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from unsir_bench.config import Config
+from unsir_bench.config_fields import identity
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.records import RunRecord, utc_now
+from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import TrainedModel
-from unsir_bench.references.unlearned_models import unlearned_weights
+from unsir_bench.references.unlearned_models import is_trained, unlearned_weights
 from unsir_bench.runs.experiment import keep_grad_cam, prepared, retrained_of, with_other_seeds
 from unsir_bench.runs.record_of_run import note_models
 from unsir_bench.runtime.environment import provenance
@@ -89,6 +91,7 @@ def _lacks(record: RunRecord, before: MetricsConfig, after: MetricsConfig) -> bo
 
 def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *, maps: bool) -> None:
     """Measure each step's weights; the record is written at the end, in one go."""
+    _require_weights(record, config)
     fabric = config.hardware.start(config.model.cpu_threads)
     scene = prepared(fabric, config, RememberingTracker(), record)
     original = scene.references.original(scene.context)
@@ -124,6 +127,18 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
         "measured_in": provenance(fabric.device), "finished": utc_now(),
     })  # fmt: skip
     record.write(folder)
+
+
+def _require_weights(record: RunRecord, config: Config) -> None:
+    """Refuse a run whose unlearned weights are gone before anything is trained.
+
+    Raises:
+        WeightsMissingError: the store does not have them.
+    """
+    for number, kept in enumerate(record.unlearned):
+        made_by = {"method": identity(config.method), "unlearning": kept["unlearning"], "step": number}
+        if not is_trained(kept, made_by):
+            unlearned_weights(Store(Path(config.store.root)), kept)
 
 
 def _note(metrics: Metrics, measured: Measurements) -> None:
