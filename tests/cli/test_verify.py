@@ -136,6 +136,8 @@ def test_a_runs_folder_may_be_the_working_directory(
 
 def test_a_folder_without_records_is_told_from_a_good_one(tmp_path: Path, checked: Call) -> None:
     assert checked(tmp_path)[0] == 2
+    status, said = checked(submission(tmp_path, content()), tmp_path / "typo")
+    assert status == 2 and said.startswith(f"no records in {tmp_path / 'typo'}: name folders")
 
 
 def test_one_record_is_done_again_and_a_number_that_it_does_not_give_is_refused(

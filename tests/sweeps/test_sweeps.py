@@ -261,6 +261,7 @@ def test_a_diverged_run_alone_is_reported_and_does_not_fail_the_sweep(tmp_path: 
         ("ray_local", "RayLauncher"),
         ("ray_cluster", "RayLauncher"),
         ("joblib", "JoblibLauncher"),
+        ("submitit_local", "LocalLauncher"),
         ("devices", "DevicesLauncher"),
     ],
 )
@@ -268,6 +269,7 @@ def test_every_launcher_preset_composes(launcher: str, target: str) -> None:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         composed = compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
     assert composed.hydra.launcher._target_.endswith(f".{target}")
+    assert composed.hydra.launcher.get("timeout_min", 240) >= 240  # minutes; submitit's own default is 60
 
 
 def test_a_plan_starts_nothing_and_names_what_would_be_made(tmp_path: Path) -> None:

@@ -156,6 +156,25 @@ def test_without_a_key_both_are_written_for_the_sweeps_given(record: RunRecord, 
     assert json.loads((tmp_path / "workspace.json").read_text())["entity"] == "a-team"
 
 
+def test_without_the_extra_one_line_says_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = [name for name in sys.modules if name.startswith("wandb_workspaces.")]
+    for name in ["wandb_workspaces", *loaded]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["--output", str(tmp_path)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "wandb_workspaces is not installed" in line and "pip install 'unsir-bench[report]'" in line
+
+
+def test_a_mistyped_folder_beside_a_good_one_is_named(
+    record: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record.write(tmp_path / record.sweep / record.run_id)
+    assert main([str(tmp_path / record.sweep), str(tmp_path / "typo")]) == 2
+    assert capsys.readouterr().out == f"no records in {tmp_path / 'typo'}\n"
+
+
 def test_a_folder_without_records_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--output", str(tmp_path / "out")]) == 2
     assert "no records in" in capsys.readouterr().out

@@ -100,10 +100,12 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
         if not word.startswith(KEYS_OF_FINISHED):
             print(f"{word}: for finished runs, only {', '.join(KEYS_OF_FINISHED)} can be given")
             return WRONG
-    runs = [run for folder in folders for run in _runs(folder.absolute())]
-    if not runs:
-        print(f"{' '.join(map(str, folders)) or 'no folder'}: there is no record; give the folder of a sweep or a run")
+    found = {folder: _runs(folder.absolute()) for folder in folders}
+    empty = [str(folder) for folder, below in found.items() if not below]
+    if empty or not folders:
+        print(f"{' '.join(empty) or 'no folder'}: there is no record; give the folder of a sweep or a run")
         return WRONG
+    runs = [run for below in found.values() for run in below]
     asked, store = _asked(settings)
     status = 0
     for run in runs:

@@ -36,16 +36,19 @@ def verify_command(argv: Sequence[str]) -> int:
         argv: the words after ``verify``.
 
     Returns:
-        Exit status: 0 if all records are accepted, 1 if any is refused, 2 if there is none, or the one drawn cannot be
-        done again for a reason of this machine's.
+        Exit status: 0 if all records are accepted, 1 if any is refused, 2 if a place has none, or the one drawn cannot
+        be done again for a reason of this machine's.
     """
     given = _parser().parse_args(argv)
     bootstrap()
-    sweeps = [sweep for place in given.places for sweep in _sweeps(place)]
+    by_place = {place: _sweeps(place) for place in given.places}
+    sweeps = [sweep for found in by_place.values() for sweep in found]
     records = [found for sweep in sweeps for found in sweep.found]
     faults = [(path, why) for sweep in sweeps for path, why in sweep.unreadable]
-    if not records and not faults:
-        print(f"no records in {', '.join(map(str, given.places))}: name folders with {LINES_FILE}, or sweeps")
+    if empty := [
+        place for place, found in by_place.items() if not any(each.found or each.unreadable for each in found)
+    ]:
+        print(f"no records in {', '.join(map(str, empty))}: name folders with {LINES_FILE}, or sweeps")
         return NOT_CHECKED
     repeatable = []
     for path, record in records:
@@ -72,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unsir-bench verify",
         description="Check records for the leaderboard: each can be read, is unchanged, agrees with itself and with "
-        "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 no records, "
-        "or a full disk here.",
+        "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 a place "
+        "without records, or a full disk here.",
     )
     parser.add_argument(
         "places", nargs="+", type=Path, metavar="PLACE", help=f"a folder of sweeps, a run's, or a {LINES_FILE}"

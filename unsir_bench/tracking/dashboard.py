@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unsir_bench.records import RunRecord, printable, records_below
+from unsir_bench.runtime.extras import absent_package
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.tracking.run import LOGIN_HINT, login_problem
 from unsir_bench.tracking.tracker_config import TrackerConfig
@@ -253,14 +254,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write or publish the dashboard.
 
     Returns:
-        Exit status: 0, 1 if publishing failed, 2 if a folder holds no record.
+        Exit status: 0, 1 if publishing failed or the extra is absent, 2 if a folder holds no record.
     """
     words = sys.argv[1:] if argv is None else argv
     given = _parser().parse_args(words)
-    records = [record for folder in given.folders for record in _records(folder)]
-    if given.folders and not records:
-        print(f"no records in {', '.join(map(str, given.folders))}")
+    found = {folder: _records(folder) for folder in given.folders}
+    if empty := [str(folder) for folder, records in found.items() if not records]:
+        print(f"no records in {', '.join(empty)}")
         return 2
+    try:
+        return _made([record for records in found.values() for record in records], given, words)
+    except ModuleNotFoundError as error:
+        if (absent := absent_package(error)) is None:
+            raise
+        print(absent, file=sys.stderr)
+        return 1
+
+
+def _made(records: Sequence[RunRecord], given: argparse.Namespace, words: Sequence[str]) -> int:
     project, entity = _place(given.project, given.entity, records)
     sweeps = sorted({record.sweep for record in records})
     phases = sorted(
