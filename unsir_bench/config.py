@@ -190,6 +190,7 @@ def _general_problems(config: Config) -> Iterator[str]:
     for word in config.withheld:
         if word not in kinds:
             yield f"withheld: {word!r} is no kind of access; known are {', '.join(kinds)}"
+    yield from (f"{limit}: needs isolate=true" for limit in config.hardware.limits if not config.isolate)
     yield from sweep_problems(config.sweep)
 
 
@@ -344,5 +345,5 @@ def _complaint(error: OmegaConfBaseException) -> str:
     key = error.full_key or "configuration"
     group = key.removesuffix(".name")
     if isinstance(error, MissingMandatoryValue) and group in SECTIONS:
-        return f"{group}: no option is chosen; give {group}=NAME. An experiment chooses one in its sweep: add -m"
+        return f"{group}: no option is chosen; give {group}=NAME; an experiment has one in its sweep, `unsir-bench -m`"
     return f"{key}: {str(error).splitlines()[0]}"

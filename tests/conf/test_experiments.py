@@ -137,7 +137,7 @@ def test_a_job_put_together_from_sections_is_what_the_command_composes() -> None
 @pytest.mark.parametrize("given", [[], ["dataset=digits"], ["dataset=digits", "model=allcnn_tiny"]])
 def test_a_run_without_the_choices_of_the_sweep_is_refused_with_what_to_do(given: list[str]) -> None:
     missing = ("dataset", "model", "train")[len(given)]
-    with pytest.raises(ConfigError, match=f"{missing}: no option is chosen; give {missing}=NAME.* add -m"):
+    with pytest.raises(ConfigError, match=f"{missing}: no option is chosen; give {missing}=NAME; .*`unsir-bench -m`"):
         typed(composed("experiment=cifar10_single", "scale=smoke", *given))
 
 

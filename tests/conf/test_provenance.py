@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from unsir_bench import compose
+from unsir_bench.cli.bootstrap import with_published
 from unsir_bench.cli.plugins import option_files
-from unsir_bench.cli.run import _with_published
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import provenance_words
 from unsir_bench.report.data import PROVENANCE, model_table
@@ -50,13 +50,13 @@ def test_every_preset_says_where_its_values_come_from() -> None:
 
 def test_settings_published_chooses_the_preset_of_the_authors() -> None:
     words = ["-m", "method=salun,cf_k,delete", "settings=published", "seed=0"]
-    assert list(_with_published(words)) == [
+    assert list(with_published(words)) == [
         "-m",
         "method=salun_published,cf_k,delete_published",
         "settings=published",
         "seed=0",
     ]
-    assert list(_with_published(["method=salun"])) == ["method=salun"]
+    assert list(with_published(["method=salun"])) == ["method=salun"]
 
 
 def test_tables_show_it_and_leave_the_column_out_where_no_record_says() -> None:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unsir_bench.cli.plugins import PluginSearchPath, import_all, plugin_names
+from unsir_bench.cli.plugins import PluginSearchPath, import_all, option_files, plugin_names
 from unsir_bench.config import Config, at_home, note_overrides, typed
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_config import ForgetConfig
@@ -32,6 +32,8 @@ from unsir_bench.sweeps.sweeper import register_sweeper
 from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.method import UnlearningMethod
+
+SWEEPS = ("-m", "--multirun")  # Hydra's words for a sweep
 
 
 @cache
@@ -116,15 +118,39 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     Raises:
         hydra.errors.HydraException: an override names a key or an option that does not exist.
-        ConfigError: a value is missing or has the wrong type.
+        ConfigError: a value is missing or has the wrong type, or a sweep is asked for.
     """
     bootstrap()
+    if swept := [word for word in overrides if word in SWEEPS]:
+        raise ConfigError(
+            [f"{swept[0]}: one run is composed here, and no sweep; leave it out; give each key one value"]
+        )
+    words = list(with_published(overrides))
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         composer = composer_of(cast(ConfigLoaderImpl, GlobalHydra.instance().config_loader()), "config")
         try:
-            composed = composer.compose(overrides)
+            composed = composer.compose(words)
         except HydraException:  # Hydra's own words name the file and the options there are
-            composed = hydra_compose("config", list(overrides))
+            composed = hydra_compose("config", words)
         config = typed(composed)
     note_overrides(config, overrides)
     return config
+
+
+def with_published(words: Sequence[str]) -> Iterator[str]:
+    """The words, with each method's preset of its authors' values where ``settings=published`` asks for it."""
+    presets = option_files("method") if "settings=published" in words else {}
+    for word in words:
+        key, _, names = word.partition("=")
+        chosen = [f"{name}_published" if f"{name}_published" in presets else name for name in names.split(",")]
+        yield f"method={','.join(chosen)}" if key == "method" and presets else word
+
+
+def refuse_limits(config: Config, verb: str) -> None:
+    """Refuse limits of a run's own process where a verb starts none.
+
+    Raises:
+        ConfigError: a limit was set.
+    """
+    if found := config.hardware.limits:
+        raise ConfigError([f"{limit}: `unsir-bench {verb}` has no limit of time; leave it out" for limit in found])

@@ -16,9 +16,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.bootstrap import bootstrap, with_published
 from unsir_bench.cli.install_check import check_torch_pair
-from unsir_bench.cli.plugins import modules_of_runs, option_files
+from unsir_bench.cli.plugins import modules_of_runs
 from unsir_bench.config import (
     LONGEST_NAME,
     Config,
@@ -194,7 +194,7 @@ def _record_of(config: Config) -> RunRecord:
     if finished_run(config) is not None:
         return run(config, command)
     check_torch_pair()
-    apart = surroundings.mode is RunMode.MULTIRUN or config.hardware.time_limit is not None
+    apart = surroundings.mode is RunMode.MULTIRUN or config.hardware.limits
     if not (apart and config.isolate):
         import_present(modules_of_runs(tracked=False))
         return run(config, command)
@@ -241,7 +241,7 @@ def _given_to_hydra(words: Sequence[str], instead: Callable[[Sequence[SweepJob]]
     bootstrap()
     if problems := [*_unreadable(words), *_absent_launchers(words)]:
         sys.exit("\n".join(problems))
-    sys.argv[1:] = list(_with_published(words))  # where Hydra reads them
+    sys.argv[1:] = list(with_published(words))  # where Hydra reads them
     with launching(instead) as launch:
         try:
             hydra.main(version_base="1.3", config_path="pkg://unsir_bench.conf", config_name="config")(Job())()
@@ -271,15 +271,6 @@ def _absent_launchers(words: Sequence[str]) -> Iterator[str]:
         group, _, name = word.partition("=")
         if group == "hydra/launcher" and (absent := absent_launcher(name)) is not None:
             yield absent
-
-
-def _with_published(words: Sequence[str]) -> Iterator[str]:
-    """The words, with each method's preset of its authors' values where ``settings=published`` asks for it."""
-    presets = option_files("method") if "settings=published" in words else {}
-    for word in words:
-        key, _, names = word.partition("=")
-        chosen = [f"{name}_published" if f"{name}_published" in presets else name for name in names.split(",")]
-        yield f"method={','.join(chosen)}" if key == "method" and presets else word
 
 
 def _unreadable(words: Sequence[str]) -> Iterator[str]:

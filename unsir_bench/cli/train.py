@@ -28,7 +28,7 @@ def train_command(words: Sequence[str]) -> int:
     """
     from hydra.errors import HydraException
 
-    from unsir_bench.cli.bootstrap import compose
+    from unsir_bench.cli.bootstrap import compose, refuse_limits
     from unsir_bench.config import validate
     from unsir_bench.errors import ConfigError
     from unsir_bench.records import printable
@@ -36,6 +36,7 @@ def train_command(words: Sequence[str]) -> int:
     try:
         config = compose(words)
         validate(config)
+        refuse_limits(config, "train")
     except (ConfigError, HydraException) as error:
         print(printable(str(error)), file=sys.stderr)
         return 1

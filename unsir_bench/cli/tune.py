@@ -94,7 +94,7 @@ def _with_a_choice() -> dict[str, UnlearningMethod]:
 
 
 def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> None:
-    from unsir_bench.cli.bootstrap import compose
+    from unsir_bench.cli.bootstrap import compose, refuse_limits
     from unsir_bench.config import validate
     from unsir_bench.report.tables.text import markdown, plain_rows, print_rows
     from unsir_bench.runtime.files import write_atomic
@@ -105,6 +105,7 @@ def _tune(method: str, overrides: Sequence[str], given: argparse.Namespace) -> N
     for group in forget:
         validate(compose([*words, f"forget.classes={list(group)}"]))
     study = Study(compose([*words, f"forget.classes={list(forget[0])}"]), forget)
+    refuse_limits(study.config, "tune")
     try:
         winner = tune(study, given.trials, given.hours, replace_other=given.replace)
     finally:

@@ -71,6 +71,13 @@ class HardwareConfig:
         """Whether this machine has no such accelerator, as a cluster's login node may have none."""
         return _available().get(self.resolved_accelerator(), 1) == 0
 
+    @property
+    def limits(self) -> list[str]:
+        """Which limits of a run's own process were set, as ``hardware.time_limit=5``."""
+        usual, names = HardwareConfig(), ("time_limit", "silence_limit")
+        found = {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
+        return [f"hardware.{name}={value:g}" for name, value in found.items() if value is not None]
+
     def resolved_accelerator(self) -> str:
         """The accelerator that ``auto`` means here: CUDA if there is a GPU, else Apple's MPS, else the CPU."""
         if self.accelerator != "auto":
