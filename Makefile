@@ -24,12 +24,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # cuda: the pair that requirements.lock pins, which works everywhere. cpu: the same releases from PyTorch's index of builds
 # without CUDA, a few GB less; the lock has no hashes of these two, pip checks those that the index states.
-TORCH ?= cuda
+# Without a choice: the one that .venv was made with.
+TORCH ?= $(if $(wildcard $(VENV)/requirements-cpu.lock),cpu,cuda)
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NOT_FOR_CPU := torch|torchvision|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+
 define INSTALL_cuda
 $(PIP_INSTALL) --require-hashes --requirement requirements.lock
+rm -f $(VENV)/requirements-cpu.lock
 endef
 define INSTALL_cpu
 awk '/^[a-z]/ { kept = !/^($(NOT_FOR_CPU))==/ } kept' requirements.lock > $(VENV)/requirements-cpu.lock

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,22 @@ def test_a_workflow_has_least_rights_a_limit_and_targets_that_exist(path: Path) 
     assert "${{ github.event" not in shell and "${{ github.ref" not in shell
     for name in re.findall(r"pytest (?:-\S+ )*((?:tests/\S+ ?)+)", shell):
         assert all((ROOT / each).exists() for each in name.split())
+
+
+@pytest.mark.parametrize(("made", "word"), [("cpu", "--index-url"), ("cuda", "rm -f .venv/requirements-cpu.lock")])
+def test_another_target_keeps_the_torch_of_the_environment(made: str, word: str, tmp_path: Path) -> None:
+    if (make := shutil.which("make")) is None:
+        pytest.skip("no make on this machine")
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".ready").touch()
+    os.utime(tmp_path / ".venv" / ".ready", (0, 0))
+    if made == "cpu":
+        (tmp_path / ".venv" / "requirements-cpu.lock").touch()
+    given = {name: value for name, value in os.environ.items() if name not in ("TORCH", "MAKEFLAGS")}
+    shell = subprocess.check_output([make, "-n", "demo"], cwd=tmp_path, env=given, text=True)
+    assert word in shell and ("--require-hashes --requirement" in shell) == (made == "cuda")
 
 
 def test_the_release_publishes_only_what_was_built_and_tried() -> None:

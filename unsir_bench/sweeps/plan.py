@@ -72,7 +72,7 @@ class Plan:
 
     @classmethod
     def of(cls, jobs: Sequence[SweepJob]) -> Plan:
-        """Plan a sweep; the images of its data sets are read, nothing is trained or written."""
+        """Plan a sweep; its data sets are read, which downloads or decodes what is missing; nothing else is written."""
         plan = cls()
         history = History()
         for job in jobs:
