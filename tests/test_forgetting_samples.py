@@ -115,3 +115,15 @@ def test_a_written_split_forgets_the_same_samples_in_plain_torch_and_in_a_run(fo
 def test_a_split_that_cannot_be_made_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert split_command(["dataset=digits", "forget=random_samples", "--output", str(folder / "x.txt")]) == 1
     assert "must end in .json, .csv, .npy" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_images_are_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    places = {"x.txt": "must end in", "file/x.json": "nothing can be written there", "folder.csv": "it is a folder"}
+    for name, reason in places.items():
+        words = ["dataset=image_folder", f"dataset.root={tmp_path}/none", "--output", str(tmp_path / name)]
+        assert split_command(words) == 1
+        assert f"--output {tmp_path / name}: {reason}" in capsys.readouterr().err

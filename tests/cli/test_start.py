@@ -165,6 +165,12 @@ def test_a_list_has_a_row_with_words_for_each_option(what: str, capsys: pytest.C
         assert re.search(rf"│ {option} +│ \w", printed), option
 
 
+@pytest.mark.parametrize("words", [["--help"], ["methods", "-h"]])
+def test_the_help_of_a_list_names_the_tables(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert list_command(words) == 0
+    assert capsys.readouterr().out.startswith("usage: unsir-bench list methods|datasets|models|")
+
+
 def test_the_list_of_methods_says_what_each_needs(capsys: pytest.CaptureFixture[str]) -> None:
     assert list_command(["methods"]) == 0
     printed = capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from hydra.errors import HydraException
 
 from unsir_bench.cli.bootstrap import bootstrap, compose
 from unsir_bench.cli.reproduce import config_of
+from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config
 from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
@@ -41,7 +41,7 @@ def evaluate_command(argv: Sequence[str]) -> int:
         Exit status: 0, 1 if a run could not be evaluated, 2 if the command is wrong.
     """
     given = _parser().parse_intermixed_args(argv)
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
+    log_to_terminal()
     settings = [word for word in given.words if "=" in word and not os.path.lexists(word)]
     folders = [Path(word) for word in given.words if word not in settings]
     bootstrap()

@@ -22,6 +22,9 @@ WIDTH_OF_A_FILE = 120  # characters
 
 def list_command(words: Sequence[str]) -> int:
     """Print one table; returns the exit status: 2 if there is no such table."""
+    if {"-h", "--help"} & set(words):
+        print(f"usage: unsir-bench list {'|'.join(GROUPS)}\n\nPrint the options, those of plug-ins included.")
+        return 0
     if len(words) != 1 or words[0] not in GROUPS:
         print(f"unsir-bench list {' '.join(words)}: there is no such table; give one of {', '.join(GROUPS)}")
         return 2

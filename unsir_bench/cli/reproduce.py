@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.added_fields import without_unknown_additions
 from unsir_bench.cli.bootstrap import bootstrap, installed
+from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config, note_content, validate
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_config import ForgetConfig
@@ -73,6 +74,7 @@ def reproduce_command(argv: Sequence[str]) -> int:
         Exit status: 0 if all is identical, 1 if anything differs, 2 if a run cannot be repeated.
     """
     given = _parser().parse_args(argv)
+    log_to_terminal()
     bootstrap()
     status = SAME
     for name in given.records:

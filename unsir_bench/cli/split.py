@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from unsir_bench.cli.terminal import log_to_terminal
+
 
 def split_command(words: Sequence[str]) -> int:
     """Write the samples that a configuration forgets, of all its steps together.
@@ -18,6 +20,7 @@ def split_command(words: Sequence[str]) -> int:
         The exit status: 1 if the configuration or the file's name is wrong.
     """
     given, overrides = _parser().parse_known_args(words)
+    log_to_terminal()
 
     from hydra.errors import HydraException
 
@@ -25,8 +28,9 @@ def split_command(words: Sequence[str]) -> int:
     from unsir_bench.runtime.printable import printable
 
     try:
+        _refuse_place(given.output)
         print(_written(overrides, given.output))
-    except (ConfigError, DataError, HydraException) as error:
+    except (ConfigError, DataError, HydraException, OSError) as error:
         print(printable(str(error)), file=sys.stderr)
         return 1
     return 0
@@ -41,6 +45,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="ends in .json, .csv or .npy")
     return parser
+
+
+def _refuse_place(output: Path) -> None:
+    """Refuse a file that cannot be written before images are decoded.
+
+    Raises:
+        ConfigError: says why it cannot.
+    """
+    from unsir_bench.data.forget_samples import refuse_suffix
+    from unsir_bench.errors import ConfigError
+    from unsir_bench.runtime.files import unwritable
+
+    refuse_suffix(output)
+    reason = "it is a folder" if output.is_dir() else unwritable(output.parent)
+    if reason:
+        raise ConfigError([f"--output {output}: {reason}; choose another file"])
 
 
 def _written(overrides: Sequence[str], output: Path) -> str:

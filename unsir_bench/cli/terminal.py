@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 
@@ -15,6 +16,11 @@ def read_names_as_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"  # for the processes of a sweep too
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+
+
+def log_to_terminal() -> None:
+    """Tell on standard error how a command goes on that Hydra does not start, whose own log lines would show it."""
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
 
 
 def print_any_letter() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.runtime.cores import own_cores, shares
 from unsir_bench.sweeps.isolation import Surroundings
 from unsir_bench.sweeps.watch import die_with_parent
@@ -106,12 +107,10 @@ def _exit_codes(words: list[str], where: Sequence[Surroundings], *, at_once: boo
 def _train(words: list[str], role: str, place: Surroundings) -> None:
     die_with_parent()
     place.enter()  # before torch counts cores and GPUs
-    import logging
-
     from unsir_bench.cli.bootstrap import compose
     from unsir_bench.runner import log_failure, train_reference
 
-    logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s")
+    log_to_terminal()
     # No method is run: whether the one named here, or the default, suits the forget set does not matter.
     config = replace(compose(words), method=compose(["method=original"]).method, withheld=[])
     try:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from unsir_bench.cli.terminal import log_to_terminal
+
 if TYPE_CHECKING:
     from unsir_bench.unlearning.method import UnlearningMethod
 
@@ -19,6 +21,7 @@ WITHOUT_A_CHOICE = "none"
 def tune_command(words: Sequence[str]) -> int:
     """Tune one method after another; returns the exit status: 1 if a method could not be tuned."""
     given, overrides = _parser().parse_known_args(list(words))
+    log_to_terminal()
     if find_spec("optuna") is None:
         print("unsir-bench tune needs Optuna: pip install 'unsir-bench[tune]'", file=sys.stderr)
         return 1

@@ -18,6 +18,7 @@ from unsir_bench.cli.reproduce import (
     config_of,
     done_again,
 )
+from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.report.consistency import complaints, disagreements
@@ -40,6 +41,7 @@ def verify_command(argv: Sequence[str]) -> int:
         be done again for a reason of this machine's.
     """
     given = _parser().parse_args(argv)
+    log_to_terminal()
     bootstrap()
     by_place = {place: _sweeps(place) for place in given.places}
     sweeps = [sweep for found in by_place.values() for sweep in found]

@@ -89,8 +89,7 @@ class IndexFile:
         Raises:
             ConfigError: the suffix is none of those, or an NPY file would lose test samples.
         """
-        if path.suffix not in _WRITERS:
-            raise ConfigError([f"--output {path}: must end in {', '.join(KINDS)}"])
+        refuse_suffix(path)
         if path.suffix == ".npy" and self.test:
             raise ConfigError([f"--output {path}: an NPY file holds training samples alone; end it in .json or .csv"])
         write_atomic(path, _WRITERS[path.suffix](self))
@@ -99,6 +98,12 @@ class IndexFile:
     def content(self) -> str:
         """A hash of what the file says, however it is written."""
         return sha256(json.dumps([self.data, self.train, self.test]).encode())[:16]
+
+
+def refuse_suffix(path: Path) -> None:
+    """Raise ConfigError where ``IndexFile.write`` knows no such kind of file."""
+    if path.suffix not in _WRITERS:
+        raise ConfigError([f"--output {path}: must end in {', '.join(KINDS)}"])
 
 
 def _of_json(content: bytes) -> IndexFile:
