@@ -41,7 +41,7 @@ CHANGES: Mapping[str, Mapping[str, str | None]] = {
     "add_an_attack": {"metrics": "fast", "metrics.features": "false", **dict.fromkeys(set(TINY) - {"metrics"})},
     "forget_a_person": {"dataset.image_size": "16", "dataset.subset": None, "model": "allcnn_slim"},
     "own_images": {"dataset.image_size": "16", "dataset.subset": None},
-    "slurm": {**OUTPUTS, "hydra/launcher": "submitit_local", "hydra.launcher.partition": None, "model": "allcnn_slim",
+    "slurm": {**OUTPUTS, "hydra/launcher": "local", "hydra.launcher.partition": None, "model": "allcnn_slim",
               "hydra.launcher.array_parallelism": None, "dataset.subset": "15", "forget": "single",
               "hydra.launcher.gpus_per_node": None, "method": "unsir", "dataset": "digits", "train": "small",
               "experiment": None, "scale": None},

@@ -147,7 +147,7 @@ def test_a_sweep_trains_one_original_a_seed_and_one_retrain_a_seed_and_forget_se
     [
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "0,1"),
         (["hydra/launcher=devices"], "0,1"),
-        (["hydra/launcher=submitit_local"], "0"),
+        (["hydra/launcher=local"], "0"),
         (["hydra/launcher=ray_local"], "0"),
     ],
     ids=["joblib", "devices", "submitit", "ray"],
@@ -261,7 +261,7 @@ def test_a_diverged_run_alone_is_reported_and_does_not_fail_the_sweep(tmp_path: 
         ("ray_local", "RayLauncher"),
         ("ray_cluster", "RayLauncher"),
         ("joblib", "JoblibLauncher"),
-        ("submitit_local", "LocalLauncher"),
+        ("local", "LocalLauncher"),
         ("devices", "DevicesLauncher"),
     ],
 )

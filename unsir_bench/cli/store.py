@@ -110,8 +110,8 @@ def _records(given: argparse.Namespace) -> KeptRecords:
     for note in notes(given.folder):
         try:
             folder = noted_folder(note)
-        except OSError as reason:
-            found.unreadable[note] = printable(str(reason))
+        except OSError as error:
+            found.unreadable[note] = printable(str(error))
             continue
         found.add(kept_records(folder))
         if not folder.is_dir():

@@ -13,6 +13,7 @@ EXTRAS = {
 # What Hydra's option of each name needs.
 LAUNCHERS = {
     "joblib": ("hydra-joblib-launcher", "launchers"),
+    "local": ("hydra-submitit-launcher", "launchers"),
     "submitit_local": ("hydra-submitit-launcher", "launchers"),
     "submitit_slurm": ("hydra-submitit-launcher", "launchers"),
     "slurm": ("hydra-submitit-launcher", "launchers"),

@@ -26,9 +26,9 @@ class KeptRecords:
 
     def add(self, others: KeptRecords) -> None:
         """Take those of another folder, in place, but for those that are here under another path."""
-        for mine, theirs in ((self.readable, others.readable), (self.unreadable, others.unreadable)):
-            known = {path.resolve() for path in mine}
-            mine.update({path: found for path, found in theirs.items() if path.resolve() not in known})
+        known = {path.resolve() for path in (*self.readable, *self.unreadable)}
+        self.readable.update({path: it for path, it in others.readable.items() if path.resolve() not in known})
+        self.unreadable.update({path: why for path, why in others.unreadable.items() if path.resolve() not in known})
 
 
 def kept_records(outputs: Path) -> KeptRecords:

@@ -10,7 +10,7 @@ from unsir_bench.errors import ConfigError
 from unsir_bench.sweeps.outcome import SweepJob
 
 # Launchers whose runs have the devices of this machine.
-RUN_HERE = ("basic", "devices", "joblib", "submitit_local", "ray_local")
+RUN_HERE = ("basic", "devices", "joblib", "local", "submitit_local", "ray_local")
 
 
 def mistakes(jobs: Sequence[SweepJob], launcher: str) -> dict[str, list[str]]:
