@@ -209,6 +209,17 @@ def test_names_and_fields_that_look_like_ours_do_not_hide_a_plug_in(
     assert (again.run_id, again.method, again.dataset) == (config.run_id, config.method, config.dataset)
 
 
+@pytest.mark.parametrize("method", ["unsir", "unsir_gentle"])
+def test_a_run_whose_share_overruled_a_number_is_found_again_though_its_record_has_null(
+    tmp_path: Path, method: str
+) -> None:
+    config = compose([*TINY, f"method={method}", "method.retain_share=0.2", f"outputs={tmp_path}"])
+    record = RunRecord.read(blank_record(config).write(config.folder))
+    assert record.config["method"]["retain_per_class"] is None
+    again = config_of(record)
+    assert (again.run_id, again.method) == (config.run_id, config.method)
+
+
 def test_a_difference_below_that_of_two_retrained_models_is_named(done: Path) -> None:
     record = RunRecord.read(done / "record.json")
     metrics = {"acc_retain_test": 0.50, "floor_gap_acc_retain_test": -0.02, "unlearn_seconds": 3.0}

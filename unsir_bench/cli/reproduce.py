@@ -10,11 +10,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.added_fields import without_unknown_additions
-from unsir_bench.cli.bootstrap import bootstrap, installed
+from unsir_bench.cli.bootstrap import bootstrap, compose, installed
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config, note_content, validate
 from unsir_bench.data.dataset import DatasetConfig
@@ -215,9 +216,9 @@ def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]
             if not values.keys() <= known:
                 continue  # what OmegaConf would find out slowly
         try:
-            nodes.append(OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values)))
+            nodes.append(_object(cls, values))
         except (OmegaConfBaseException, ValueError, TypeError):
-            continue
+            nodes += _with_overruled(cls, values)
     if not nodes:
         title = given.get("name") if isinstance(given, dict) else given
         raise CannotRepeatError(
@@ -225,6 +226,32 @@ def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]
             "UNSIR_BENCH_PLUGINS"
         )
     return nodes
+
+
+def _object(cls: type[Any], values: Any) -> Any:
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
+
+
+def _with_overruled(cls: type[Any], values: Any) -> list[Any]:
+    """The section of a method some of whose numbers another one overruled: the record says null, the run id holds them.
+
+    Tried are the preset's numbers and the class's.
+    """
+    if not issubclass(cls, UnlearningMethod) or not isinstance(values, dict):
+        return []
+    told = {key: value for key, value in values.items() if value is not None}
+    try:
+        node = _object(cls, told)
+    except (OmegaConfBaseException, ValueError, TypeError):
+        return []
+    unknown = [key for key in node.overruled() if key in values and key not in told]
+    if values.keys() - told.keys() - set(unknown) - {each.name for each in fields(cls) if each.default is None}:
+        return []  # another null, which the class does not take
+    try:
+        preset = compose([f"method={values.get('name')}"]).method
+    except (HydraException, UnsirBenchError):
+        return [node]
+    return [replace(node, **{key: getattr(preset, key) for key in unknown if hasattr(preset, key)}), node]
 
 
 @dataclass(frozen=True)
