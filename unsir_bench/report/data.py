@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.banks import BANK, recorded_bank
 from unsir_bench.report.conditions import (
     UNKNOWN_ACCESS,
     UNVERIFIED,
@@ -128,6 +129,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "origin": _origin(record),
             DRAWN: is_drawn(record),
             **recorded_samples(record),
+            **recorded_bank(record),
             **record.metrics,
         }
         for record, forget, setting, outside in zip(
@@ -236,6 +238,7 @@ def _references(runs: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "status": "done",
                 "prefix": reference.prefix,
                 "details": details,
+                **({BANK: members[BANK].max()} if BANK in members else {}),
                 ACCESS: access_words(reference.access),
                 PROVENANCE: "",
                 **measured,

@@ -96,3 +96,10 @@ def test_runs_that_are_not_done_are_no_columns(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         main(["metrics", str(tmp_path / "nothing")])
     assert ended.value.code == 2 and "no records below" in capsys.readouterr().err
+
+
+def test_speed_ups_have_their_geometric_mean() -> None:
+    runs = [record("a", seed, 0.5, 10) for seed in (0, 1)]
+    for run, ratio in zip(runs, (10.0, 1000.0), strict=True):
+        run.metrics |= {"speedup_vs_retrain": ratio}
+    assert cells(metric_tables(runs), "speedup_vs_retrain")[-1].startswith("100.00 [")

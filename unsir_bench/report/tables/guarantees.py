@@ -9,6 +9,7 @@ import pandas as pd
 
 from unsir_bench.guarantees import GUARANTEES
 from unsir_bench.records import RunRecord
+from unsir_bench.report.banks import BANK_LEGEND, independent
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP, compared, groups, model_table
 from unsir_bench.report.samples import INTERVALS, samples_of, share_in_words
@@ -74,7 +75,8 @@ def _promise(values: Sequence[float]) -> str:
 
 def _mean(seeds: pd.DataFrame, name: str, place: pd.DataFrame, *forms: str) -> str:
     values = [float(value) for value in seeds[name].dropna()] if name in seeds else []
-    words = share_in_words(values, samples_of(place, name), 100.0, *forms)
+    apart = independent(values, name, seeds)
+    words = share_in_words(apart, samples_of(place, name), 100.0, *forms)
     return with_seeds(words, len(values), len(seeds))
 
 
@@ -86,7 +88,8 @@ def guarantee_title(name: str) -> str:
 def guarantee_legend(rows: Sequence[dict[str, str]]) -> str:
     """What the columns of guarantees mean, of those that ``rows`` have."""
     meanings = [f"{card.title}: {card.meaning}" for card in GUARANTEES.values() if rows and card.title in rows[0]]
+    banks = f" {BANK_LEGEND}" if rows and ATTACKS["ulira_accuracy"] in rows[0] else ""
     return (
         "What each method promises by its procedure, beside what was measured of the model it returned; a dash: it "
-        f"promises nothing. {'; '.join(meanings)}. What was measured: {INTERVALS}."
+        f"promises nothing. {'; '.join(meanings)}. What was measured: {INTERVALS}.{banks}"
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.banks import independent
 from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
 from unsir_bench.report.samples import samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
-from unsir_bench.report.statistics import with_seeds
+from unsir_bench.report.statistics import is_ratio, ratio_in_words, with_seeds
 from unsir_bench.report.tables.relearn import relearn_rows
 from unsir_bench.report.tables.text import markdown, plain
 
@@ -66,12 +66,15 @@ def _metrics(columns: Sequence[pd.DataFrame]) -> list[str]:
 
 
 def _cell(metric: str, models: pd.DataFrame, samples: int | None) -> str:
-    values: list[Any] = models[metric].dropna().tolist() if metric in models else []
+    values = [float(value) for value in models[metric].dropna()] if metric in models else []
     if metric == "relearn_batches" and "relearn_censored" in models:
         censored = models.loc[models["relearn_censored"].fillna(0).astype(bool), "record"]
         if len(censored):  # a censored run has no number: it is never averaged
             numbers = models.loc[models.index.difference(censored.index), metric].dropna()
             caps = [f">{record.relearn_cap}" for record in censored]
             return ", ".join([*(f"{value:g}" for value in sorted(numbers)), *caps])
-    words = share_in_words([float(value) for value in values], samples, 1.0, ".4g", ".2g") if values else NOTHING
+    if is_ratio(metric):
+        return with_seeds(ratio_in_words(values), len(values), len(models))
+    apart = independent(values, metric, models)
+    words = share_in_words(apart, samples, 1.0, ".4g", ".2g") if values else NOTHING
     return with_seeds(words, len(values), len(models))

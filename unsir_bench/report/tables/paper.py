@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.banks import BANK_LEGEND, bank_fields, independent
 from unsir_bench.report.conditions import NOTHING, conditions
 from unsir_bench.report.data import run_table
 from unsir_bench.report.samples import INTERVALS, share_in_words, share_interval
@@ -96,7 +97,8 @@ def measured_words(row: Row, column: Column) -> str:
     if column.field in row.samples:
         words = share_in_words(row.values(column.field), row.samples[column.field], column.scale)
         return with_seeds(words, len(values), row.n)
-    words = ratio_in_words(values) if is_ratio(column.field) else mean_in_words(values)
+    apart = independent(values, column.field, row.models)
+    words = ratio_in_words(values) if is_ratio(column.field) else mean_in_words(apart)
     return with_seeds(words, len(values), row.n)
 
 
@@ -118,7 +120,9 @@ def _published(row: Row, title: str) -> dict[str, Cell]:
 
 def legend(columns: Sequence[Column]) -> str:
     """What the cells, and the field's standard columns among them, mean."""
-    return f"{LEGEND} {STANDARD_LEGEND}" if set(columns) & set(STANDARD.values()) - set(COLUMNS) else LEGEND
+    standard = set(columns) & set(STANDARD.values()) - set(COLUMNS)
+    banks = tuple(columns) != COLUMNS and any(column.field in bank_fields() for column in columns)
+    return " ".join([LEGEND, *([STANDARD_LEGEND] if standard else []), *([BANK_LEGEND] if banks else [])])
 
 
 def as_markdown(table: ComparisonTable) -> str:
@@ -232,7 +236,7 @@ def _interval(row: Row, field: str) -> dict[str, float | None]:
         return dict(zip(names, share_interval(values, row.samples[field]), strict=True))
     if is_ratio(field):
         return dict(zip(names, ratio_interval(values), strict=True))
-    interval = mean_interval(values)
+    interval = mean_interval(independent(values, field, row.models))
     return dict(zip(names, (mean, interval.low, interval.high), strict=True))
 
 
