@@ -11,7 +11,8 @@ from scipy import stats
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.binomial import TestShares, clopper_pearson, gap_limits, samples_behind, smallest_alpha, widened
-from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, judge, retrain_floor, sign_flip
+from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, judge, retrain_floor, sign_flip
+from unsir_bench.report.samples import gap_interval
 
 EQUIVALENT, DIFFERENT = EquivalenceVerdict.EQUIVALENT, EquivalenceVerdict.DIFFERENT
 UNDECIDED, UNDECIDABLE = EquivalenceVerdict.UNDECIDED, EquivalenceVerdict.UNDECIDABLE
@@ -101,11 +102,9 @@ def test_p_values_are_those_of_scipy(n: int) -> None:
 
 def test_no_spread_is_no_certainty() -> None:
     silent = judge({0: Gap([0.0] * 10, 0.03)})[0]
-    assert silent.verdict == UNDECIDED and "number of test samples is not known" in silent.words
+    assert (silent.verdict, silent.why) == (UNDECIDED, "no spread")
     few = judge({0: Gap([0.0] * 10, 0.03, shares=TestShares(0.0, 0.0, 39))})[0]
-    assert (few.verdict, few.words) == (
-        UNDECIDABLE, "undecidable at this margin (39 test samples, whatever the seeds)",
-    )  # fmt: skip
+    assert (few.verdict, few.why) == (UNDECIDABLE, "samples")
     assert verdict(Gap([0.0] * 10, 0.03, shares=TestShares(0.0, 0.0, 1000))) == EQUIVALENT
     assert verdict(Gap([1.0] * 3, 0.03, shares=TestShares(1.0, 0.0, 39))) == DIFFERENT
 
@@ -119,17 +118,39 @@ def test_the_interval_is_no_narrower_than_the_exact_one() -> None:
     assert Gap([0.1], 0.03).interval() is None
 
 
+def test_the_interval_is_that_of_the_tables_and_stays_within_what_shares_can_differ_by() -> None:
+    own = [1.0, 0.7, 1.0]
+    found = Gap(own, 0.03, shares=TestShares(0.9, 0.0, 39)).interval()
+    assert found == gap_interval(own, own, 39) and found.high == 1.0
+    assert found.low == pytest.approx(0.9 - 4.30265 * math.sqrt(0.03) / math.sqrt(3), abs=1e-5)
+    one_sided = Gap([1.0] * 3, 0.03, shares=TestShares(1.0, 0.0, 39)).interval()
+    assert one_sided is not None and (round(one_sided.low, 2), one_sided.high) == (0.87, 1.0)
+
+
+def test_samples_that_allow_a_verdict_once_others_are_settled_are_not_too_few_whatever_the_seeds() -> None:
+    """2 of 250 within 3 points: p = 0.03, enough for Holm's last test and not for the first of twenty."""
+    rows = [0.0, 0.0, 0.0249]
+    clear = {place: around(0.0, margin=1.0) for place in range(1, 20)}
+
+    def judged(repeats: int) -> Judged:
+        return judge({0: Gap(rows * repeats, 0.03, shares=TestShares(0.0083, 0.0, 250)), **clear})[0]
+
+    assert judged(1) == Judged(UNDECIDED, why="samples")
+    assert judged(4).verdict == EQUIVALENT
+
+
 def test_an_undecided_verdict_says_how_many_seeds_would_settle_it() -> None:
     judged = judge({0: around(0.04)})[0]
     n = judged.seeds_needed
-    assert n is not None and judged.words == f"undecided (n = {n} would settle it)"
+    assert judged.verdict == UNDECIDED and n is not None
 
     def room(count: int) -> float:
         return 0.05 - 0.04 - float(stats.t.ppf(0.95, count - 1)) * 0.01 / math.sqrt(count)
 
     assert room(n) > 0 >= room(n - 1)
-    assert judge({0: around(0.05)})[0].seeds_needed is None
-    assert judge({0: Gap([0.2], 0.05)})[0].words == "undecided (one seed tells no spread)"
+    at_the_margin = judge({0: around(0.05)})[0]
+    assert (at_the_margin.seeds_needed, at_the_margin.why) == (None, "n > 1000")
+    assert judge({0: Gap([0.2], 0.05)})[0] == Judged(UNDECIDED)
 
 
 def test_seeds_needed_grow_with_the_family_and_for_a_two_sided_test() -> None:
@@ -144,7 +165,7 @@ def test_seeds_needed_grow_with_the_family_and_for_a_two_sided_test() -> None:
 
 def test_where_retrained_models_differ_by_more_than_the_margin_nothing_is_equivalent() -> None:
     small = Gap([0.001, 0.0, -0.001], 0.01, floor=0.03)
-    assert judge({0: small})[0].words == "undecidable at this margin (two retrained models differ by 0.03)"
+    assert judge({0: small})[0] == Judged(UNDECIDABLE, why="floor")
     assert verdict(Gap([0.02, 0.021, 0.022], 0.01, floor=0.03)) == UNDECIDABLE
     assert verdict(Gap([0.139, 0.14, 0.141], 0.01, floor=0.03)) == DIFFERENT
 

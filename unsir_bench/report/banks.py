@@ -19,8 +19,8 @@ BANK_LEGEND = (
 
 def recorded_bank(record: RunRecord) -> dict[str, int]:
     """The column ``bank_size`` of a run with a bank, in models of either kind; nothing for one without."""
-    size = (record.config.get("metrics") or {}).get(BANK)
-    return {BANK: int(size)} if size else {}
+    size = record.measured_with.get(BANK)
+    return {BANK: size} if isinstance(size, int) and size else {}
 
 
 @cache

@@ -26,6 +26,7 @@ NUMERICS = (
     "deterministic",
     "flush_denormal",
 )  # of the hardware
+MADE_IN = ("commit", "dirty", "cpu", "cpu_capability")  # of a record's environment
 SURROUNDINGS = ("dataset", "model", "train", "hardware")
 ELSEWHERE = "made elsewhere"  # marks models that no run of ours made
 UNVERIFIED = f"{ELSEWHERE}, unverified"
@@ -290,19 +291,32 @@ def provenance_words(record: RunRecord) -> str:
 
 def mixture_words(records: Sequence[RunRecord]) -> str:
     """What a mean over these records mixes (commits, kinds of CPU), and unclean trees; empty where nothing."""
-    found = [record.environment for record in records]
+    return surrounding_words([record.environment for record in records])
+
+
+def surrounding_words(found: Sequence[Mapping[str, Any]]) -> str:
+    """What runs were made in, in words, where it is not one clean commit and one kind of CPU.
+
+    Args:
+        found: of each run, ``environment`` of its record, of which ``MADE_IN`` counts; None or absent: not known.
+    """
     commits = {each["commit"] for each in found if each.get("commit")}
     words = [
         f"{len(commits)} commits" if len(commits) > 1 else "",
-        cpu_words((each.get("cpu"), each.get("cpu_capability")) for each in found),
+        _cpu_words((each.get("cpu"), each.get("cpu_capability")) for each in found),
         "an unclean tree" if any(each.get("dirty") for each in found) else "",
     ]
     return ", ".join(filter(None, words))
 
 
-def cpu_words(machines: Iterable[tuple[str | None, str | None]]) -> str:
-    """How many kinds of CPU these names and vector instructions are, where more than one: results differ by kind."""
-    kinds = {(name, capability) for name, capability in machines if name}
+def _cpu_words(machines: Iterable[tuple[str | None, str | None]]) -> str:
+    """How many kinds of CPU these names and vector instructions are, where more than one: results differ by kind.
+
+    Instructions that an older record does not say are taken to be those of another with the CPU's name.
+    """
+    known = {(name, capability) for name, capability in machines if name}
+    told = {name for name, capability in known if capability}
+    kinds = {(name, capability) for name, capability in known if capability or name not in told}
     return f"{len(kinds)} kinds of CPU" if len(kinds) > 1 else ""
 
 

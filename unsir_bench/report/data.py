@@ -16,6 +16,7 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.banks import BANK, recorded_bank
 from unsir_bench.report.conditions import (
+    MADE_IN,
     UNKNOWN_ACCESS,
     UNVERIFIED,
     access_words,
@@ -124,8 +125,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
-            "cpu": record.environment.get("cpu"),
-            "cpu_capability": record.environment.get("cpu_capability"),
+            **{name: record.environment.get(name) for name in MADE_IN},
             "origin": _origin(record),
             DRAWN: is_drawn(record),
             **recorded_samples(record),

@@ -21,14 +21,17 @@ import numpy as np
 import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.report.binomial import TestShares, gap_limits, smallest_alpha
-from unsir_bench.report.samples import differ_by_seed
+from unsir_bench.report.binomial import TestShares, smallest_alpha
+from unsir_bench.report.samples import ShareInterval, differ_by_seed, gap_interval
 from unsir_bench.report.seeds import seed_values
-from unsir_bench.report.statistics import ROUNDING, MeanInterval, mean_interval
+from unsir_bench.report.statistics import ROUNDING
 
 ALPHA = 0.05
 FEW_SEEDS = 10  # below which a sign-flip test stands beside the t-tests
 MOST_SEEDS = 1000
+# Why a gap is not settled: two retrained models differ by more than the margin, the test samples are too few, equal
+# values of an unknown number of samples, or more seeds than anybody has.
+FLOOR, SAMPLES, NO_SPREAD, MANY_SEEDS = "floor", "samples", "no spread", f"n > {MOST_SEEDS}"
 Key = TypeVar("Key")
 
 
@@ -79,16 +82,12 @@ class Gap:
         """What a difference must exceed: the margin, or what two retrained models differ by."""
         return self.floor if self.blurred else self.margin
 
-    def interval(self, alpha: float = ALPHA) -> MeanInterval | None:
-        """Student's t over seeds at ``1 - alpha``, made no narrower than the exact limits; None for one seed."""
+    def interval(self) -> ShareInterval | None:
+        """The mean with its 95 % interval, ``gap_interval``; None for one seed."""
         if len(self.values) < 2:
             return None
-        seeds = mean_interval(self.values, 1 - alpha)
-        if self.shares is None:
-            return seeds
-        ends = gap_limits(self.shares.own, self.shares.retrained, self.shares.samples, alpha / 2)
-        half = max(seeds.half_width, *(abs(float(end) - self.mean) for end in ends))
-        return MeanInterval(seeds.mean, half, seeds.n, 1 - alpha)
+        own, samples = ([self.shares.own], self.shares.samples) if self.shares else ([], None)
+        return gap_interval(self.values, own, samples)
 
     @cached_property
     def p_equivalent(self) -> float:
@@ -126,22 +125,15 @@ class Judged:
     """A verdict.
 
     Attributes:
-        seeds_needed: for *undecided*, the number of seeds that would settle it if mean and spread stay; None where more
-            than ``MOST_SEEDS`` are needed, or where there is no spread to go by.
-        why: for the other verdicts that settle nothing, the reason.
+        seeds_needed: for *undecided*, the number of seeds that would settle it if mean and spread stay; None where that
+            is not known.
+        why: for the other verdicts that settle nothing, the reason: one of ``FLOOR``, ``SAMPLES``, ``NO_SPREAD`` and
+            ``MANY_SEEDS``, or ``diverged``; empty for one seed.
     """
 
     verdict: EquivalenceVerdict
     seeds_needed: int | None = None
     why: str = ""
-
-    @property
-    def words(self) -> str:
-        """The verdict, with what would settle it."""
-        if self.verdict is EquivalenceVerdict.UNDECIDED:
-            needed = f"n = {self.seeds_needed} would settle it" if self.seeds_needed else self.why
-            return f"{self.verdict} ({needed})" if needed else str(self.verdict)
-        return f"{self.verdict} ({self.why})" if self.why else str(self.verdict)
 
 
 def judge(family: Mapping[Key, Gap], alpha: float = ALPHA) -> dict[Key, Judged]:
@@ -160,7 +152,7 @@ def judge(family: Mapping[Key, Gap], alpha: float = ALPHA) -> dict[Key, Judged]:
     equivalent = _holm([gap.p_equivalent for gap in gaps], alpha)
     different = _holm([gap.p_different for gap in gaps], alpha)
     return {
-        key: _judged(gap, bool(same), bool(other), alpha / len(gaps))
+        key: _judged(gap, bool(same), bool(other), alpha, len(gaps))
         for key, gap, same, other in zip(family, gaps, equivalent, different, strict=True)
     }
 
@@ -173,27 +165,27 @@ def _holm(p_values: Sequence[float], alpha: float) -> Sequence[bool]:
     return list(multipletests(p_values, alpha, method="holm")[0])
 
 
-def _judged(gap: Gap, equivalent: bool, different: bool, alpha: float) -> Judged:
+def _judged(gap: Gap, equivalent: bool, different: bool, alpha: float, tests: int) -> Judged:
     if different:
         return Judged(EquivalenceVerdict.DIFFERENT)
     if equivalent:
         return Judged(EquivalenceVerdict.EQUIVALENT)
     if gap.blurred:
-        return Judged(EquivalenceVerdict.UNDECIDABLE, why=f"two retrained models differ by {gap.floor:.3g}")
-    if gap.shares is not None and _samples_too_few(gap, gap.shares, alpha):
-        words = f"{gap.shares.samples} test samples"
-        if gap.shares.grow:
-            return Judged(EquivalenceVerdict.UNDECIDED, why=f"{words}, and each further seed brings more")
-        return Judged(EquivalenceVerdict.UNDECIDABLE, why=f"{words}, whatever the seeds")
-    return _undecided(gap, alpha)
+        return Judged(EquivalenceVerdict.UNDECIDABLE, why=FLOOR)
+    if gap.shares is not None and _samples_too_few(gap, gap.shares, alpha / tests):
+        # Holm's last test is at alpha itself: what that allows, further seeds of the other gaps may bring about.
+        never = _samples_too_few(gap, gap.shares, alpha) and not gap.shares.grow
+        return Judged(EquivalenceVerdict.UNDECIDABLE if never else EquivalenceVerdict.UNDECIDED, why=SAMPLES)
+    return _undecided(gap, alpha / tests)
 
 
 def _undecided(gap: Gap, alpha: float) -> Judged:
     if len(gap.values) < 2:
-        return Judged(EquivalenceVerdict.UNDECIDED, why="one seed tells no spread")
+        return Judged(EquivalenceVerdict.UNDECIDED)
     if gap.shares is None and _spread(gap.values) == 0:
-        return Judged(EquivalenceVerdict.UNDECIDED, why="no spread, and the number of test samples is not known")
-    return Judged(EquivalenceVerdict.UNDECIDED, seeds_needed(gap, alpha), f"more than {MOST_SEEDS} seeds needed")
+        return Judged(EquivalenceVerdict.UNDECIDED, why=NO_SPREAD)
+    needed = seeds_needed(gap, alpha)
+    return Judged(EquivalenceVerdict.UNDECIDED, needed, "" if needed else MANY_SEEDS)
 
 
 def _samples_too_few(gap: Gap, shares: TestShares, alpha: float) -> bool:

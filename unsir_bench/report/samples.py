@@ -122,11 +122,11 @@ def share_interval(values: Sequence[float], samples: int | None) -> ShareInterva
 
 
 def gap_interval(gaps: Sequence[float], own: Sequence[float], samples: int | None) -> ShareInterval:
-    """Mean of the differences of two shares of the same samples, with its 95 % interval over seeds.
+    """Mean of the differences of two shares of the same samples, with its 95 % interval over seeds, within [-1, 1].
 
     Args:
         gaps: one share minus the other, one per seed.
-        own: the first share of the same seeds.
+        own: the first share of the same seeds, or its mean over them.
         samples: distinct ones behind either; None: not known, Student's t alone.
     """
     interval = mean_interval(gaps)
@@ -134,7 +134,7 @@ def gap_interval(gaps: Sequence[float], own: Sequence[float], samples: int | Non
         return ShareInterval(interval.mean, interval.low, interval.high)
     share = _within(sum(own) / len(own))
     low, high = (float(end) for end in gap_limits(share, _within(share - interval.mean), samples, TAIL))
-    return ShareInterval(interval.mean, min(low, interval.low), max(high, interval.high))
+    return ShareInterval(interval.mean, max(min(low, interval.low), -1.0), min(max(high, interval.high), 1.0))
 
 
 def gap_in_words(gaps: Sequence[float], own: Sequence[float], samples: int | None, scale: float = 100.0) -> str:

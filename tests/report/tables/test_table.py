@@ -212,6 +212,8 @@ def test_a_damaged_record_does_not_cost_the_table(tmp_path: Path, caplog: pytest
         ({"commit": "a", "dirty": False, "cpu": "x", "cpu_capability": "AVX2"}, None),
         ({"commit": "b", "dirty": False, "cpu": "x", "cpu_capability": "AVX2"}, "2 commits"),
         ({"commit": "a", "dirty": False, "cpu": "x", "cpu_capability": "AVX512"}, "2 kinds of CPU"),
+        ({"commit": "a", "dirty": False, "cpu": "x"}, None),
+        ({"commit": "a", "dirty": False, "cpu": "y"}, "2 kinds of CPU"),
         (
             {"commit": "b", "dirty": True, "cpu": "y", "cpu_capability": "AVX2"},
             "2 commits, 2 kinds of CPU, an unclean tree",

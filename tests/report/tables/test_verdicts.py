@@ -48,8 +48,9 @@ def test_undecided_gaps_name_the_seeds_that_would_settle_them() -> None:
 def test_the_floor_does_not_widen_the_margin_but_forbids_it() -> None:
     # Four first models at 0.5 and four second ones at 0.54: 16 of 28 pairs differ, so 0.0229 on average.
     assert cell([0.03, 0.031, 0.029, 0.03], floor=0.04).startswith("≠")
-    assert cell([0.02, 0.021, 0.019, 0.02], floor=0.04).startswith("×")
-    assert cell([0.0, 0.001, 0.0, -0.001], floor=0.04).startswith("×")
+    for gaps in ([0.02, 0.021, 0.019, 0.02], [0.0, 0.001, 0.0, -0.001]):
+        words = cell(gaps, floor=0.04)
+        assert words.startswith("×") and words.endswith("] (floor)")
 
 
 def test_equal_accuracies_of_few_images_are_not_called_equal_to_retraining() -> None:
@@ -62,7 +63,7 @@ def test_equal_accuracies_of_few_images_are_not_called_equal_to_retraining() -> 
         [row] = verdict_rows(pd.DataFrame(runs))
         return row["A_Df % (± 3)"]
 
-    assert rows(39) == "× +0.0 [-9.0, 9.0]"
+    assert rows(39) == "× +0.0 [-9.0, 9.0] (samples)"
     assert rows(1000) == "= +0.0 [-0.4, 0.4]"
 
 
@@ -91,7 +92,7 @@ def test_older_records_tell_the_samples_by_the_denominators_of_their_shares() ->
         for seed in range(10)
     ]  # fmt: skip
     [row] = verdict_rows(pd.DataFrame(runs))
-    assert row["A_Df % (± 3)"] == "× +0.0 [-9.0, 9.0]"
+    assert row["A_Df % (± 3)"] == "× +0.0 [-9.0, 9.0] (samples)"
 
 
 def test_older_records_of_drawn_classes_tell_the_samples_of_each_seed() -> None:
@@ -123,7 +124,7 @@ def test_classes_drawn_for_each_seed_bring_samples_of_their_own() -> None:
     [row] = verdict_rows(runs)  # 0 of 160: up to 2.3 %, below the margin of 3
     assert row["A_Df % (± 3)"] == "= +0.0 [-2.3, 2.3]"
     [few] = verdict_rows(runs[:2])
-    assert few["A_Df % (± 3)"] == "? +0.0 [-4.5, 4.5]", "not undecidable: further seeds bring further photos"
+    assert few["A_Df % (± 3)"] == "? +0.0 [-4.5, 4.5] (samples)", "not undecidable: further seeds bring further photos"
 
 
 def test_more_methods_make_each_verdict_harder() -> None:
@@ -197,6 +198,13 @@ def test_means_over_several_kinds_of_cpu_are_warned_of() -> None:
     assert beware("AVX2", "AVX512", "AVX2") == "mixes 2 kinds of CPU" and beware("AVX2", "AVX2") == ""
 
 
+def test_means_over_several_commits_or_an_unclean_tree_are_warned_of() -> None:
+    trees = [{"commit": "a", "dirty": False}, {"commit": "b", "dirty": True}, {"commit": "c"}]
+    runs = [retrained(seed, 0.9, method="a", environment=tree) for seed, tree in enumerate(trees)]
+    [row] = verdict_rows(run_table(runs))
+    assert row["beware"] == "mixes 3 commits, an unclean tree"
+
+
 def test_the_mask_is_called_a_control() -> None:
     rows = verdict_rows(pd.DataFrame([run(name, 0, gap_zrf=0.0) for name in ("logit_mask", "unsir")]))
     assert {row["method"]: "control" in row["beware"] for row in rows} == {"logit_mask": True, "unsir": False}
@@ -216,7 +224,7 @@ def test_a_cell_of_fewer_seeds_than_its_row_says_so() -> None:
     runs[0]["gap_zrf"] = float("nan")
     [row] = verdict_rows(pd.DataFrame(runs))
     assert row["n"] == "3" and row["ZRF (± 0.01)"] == "= +0.000 [-0.000, 0.001] (n = 2)"
-    assert "(n" not in row["A_Dr % (± 2)"]
+    assert "(n =" not in row["A_Dr % (± 2)"]
 
 
 def test_failed_runs_take_no_part() -> None:
@@ -224,6 +232,18 @@ def test_failed_runs_take_no_part() -> None:
     runs.loc[0, ["status", "gap_zrf"]] = ["failed", 0.9]
     [row] = verdict_rows(runs)
     assert row["n"] == "2" and row["ZRF (± 0.01)"].startswith("= +0.000")
+    assert row["not done"] == "1 failed"
+
+
+def test_what_diverged_is_counted_and_the_other_seeds_are_not_called_equivalent() -> None:
+    runs = pd.DataFrame([run(name, seed, gap_zrf=seed / 1e4) for name in ("a", "b") for seed in range(5)])
+    runs.loc[[0, 1], "status"] = "diverged"
+    diverged, complete = verdict_rows(runs)
+    assert diverged["n"] == "3" and diverged["not done"] == "2 diverged" and complete["not done"] == ""
+    assert diverged["ZRF (± 0.01)"] == "? +0.000 [0.000, 0.001] (diverged)"
+    assert complete["ZRF (± 0.01)"].startswith("= ")
+    runs["gap_zrf"] += 0.5
+    assert verdict_rows(runs)[0]["ZRF (± 0.01)"].startswith("≠ ")
 
 
 def test_every_method_and_forget_set_has_its_row_in_the_order_of_tables() -> None:

@@ -39,7 +39,6 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
     for key, group in shown:
         finished = group[group["status"] == "done"]
         done = one_per_seed(finished)
-        others = group.loc[group["status"] != "done", "status"].value_counts()
         rows.append({
             **dict(zip(GROUP, key, strict=True)),
             "n": str(len(done)),
@@ -49,9 +48,14 @@ def summary(table: pd.DataFrame) -> list[dict[str, str]]:
             CONTROL: control_mark_of(done),
             PROVENANCE: ", ".join(word for word in group[PROVENANCE].unique() if word),
             MIXED: mixture_words(finished["record"].tolist()),
-            "not done": ", ".join(f"{count} {status}" for status, count in others.items()),
+            "not done": status_words(group.loc[group["status"] != "done", "status"]),
         })  # fmt: skip
     return without_empty(rows, ONLY_WHERE_USED)
+
+
+def status_words(statuses: pd.Series) -> str:
+    """How many runs have each status, in words; empty for none."""
+    return ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
 
 
 def _within_seeds(finished: pd.DataFrame) -> str:
