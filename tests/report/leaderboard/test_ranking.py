@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -96,3 +97,21 @@ def test_no_method_is_behind_one_that_is_further_away() -> None:
         assert min(zip(means, given, strict=True))[1] == 1, "nothing is nearer than the nearest"
         for mean, rank in zip(means, given, strict=True):
             assert rank is not None and rank <= 1 + sum(other < mean for other in means)
+
+
+def test_retrainings_own_images_count_twice_between_methods_on_either_side_of_it() -> None:
+    """Of 500 images: 5 points between distances of 1 above and 6 below 95 %, or of 1 and 6 below."""
+    samples: dict[str, int | None] = {"acc_retain_test": 500, "acc_forget_test": 500}
+    retrained = {"acc_retain_test": dict.fromkeys(range(3), 0.95), "acc_forget_test": dict.fromkeys(range(3), 0.0)}
+
+    def keeping(retain: float) -> Entry:
+        return replace(entry([retain] * 3, [0.0] * 3, samples), retrained=retrained)
+
+    assert ranks([keeping(0.96), keeping(0.89)]) == [1, 1]
+    assert ranks([keeping(0.94), keeping(0.89)]) == [1, 2]
+    found = difference(keeping(0.96), keeping(0.89))
+    own, other, theirs = (stats.binomtest(round(500 * share), 500).proportion_ci(0.95) for share in (0.96, 0.89, 0.95))
+    room = math.hypot(0.96 - own.low, 0.89 - other.low, 2 * (theirs.high - 0.95))
+    above = math.hypot(own.high - 0.96, other.high - 0.89, 2 * (0.95 - theirs.low))
+    none = stats.binomtest(0, 500).proportion_ci(0.95).high  # of A_Df, which is 0 of both
+    assert found.half_width == pytest.approx((max(room, above) + none) / 2)

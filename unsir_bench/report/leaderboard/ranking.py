@@ -12,7 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from unsir_bench.report.binomial import gap_limits
+import numpy as np
+
+from unsir_bench.report.binomial import clopper_pearson, gap_limits
 from unsir_bench.report.equivalence import ALPHA
 from unsir_bench.report.statistics import ROUNDING, MeanInterval, mean_interval
 
@@ -21,7 +23,8 @@ RULE = (
     "Methods are ranked by their distance to retraining: the mean of |A_Dr − retrain's A_Dr| and |A_Df − "
     "retrain's A_Df| on test images, paired by training seed, averaged over seeds; nearer is better. Two methods "
     "tie where the 95 % interval of their difference (Student's t over the seeds of both, no narrower than the "
-    "exact binomial limits of the test samples) includes 0. Rank: one more than the number of methods that are "
+    "exact binomial limits of the test samples, of which retraining's count twice between two on either side of it) "
+    "includes 0. Rank: one more than the number of methods that are "
     "nearer beyond a tie; pairs are tested one by one, without correction for their number. Not ranked: "
     "references, controls, models made elsewhere, methods with fewer than two seeds. Any two ranked methods share two "
     "seeds or more; until that holds, those that share too few with the most others are left out, all at once."
@@ -57,8 +60,12 @@ class Entry:
         seeds = mean_interval(list(found.values()), 1 - ALPHA)
         if seeds.n < 2:
             return seeds
-        room = _room(self.own, self.retrained, self.samples, list(found))
+        room = sum(self._room(name, list(found)) for name in SHARES) / len(SHARES)
         return MeanInterval(seeds.mean, max(seeds.half_width, room), seeds.n, seeds.confidence)
+
+    def _room(self, name: str, seeds: Sequence[int]) -> float:
+        """How far the mean gap of a share may be from the truth, since the test images are so many and no more."""
+        return _room_of_gap(_mean(self.own[name], seeds), _mean(self.retrained[name], seeds), self.samples.get(name))
 
 
 def difference(one: Entry, other: Entry) -> MeanInterval:
@@ -68,7 +75,7 @@ def difference(one: Entry, other: Entry) -> MeanInterval:
     seeds = mean_interval([first[seed] - second[seed] for seed in both], 1 - ALPHA)
     if seeds.n < 2:
         return seeds
-    room = _room(one.own, other.own, one.samples, both)
+    room = sum(_room(name, one, other, both) for name in SHARES) / len(SHARES)
     return MeanInterval(seeds.mean, max(seeds.half_width, room), seeds.n, seeds.confidence)
 
 
@@ -102,22 +109,30 @@ def _is_nearer(one: Entry, other: Entry) -> bool:
     return not math.isnan(found.half_width) and found.mean < 0 and found.high < -ROUNDING
 
 
-def _room(
-    own: Mapping[str, Mapping[int, float]],
-    other: Mapping[str, Mapping[int, float]],
-    samples: Mapping[str, int | None],
-    seeds: Sequence[int],
-) -> float:
-    """How far a mean distance may be from the truth, since the test images are so many and no more.
+def _room(name: str, one: Entry, other: Entry, seeds: Sequence[int]) -> float:
+    """How far the difference of two mean distances in a share may be from the truth, for the test images alone.
 
-    By the triangle inequality a distance is off by no more than the difference of the two accuracies is.
+    On one side of retraining it is the difference of both shares. On either side it is their sum less twice
+    retraining's, so that the images retraining errs on count twice.
     """
-    ends = [0.0]
-    for name in SHARES:
-        count = samples.get(name)
-        if count is None:
-            continue
-        first, second = (min(max(sum(of[name][seed] for seed in seeds) / len(seeds), 0.0), 1.0) for of in (own, other))
-        low, high = gap_limits(first, second, count, ALPHA / 2)
-        ends.append(max(float(high) - (first - second), (first - second) - float(low)))
-    return sum(ends) / len(SHARES)
+    samples = one.samples.get(name)
+    shares = np.array([_mean(of[name], seeds) for of in (one.own, other.own, one.retrained)])
+    first, second, retrained = shares.tolist()
+    if samples is None or (first - retrained) * (second - retrained) >= 0:
+        return _room_of_gap(first, second, samples)
+    lows, highs = clopper_pearson(shares, samples, ALPHA / 2)
+    below, above = (shares - lows).tolist(), (highs - shares).tolist()
+    return max(math.hypot(*above[:2], 2 * below[2]), math.hypot(*below[:2], 2 * above[2]))
+
+
+def _room_of_gap(first: float, second: float, samples: int | None) -> float:
+    """How far the gap of two shares of the same samples may be from the truth; 0 of an unknown number of samples."""
+    if samples is None:
+        return 0.0
+    gap = first - second
+    return max(abs(float(end) - gap) for end in gap_limits(first, second, samples, ALPHA / 2))
+
+
+def _mean(of: Mapping[int, float], seeds: Sequence[int]) -> float:
+    """Over these seeds; rounding may not leave [0, 1]."""
+    return min(max(sum(of[seed] for seed in seeds) / len(seeds), 0.0), 1.0)
