@@ -290,8 +290,22 @@ def provenance_words(record: RunRecord) -> str:
 
 
 def mixture_words(records: Sequence[RunRecord]) -> str:
-    """What a mean over these records mixes (commits, kinds of CPU), and unclean trees; empty where nothing."""
-    return surrounding_words([record.environment for record in records])
+    """What a mean over these records mixes (commits, kinds of CPU, ways to measure), and unclean trees, or nothing."""
+    words = [surrounding_words([record.environment for record in records]), _measured_words(records)]
+    return ", ".join(filter(None, words))
+
+
+def _measured_words(records: Sequence[RunRecord]) -> str:
+    """Of which settings that change what a metric gives there are several values; a metric left out has none."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        settings = record.measured_with
+        relearn = settings.get("relearn") or {}
+        known = {name: settings.get(name) for name in ("lira_shadows", "bank_size") if settings.get(name)}
+        known |= dict(_flattened(relearn, "relearn.")) if relearn.get("cap") else {}
+        for name, value in known.items():
+            values[name].add(repr(value))
+    return ", ".join(f"{len(found)} values of metrics.{name}" for name, found in values.items() if len(found) > 1)
 
 
 def surrounding_words(found: Sequence[Mapping[str, Any]]) -> str:

@@ -228,6 +228,21 @@ def test_a_mean_over_several_commits_or_cpus_or_an_unclean_tree_is_marked(
     assert {row.get("mixes") for row in rows if row["method"] == "unsir"} == {words}
 
 
+def test_a_mean_over_runs_that_were_measured_differently_is_marked() -> None:
+    """But not one over runs of which some left a metric out, or whose settings are not recorded."""
+
+    def mixes(*settings: dict[str, Any]) -> str:
+        runs = [record(seed=seed, config={"metrics": each}) for seed, each in enumerate(settings)]
+        return next(row.get("mixes", "") for row in summary(runs) if row["method"] == "unsir")
+
+    slow, fast = ({"relearn": {"lr": lr, "cap": 200}} for lr in (1e-5, 1e-3))
+    assert mixes(slow, slow, fast, fast) == "2 values of metrics.relearn.lr"
+    assert mixes(slow, {"relearn": {"lr": 1e-3, "cap": 0}}, {}) == ""
+    assert mixes({"lira_shadows": 3, "bank_size": 30}, {"lira_shadows": 5, "bank_size": 0}) == (
+        "2 values of metrics.lira_shadows"
+    )
+
+
 def test_a_cell_of_fewer_seeds_than_its_row_says_so() -> None:
     runs = [record(seed=seed) for seed in (0, 1, 2)]
     runs[2].metrics["unlearn_seconds"] = None
