@@ -87,6 +87,27 @@ def test_a_relearn_time_is_the_median_of_a_seeds_records_and_censored_where_that
     assert merged["words"].tolist() == ["0", "1", "2", "3", "4", "5", "6"]
 
 
+def test_an_anamnesis_index_is_the_median_of_a_seeds_records_and_none_where_that_is_censored() -> None:
+    """Draws of 50, 60 and over 200 batches, and of 50 and twice over 200; retrain's time is 100, or over 200."""
+    draws: dict[int, list[float | None]] = {0: [0.5, 0.6, None], 1: [0.5, None, None], 2: [None, None, None]}
+    rows = [(seed, index, int(index is None and seed < 2), int(seed == 2)) for seed in draws for index in draws[seed]]
+    columns = ["seed", "anamnesis_index", "relearn_censored", "retrain_relearn_censored"]
+    merged = one_per_seed(pd.DataFrame(rows, columns=columns))
+    assert merged["anamnesis_index"].fillna(-1).tolist() == [0.6, -1, -1]
+    assert one_per_seed(pd.DataFrame([[0, 0.5, 0, 1], [0, 0.7, 0, 1]], columns=columns))["anamnesis_index"].isna().all()
+
+
+def test_speed_ups_of_one_seed_have_their_geometric_mean_in_tables_and_claims() -> None:
+    """Eight times as fast and eight times as slow."""
+    runs = [record(0, 0.1, f"-{ratio}", unlearn_seed=place) for place, ratio in enumerate((8.0, 1 / 8))]
+    for run, ratio in zip(runs, (8.0, 1 / 8), strict=True):
+        run.metrics |= {"speedup_vs_retrain": ratio, "unlearn_seconds": 1.0}
+    [row] = [row for row in summary(model_table(runs)) if row["method"] == "unsir"]
+    assert row["speed-up"] == "1.00"
+    found = {finding.claim: finding for finding in evaluate(runs, read_claims()) if finding.dataset}
+    assert found["faster_than_retrain"].number == pytest.approx(1.0)
+
+
 def test_values_by_seed_leave_out_seeds_without_a_number() -> None:
     models = pd.DataFrame({"seed": [0, 0, 1, 2], "x": [1.0, 3.0, None, 5.0]})
     assert seed_values(models, "x") == {0: 2.0, 2: 5.0} and seed_values(models, "y") == {}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from unsir_bench.report.statistics import is_ratio
+
 CENSORED, TIMES = "relearn_censored", ("relearn_batches", "relearn_epochs")
+INDEX = "anamnesis_index"  # a relearn time over retrain's
 
 
 def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
@@ -13,7 +16,8 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
 
     Two records of one seed differ in what no seed draws: another preset of metrics, classes given by index and by name
     or in another order, access withheld, another unlearning seed. A relearn time is their median, in which a censored
-    one is longer than all others; a seed whose median is censored is censored, and has no relearn time.
+    one is longer than all others; a seed whose median is censored is censored, and has no relearn time. So is the
+    anamnesis index, where retrain's time counts, too. The mean of ratios is the geometric one.
 
     Args:
         models: rows of ``model_table`` or ``run_table`` that differ by seed alone, with a ``seed`` column.
@@ -28,9 +32,14 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     merged = with_curve_first(models).drop_duplicates("seed").set_index("seed").loc[seeds["seed"]]
     numbers = [str(name) for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
     merged[numbers] = by_seed[numbers].mean()
+    ratios = [name for name in numbers if is_ratio(name)]
+    logs = np.log(models[ratios].where(models[ratios] > 0))
+    merged[ratios] = np.exp(logs.groupby(models["seed"], sort=False).mean())
     if CENSORED in numbers:
-        times = [name for name in TIMES if name in numbers]
+        times = [name for name in (*TIMES, INDEX) if name in numbers]
         longest = models[times].mask(models[CENSORED] > 0, np.inf, axis=0)
+        if INDEX in times and f"retrain_{CENSORED}" in numbers:
+            longest[INDEX] = longest[INDEX].mask(models[f"retrain_{CENSORED}"] > 0, np.inf)
         merged[times] = longest.groupby(models["seed"], sort=False).median().replace(np.inf, np.nan)
         merged[CENSORED] = np.ceil(by_seed[CENSORED].median())  # half of the records are enough
     return merged.copy().reset_index().set_axis(seeds.index)[list(models.columns)]

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import Any
 
 from unsir_bench.records import RunRecord
@@ -36,6 +36,7 @@ from unsir_bench.report.published_numbers import (
     is_the_papers,
     unlearned_numbers,
 )
+from unsir_bench.report.statistics import is_ratio
 
 CONTROL_TITLES = {FISHER: f"fisher ({KEEPS_FEATURES})"}
 
@@ -124,8 +125,8 @@ def _concerns(claim: Claim, claim_run: ClaimRun) -> bool:
     return named and there and family(claim_run.record) in claim.families
 
 
-def _one_per_seed(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Measurements of the same seed, from sweeps that share a run, as one: their mean."""
+def _one_per_seed(measurements: Sequence[Measurement], quantity: str) -> list[Measurement]:
+    """Measurements of the same seed, from sweeps that share a run, as one: their mean, of ratios the geometric one."""
     seeds: dict[int, list[Measurement]] = defaultdict(list)
     for measurement in measurements:
         seeds[measurement.seed].append(measurement)
@@ -133,10 +134,15 @@ def _one_per_seed(measurements: Sequence[Measurement]) -> list[Measurement]:
         replace(
             same[0],
             runs=tuple(dict.fromkeys(run for measurement in same for run in measurement.runs)),
-            value=fmean(measurement.value for measurement in same if measurement.value is not None),
+            value=_mean([each.value for each in same if each.value is not None], ratio=is_ratio(quantity)),
         )
         for same in seeds.values()
     ]
+
+
+def _mean(values: Sequence[float], *, ratio: bool) -> float:
+    """Of ratios geometric, unless one is not positive, of which no claim says anything."""
+    return geometric_mean(values) if ratio and min(values) > 0 else fmean(values)
 
 
 def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
@@ -144,7 +150,7 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
     measurements = measure(claim, done)
     known = [measurement for measurement in measurements if measurement.value is not None]
     if claim.settled_by == "seeds":
-        known = _one_per_seed(known)
+        known = _one_per_seed(known, str(claim.quantity))
     whys = list(dict.fromkeys(measurement.why for measurement in measurements if measurement.why))
     missing = [claim_run.record for claim_run in runs_of_claim if claim_run.record.status != "done"]
     diverged = sum(record.status == "diverged" for record in missing)
