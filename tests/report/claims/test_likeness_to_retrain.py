@@ -85,7 +85,20 @@ def test_layer_distances_are_compared_on_the_log_axis_and_do_not_cancel() -> Non
     alike = finding(
         "layer_distances_like_retrain", [layers(s, {"a": 1 - s / 1e6, "b": 0.0}, {"a": 1.5, "b": 0.0}) for s in (0, 1)]
     )
-    assert alike.verdict is ClaimVerdict.HOLDS and alike.number == pytest.approx(math.log10(1.5) / 2, abs=1e-5)
+    assert alike.verdict is ClaimVerdict.HOLDS and alike.number == pytest.approx(math.log10(1.5), abs=1e-5)
+
+
+def test_layers_that_neither_model_moved_say_nothing_of_likeness() -> None:
+    """A head on a frozen backbone of 27 tensors: |log10| of 1.5 and of a hundredth."""
+    frozen = dict.fromkeys(map(str, range(27)), 0.0)
+    moved = {"weight": 1.5, "bias": 0.01}, {"weight": 1.0, "bias": 1.0}
+    own, retrained = ({**frozen, **head} for head in moved)
+    found = finding("layer_distances_like_retrain", [layers(seed, own, retrained) for seed in (0, 1)])
+    assert found.number == pytest.approx((math.log10(1.5) + 2) / 2) == pytest.approx(1.088, abs=1e-3)
+    nothing = finding("layer_distances_like_retrain", [layers(0, frozen, frozen)])
+    assert (nothing.verdict, nothing.reason) == (
+        ClaimVerdict.NOT_TESTED, "neither of the two models moved: no ratio",
+    )  # fmt: skip
 
 
 def test_a_layer_that_one_model_left_as_it_was_or_other_layers_give_no_ratio() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import Claim
-from unsir_bench.report.conditions import Conditions, surroundings
+from unsir_bench.report.conditions import Conditions, conditions, surroundings
 from unsir_bench.report.data import model_table, run_table
 from unsir_bench.report.equivalence import floor_of_retraining
 from unsir_bench.report.speedups import FISHER_PAIR, fisher_runs
@@ -93,16 +93,15 @@ def _with_words(claim_run: ClaimRun, words: str) -> ClaimRun:
 
 
 def without_ablations(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Without the runs with values of the user's own, where the method also ran with its preset's or tuned values.
+    """Without the runs with values of the user's own, where one with the preset's or tuned values finished beside them.
 
-    A claim is about the method, and each point of an ablation would be one more method that nobody proposed.
+    A claim is about the method, and each point of an ablation would be one more method that nobody proposed. Beside
+    them are runs of the same method and conditions.
     """
-    own = {_of_method(record) for record in records if record.settings != "user"}
-    return [record for record in records if record.settings != "user" or _of_method(record) not in own]
-
-
-def _of_method(record: RunRecord) -> tuple[str, str, str]:
-    return record.dataset, record.model, record.method
+    shared = [(each.key, record.method) for record, each in zip(records, conditions(records), strict=True)]
+    pairs = list(zip(records, shared, strict=True))
+    own = {key for record, key in pairs if record.settings != "user" and record.status == "done"}
+    return [record for record, key in pairs if record.settings != "user" or key not in own]
 
 
 def measure(claim: Claim, done: Sequence[ClaimRun]) -> list[Measurement]:
@@ -136,7 +135,7 @@ def _absent(record: RunRecord, field: str) -> str:
 
 
 def layer_distance_deviation(record: RunRecord) -> float | str:
-    """Mean over layers of |log10(distance to the original / the retrained model's)|, or why there is none."""
+    """Mean over moved layers of |log10(distance to the original / the retrained model's)|, or why there is none."""
     own, retrained = (
         (record.details.get(name) or {}).get("layers") or {}
         for name in ("weight_distance_to_original", "retrain_weight_distance_to_original")
@@ -147,13 +146,12 @@ def layer_distance_deviation(record: RunRecord) -> float | str:
         return "distances by layer were not measured for both models"
     deviations = []
     for layer, distance in own.items():
-        if distance == retrained[layer]:
-            deviations.append(0.0)
-        elif min(distance, retrained[layer]) <= 0:
+        if distance == retrained[layer] == 0:  # a frozen one, which says nothing of likeness
+            continue
+        if min(distance, retrained[layer]) <= 0:
             return f"layer {layer} was left as it was by one of the two models: no ratio"
-        else:
-            deviations.append(abs(math.log10(distance / retrained[layer])))
-    return sum(deviations) / len(deviations)
+        deviations.append(abs(math.log10(distance / retrained[layer])))
+    return sum(deviations) / len(deviations) if deviations else "neither of the two models moved: no ratio"
 
 
 def total_distance_ratio(record: RunRecord) -> float | str:
