@@ -10,9 +10,10 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.data import GROUP, run_table
 from unsir_bench.report.forget_words import is_drawn
+from unsir_bench.report.margins import read_margins
 from unsir_bench.report.samples import DRAWN, recorded_samples
 
-MARGIN = 0.02  # of A_Dr below retrain's: the margin of ``acc_retain_test``
+MARGIN = read_margins()["acc_retain_test"].margin  # of A_Dr below retrain's, as in verdicts
 FIELDS = {
     "acc_retain_test": "acc_retain_test",
     "retrain_acc_retain_test": "retrain_acc_retain_test",

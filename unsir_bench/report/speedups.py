@@ -22,8 +22,10 @@ def with_speedups(table: pd.DataFrame, fast: Mapping[str, float]) -> pd.DataFram
     worked = table["unlearn_seconds"].where(table["method"] != "original").where(table["unlearn_seconds"] != 0)
     if "retrain_seconds" in table:
         measured = (table["retrain_seconds"] / worked).astype(float)
-        recorded = table.get("speedup_vs_retrain", measured)
-        table = table.assign(speedup_vs_retrain=recorded.astype(float).fillna(measured))
+        recorded = table.get("speedup_vs_retrain", measured).astype(float)
+        said = (table["prefix"] == "") & table["record"].map(lambda record: "speedup_vs_retrain" in record.metrics)
+        # Null in a record means that the method does nothing.
+        table = table.assign(speedup_vs_retrain=recorded.fillna(measured.mask(said.astype(bool))))
     rivals = table["record"].map(lambda record: fast.get(task_of(record)) if fast else None).astype(float)
     if rivals.notna().any():
         table = table.assign(speedup_vs_fast_retrain=rivals / worked)

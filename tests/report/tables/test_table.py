@@ -136,6 +136,15 @@ def test_a_missing_metric_is_a_dash_not_a_zero():
     assert row["A_Dr %"] == "90.00"
 
 
+def test_the_null_speed_up_of_a_method_that_does_nothing_stays_null():
+    """An older record that lacks the field has its ratio; the retrained model, which the run measured, has one too."""
+    known = {key: value for key, value in METRICS.items() if key != "speedup_vs_retrain"} | {"retrain_seconds": 80.0}
+    absent = record("older", metrics=known)
+    rows = summary([absent, record(metrics={**known, "speedup_vs_retrain": None})])
+    found = {row["method"]: row["speed-up"] for row in rows}
+    assert (found["unsir"], found["older"]) == ("–", "40.00")
+
+
 def test_every_row_has_the_same_columns():
     rows = summary([record(), record("fisher", status="failed")])
     assert list(rows[0]) == list(rows[1])
