@@ -308,7 +308,7 @@ def _measured_words(records: Sequence[RunRecord]) -> str:
     return ", ".join(f"{len(found)} values of metrics.{name}" for name, found in values.items() if len(found) > 1)
 
 
-def surrounding_words(found: Sequence[Mapping[str, Any]]) -> str:
+def surrounding_words(found: Sequence[Mapping[Any, Any]]) -> str:
     """What runs were made in, in words, where it is not one clean commit and one kind of CPU.
 
     Args:

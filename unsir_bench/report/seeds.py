@@ -33,8 +33,8 @@ def one_per_seed(models: pd.DataFrame) -> pd.DataFrame:
     numbers = [str(name) for name in models.select_dtypes(["number", "bool"]) if name != "seed"]
     merged[numbers] = by_seed[numbers].mean()
     ratios = [name for name in numbers if is_ratio(name)]
-    logs = np.log(models[ratios].where(models[ratios] > 0))
-    merged[ratios] = np.exp(logs.groupby(models["seed"], sort=False).mean())
+    logs = models[ratios].where(models[ratios] > 0).transform(np.log)
+    merged[ratios] = logs.groupby(models["seed"], sort=False).mean().transform(np.exp)
     if CENSORED in numbers:
         times = [name for name in (*TIMES, INDEX) if name in numbers]
         longest = models[times].mask(models[CENSORED] > 0, np.inf, axis=0)

@@ -99,16 +99,12 @@ def test_points_of_an_ablation_are_not_judged_beside_the_preset_but_alone_they_a
     }
 
 
-def test_a_preset_that_failed_or_ran_on_other_data_leaves_the_users_own_values() -> None:
+def test_a_preset_that_failed_leaves_the_users_own_values() -> None:
     changed = over_seeds("acc_forget_test", [0.9, 0.9], settings="user", config={"method": {"impair": {"lr": 0.5}}})
     for place, run in enumerate(changed):
         run.run_id = f"changed-{place}"
     failed = record(0, settings="published", status="failed")
     assert ClaimVerdict.FAILS in {found.verdict for found in findings("forgets", [failed, *changed])}
-    fewer = {"dataset": {"subset": 10}}
-    elsewhere = over_seeds("acc_forget_test", [0.0, 0.0], settings="published", config=fewer)
-    verdicts = {found.verdict for found in findings("forgets", elsewhere + changed)}
-    assert verdicts == {ClaimVerdict.HOLDS, ClaimVerdict.FAILS}
 
 
 def test_a_sub_class_or_samples_are_no_class_that_a_claim_is_about() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.claims.definitions import Claim
-from unsir_bench.report.conditions import Conditions, conditions, surroundings
+from unsir_bench.report.conditions import Conditions, surroundings
 from unsir_bench.report.data import model_table, run_table
 from unsir_bench.report.equivalence import floor_of_retraining
 from unsir_bench.report.speedups import FISHER_PAIR, fisher_runs
@@ -93,15 +93,17 @@ def _with_words(claim_run: ClaimRun, words: str) -> ClaimRun:
 
 
 def without_ablations(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """Without the runs with values of the user's own, where one with the preset's or tuned values finished beside them.
+    """Without the runs with values of the user's own, where the method also finished with its preset's or tuned values.
 
-    A claim is about the method, and each point of an ablation would be one more method that nobody proposed. Beside
-    them are runs of the same method and conditions.
+    A claim is about the method, and each point of an ablation would be one more method that nobody proposed. Other
+    images or training set none apart, since an ablation may be of these, too.
     """
-    shared = [(each.key, record.method) for record, each in zip(records, conditions(records), strict=True)]
-    pairs = list(zip(records, shared, strict=True))
-    own = {key for record, key in pairs if record.settings != "user" and record.status == "done"}
-    return [record for record, key in pairs if record.settings != "user" or key not in own]
+    own = {_of_method(record) for record in records if record.settings != "user" and record.status == "done"}
+    return [record for record in records if record.settings != "user" or _of_method(record) not in own]
+
+
+def _of_method(record: RunRecord) -> tuple[str, str, str]:
+    return record.dataset, record.model, record.method
 
 
 def measure(claim: Claim, done: Sequence[ClaimRun]) -> list[Measurement]:
