@@ -21,18 +21,20 @@ PAGE = (RESULTS / "paper_cifar100.md").read_text(encoding="utf-8")
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")
 SEEDS = [0, 1, 2]
-LOW_SEEDS = [0, 2]  # of the low rates
-MIDDLE_RATES, LOW_RATES = "unsir, rates 0.005 and 0.0025", "unsir, rates 0.001 and 0.0005"
-NO_NOISE = "unsir, no noise"
+LOW_SEEDS = [0, 2]  # of the lowest rates
+RATES = {0.02: "", 0.005: ", rates 0.005 and 0.0025", 0.001: ", rates 0.001 and 0.0005"}  # by impair's
+OF_UNSIR = [f"unsir{rates}" for rates in RATES.values()]
+NO_NOISE = [f"unsir, no noise{RATES[rate]}" for rate in (0.02, 0.005)]
+IN_ALL_LAYERS = "unsir, rates in all layers"
 HEADS = {1: "1 class", 20: "20 classes", 40: "40 classes"}
 METHODS = {
     1: ("original", "unsir"),
-    20: ("original", "retrain", "unsir", MIDDLE_RATES, LOW_RATES, NO_NOISE),
+    20: ("original", "retrain", *OF_UNSIR, *NO_NOISE, IN_ALL_LAYERS),
     40: ("original", "retrain", "unsir"),
 }
 RECORDS = [
     record
-    for name in ("cifar100_paper", "cifar100_one", "cifar100_rates", "ablation_noise_cifar100")
+    for name in ("cifar100_paper", "cifar100_one", "cifar100_rates", "ablation_noise_cifar100", "cifar100_full_rates")
     for record in SWEEPS[name]
 ]
 ROWS = [(classes, method) for classes, methods in METHODS.items() for method in methods]
@@ -43,17 +45,17 @@ def of(classes: int, method: str) -> list[RunRecord]:
     name = method if method != "original" else "unsir"
     chosen = [each for each in RECORDS if (shown(each), len(each.forget_classes)) == (name, classes)]
     found = sorted(chosen, key=lambda record: record.seed)
-    assert [each.seed for each in found] == (LOW_SEEDS if method == LOW_RATES else SEEDS)
+    assert [each.seed for each in found] == (LOW_SEEDS if method == OF_UNSIR[2] else SEEDS)
     return found
 
 
 def shown(record: RunRecord) -> str:
     """The method, with what the user set."""
-    if record.settings != "user":
+    if record.method != "unsir":
         return record.method
-    if has_no_noise(record):
-        return NO_NOISE
-    return {0.005: MIDDLE_RATES, 0.001: LOW_RATES}[record.config["method"]["impair"]["lr"]]
+    impair = record.config["method"]["impair"]
+    everywhere = ", rates in all layers" if impair.get("backbone_lr_scale") == 1 else ""
+    return f"unsir{', no noise' if has_no_noise(record) else ''}{RATES[impair['lr']]}{everywhere}"
 
 
 def row_of(classes: int, method: str) -> list[str]:
@@ -66,12 +68,16 @@ def row_of(classes: int, method: str) -> list[str]:
         "–" if prefix else interval([number(record, "unlearn_seconds") for record in records], 0),
         "–" if prefix else "1" if method == "retrain" else speedup(records),
     ]
-    return [f"{cell} (n = 2)" if method == LOW_RATES else cell for cell in cells]
+    return [f"{cell} (n = 2)" for cell in cells] if method == OF_UNSIR[2] else cells
 
 
 def known_percents(records: list[RunRecord], name: str) -> str:
-    """A dash where a seed has accuracies alone."""
-    return "–" if any(each.metrics.get(name) is None for each in records) else percents(records, name)[0]
+    """Of the seeds that have more than accuracies, and how many these are where they are not all."""
+    known = [each for each in records if each.metrics.get(name) is not None]
+    if not known:
+        return "–"
+    [cell] = percents(known, name)
+    return cell if len(known) == len(records) else f"{cell} (n = {len(known)})"
 
 
 def speedup(records: list[RunRecord]) -> str:
@@ -91,3 +97,17 @@ def test_each_seed_forgets_classes_of_its_own(classes: int) -> None:
     assert set(table_below(PAGE, HEADS[classes])) == set(METHODS[classes])
     drawn = [frozenset(record.forget_classes) for record in of(classes, "unsir")]
     assert {len(each) for each in drawn} == {classes} and len(set(drawn)) == len(SEEDS)
+
+
+def test_the_rows_of_mobilenetv2() -> None:
+    def row(record: RunRecord) -> list[str]:
+        [stage] = record.details["stages"]
+        before = [number(record, f"original_{name}") for name in ACCURACIES]
+        after = [number(record, name) for name in ACCURACIES]
+        percent = [f"{100 * value:.1f}" for value in (before[0], stage[ACCURACIES[0]], after[0], before[1], after[1])]
+        return [*percent, f"{number(record, 'unlearn_seconds'):.0f}"]
+
+    records = SWEEPS["cifar100_mobilenetv2"]
+    made = {f"{HEADS[len(record.forget_classes)]}, {shown(record)}": row(record) for record in records}
+    assert {(record.seed, record.config["model"]["name"]) for record in records} == {(0, "mobilenetv2")}
+    assert table_below(PAGE, "MobileNetV2, seed 0") == made
