@@ -204,7 +204,7 @@ class _Session:
     state: FitState
     variation: Variation
     watched_loss: WatchedLoss | None
-    to_compile: bool
+    to_compile: bool = False
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch and add its seconds to the state."""
