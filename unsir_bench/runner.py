@@ -58,10 +58,11 @@ def run(
     """
     if wrong := list(sweep_problems(config.sweep)):
         raise ConfigError(wrong)
-    if not temporary:
+    finished, store = _finished(config), Path(config.store.root)
+    if not temporary and (finished is None or store.is_dir()):  # a finished run makes no store
         with suppress(OSError):  # nothing is ever pruned from a store that cannot be written
-            note_folder(Path(config.store.root), Path(config.outputs))
-    if (finished := _finished(config)) is not None:
+            note_folder(store, Path(config.outputs))
+    if finished is not None:
         return finished
     with recording(config.folder):
         if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
