@@ -13,6 +13,9 @@ from unsir_bench.report.folders import read_sweep, sweep_folders
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 SWEEPS = {folder.name: read_sweep(folder).records for folder in sweep_folders(RESULTS / "paper")}
 
+ACCURACIES = ("acc_retain_test", "acc_forget_test")
+BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")  # what accuracies do not tell
+
 T_975 = {2: 12.7062, 3: 4.3027, 4: 3.1824, 5: 2.7764}  # quantiles of Student's t, by the number of seeds
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.report.paper_records import (
+    ACCURACIES,
     RESULTS,
     SWEEPS,
     has_no_noise,
@@ -18,7 +19,6 @@ from tests.report.paper_records import (
 from unsir_bench.records import RunRecord
 
 PAGE = (RESULTS / "paper_faces.md").read_text(encoding="utf-8")
-ACCURACIES = ("acc_retain_test", "acc_forget_test")
 FEATURES = ("verification_eer_forget", "verification_eer_retain", "verification_match_forget")
 SEEDS = [0, 1, 2, 3, 4]
 THREE = ("unsir, all photos", "finetune")  # methods of three seeds, where the others of their table have five

@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.report.paper_records import RESULTS, SWEEPS, interval, number, percent, percents, ratio, stages, table_below
+from tests.report.paper_records import (
+    ACCURACIES,
+    RESULTS,
+    SWEEPS,
+    interval,
+    number,
+    percent,
+    percents,
+    ratio,
+    stages,
+    table_below,
+)
 from unsir_bench.records import RunRecord
 
 PAGE = (RESULTS / "paper.md").read_text(encoding="utf-8")
@@ -66,7 +77,6 @@ def rows(start: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
 
 
-ACCURACIES = ("acc_retain_test", "acc_forget_test")
 PRESETS = ["unsir", "unsir_notebook", "unsir_gentle", "unsir_later"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.report.paper_records import (
+    ACCURACIES,
+    BEYOND,
     RESULTS,
     SWEEPS,
     has_no_noise,
@@ -18,8 +20,6 @@ from tests.report.paper_records import (
 from unsir_bench.records import RunRecord
 
 PAGE = (RESULTS / "paper_vit.md").read_text(encoding="utf-8")
-ACCURACIES = ("acc_retain_test", "acc_forget_test")
-BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")
 SEEDS = [0, 1, 2]
 RATES = {0.02: "", 0.003: ", rates 0.003 and 0.0005", 0.001: ", rates 0.001 and 0.0005"}  # by impair's
 OF_UNSIR = [f"unsir{rates}" for rates in RATES.values()]
