@@ -95,3 +95,11 @@ def test_reports_have_requests_where_a_run_served_several_alone(tmp_path: Path) 
     [scene] = scenes("s", [record("ssd", HARMED)])
     [drawing] = REQUESTS.draw(scene)
     assert drawing.data["acc_retain_test"].tolist() == [0.90, 0.89, 0.70, 0.90]
+
+
+def test_requests_that_several_commits_served_are_marked() -> None:
+    runs = [record("ssd", HARMED, seed) for seed in (0, 1)]
+    for run in runs:
+        run.environment = {"commit": str(run.seed)}
+    assert {row["mixes"] for row in (*request_rows(runs), *capacity_rows(runs))} == {"2 commits"}
+    assert all("mixes" not in row for row in (*request_rows(runs[:1]), *capacity_rows(runs[:1])))

@@ -96,3 +96,10 @@ def test_the_report_shows_the_table_and_obeys_no_name_in_it(
     assert "<script>alert" not in text
     if command == "tables":
         assert r"\[x\](y)" in text and r"\|" in text
+
+
+def test_a_row_says_what_its_mean_mixes() -> None:
+    runs = [record("dp_sgd", seed, {"epsilon": 1.0}, environment={"commit": str(seed)}) for seed in (0, 1)]
+    [row] = [row for row in guarantee_rows(runs) if row["method"] == "dp_sgd"]
+    assert row["mixes"] == "2 commits"
+    assert all("mixes" not in row for row in guarantee_rows(runs[:1]))

@@ -103,3 +103,13 @@ def test_speed_ups_have_their_geometric_mean() -> None:
     for run, ratio in zip(runs, (10.0, 1000.0), strict=True):
         run.metrics |= {"speedup_vs_retrain": ratio}
     assert cells(metric_tables(runs), "speedup_vs_retrain")[-1].startswith("100.00 [")
+
+
+def test_the_last_row_says_which_means_mix_several_commits() -> None:
+    runs = [record("a", 0, 0.5, 10), record("a", 1, 0.7, 30), record("b", 0, 0.6, 10)]
+    for run, commit in zip(runs, "xyx", strict=True):
+        run.environment = {"commit": commit}
+    text = metric_tables(runs)
+    assert cells(text, "mixes") == ["2 commits", "2 commits", "2 commits", "–"]
+    assert text.rstrip().splitlines()[-1].startswith("| mixes |")
+    assert "mixes" not in metric_tables(runs[::2])

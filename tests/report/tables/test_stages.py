@@ -169,3 +169,11 @@ def test_an_interval_of_a_share_stays_within_0_and_1() -> None:
     assert share_interval([0.0, 1.0], 10) == (0.5, 0.0, 1.0)
     mean, low, high = share_interval([0.0, 0.0], 10)
     assert (mean, low) == (0, 0) and high == pytest.approx(1 - 0.025 ** (1 / 10))
+
+
+def test_stages_that_several_commits_made_are_marked() -> None:
+    runs = [record(seed=seed, stages=[stage("impair", 0.0, 0.5)]) for seed in (0, 1)]
+    for run, commit in zip(runs, "ab", strict=True):
+        run.environment = {"commit": commit}
+    assert [row["mixes"] for row in stage_rows(runs)] == ["2 commits"] * 3
+    assert "mixes" not in stage_rows(runs[:1])[0]

@@ -10,12 +10,12 @@ import pandas as pd
 from unsir_bench.guarantees import GUARANTEES
 from unsir_bench.records import RunRecord
 from unsir_bench.report.banks import BANK_LEGEND, independent
-from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.conditions import NOTHING, mixture_words
 from unsir_bench.report.data import GROUP, compared, groups, model_table
 from unsir_bench.report.samples import INTERVALS, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import mean_in_words, with_seeds
-from unsir_bench.report.tables.table import without_empty
+from unsir_bench.report.tables.table import MIXED, without_empty
 
 ACCURACIES = {"acc_forget_test": "A_Df %", "acc_retain_test": "A_Dr %"}
 ATTACKS = {
@@ -44,7 +44,7 @@ def guarantee_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     shown = pd.concat([models, promised.add_prefix("guarantee_")], axis=1)
     shown = shown[stated.groupby(places).transform("any")]
     rows = [_row(key, group, shown, names) for key, group in groups(shown)]
-    return without_empty(rows, ("setting", *ATTACKS.values()))
+    return without_empty(rows, ("setting", *ATTACKS.values(), MIXED))
 
 
 def _promised(models: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +63,8 @@ def _row(key: tuple[str, ...], group: pd.DataFrame, table: pd.DataFrame, names: 
     promises = {guarantee_title(name): _promise(seeds[f"guarantee_{name}"].dropna().tolist()) for name in names}
     accuracies = {title: _mean(seeds, name, place, ".2f") for name, title in ACCURACIES.items()}
     attacks = {title: _mean(seeds, name, place, ".3g", ".2g") for name, title in ATTACKS.items()}
-    return {**dict(zip(GROUP, key, strict=True)), "n": str(len(seeds)), **promises, **accuracies, **attacks}
+    mixed = {MIXED: mixture_words(group["record"].tolist())}
+    return {**dict(zip(GROUP, key, strict=True)), "n": str(len(seeds)), **promises, **accuracies, **attacks, **mixed}
 
 
 def _promise(values: Sequence[float]) -> str:

@@ -8,12 +8,13 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.banks import independent
-from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.conditions import NOTHING, mixture_words
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
 from unsir_bench.report.samples import samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import is_ratio, ratio_in_words, with_seeds
 from unsir_bench.report.tables.relearn import relearn_rows
+from unsir_bench.report.tables.table import MIXED
 from unsir_bench.report.tables.text import markdown, plain
 
 DERIVED = (*(reference.prefix for reference in REFERENCES.values()), "gap_", "floor_gap_")
@@ -27,7 +28,7 @@ def metric_tables(records: Sequence[RunRecord]) -> str:
         return "No finished runs.\n"
     places: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for key, models in groups(done):
-        places.setdefault(key[: len(PLACE)], []).append(one_per_seed(models))
+        places.setdefault(key[: len(PLACE)], []).append(models)
     parts = {plain(", ".join(place)): markdown(_rows(columns)) for place, columns in places.items()}
     return "\n".join(f"**{place}**\n\n{rows}" for place, rows in parts.items())
 
@@ -39,14 +40,17 @@ def _rows(columns: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     """
     order = list(REFERENCES)
     ordered = sorted(columns, key=lambda models: _rank(models["method"].iloc[0], order))
-    named = {plain(f"{models['label'].iloc[0]} (n = {len(models)})"): models for models in ordered}
-    place = pd.concat(ordered)
+    merged = [one_per_seed(models) for models in ordered]
+    named = {plain(f"{models['label'].iloc[0]} (n = {len(models)})"): models for models in merged}
+    place = pd.concat(merged)
     rows = []
-    for metric in _metrics(ordered):
+    for metric in _metrics(merged):
         samples = samples_of(place, metric)
         cells = {title: _cell(metric, models, samples) for title, models in named.items()}
         rows.append({"metric": plain(metric), **cells})
-    return rows + relearn_rows(named)
+    mixed = [mixture_words(models["record"].tolist()) for models in ordered]
+    marks = {title: words or NOTHING for title, words in zip(named, mixed, strict=True)}
+    return rows + relearn_rows(named) + ([{"metric": MIXED, **marks}] if any(mixed) else [])
 
 
 def _rank(method: str, order: Sequence[str]) -> int:

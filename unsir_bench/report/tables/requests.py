@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import NOTHING
+from unsir_bench.report.conditions import NOTHING, mixture_words
 from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.requests import MARGIN, deletion_capacity, request_table
 from unsir_bench.report.samples import INTERVALS, SHARES, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import mean_in_words, with_seeds
-from unsir_bench.report.tables.table import without_empty
+from unsir_bench.report.tables.table import MIXED, without_empty
 
 SHOWN = {
     "acc_retain_test": ("A_Dr %", 100.0),
@@ -48,8 +48,9 @@ def request_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
                 "request": f"{request}: {words[0]}" if len(words) == 1 else str(request),
                 "samples so far": mean_in_words(own["samples"].dropna().tolist(), ".0f"),
                 **{title: _cell(own, name, scale, beside) for name, (title, scale) in SHOWN.items()},
+                MIXED: mixture_words(points["record"].tolist()),
             })  # fmt: skip
-    return without_empty(rows, ("setting", "samples so far", *(title for title, _ in SHOWN.values())))
+    return without_empty(rows, ("setting", "samples so far", *(title for title, _ in SHOWN.values()), MIXED))
 
 
 def _cell(own: pd.DataFrame, name: str, scale: float, beside: pd.DataFrame) -> str:
@@ -74,5 +75,6 @@ def capacity_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
             "n": str(seeds),
             "deletion capacity": f"{served} of {total} requests{partly}" if known else NOTHING,
             "samples": str(samples) if samples else NOTHING,
+            MIXED: mixture_words(models["record"].tolist()),
         })  # fmt: skip
-    return without_empty(rows, ("setting", "samples"))
+    return without_empty(rows, ("setting", "samples", MIXED))

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from unsir_bench.records import RunRecord
+from unsir_bench.report.conditions import mixture_words
 from unsir_bench.report.data import GROUP, PLACE, groups, run_table
 from unsir_bench.report.samples import DRAWN, INTERVALS, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import with_seeds
-from unsir_bench.report.tables.table import without_empty
+from unsir_bench.report.tables.table import MIXED, without_empty
 
 BEFORE, END = "original", "end"
 SHOWN = {"acc_retain_test": "A_Dr", "acc_forget_test": "A_Df"}
@@ -38,6 +39,7 @@ def stage_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
         place = table[(table[PLACE] == key[: len(PLACE)]).all(axis=1)]
         by_stage = pd.DataFrame([point for _, row in models.iterrows() for point in _course(row)])
         previous: pd.DataFrame | None = None
+        mixed = mixture_words(models["record"].tolist())
         for stage, points in by_stage.groupby("stage", sort=False):
             own = one_per_seed(points)
             step = points["step"].iloc[0]
@@ -49,9 +51,10 @@ def stage_rows(records: Sequence[RunRecord]) -> list[dict[str, str]]:
                     for name, title in SHOWN.items()
                 },
                 **_changes(own, previous if previous is not None and step == previous["step"].iloc[0] else None),
+                MIXED: mixed,
             })  # fmt: skip
             previous = own
-    return without_empty(rows, ("setting",))
+    return without_empty(rows, ("setting", MIXED))
 
 
 def _cell(own: pd.DataFrame, name: str, samples: int | None) -> str:
