@@ -29,14 +29,15 @@ def request_table(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row for each request of each finished run that served several.
 
     Returns:
-        The columns of ``GROUP``, ``seed``, ``run`` (its id), ``record``, ``request`` (from 1), ``words``, ``samples`` (training
-        samples forgotten so far; NaN in records that do not say it), what ``samples_of`` reads, ``seconds`` (of this
-        request), and ``FIELDS``, of which ``retrain_seconds`` are those of retraining once without all that is gone by
-        then.
+        The columns of ``GROUP``, ``seed``, ``run`` (its id), ``record``, ``request`` (from 1), ``words``, ``samples``
+        (training samples forgotten so far; NaN in records that do not say it), what ``samples_of`` reads, ``seconds``
+        (of this request), and ``FIELDS``, of which ``retrain_seconds`` are those of retraining once without all that is
+        gone by then.
     """
     several = [record for record in records if record.status == "done" and record.details.get("steps")]
     if not several:
-        return pd.DataFrame(columns=[*GROUP, "seed", "run", "record", "request", "words", "samples", "seconds", *FIELDS])
+        columns = [*GROUP, "seed", "run", "record", "request", "words", "samples", "seconds", *FIELDS]
+        return pd.DataFrame(columns=columns)
     table = run_table(several)
     rows = [
         {
