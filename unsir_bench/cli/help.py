@@ -31,7 +31,7 @@ Verbs
   prepare ...    fetch the data and pretrained weights of a sweep, for machines that are not on the internet
   train ...      train the original and the retrained model of a run, at once where each has cores or a GPU of its own
   tune ...       choose a method's numbers on held-out training images; `settings=tuned` then uses them
-  list WHAT      print a table of methods, datasets, models, metrics or experiments
+  list WHAT      print a table of methods, datasets, models, metrics, experiments or forget
   sync [FOLDER]  upload finished offline runs to Weights & Biases
   reproduce ...  do runs again from their records, and say which metrics come out identical
   verify ...     check records for a submission: whole, unchanged, consistent, and one of them done again
