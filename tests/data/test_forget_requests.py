@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
-from unsir_bench.config_fields import not_hashed
+from unsir_bench.config_fields import identity, not_hashed
 from unsir_bench.data.dataset import SUBCLASS, DatasetConfig, ImageData, LabelledImages, RawData
 from unsir_bench.data.forget_config import ForgetConfig
 from unsir_bench.data.forget_requests import splits_of
@@ -168,6 +169,39 @@ def test_a_wrong_request_is_one_line_naming_key_value_and_fix(fields: dict[str, 
         assert word in line
 
 
+YEARS = Made(camera={"train": ("1.50", "1.5", "x", "true", "10", "1e3", "2021", "x"), "test": ("x",) * 4})
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [(1.5, ["1.5", "1.50"]), (1000.0, ["1e3"]), (True, ["true"])],
+    ids=str,
+)
+@pytest.mark.parametrize("in_sequence", [False, True])
+def test_a_value_that_is_read_as_a_number_is_never_taken_for_another(
+    value: Any, quoted: list[str], in_sequence: bool
+) -> None:
+    fields = {"column": "camera", "value": value}
+    [line] = ForgetConfig(classes=None, **({"sequence": [fields]} if in_sequence else fields)).problems(NAMES, YEARS)
+    assert line.startswith(f"forget.value={value}: ")
+    for word in quoted:
+        assert f"\"forget.value='{word}'\"" in line
+
+
+@pytest.mark.parametrize(("value", "place"), [(2021, 6), ("1.50", 0), ("1.5", 1), ("true", 3), (10, 4)])
+def test_a_value_that_can_mean_one_thing_alone_needs_no_quotes(value: Any, place: int) -> None:
+    chosen = ForgetConfig(classes=None, column="camera", value=value)
+    assert list(chosen.problems(NAMES, YEARS)) == []
+    assert splits_of(chosen, DATA, YEARS, 0)[0][0].forget_train.tolist() == [place]
+    # Quoted or not, the same samples are one run.
+    assert chosen.by_index(lambda: NAMES, YEARS).value == str(value)
+
+
+def test_hydra_s_number_reaches_the_check_as_one() -> None:
+    typed = OmegaConf.merge(OmegaConf.structured(ForgetConfig), {"value": 1.5})
+    assert OmegaConf.to_object(typed).value == 1.5  # type: ignore[union-attr]
+
+
 def test_a_data_set_without_sub_classes_or_columns_says_so() -> None:
     [line] = ForgetConfig(classes=None, subclasses=["x"]).problems(NAMES)
     assert "no sub-classes" in line and "dataset=cifar20" in line
@@ -232,3 +266,14 @@ def test_one_choice_has_one_id_and_another_content_another(tmp_path: Path) -> No
     assert of(column="camera", value="old").column == (
         f"camera {hashlib.blake2b(said.encode(), digest_size=8).hexdigest()}"
     )
+
+
+def test_one_sequence_is_one_choice_whatever_it_replaces_and_however_a_class_is_written() -> None:
+    preset = ForgetConfig(classes=None, sequence=[[0], [1]])
+    written = [
+        preset,
+        ForgetConfig(classes=[0], sequence=[[0], [1]]),
+        ForgetConfig(classes=None, random_k=2, sequence=[[0], [1]]),
+        ForgetConfig(classes=None, sequence=[{"classes": ["farm"]}, ["pets"]]),
+    ]
+    assert all(identity(each.by_index(lambda: NAMES, SET)) == identity(preset) for each in written)

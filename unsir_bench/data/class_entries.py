@@ -51,7 +51,7 @@ def _complaint(key: str, entry: Any, class_names: Sequence[str]) -> str | None:
         return None if index is not None else f"{entry!r} is no class; {_known(entry, class_names)}"
     if index is not None and class_names[index] == str(entry):
         return None
-    named = [place for place, name in enumerate(class_names) if place != index and _read_as(name, entry)]
+    named = [place for place, name in enumerate(class_names) if place != index and read_as(name, entry)]
     if index is not None and named:
         return (
             f"{entry} can be an index or the class named {class_names[named[0]]!r}; write "
@@ -72,7 +72,7 @@ def _known(entry: Any, class_names: Sequence[str]) -> str:
     return f"did you mean {nearest(str(entry), class_names)}? (an index from 0 to {len(class_names) - 1} also does)"
 
 
-def _read_as(name: str, entry: Any) -> bool:
+def read_as(name: str, entry: Any) -> bool:
     """Whether a name written without quotes is this value, on a command line or in YAML."""
     return repr(entry) in _values(name)  # not by ==: nan differs from itself
 

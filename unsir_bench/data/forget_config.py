@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from unsir_bench.config_fields import hashed_if_not_default, nearest, not_hashed, number, problems
-from unsir_bench.data.class_entries import indices_of, listed_problems
+from unsir_bench.data.class_entries import indices_of, listed_problems, read_as
 from unsir_bench.data.dataset import SUBCLASS, DatasetConfig, attribute_hash
 from unsir_bench.data.forget_samples import IndexFile
 from unsir_bench.errors import ConfigError, DataError
@@ -20,7 +20,8 @@ from unsir_bench.runtime.seeding import generator
 CHOICES = ("classes", "random_k", "sequence", "share", "count", "file", "subclasses", "column")
 # What a request of a sequence may hold, and of which type it is.
 OF_A_SEQUENCE: dict[str, Any] = {
-    "classes": list, "share": int | float, "count": int, "file": str, "subclasses": list, "column": str, "value": str,
+    "classes": list, "share": int | float, "count": int, "file": str, "subclasses": list, "column": str,
+    "value": str | int | float,
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ class ForgetConfig:
     file: str | None = hashed_if_not_default(None)
     subclasses: list[Any] | None = hashed_if_not_default(None)  # noqa: RUF009 - a field
     column: str | None = hashed_if_not_default(None)
-    value: str | None = hashed_if_not_default(None)
+    value: Any = hashed_if_not_default(None)  # raw: as text, 1.50 would be the value 1.5
 
     @property
     def of_samples(self) -> bool:
@@ -130,11 +131,23 @@ class ForgetConfig:
             yield f"forget.value=null: say which value of the column {self.column} is to be forgotten"
         elif dataset is not None:
             values = {value for of_split in dataset.attribute(str(self.column)).values() for value in of_split}
-            if self.value not in values:
-                yield (
-                    f"forget.value={self.value}: no sample has it in the column {self.column}; "
-                    f"did you mean {nearest(self.value, sorted(values))}?"
-                )
+            yield from self._problems_of_value(sorted(values))
+
+    def _problems_of_value(self, values: Sequence[str]) -> Iterator[str]:
+        word = str(self.value)
+        meant = [] if isinstance(self.value, str) else [value for value in values if read_as(value, self.value)]
+        if [value for value in meant if value != word]:
+            yield (
+                f"forget.value={word}: without quotes it is read as {word}, and the column {self.column} says "
+                f"{' and '.join(map(repr, meant))}; write "
+                + " or ".join(f"\"forget.value='{value}'\"" for value in meant)
+                + f" (in forget.sequence: value:'{meant[0]}')"
+            )
+        elif word not in values:
+            yield (
+                f"forget.value={word}: no sample has it in the column {self.column}; "
+                f"did you mean {nearest(word, values)}?"
+            )
 
     def _problems_of_sequence(self, class_names: Sequence[str], dataset: DatasetConfig | None) -> Iterator[str]:
         entries = self.sequence or []
@@ -189,12 +202,14 @@ class ForgetConfig:
         if self.file is not None:
             return replace(self, file=IndexFile.read(Path(self.file)).content)
         if self.sequence is not None:
-            return replace(self, sequence=[_entry(entry, class_names, dataset) for entry in self.sequence])
+            entries = [_entry(entry, class_names, dataset) for entry in self.sequence]
+            return replace(self, classes=None, random_k=None, sequence=entries)  # which the sequence replaces
         if self.subclasses is not None and dataset is not None:
             chosen = _sorted_indices(self.subclasses, dataset.subclass_names)
             return replace(self, subclasses=chosen, column=dataset.subclass_identity())
         if self.column is not None and dataset is not None:
-            return replace(self, column=f"{self.column} {attribute_hash(dataset.attribute(self.column))}")
+            column = f"{self.column} {attribute_hash(dataset.attribute(self.column))}"
+            return replace(self, column=column, value=None if self.value is None else str(self.value))
         return replace(self, classes=_sorted_indices(self.classes, class_names)) if self.classes else self
 
 
@@ -215,20 +230,21 @@ def _request(entry: Any) -> ForgetConfig:
     unknown = [str(key) for key in entry if key not in OF_A_SEQUENCE]
     if unknown:
         raise ConfigError([f"{', '.join(unknown)}: no key of a request; known are {', '.join(OF_A_SEQUENCE)}"])
-    given = {**entry, "value": None if entry.get("value") is None else str(entry["value"])}
     wrong = [
         f"{key}={value!r}: must be {_kind(OF_A_SEQUENCE[key])}"
-        for key, value in given.items()
-        if value is not None and (isinstance(value, bool) or not isinstance(value, OF_A_SEQUENCE[key]))
+        for key, value in entry.items()
+        if value is not None
+        and (not isinstance(value, OF_A_SEQUENCE[key]) or (isinstance(value, bool) and key != "value"))
     ]
     if wrong:
         raise ConfigError(wrong)
-    return ForgetConfig(**{"classes": None, **given})
+    return ForgetConfig(**{"classes": None, **entry})
 
 
 def _kind(of: Any) -> str:
     """A type in words."""
-    return {list: "a list", str: "a word", int: "a whole number"}.get(of, "a number")
+    kinds = {list: "a list", str: "a word", int: "a whole number", OF_A_SEQUENCE["value"]: "a word or a number"}
+    return kinds.get(of, "a number")
 
 
 def _entry(entry: Any, class_names: Callable[[], Sequence[str]], dataset: DatasetConfig | None) -> Any:
@@ -236,7 +252,8 @@ def _entry(entry: Any, class_names: Callable[[], Sequence[str]], dataset: Datase
     if isinstance(entry, list):
         return _sorted_indices(entry, class_names)
     request = _request(entry).by_index(class_names, dataset)
-    return {name: getattr(request, name) for name in OF_A_SEQUENCE if getattr(request, name) is not None}
+    given = {name: getattr(request, name) for name in OF_A_SEQUENCE if getattr(request, name) is not None}
+    return request.classes if list(given) == ["classes"] else given
 
 
 def _sorted_indices(group: Sequence[Any], names: Callable[[], Sequence[str]]) -> list[Any]:
