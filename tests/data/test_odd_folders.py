@@ -186,6 +186,16 @@ def test_a_validation_folder_is_the_test_split_where_there_is_no_other(root: Pat
     assert len(data.test) == 8
 
 
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "Test"), ("TRAIN", "test"), ("train", "val")], ids=str)
+def test_stray_images_beside_the_class_folders_make_no_class_of_a_split(root: Path, names: tuple[str, str]):
+    for split, name in zip(("train", "test"), names, strict=True):
+        (root / split).rename(root / name)
+        for number in range(3):
+            save(root / name / f"preview{number}.png")
+    assert ImageFolder(root=str(root)).class_names() == ("a", "b")
+    assert labels(root) == WHOLE
+
+
 def test_a_validation_folder_beside_a_test_folder_is_passed_over(root: Path):
     fill(root / "val", "ab", 9)
     assert labels(root) == WHOLE

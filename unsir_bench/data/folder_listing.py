@@ -282,9 +282,8 @@ def _named(root: Path, names: tuple[str, ...], shown: str) -> str | None:
 
 
 def _is_class(folder: Path) -> bool:
-    """Whether a folder with a split's name is a class: it holds images and no folder, or not exactly that name."""
-    exact = folder.name in ("train", "test")
-    return not (exact and _class_folders(folder)) and bool(_files(folder, folder, 0))
+    """Whether a folder with a split's name is a class: it holds images and no folder."""
+    return not _class_folders(folder) and bool(_files(folder, folder, 0))
 
 
 def _listed_splits(root: Path, splits: tuple[str, str], shown: str, levels: int) -> Listing:
