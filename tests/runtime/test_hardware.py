@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from unsir_bench.config_fields import problems
-from unsir_bench.runtime import malloc
+from unsir_bench.errors import ConfigError
+from unsir_bench.runtime import denormals, malloc
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.malloc import keep_freed_memory
 from unsir_bench.runtime.peak_memory import PeakMemory
@@ -232,3 +233,26 @@ def test_denormal_numbers_are_flushed_where_asked_and_only_then_change_the_key()
         torch.set_flush_denormal(False)
     usual, flushed = (HardwareConfig(accelerator="cpu", flush_denormal=flag).numerics(False) for flag in (False, True))
     assert "flush_denormal" not in usual and flushed == usual | {"flush_denormal": True}
+
+
+FLUSHED_IN_TURN = """
+import torch
+from unsir_bench.runtime.hardware import HardwareConfig
+tiny = torch.ones(1_000_000, dtype=torch.int32).view(torch.float32)  # the smallest denormal number
+for flag, threads in ((False, 2), (True, 2), (False, 2), (True, 1), (True, 2), (False, 1), (False, 2)):
+    HardwareConfig(accelerator="cpu", threads=threads, flush_denormal=flag).set_flags()
+    print(int(((tiny * 0.5 + tiny).view(torch.int32) == 0).sum()))
+"""
+
+
+def test_every_thread_flushes_denormal_numbers_as_the_last_run_of_the_process_asked() -> None:
+    command = [sys.executable, "-c", FLUSHED_IN_TURN]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["0", "1000000", "0", "1000000", "1000000", "0", "0"]
+
+
+def test_threads_that_cannot_be_ended_are_an_error_that_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denormals, "_everywhere", lambda _flag: False)
+    monkeypatch.setattr("unsir_bench.runtime.denormals.ctypes.CDLL", lambda _name: SimpleNamespace())
+    with pytest.raises(ConfigError, match=r"hardware\.flush_denormal=false: .* new process"):
+        HardwareConfig(accelerator="cpu", threads=1).set_flags()

@@ -15,6 +15,7 @@ import torch
 from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed, number
 from unsir_bench.runtime.available_memory import available_memory
 from unsir_bench.runtime.cores import own_cores
+from unsir_bench.runtime.denormals import flush_denormals
 from unsir_bench.runtime.malloc import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -124,11 +125,14 @@ class HardwareConfig:
 
         Args:
             model_threads: see ``start``. If both are null, several processes share the cores.
+
+        Raises:
+            ConfigError: see ``flush_denormals``.
         """
         keep_freed_memory()
         if threads := self.threads or model_threads or (usual_threads() if self.devices == 1 else None):
             torch.set_num_threads(threads)
-        torch.set_flush_denormal(self.flush_denormal)
+        flush_denormals(self.flush_denormal)
         torch.backends.cudnn.benchmark = not self.deterministic
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         if self.deterministic:
