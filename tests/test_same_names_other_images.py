@@ -10,16 +10,19 @@ import pytest
 from PIL import Image
 
 from tests.test_runner import composed
+from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.reproduce import CannotRepeatError, config_of
 from unsir_bench.config import Config, validate
-from unsir_bench.data import dataset, folder_listing, picture_set
+from unsir_bench.data import dataset
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.data.image_cache import CACHE_FOLDER
+from unsir_bench.data.look_again import look_again
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.report.tables.sweep import write_sweep_table
 from unsir_bench.runner import run
+from unsir_bench.runtime.progress import Progress
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.sweeps.outcome import SweepJob
 
@@ -40,9 +43,8 @@ def bitmaps(root: Path, seed: int) -> Path:
 
 
 def forget_what_was_read() -> None:
-    folder_listing.listed.cache_clear()
+    look_again()
     dataset._LAST_LOADED.clear()
-    picture_set._CONTENTS.clear()
 
 
 @pytest.fixture
@@ -81,6 +83,24 @@ def test_two_folders_of_the_same_names_and_sizes_are_two_runs_of_one_sweep_and_a
         if line.startswith("|")
     ]
     assert [row[header.index("n")] for row in rows if "logit_mask" in row] == ["1", "1"]
+
+
+def test_a_notebook_that_composes_again_sees_the_folder_as_it_is(tmp_path: Path, words: list[str]) -> None:
+    """One process, which keeps listings for its sweeps."""
+    words = [*words, f"dataset.root={tmp_path}/first"]
+    before = compose(words)
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(tmp_path / "first/train/b/2.bmp")
+    shutil.copy(tmp_path / "first/train/a/1.bmp", tmp_path / "first/train/a/new.bmp")
+    now = compose(words)
+    assert now.run_id != before.run_id and now.dataset.content_identity() != before.dataset.content_identity()
+    assert len(dataset.load_cached(now.dataset, Progress(interactive=False)).train) == 13
+
+    damaged = tmp_path / "first/train/a/new.bmp"
+    damaged.write_bytes(b"BM no picture")
+    with pytest.raises(ConfigError, match="1 of 13 images"):
+        compose(words)
+    damaged.unlink()
+    assert compose(words).dataset.content_identity() not in (None, now.dataset.content_identity())
 
 
 @pytest.mark.parametrize("how", ["time", "size"])

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from unsir_bench.data import folder_listing
 from unsir_bench.data.dataset import LabelledImages
 from unsir_bench.data.folders import ImageFolder
 from unsir_bench.data.image_cache import CACHE_FOLDER
+from unsir_bench.data.look_again import look_again
 from unsir_bench.runtime.progress import Progress
 
 QUIET = Progress(interactive=False)
@@ -33,8 +33,7 @@ def colours(split: LabelledImages) -> list[Colour]:
 
 def forget_listings() -> None:
     """A listing is kept for the life of the process; a new process would look again."""
-    folder_listing.listed.cache_clear()
-    folder_listing.listed_tree.cache_clear()
+    look_again()
 
 
 def load(root: Path, **options: object) -> tuple[LabelledImages, LabelledImages]:

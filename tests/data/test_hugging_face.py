@@ -15,6 +15,7 @@ from unsir_bench.config_fields import identity
 from unsir_bench.data import hugging_face
 from unsir_bench.data.dataset import ImageData
 from unsir_bench.data.hugging_face import HuggingFaceSet
+from unsir_bench.data.look_again import look_again
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -25,7 +26,7 @@ COUNTS = {"train": 9, "validation": 6}
 
 @pytest.fixture(autouse=True)
 def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hugging_face._rows.cache_clear()
+    look_again()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "arrow"))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)

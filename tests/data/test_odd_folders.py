@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unsir_bench.data import folder_listing
 from unsir_bench.data.folders import ImageFolder
+from unsir_bench.data.look_again import look_again
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
@@ -155,7 +155,7 @@ def test_names_that_python_read_as_ascii_are_the_same_classes(root: Path, monkey
             self.inner.close()
 
     monkeypatch.setattr(os, "scandir", Scan)
-    folder_listing.listed.cache_clear()
+    look_again()
     assert dataset.class_names() == names
     assert dataset.content_identity() == content
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unsir_bench.data import folder_listing
 from unsir_bench.data.attribute_file import attribute_of_files
 from unsir_bench.data.cifar20 import CIFAR20_CLASSES, COARSE_OF_FINE, Cifar20, Cifar20Folder
 from unsir_bench.data.dataset import SUBCLASS
 from unsir_bench.data.folder_listing import ImageFile
 from unsir_bench.data.folders import ImageFolder, TwoLevelFolder
 from unsir_bench.data.forget_config import ForgetConfig
+from unsir_bench.data.look_again import look_again
 from unsir_bench.data.torchvision_sets import CIFAR100_CLASSES
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -107,7 +107,7 @@ def test_folders_of_fine_classes_are_read_under_the_coarse_ones(tmp_path: Path) 
     assert fine.fingerprint != data.fingerprint  # the same pixels under other labels are another data set
     save(tmp_path / "train" / "cat" / "0.png")
     save(tmp_path / "test" / "cat" / "0.png")
-    folder_listing.listed.cache_clear()
+    look_again()
     with pytest.raises(DataError, match="cat: no fine class of CIFAR-100"):
         dataset.class_names()
 
@@ -213,5 +213,5 @@ def test_an_image_moved_to_a_sibling_makes_another_run_id(tmp_path: Path) -> Non
     before = forget.by_index(dataset.class_names, dataset)
     assert forget.by_index(dataset.class_names, dataset) == before
     (tmp_path / "train/farm/cow/3.png").rename(tmp_path / "train/farm/hen/-3.png")
-    folder_listing.listed.cache_clear()
+    look_again()
     assert forget.by_index(dataset.class_names, dataset) != before

@@ -20,6 +20,7 @@ from unsir_bench.cli.plugins import PluginSearchPath, import_all, option_files, 
 from unsir_bench.config import Config, at_home, note_overrides, typed
 from unsir_bench.data.dataset import DatasetConfig
 from unsir_bench.data.forget_config import ForgetConfig
+from unsir_bench.data.look_again import look_again
 from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import ConfigError
 from unsir_bench.evaluation.evaluate import MetricsConfig
@@ -116,11 +117,14 @@ def _concrete(base: type[Any], packages: Set[str]) -> Iterator[type[Any]]:
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The configuration that the command line's words make, for a notebook: ``compose(["method=ssd", "seed=1"])``.
 
+    Files of images are looked at anew: they may have changed since this process listed them.
+
     Raises:
         hydra.errors.HydraException: an override names a key or an option that does not exist.
         ConfigError: a value is missing or has the wrong type, or a sweep is asked for.
     """
     bootstrap()
+    look_again()
     if swept := [word for word in overrides if word in SWEEPS]:
         raise ConfigError(
             [f"{swept[0]}: one run is composed here, and no sweep; leave it out; give each key one value"]

@@ -213,7 +213,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
 
 @lru_cache(maxsize=8)
 def listed(absolute: str, shown: str, test_share: float, seed: int, levels: int = 1) -> Listing:
-    """The files of a folder set; kept for the life of the process, since a sweep asks once per job.
+    """The files of a folder set; kept until the process looks again, since a sweep asks once per job.
 
     Args:
         absolute: path of the root.

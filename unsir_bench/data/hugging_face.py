@@ -52,13 +52,13 @@ class HuggingFaceSet(PictureSet):
     test_split: str = "test"
 
     def class_names(self) -> tuple[str, ...]:
-        return _rows(self._source).listing.class_names
+        return rows_of(self._source).listing.class_names
 
     def may_have_changed(self, root: str | None, since: float) -> bool:
         return True  # the library does not tell; the comparison reads the cache of decoded images
 
     def cached(self) -> tuple[DecodedCache, Listing]:
-        rows = _rows(self._source)
+        rows = rows_of(self._source)
         return _RowCache(self.path, self.options, self.on_bad_image, "dataset.path", rows.splits), rows.listing
 
     @property
@@ -100,8 +100,8 @@ class _RowCache(DecodedCache):
 
 
 @lru_cache(maxsize=4)
-def _rows(source: _Source) -> _Rows:
-    """The rows of a source; kept for the life of the process, since a sweep asks once per job.
+def rows_of(source: _Source) -> _Rows:
+    """The rows of a source; kept until the process looks again, since a sweep asks once per job.
 
     Raises:
         DataError: the package, the set, a split or a column is missing, or a row has no label.

@@ -15,7 +15,7 @@ from unsir_bench.data.picture import FITS, ORIENTATIONS, TRANSPARENCIES, Picture
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
 
-_CONTENTS: dict[Path, str | DataError] = {}  # by the folder of the cache; an error where an image cannot be used
+CONTENTS: dict[Path, str | DataError] = {}  # by the folder of the cache; an error where an image cannot be used
 
 
 @dataclass
@@ -62,9 +62,9 @@ class PictureSet(DatasetConfig):
         except DataError:  # `class_names` raises it, too, and `validate` tells it beside what else is wrong
             return None
         folder = cache.folder(listing)
-        if folder not in _CONTENTS:
-            _CONTENTS[folder] = _fingerprint_or_error(cache, listing, progress)
-        known = _CONTENTS[folder]
+        if folder not in CONTENTS:
+            CONTENTS[folder] = _fingerprint_or_error(cache, listing, progress)
+        known = CONTENTS[folder]
         if isinstance(known, DataError):  # told anew, so that no run of a sweep decodes all images again
             raise DataError(*known.args)
         return known
