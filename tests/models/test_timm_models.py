@@ -74,3 +74,27 @@ def test_trying_a_model_out_changes_neither_its_weights_nor_what_is_drawn_later(
     assert tried.training
     states = (alone.state_dict(), tried.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("pretrained", True, "set model.pretrained=true"),
+        ("checkpoint_path", "w.safetensors", "give model.weights=FILE.safetensors"),
+        ("pretrained_cfg", {"file": "w.bin"}, "give model.weights=FILE.safetensors"),
+        ("pretrained_cfg_overlay", {"file": "w.bin"}, "give model.weights=FILE.safetensors"),
+        ("num_classes", 3, "the data set says"),
+        ("in_chans", 1, "dataset.color=rgb"),
+        ("features_only", True, "no classifier"),
+    ],
+)
+def test_an_option_that_loads_weights_outside_the_run_id_or_undoes_the_data_set_is_refused(
+    name: str, value: object, fix: str
+):
+    [line] = problems(TimmModel(arch="resnet10t", options={name: value, "drop_rate": 0.1}), "model")
+    assert line.startswith(f"model.options.{name}={value}: is no option; ") and fix in line
+
+
+def test_a_model_without_a_classifier_says_so():
+    with pytest.raises(ConfigError, match=r"model\.arch=resnet10t: it has no classifier; choose another"):
+        TimmModel(arch="resnet10t", options={"features_only": True}).build((3, 32, 32), 4)

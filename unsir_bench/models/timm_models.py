@@ -19,6 +19,17 @@ from unsir_bench.models.model import ImageShape, ModelConfig, in_mode
 from unsir_bench.runtime.files import sha256_of_file
 
 ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm finds a model that it does not list
+_WEIGHTS = "give {key}.weights=FILE.safetensors, whose content a run id knows"
+# Arguments of timm that are no options: weights that no id would know, or what the run and the data set decide.
+NO_OPTIONS = {
+    "pretrained": "set {key}.pretrained=true",
+    "checkpoint_path": _WEIGHTS,
+    "pretrained_cfg": _WEIGHTS,
+    "pretrained_cfg_overlay": _WEIGHTS,
+    "num_classes": "the data set says how many classes there are",
+    "in_chans": "the data set says it; dataset.color=rgb makes grey images three channels",
+    "features_only": "such a model has no classifier",
+}
 
 
 def _timm() -> Any:
@@ -69,7 +80,10 @@ class TimmModel(ModelConfig):
 
     def _try_out(self, model: nn.Module, image_shape: ImageShape, num_classes: int) -> None:
         """Refuse a network that cannot be trained and measured, before any training: show it one grey image."""
-        head = self.head(model)
+        try:
+            head = self.head(model)
+        except AttributeError:
+            raise ConfigError([f"model.arch={self.arch}: it has no classifier; choose another"]) from None
         if not isinstance(head, nn.Module):
             raise ConfigError(
                 [f"model.arch={self.arch}: its head is in several parts; choose a model with one classifier"]
@@ -148,6 +162,8 @@ class TimmModel(ModelConfig):
     def check(self, key: str) -> Iterator[str]:
         timm = _timm()
         yield from super().check(key)
+        for name in sorted(self.options.keys() & NO_OPTIONS.keys()):
+            yield f"{key}.options.{name}={self.options[name]}: is no option; {NO_OPTIONS[name].format(key=key)}"
         if self.arch.startswith(ELSEWHERE):
             return
         family, _, tag = self.arch.partition(".")
