@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unsir_bench.data.folders import ImageFolder
+from unsir_bench.data.folders import ImageFolder, TwoLevelFolder, VggFace100
 from unsir_bench.data.look_again import look_again
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.progress import Progress
@@ -68,6 +68,14 @@ def test_a_class_folder_that_links_to_itself_is_no_class_and_said(root: Path, ca
     with caplog.at_level(logging.WARNING, logger="unsir_bench"):
         assert labels(root) == WHOLE
     assert "loop is a link that leads nowhere" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [ImageFolder, TwoLevelFolder, VggFace100])
+def test_a_folder_that_cannot_be_reached_is_named_with_the_reason(tmp_path: Path, kind: type[ImageFolder]):
+    dataset = kind(root=f"{tmp_path}/{'x' * 300}")
+    with pytest.raises(DataError, match=r"dataset\.root=.*xxx: .*the folder cannot be reached \(File name too long\)"):
+        dataset.class_names()
+    assert dataset.content_identity() == "missing"
 
 
 def test_a_folder_that_may_not_be_listed_is_named(root: Path, monkeypatch: pytest.MonkeyPatch):

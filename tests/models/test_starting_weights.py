@@ -121,6 +121,15 @@ def test_a_missing_weights_file_is_named_before_any_work(tmp_path: Path) -> None
     assert problem.startswith(f"model.weights={missing}: there is no such file; give")
 
 
+def test_a_weights_file_that_cannot_be_reached_is_named_with_the_reason(tmp_path: Path) -> None:
+    config = AllCNNConfig(weights=f"{tmp_path}/{'w' * 300}.safetensors")
+    [problem] = problems(config, "model")
+    assert problem == f"model.weights={config.weights}: the file cannot be reached (File name too long); " + (
+        "give a local .safetensors file"
+    )
+    assert config.content_identity() is None
+
+
 def test_local_and_downloaded_weights_exclude_each_other(saved: Path) -> None:
     [problem] = problems(MobileNetV2(pretrained=True, weights=str(saved)), "model")
     assert "model.pretrained=true" in problem

@@ -19,6 +19,7 @@ from PIL import Image
 from unsir_bench.data.dataset import stratified_split
 from unsir_bench.data.picture import printable
 from unsir_bench.errors import DataError
+from unsir_bench.runtime.files import path_problem
 
 LOG = logging.getLogger("unsir_bench")
 SHOWN_NAMES = 10
@@ -226,8 +227,8 @@ def listed(absolute: str, shown: str, test_share: float, seed: int, levels: int 
         DataError: there is no such folder, or its layout or number of images is wrong.
     """
     root = Path(absolute)
-    if not root.is_dir():
-        raise DataError(f"dataset.root={shown}: there is no such folder")
+    if complaint := path_problem(root, "folder"):
+        raise DataError(f"dataset.root={shown}: {complaint}")
     splits = _split_folders(root, shown)
     if splits:
         return _listed_splits(root, splits, shown, levels)

@@ -17,6 +17,7 @@ from unsir_bench.data.folder_listing import ImageFile, Listing, identities, list
 from unsir_bench.data.picture import as_text
 from unsir_bench.data.picture_set import PictureSet
 from unsir_bench.errors import DataError
+from unsir_bench.runtime.files import path_problem
 from unsir_bench.runtime.progress import Progress
 
 
@@ -121,11 +122,12 @@ class VggFace100(ImageFolder):
 
     def _listing(self) -> Listing:
         root = Path(self.root) if self.root else None
-        enough = identities(root, self.min_images) if root and root.is_dir() else []
+        complaint = path_problem(root, "folder") if root else "it is not set"
+        enough = identities(root, self.min_images) if root and not complaint else []
         if len(enough) < self.identities:
             raise DataError(
                 f"dataset.root={self.root}: found {len(enough)} identities with at least {self.min_images} images, "
-                f"need {self.identities}.\nThe licence of VGGFace does not let us download it. Ask its authors for the "
+                f"need {self.identities}{f' ({complaint})' if complaint else ''}.\nThe licence of VGGFace does not let us download it. Ask its authors for the "
                 "images and lay them out as\n  ROOT/<identity name>/<anything>.jpg\nwith one folder per identity, then "
                 f"pass dataset.root=ROOT. Fewer images per identity: dataset.min_images."
             )

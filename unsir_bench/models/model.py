@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from unsir_bench.config_fields import choice, hashed_if_not_default, not_hashed,
 from unsir_bench.errors import ConfigError, NotApplicable, PretrainedWeightsError
 from unsir_bench.models.checkpoint_files import SHOWN, misfits
 from unsir_bench.models.cpu_kernels import with_cpu_kernels
+from unsir_bench.runtime.files import path_problem, sha256_of_file
 from unsir_bench.runtime.seeding import seed_everything
 
 ImageShape = tuple[int, int, int]
@@ -90,15 +90,14 @@ class ModelConfig(ABC):
 
     def content_identity(self) -> str | None:
         """Hash of the file of ``weights``, or None."""
-        if self.weights is None or not Path(self.weights).is_file():
+        if self.weights is None or path_problem(Path(self.weights), "file"):
             return None
-        with Path(self.weights).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return sha256_of_file(Path(self.weights).resolve())[:16]
 
     def check(self, key: str) -> Iterator[str]:
         """Yield what is wrong across fields."""
-        if self.weights is not None and not Path(self.weights).is_file():
-            yield f"{key}.weights={self.weights}: there is no such file; give a local .safetensors file"
+        if self.weights is not None and (complaint := path_problem(Path(self.weights), "file")):
+            yield f"{key}.weights={self.weights}: {complaint}; give a local .safetensors file"
         elif self.weights is not None and Path(self.weights).suffix != ".safetensors":
             yield f"{key}.weights={self.weights}: only .safetensors files are read (a pickle could run code)"
         if self.pretrained and not self.has_pretrained:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from unsir_bench.errors import DamagedEntryError
@@ -69,6 +69,19 @@ def unwritable(folder: Path, letters_below: int = 0) -> str | None:
                 place.rmdir()
         return f"nothing can be written there ({error.strerror or error})"
     return None
+
+
+def path_problem(path: Path, kind: Literal["file", "folder"]) -> str | None:
+    """Why a path leads to no file, or to no folder, that this process may read; None where it does."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no such {kind}"
+    except OSError as error:  # such as a name too long, or a folder above it that may not be entered
+        return f"the {kind} cannot be reached ({error.strerror})"
+    if not (stat.S_ISREG(mode) if kind == "file" else stat.S_ISDIR(mode)):
+        return f"there is no such {kind}"
+    return None if os.access(path, os.R_OK) else f"the {kind} may not be read"
 
 
 def sync_folder(folder: Path) -> None:
