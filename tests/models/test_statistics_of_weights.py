@@ -104,3 +104,26 @@ def test_other_content_of_a_models_folder_is_another_model(local: Path) -> None:
     assert identity(model) == before
     (local / "model.safetensors").write_bytes(b"other weights")
     assert identity(model) != before
+
+
+def test_weights_beside_a_models_folder_are_part_of_what_it_is(
+    local: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    without = TimmModel(arch=f"local-dir:{local}").content_identity()
+    weights = tmp_path_factory.mktemp("elsewhere") / "weights.safetensors"
+    found = [without]
+    for content in (b"one", b"another"):
+        weights.write_bytes(content)
+        found.append(TimmModel(arch=f"local-dir:{local}", weights=str(weights)).content_identity())
+    assert len(set(found)) == 3
+
+
+def test_a_snapshot_whose_files_are_links_is_the_model_that_they_lead_to(
+    local: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As the cache of Hugging Face lays models out."""
+    snapshot = tmp_path_factory.mktemp("snapshot")
+    for path in local.iterdir():
+        (snapshot / path.name).symlink_to(path)
+    plain, linked = (TimmModel(arch=f"local-dir:{folder}") for folder in (local, snapshot))
+    assert linked.content_identity() == plain.content_identity() is not None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unsir_bench.config_fields import nearest, not_hashed
 from unsir_bench.errors import ConfigError, PretrainedWeightsError
 from unsir_bench.models.model import ImageShape, ModelConfig, in_mode
-from unsir_bench.runtime.files import sha256_of_file
+from unsir_bench.runtime.files import path_problem, sha256_of_file
 
 ELSEWHERE = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm finds a model that it does not list
 _WEIGHTS = "give {key}.weights=FILE.safetensors, whose content a run id knows"
@@ -147,13 +147,16 @@ class TimmModel(ModelConfig):
         return dict(known.to_dict()) if known else {}
 
     def content_identity(self) -> str | None:
-        """Hash of the file of ``weights``, or of the folder that ``arch`` names, or None."""
+        """Hash of the file of ``weights``, of the folder that ``arch`` names, of both, or None."""
+        of_weights = super().content_identity()
         place, _, folder = self.arch.partition(":")
-        if place != "local-dir" or not Path(folder).is_dir():
-            return super().content_identity()
+        if place != "local-dir" or path_problem(Path(folder), "folder"):
+            return of_weights
         digest = hashlib.sha256()
         for path in sorted(path for path in Path(folder).iterdir() if path.is_file()):
-            digest.update(f"{path.name} {sha256_of_file(path)}".encode())
+            # Resolved: in a snapshot of Hugging Face every file is a link.
+            digest.update(f"{path.name} {sha256_of_file(path.resolve())}".encode())
+        digest.update((of_weights or "").encode())
         return digest.hexdigest()[:16]
 
     def head(self, model: nn.Module) -> nn.Module:
