@@ -236,3 +236,29 @@ def test_what_does_not_fit_is_named_before_anything_is_measured(
         assert complaint in capsys.readouterr().out, words
     assert score(original=None) == 2 and "--original FILE" in capsys.readouterr().out
     assert not records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda bias: bias.to_sparse(), "head.bias is sparse: save dense tensors"),
+        (lambda bias: bias.to("meta"), "head.bias is on the meta device, which holds no values: save dense tensors"),
+        (lambda bias: (bias * torch.nan).to(torch.float8_e4m3fn), "head.bias holds NaN or infinity"),
+        (lambda bias: bias.double() * 1e300, "head.bias holds numbers too large for float32"),
+        (lambda bias: bias.to(torch.int8), "head.bias is int8, needs float32"),
+        (None, "Symlink loop"),
+    ],
+    ids=["sparse", "meta", "float8", "too large", "int8", "link to itself"],
+)
+def test_a_file_whose_tensors_are_no_dense_floats_is_named_with_the_tensor(
+    score: Evaluate, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, complaint: str
+) -> None:
+    path = tmp_path / "odd.pth"
+    if change is None:
+        path.symlink_to(path.name)
+    else:
+        state = load_file(made / "retrained.safetensors")
+        torch.save({**state, "linear.bias": change(state["linear.bias"])}, path)
+    assert score(*RENAMES, unlearned=path) == 2
+    said = capsys.readouterr().out
+    assert f"{path}: " in said and complaint in said

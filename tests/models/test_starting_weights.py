@@ -100,6 +100,37 @@ def test_weights_that_are_not_finite_are_named_unless_they_are_of_a_head_that_is
         assert torch.equal(other["features.0.0.weight"], state["features.0.0.weight"])
 
 
+BAD_TENSORS = {
+    "int8 codes": (lambda value: value.to(torch.int8), "is int8, needs float32: convert it"),
+    "complex": (lambda value: value.to(torch.complex64), "is complex64, needs float32"),
+    "bool": (lambda value: value > 0, "is bool, needs float32"),
+    "too large": (lambda value: value.double() * 0 + 1e300, "holds numbers too large for float32"),
+    "float8 NaN": (lambda value: (value * torch.nan).to(torch.float8_e4m3fn), "holds NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TENSORS)
+def test_weights_of_another_kind_or_too_large_are_named(saved: Path, kind: str) -> None:
+    change, words = BAD_TENSORS[kind]
+    state = state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1))
+    name = "features.0.1.running_var"
+    save_file({**state, name: change(state[name])}, saved)
+    with pytest.raises(PretrainedWeightsError, match=f"{name} {words}"):
+        AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 10, seed=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_floats_of_other_sizes_and_counters_of_any_kind_are_loaded(saved: Path, dtype: torch.dtype) -> None:
+    state = state_to_cpu(AllCNNConfig(width=3).initial(GREY, 10, seed=1))
+    others = {
+        name: value.to(dtype if value.is_floating_point() else torch.float32 if "0.1" in name else torch.int32)
+        for name, value in state.items()
+    }
+    save_file(others, saved)
+    loaded = AllCNNConfig(width=3, weights=str(saved)).initial(GREY, 10, seed=2).state_dict()
+    assert all(torch.equal(loaded[name], value.to(state[name].dtype)) for name, value in others.items())
+
+
 def test_a_damaged_weights_file_is_named(tmp_path: Path, saved: Path) -> None:
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(saved.read_bytes()[:200])

@@ -56,6 +56,8 @@ class Checkpoint:
             return cls(path, sha256(content), _unwrapped(path, _parsed(path, content)))
         except OSError as error:
             raise CheckpointError(f"{path}: {error.strerror or error}") from error
+        except RuntimeError as error:  # of a link to itself
+            raise CheckpointError(f"{path}: {error}") from error
 
     def fitted(self, own: Mapping[str, Tensor], renames: Sequence[str], head: str) -> dict[str, Tensor]:
         """The tensors under the names of a network, in its types.
@@ -66,7 +68,8 @@ class Checkpoint:
             head: the name of the layer that gives the logits, for the message about another number of classes.
 
         Raises:
-            CheckpointError: a tensor is missing, left over, of another shape or not finite, or a rename fits nothing.
+            CheckpointError: a tensor is missing, left over, of another shape or kind or not finite, or a rename fits
+                nothing.
         """
         named = self._renamed(_without_prefix(self.tensors, own), renames)
         wrong = misfits(named, own, head)
@@ -152,7 +155,7 @@ def _without_prefix(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) ->
 
 
 def misfits(named: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str | None = None) -> list[str]:
-    """What is wrong with each tensor of a file that is missing, of another shape, not finite or left over.
+    """What is wrong with each tensor of a file that is missing, of another shape or kind, not finite or left over.
 
     Args:
         named: the file's tensors, under the network's names.
@@ -169,9 +172,33 @@ def misfits(named: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str | 
             wrong.append(f"{name} has shape {tuple(stored.shape)}, needs {tuple(value.shape)}")
             if head and name.startswith(f"{head}.") and stored.dim() == value.dim():
                 wrong[-1] += f" (it answers {len(stored)} classes, the data have {len(value)})"
-        elif stored.is_floating_point() and not stored.isfinite().all():
-            wrong.append(f"{name} holds NaN or infinity")
+        elif complaint := _unusable(stored, value, may_be_other=name.endswith(UNCOUNTED)):
+            wrong.append(f"{name} {complaint}")
     return wrong + [f"{name} has no place" for name in named if name not in own]
+
+
+def _unusable(stored: Tensor, own: Tensor, *, may_be_other: bool) -> str | None:
+    """Why a tensor of the right shape cannot stand in the place of the network's own.
+
+    Args:
+        stored: of a file.
+        own: of the network.
+        may_be_other: floats may stand for whole numbers, as where checkpoints were averaged.
+    """
+    if stored.is_meta:
+        return "is on the meta device, which holds no values: save dense tensors"
+    if stored.layout is not torch.strided:
+        return "is sparse: save dense tensors"
+    kinds = [(each.is_floating_point(), each.is_complex()) for each in (stored, own)]
+    if kinds[0] != kinds[1] and not (may_be_other and stored.is_floating_point()):
+        have, need = (str(each.dtype).removeprefix("torch.") for each in (stored, own))
+        return f"is {have}, needs {need}: convert it; codes of a quantisation must be dequantised"
+    # Not of the file's own type: torch knows no isfinite of float8.
+    if not stored.is_floating_point() or stored.to(own.dtype).isfinite().all():
+        return None
+    if stored.to(torch.float64).isfinite().all():
+        return f"holds numbers too large for {str(own.dtype).removeprefix('torch.')}"
+    return "holds NaN or infinity"
 
 
 def _alike(name: str, known: Mapping[str, Tensor]) -> str:
