@@ -22,8 +22,8 @@ from unsir_bench.errors import ConfigError
 from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.report.tables.sweep import write_sweep_table
 from unsir_bench.runner import run
-from unsir_bench.runtime.progress import Progress
 from unsir_bench.runs.finished_runs import finished_run
+from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob
 
 LONG_AGO = 1_000_000_000

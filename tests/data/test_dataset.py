@@ -3,11 +3,9 @@
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from unsir_bench.config_fields import problems
 from unsir_bench.data.dataset import (
@@ -304,42 +302,3 @@ def test_a_wrong_option_is_one_line_naming_key_value_and_range(fields: dict[str,
 def test_the_default_options_are_right():
     assert list(problems(Made(), "dataset")) == []
     assert list(problems(Made(mean=[0.0, 1.0], std=[0.001, 1.0]), "dataset")) == []
-
-
-PIXELS = np.zeros((3, 1, 4, 4), dtype=np.uint8)
-THREE = np.arange(3)
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "words"),
-    [
-        (PIXELS / 255, THREE, "train images of float64"),
-        (np.zeros((3, 8, 6, 3), dtype=np.uint8), THREE, "train images of shape (3, 8, 6, 3)"),
-        (PIXELS[:, 0], THREE, "train images of shape (3, 4, 4)"),
-        (torch.from_numpy(PIXELS), THREE, "train images of torch.uint8"),
-        (PIXELS, np.array([0, 1, 3]), "train labels from 0 to 3 for 3 classes"),
-        (PIXELS, np.array([-1, 1, 2]), "train labels from -1 to 2 for 3 classes"),
-        (PIXELS, np.arange(2), "train 2 labels for 3 images"),
-        (PIXELS, THREE / 1, "train labels that are no whole numbers, one a sample (float64)"),
-        (PIXELS, THREE[:, None], "train labels that are no whole numbers, one a sample (int64)"),
-        (PIXELS, [0, 1, 2], "train labels that are no whole numbers, one a sample (list)"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_a_data_set_must_not_return_is_named_with_its_class(images: Any, labels: Any, words: str):
-    class Plugin(Made):
-        def read(self, progress: Progress) -> RawData:
-            return RawData(LabelledImages(images, labels), marked([1, 1, 1], 0), self.class_names())
-
-    with pytest.raises(DataError) as caught:
-        Plugin().load(QUIET)
-    assert f"Plugin.read returned {words}. It must return NumPy arrays" in str(caught.value)
-
-
-def test_a_class_may_lack_samples_and_images_may_have_any_number_of_channels():
-    class Odd(Made):
-        def read(self, progress: Progress) -> RawData:
-            split = LabelledImages(np.zeros((2, 5, 4, 4), dtype=np.uint8), np.array([0, 2]))
-            return RawData(split, split, self.class_names())
-
-    assert Odd().load(QUIET).image_shape == (5, 4, 4)

@@ -155,6 +155,7 @@ def test_a_column_says_of_each_sample_what_its_row_does(with_attributes: ImageFo
         (lambda text: text.replace("train/a/0.png", "train/a/1.png", 1),
          ["names a file twice: train/a/1.png (1 such)", "has no row for an image: train/a/0.png (1 such)"]),
         (lambda text: text + "train/a/9.png,old,x\n", ["no image of the data set: train/a/9.png (1 such)"]),
+        (lambda text: text.replace("note", "camera", 1), ["has 2 columns named camera; rename all but one"]),
         (lambda text: text + "train/a/9.png\n", ["row 18 has more or fewer cells"]),
     ],
 )  # fmt: skip

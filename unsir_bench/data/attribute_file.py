@@ -66,6 +66,9 @@ def _problems(columns: Sequence[str], rows: Rows, column: str, files: Sequence[s
     if missing:
         yield f"has no column {' or '.join(map(_shown, missing))}; it has {', '.join(map(_shown, columns))}"
         return
+    for name in dict.fromkeys((FILE, column)):
+        if columns.count(name) > 1:
+            yield f"has {columns.count(name)} columns named {_shown(name)}; rename all but one"
     uneven = [place for place, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if uneven:
         yield f"row {uneven[0]} has more or fewer cells than the first ({len(uneven)} such rows)"

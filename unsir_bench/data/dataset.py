@@ -17,6 +17,7 @@ from unsir_bench.runtime.progress import Progress
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 UNKNOWN_ROW = -1
+SHOWN_CLASSES = 12  # of a message
 LARGEST_SEED = 2**32 - 1  # that NumPy and scikit-learn take
 SUBCLASS = "sub-class"  # the column of ``attribute`` that names each sample's sub-class
 
@@ -51,7 +52,9 @@ class LabelledImages:
 
 def attribute_hash(values: Mapping[str, Sequence[str]]) -> str:
     """A hash of what ``DatasetConfig.attribute`` says, 16 hexadecimal digits."""
-    return hashlib.blake2b(repr(sorted(values.items())).encode(), digest_size=8).hexdigest()
+    # As words: the repr of an array leaves most of it out.
+    plain = {split: (tuple if isinstance(own, tuple) else list)(map(str, own)) for split, own in values.items()}
+    return hashlib.blake2b(repr(sorted(plain.items())).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ class DatasetConfig(ABC):
 
             chosen = resized(chosen, self.image_size, self.root, progress)
         shown = self._coloured(chosen.train), self._coloured(chosen.test)
+        self._require_one_shape(shown)
         known = chosen.fingerprint if shown[0] is chosen.train and shown[1] is chosen.test else None
         train, test = (replace(new, rows=old.rows) for new, old in zip(shown, (train, test), strict=True))
         fingerprint = known or content_hash(train, test, classes=len(raw.class_names))
@@ -220,10 +224,23 @@ class DatasetConfig(ABC):
         """Hold what ``read`` returned, perhaps of a plug-in, against what it must return."""
         splits = {"train": raw.train, "test": raw.test}
         wrong = [f"{name} {line}" for name, own in splits.items() for line in _misfits(own, len(raw.class_names))]
+        names = tuple(self.class_names())
+        if tuple(raw.class_names) != names:
+            wrong.append(f"the class names {_shortened(raw.class_names)}, where class_names() says {_shortened(names)}")
+        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            wrong.append(f"class names that are not words, each another ({_shortened(names)})")
         if wrong:
             raise DataError(
                 f"dataset={self.name}: {type(self).__name__}.read returned {'; '.join(wrong)}. It must return NumPy "
                 "arrays: uint8 images (samples, channels, height, width), and for each the index of its class"
+            )
+
+    def _require_one_shape(self, splits: Sequence[LabelledImages]) -> None:
+        if len(shapes := {split.images.shape[1:] for split in splits}) > 1:
+            raise DataError(
+                f"dataset={self.name}: {type(self).__name__}.read returned train and test images of the shapes "
+                f"{' and '.join(map(str, sorted(shapes)))}; they must be of one: set dataset.image_size to resize all, "
+                "or dataset.color=rgb where one split is grey"
             )
 
     def _coloured(self, split: LabelledImages) -> LabelledImages:
@@ -255,6 +272,8 @@ def _with_long_labels(split: LabelledImages) -> LabelledImages:
 def _misfits(split: LabelledImages, classes: int) -> Iterator[str]:
     """Yield what is wrong with the arrays of a split."""
     images, labels = split.images, split.labels
+    if split.rows is not None and len(split.rows) != len(images):
+        yield f"{len(split.rows)} rows for {len(images)} images"
     kind, shape = getattr(images, "dtype", type(images).__name__), tuple(getattr(images, "shape", ()))
     if kind != np.uint8:
         yield f"images of {kind}"
@@ -264,8 +283,15 @@ def _misfits(split: LabelledImages, classes: int) -> Iterator[str]:
         yield f"labels that are no whole numbers, one a sample ({getattr(labels, 'dtype', type(labels).__name__)})"
     elif len(labels) != len(images):
         yield f"{len(labels)} labels for {len(images)} images"
-    elif len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+    elif not len(labels):
+        yield "no image"
+    elif not 0 <= labels.min() <= labels.max() < classes:
         yield f"labels from {labels.min()} to {labels.max()} for {classes} classes"
+
+
+def _shortened(names: Sequence[object]) -> str:
+    """Class names for a message: the first, and how many there are."""
+    return ", ".join(map(repr, names[:SHOWN_CLASSES])) + (f", … ({len(names)})" if len(names) > SHOWN_CLASSES else "")
 
 
 _LAST_LOADED: dict[str, ImageData] = {}

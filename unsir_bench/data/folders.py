@@ -123,12 +123,13 @@ class VggFace100(ImageFolder):
     def _listing(self) -> Listing:
         root = Path(self.root) if self.root else None
         complaint = path_problem(root, "folder") if root else "it is not set"
+        reason = f" ({complaint})" if complaint else ""
         enough = identities(root, self.min_images) if root and not complaint else []
         if len(enough) < self.identities:
             raise DataError(
                 f"dataset.root={self.root}: found {len(enough)} identities with at least {self.min_images} images, "
-                f"need {self.identities}{f' ({complaint})' if complaint else ''}.\nThe licence of VGGFace does not let us download it. Ask its authors for the "
-                "images and lay them out as\n  ROOT/<identity name>/<anything>.jpg\nwith one folder per identity, then "
+                f"need {self.identities}{reason}.\nThe licence of VGGFace does not let us download it. Ask its authors for "
+                "the images and lay them out as\n  ROOT/<identity name>/<anything>.jpg\nwith one folder per identity, then "
                 f"pass dataset.root=ROOT. Fewer images per identity: dataset.min_images."
             )
         chosen = tuple(enough[: self.identities])

@@ -46,7 +46,7 @@ class ForgetConfig:
     file: str | None = hashed_if_not_default(None)
     subclasses: list[Any] | None = hashed_if_not_default(None)  # noqa: RUF009 - a field
     column: str | None = hashed_if_not_default(None)
-    value: Any = hashed_if_not_default(None)  # raw: as text, 1.50 would be the value 1.5
+    value: Any = hashed_if_not_default(None)  # noqa: RUF009 - a field; raw, since 1.50 as text is 1.5
 
     @property
     def of_samples(self) -> bool:
