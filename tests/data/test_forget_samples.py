@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -100,6 +101,39 @@ def test_a_file_that_cannot_be_meant_is_refused_before_any_work(
     path.write_text(json.dumps(content))
     [found] = ForgetConfig(classes=None, file=str(path)).problems(NAMES)
     assert complaint in found and found.startswith("forget.file=")
+
+
+def archive() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, train=np.arange(3))
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.npy", b""),
+        ("archive.npy", archive()),
+        ("cut off.npy", b"\x93NUMPY\x01\x00v\x00{'descr'"),
+        ("long field.csv", b"data,split,index\n" + b"0" * 200_000 + b",train,1\n"),
+        ("deep.json", b"[" * 100_000),
+        ("many digits.json", b'{"train": [' + b"1" * 5000 + b"]}"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_damaged_file_is_one_line_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    [found] = of_file(tmp_path / name).problems(NAMES)
+    assert found.startswith(f"forget.file={tmp_path / name}: holds no list of indices (")
+
+
+@pytest.mark.parametrize("index", [10**23, 2**64 - 1])
+def test_an_index_beyond_64_bits_is_out_of_range_like_another(tmp_path: Path, index: int) -> None:
+    (tmp_path / "large.json").write_text(json.dumps({"data": DATA, "train": [1, index]}))
+    np.save(tmp_path / "large.npy", np.array([1, min(index, 2**64 - 1)], dtype=np.uint64))
+    for name in ("large.json", "large.npy"):
+        with pytest.raises(ConfigError, match=r"train index \d+ is out of range; there are 8 samples"):
+            split_of(of_file(tmp_path / name))
 
 
 def test_two_mistakes_of_a_file_are_named_at_once(tmp_path: Path) -> None:

@@ -137,8 +137,8 @@ class _Turns:
         self.problems += listed.problems(path, self.data.fingerprint, totals)
         if listed.data not in (None, self.data.fingerprint):
             return _nothing()
-        indices = {name: torch.tensor(getattr(listed, name), dtype=torch.int64) for name in SPLITS}
-        return {name: indices[name][indices[name] < totals[name]] for name in SPLITS}
+        known = {name: [index for index in getattr(listed, name) if index < totals[name]] for name in SPLITS}
+        return {name: torch.tensor(known[name], dtype=torch.int64) for name in SPLITS}
 
     def _with(self, column: str, values: list[str]) -> Indices:
         """The samples that have one of some values in a column."""

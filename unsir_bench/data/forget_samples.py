@@ -55,7 +55,7 @@ class IndexFile:
             found = _READERS[path.suffix](path.read_bytes())
         except OSError as error:
             raise ConfigError([f"{KEY}={path}: cannot be read ({error.strerror})"]) from error
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError, csv.Error) as error:
             raise ConfigError([f"{KEY}={path}: holds no list of indices ({error})"]) from error
         if complaints := list(found._complaints(path)):
             raise ConfigError(complaints)
@@ -124,7 +124,7 @@ def _of_csv(content: bytes) -> IndexFile:
 
 
 def _of_npy(content: bytes) -> IndexFile:
-    found = np.load(io.BytesIO(content), allow_pickle=False)
+    found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)  # np.load would take an archive, too
     return IndexFile(None, _integers(found.tolist()))
 
 
