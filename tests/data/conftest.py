@@ -32,9 +32,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     really_open = Image.open
 
-    def spy(path: Path) -> Image.Image:
+    def spy(path: Path, formats: tuple[str, ...]) -> Image.Image:
         names.append(Path(path).name)
-        return really_open(path)
+        return really_open(path, formats=formats)
 
     monkeypatch.setattr(Image, "open", spy)
     return names

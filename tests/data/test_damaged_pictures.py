@@ -134,10 +134,10 @@ def test_whatever_a_decoder_raises_names_the_file_and_skip_leaves_it_out(
 ):
     really_open = Image.open
 
-    def opened(path: Path) -> Image.Image:
+    def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
         if Path(path).match("train/b/1.png"):
             raise error
-        return really_open(path)
+        return really_open(path, formats=formats)
 
     monkeypatch.setattr(Image, "open", opened)
     with pytest.raises(DataError, match=r"1 of 6 images(?s:.*)train/b/1\.png \(.+\)(?s:.*)on_bad_image=skip"):
@@ -164,7 +164,7 @@ def test_warnings_as_errors_refuse_no_good_picture(root: Path):
 
 
 def test_too_little_memory_names_the_file_and_skips_nothing(root: Path, monkeypatch: pytest.MonkeyPatch):
-    def opened(path: Path) -> Image.Image:
+    def opened(path: Path, formats: tuple[str, ...]) -> Image.Image:
         raise MemoryError
 
     monkeypatch.setattr(Image, "open", opened)

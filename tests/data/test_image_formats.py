@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from tests.data.image_folders import colours, load, save
 from unsir_bench.errors import DataError
@@ -88,3 +88,20 @@ def test_image_size_resizes_all(tmp_path: Path):
     train, test = load(tmp_path, image_size=6)
     assert train.images.shape == test.images.shape == (3, 3, 6, 6)
     assert set(colours(train)) == {(90, 91, 92)}
+
+
+@pytest.mark.parametrize("name", ["evil.png", "evil.jpg", "evil.tif"])
+def test_a_program_under_the_name_of_an_image_is_never_run(
+    split_root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    Image.new("RGB", (4, 4)).save(split_root / "train" / "cat" / name, "EPS")
+    with pytest.raises(DataError, match=rf"train/cat/{name} \(cannot identify image file"):
+        load(split_root)
+
+
+@pytest.mark.parametrize("suffix", ["eps", "ps"])
+def test_a_file_of_postscript_is_no_image(split_root: Path, suffix: str, caplog: pytest.LogCaptureFixture):
+    Image.new("RGB", (4, 4)).save(split_root / "train" / "cat" / f"drawing.{suffix}", "EPS")
+    train, _ = load(split_root)
+    assert len(train) == 6 and f"not images and are not read (.{suffix}: 1)" in caplog.text

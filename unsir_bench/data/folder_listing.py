@@ -14,10 +14,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from unsir_bench.data.dataset import stratified_split
-from unsir_bench.data.picture import printable
+from unsir_bench.data.picture import image_suffixes, printable
 from unsir_bench.errors import DataError
 from unsir_bench.runtime.files import path_problem
 
@@ -161,7 +160,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _files(root: Path, folder: Path, label: int) -> list[ImageFile]:
-    suffixes, below = Image.registered_extensions(), folder.relative_to(root).as_posix()
+    suffixes, below = image_suffixes(), folder.relative_to(root).as_posix()
     found = [
         ImageFile(f"{below}/{entry.name}", label, info.st_size, info.st_mtime_ns)
         for entry in _entries(folder)
@@ -187,7 +186,7 @@ def _warn_of_passed_over(root: Path, folders: Iterable[str], shown: str) -> None
 
 def _passed_over(folder: Path) -> Iterator[str]:
     """The suffix of each file that is no image, and ``folders`` for each folder; leftovers of systems apart."""
-    suffixes = Image.registered_extensions()
+    suffixes = image_suffixes()
     for entry in _entries(folder):
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
         if entry.name.startswith(".") or entry.name in (*NO_CLASS, *NO_IMAGE):

@@ -17,6 +17,7 @@ from unsir_bench.errors import DataError
 FITS = ("squash", "crop")
 ORIENTATIONS = ("stored", "exif")
 TRANSPARENCIES = ("drop", "black", "white")
+PROGRAMS = ("EPS",)  # formats whose files are programs, which Pillow hands to Ghostscript
 
 
 class UnusableImage(Exception):  # noqa: N818 - a file's fault, not the program's
@@ -69,7 +70,7 @@ class PictureOptions:
     def _decoded(self, source: Path | BytesIO) -> Images:
         if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
             raise ValueError("it is a pipe, a socket or a device, not a file")  # opening one may wait for ever
-        with Image.open(source) as opened:
+        with Image.open(source, formats=image_formats()) as opened:
             if opened.mode == "F" or opened.mode.startswith("I"):
                 # Pillow would silently clip them to 255: nearly white images.
                 raise ValueError(
@@ -94,6 +95,17 @@ class PictureOptions:
         if self.image_fit == "crop":
             return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
         return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def image_formats() -> tuple[str, ...]:
+    """The formats of Pillow that are read, whatever a file is called: all whose files are data."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in PROGRAMS)
+
+
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of files of ``image_formats``, in small letters and with their dot."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name not in PROGRAMS)
 
 
 def _reason(error: Exception) -> str:
