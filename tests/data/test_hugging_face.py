@@ -77,6 +77,27 @@ def test_a_class_that_one_split_lacks_is_named_before_any_work(
         load(parquet(tmp_path / "set"), train_split=train, test_split=test)
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "shared"),
+    [
+        ("train", "train", 9),
+        ("train[:6]", "train[3:]", 3),
+        ("train[:6]+validation", "train[6:]+validation[:3]", 3),
+        ("all", "validation", 6),
+        ("train[:67%]", "train[-6:]", 3),
+    ],
+)
+def test_a_row_of_both_splits_is_refused_naming_both_keys(tmp_path: Path, train: str, test: str, shared: int) -> None:
+    with pytest.raises(DataError) as caught:
+        load(parquet(tmp_path / "set"), train_split=train, test_split=test)
+    assert f"dataset.train_split={train}, dataset.test_split={test}: share {shared} rows" in str(caught.value)
+
+
+def test_parts_of_one_split_that_share_no_row_are_taken(tmp_path: Path) -> None:
+    data = load(parquet(tmp_path / "set"), train_split="train[:6]+validation", test_split="train[6:]")
+    assert (len(data.train), len(data.test)) == (12, 3)
+
+
 def test_images_and_labels_are_those_of_the_rows_in_the_order_of_the_class_labels(tmp_path: Path) -> None:
     data = load(parquet(tmp_path / "set"))
     assert data.class_names == ("zebra", "ant", "bee")

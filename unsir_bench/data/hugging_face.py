@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -104,7 +104,7 @@ def rows_of(source: _Source) -> _Rows:
     """The rows of a source; kept until the process looks again, since a sweep asks once per job.
 
     Raises:
-        DataError: the package, the set, a split or a column is missing, or a row has no label.
+        DataError: the package, the set, a split or a column is missing, a row has no label, or is in both splits.
     """
     if not source.path:
         raise DataError("dataset.path is not set: give a name on the Hugging Face hub, or a folder")
@@ -122,6 +122,7 @@ def rows_of(source: _Source) -> _Rows:
     class_names = tuple(map(str, names or values))
     number = {value: index for index, value in enumerate(values)}
     _refuse_gaps(source, class_names, [{number[value] for value in own} for own in labels])
+    _refuse_shared(source, {name: info.num_examples for name, info in (splits[0].info.splits or {}).items()})
     files = [
         tuple(
             ImageFile(f"{name}/{_as_folder(class_names, number[label])}/{row}", number[label], size, 0)
@@ -154,6 +155,32 @@ def _refuse_gaps(source: _Source, class_names: Sequence[str], present: Sequence[
                 f"({', '.join(absent[:5])}); rows that are sorted by class cannot be sliced, choose splits that hold "
                 "every class"
             )
+
+
+def _refuse_shared(source: _Source, counts: Mapping[str, int]) -> None:
+    """Raise a DataError where both splits hold a row: test accuracies would be of training samples.
+
+    Args:
+        source: of the rows.
+        counts: rows of each whole split of the set; none where the library does not tell.
+    """
+    from datasets import ReadInstruction
+
+    if not counts:
+        return
+    specs = ("+".join(counts) if spec == "all" else spec for spec in source.splits)
+    train, test = (ReadInstruction.from_spec(spec).to_absolute(counts) for spec in specs)
+    ends = [
+        (max(one.from_, other.from_), min(one.to, other.to))
+        for one in train
+        for other in test
+        if one.splitname == other.splitname
+    ]
+    if shared := sum(max(0, end - start) for start, end in ends):
+        raise DataError(
+            f"dataset.train_split={source.splits[0]}, dataset.test_split={source.splits[1]}: share {shared} rows; choose "
+            "parts that do not overlap, such as train[:80%] and train[80%:]"
+        )
 
 
 def _as_folder(class_names: Sequence[str], index: int) -> str:
