@@ -62,6 +62,16 @@ def test_each_sample_knows_its_class_and_sub_class_whatever_the_options(
         assert split.labels.tolist() == split.images[:, 0, 0, 0].tolist()
 
 
+def test_a_sub_class_has_one_index_in_either_layout(tmp_path: Path) -> None:
+    names = ("a/x", "a/z", "a b/y", "a-c/w")
+    for name, number in itertools.product(names, range(2)):
+        for folder in ("tree", "split/train", "split/test"):
+            save(tmp_path / folder / name / f"{number}.png")
+    tree, split = (TwoLevelFolder(root=str(tmp_path / place), test_share=0.5) for place in ("tree", "split"))
+    assert tree.subclass_names() == split.subclass_names() == names
+    assert tree.class_names() == split.class_names() == ("a", "a b", "a-c")
+
+
 def test_an_image_above_the_sub_classes_and_a_single_class_are_errors(tmp_path: Path) -> None:
     save(fill(tmp_path / "a") / "farm" / "stray.png")
     with pytest.raises(DataError, match=r"farm holds images itself; two levels"):

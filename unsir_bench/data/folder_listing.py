@@ -288,7 +288,8 @@ def _is_class(folder: Path) -> bool:
 
 def _listed_splits(root: Path, splits: tuple[str, str], shown: str, levels: int) -> Listing:
     folders = {split: {_class_name(name): name for name in _class_folders_of(root / split, levels)} for split in splits}
-    classes = sorted(set().union(*folders.values()))
+    # Level by level, as one tree is sorted: whole, "a b/x" would precede "a/x".
+    classes = sorted(set().union(*folders.values()), key=lambda name: name.split("/"))
     found = {
         split: {
             c: _files(root, root / split / folders[split][c], label) if c in folders[split] else []
