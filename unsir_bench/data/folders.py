@@ -128,9 +128,9 @@ class VggFace100(ImageFolder):
         if len(enough) < self.identities:
             raise DataError(
                 f"dataset.root={self.root}: found {len(enough)} identities with at least {self.min_images} images, "
-                f"need {self.identities}{reason}.\nThe licence of VGGFace does not let us download it. Ask its authors for "
-                "the images and lay them out as\n  ROOT/<identity name>/<anything>.jpg\nwith one folder per identity, then "
-                f"pass dataset.root=ROOT. Fewer images per identity: dataset.min_images."
+                f"need {self.identities}{reason}.\nThe licence of VGGFace does not let us download it. Ask its authors "
+                "for the images and lay them out as\n  ROOT/<identity name>/<anything>.jpg\nwith one folder per "
+                "identity, then pass dataset.root=ROOT. Fewer images per identity: dataset.min_images."
             )
         chosen = tuple(enough[: self.identities])
         return listed_tree(str(root), chosen, self.test_share, self.split_seed)

@@ -178,8 +178,8 @@ def _refuse_shared(source: _Source, counts: Mapping[str, int]) -> None:
     ]
     if shared := sum(max(0, end - start) for start, end in ends):
         raise DataError(
-            f"dataset.train_split={source.splits[0]}, dataset.test_split={source.splits[1]}: share {shared} rows; choose "
-            "parts that do not overlap, such as train[:80%] and train[80%:]"
+            f"dataset.train_split={source.splits[0]}, dataset.test_split={source.splits[1]}: share {shared} rows; "
+            "choose parts that do not overlap, such as train[:80%] and train[80%:]"
         )
 
 
