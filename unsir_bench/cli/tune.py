@@ -57,9 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, help="stop a study after these hours, earlier sessions included")
     parser.add_argument(
         "--forget", type=_classes, action="append", metavar="CLASSES",
-        help="indices of classes to forget together, as 7,9; give it several times. settings=tuned refuses to forget these (default: 8, and 7 and 9)",
+        help="indices of classes to forget together, as 7,9; give it several times. settings=tuned refuses to forget "
+        "these (default: 8, and 7 and 9)",
     )  # fmt: skip
-    parser.add_argument("--replace", action="store_true", help="overwrite the best values that another study left for the same method, data set and network")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="overwrite the best values that another study left for the same method, data set and network",
+    )
     return parser
 
 
