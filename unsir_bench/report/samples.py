@@ -69,8 +69,9 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
 
     Args:
         rows: of one place, of whatever methods: what one of them recorded holds for all. Older records do not say it;
-            the common denominator of all shares of the field then stands for it. Where each seed may have drawn a set
-            of its own, that is the least of the seeds' denominators: over several sets it would be too large.
+            the common denominator of all shares of the field then stands for it. Where conditions differ, which may be
+            those of other test samples, or each seed may have drawn a set of its own, that is the least of their
+            denominators: over several sets it would be too large.
         field: without prefix.
     """
     if field not in SHARES:
@@ -79,7 +80,8 @@ def samples_of(rows: pd.DataFrame, field: str) -> int | None:
     if recorded in rows and rows[recorded].notna().any():
         return int(rows[recorded].min() * _sets_together(rows, field)) or None
     columns = [prefix + field for prefix in PREFIXES if prefix + field in rows]
-    sets = [of for _, of in rows.groupby("seed")] if differ_by_seed(rows) else [rows]
+    by = [*(["conditions"] if "conditions" in rows else []), *(["seed"] if differ_by_seed(rows) else [])]
+    sets = [of for _, of in rows.groupby(by)] if by else [rows]
     found = [samples_behind(v for name in columns for v in of[name].dropna().unique().tolist()) for of in sets]
     return min(filter(None, found), default=None)
 
@@ -100,7 +102,8 @@ def _sets_together(rows: pd.DataFrame, field: str) -> float:
     if not grow_with_seeds(rows, field):
         return 1.0
     known = rows.dropna(subset=[DRAWN_CLASSES, *([field] if field in rows else [])])
-    known = known[known[DRAWN_CLASSES].map(bool)]  # a run that failed early has drawn none
+    # A run that failed early has drawn none. Without any row ``map`` gives objects, which would choose columns.
+    known = known[known[DRAWN_CLASSES].map(bool).astype(bool)]
     sets = known.groupby("method")[DRAWN_CLASSES]
     return min((len(set().union(*drawn)) / max(map(len, drawn)) for _, drawn in sets), default=1.0)
 
