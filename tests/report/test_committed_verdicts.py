@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import mixture_words
 from unsir_bench.report.folders import read_sweep, sweep_folders
+from unsir_bench.report.mixtures import mixture_words
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 VERDICT_FILES = ("verdicts.md", "claims.md", "claims.json")

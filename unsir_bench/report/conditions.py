@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ NUMERICS = (
     "deterministic",
     "flush_denormal",
 )  # of the hardware
-MADE_IN = ("commit", "dirty", "cpu", "cpu_capability")  # of a record's environment
+FOUND_BY_RUNNING = ("images", "device")  # of what runs share: one that was killed does not know them
 SURROUNDINGS = ("dataset", "model", "train", "hardware")
 ELSEWHERE = "made elsewhere"  # marks models that no run of ours made
 UNVERIFIED = f"{ELSEWHERE}, unverified"
@@ -59,9 +59,9 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
     """The conditions of each record.
 
     A run that was composed without a scale has the scale of those that share all else: a sweep that is repeated under a
-    scale's name keeps the runs that it finds. A run that is not done knows no images: it has those of the others, too.
+    scale's name keeps the runs that it finds.
     """
-    shared = _with_images(records)
+    shared = _with_unknown_filled(records)
     keys = [as_key(each) for each in shared]
     scales = [record.config.get("at_scale") for record in records]
     named: dict[str, set[str]] = defaultdict(set)
@@ -71,28 +71,39 @@ def conditions(records: Sequence[RunRecord]) -> list[Conditions]:
     for record, each, key, scale in zip(records, shared, keys, scales, strict=True):
         own = str(scale or (next(iter(named[key])) if len(named[key]) == 1 else "not named"))
         across = as_key({name: value for name, value in each.items() if name != "model"})
-        found.append(Conditions(f"{own} {key}", f"{own} {across}", own, _words(record)))
+        found.append(Conditions(f"{own} {key}", f"{own} {across}", own, _words(record, each["device"])))
     return found
 
 
-def _with_images(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """What each record shares; that of runs that are not done with the images which all finished ones alike are of."""
+def _with_unknown_filled(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """What each record shares; a run that is not done has the images and device which all alike have that know them.
+
+    One that was killed knows neither, and would else stand in a table of its own, beside no finished run.
+    """
     shared = [_shared(record) for record in records]
-    blind = [as_key({**each, "dataset": each["dataset"][:2]}) for each in shared]
-    known: dict[str, set[str]] = defaultdict(set)
+    blind = [as_key({**each, **dict.fromkeys(FOUND_BY_RUNNING)}) for each in shared]
+    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for key, each in zip(blind, shared, strict=True):
-        known[key] |= {each["dataset"][2]} - {None}
+        alike[key].append(each)
     return [
-        {**each, "dataset": (*each["dataset"][:2], *known[key])}
-        if record.status != "done" and not each["dataset"][2] and len(known[key]) == 1
-        else each
+        each if record.status == "done" else {**each, **_told_by(alike[key], each)}
         for record, key, each in zip(records, blind, shared, strict=True)
     ]
 
 
+def _told_by(others: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record lacks and others, which agree with all it knows, have one value of."""
+    known = [name for name in FOUND_BY_RUNNING if own[name]]
+    fitting = [other for other in others if all(other[name] == own[name] for name in known)]
+    values = {name: {other[name] for other in fitting} - {None} for name in FOUND_BY_RUNNING if name not in known}
+    return {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
+
+
 def _shared(record: RunRecord) -> dict[str, Any]:
+    *data, images = data_of(record)
     return {
-        "dataset": data_of(record),
+        "dataset": data,
+        "images": images,
         "model": _model(record),
         "train": _without(record.config.get("train"), {"name"}),
         "precision": _hardware(record).get("precision"),
@@ -143,7 +154,7 @@ def _without(section: Any, names: set[str]) -> dict[str, Any]:
     return {key: value for key, value in (section or {}).items() if key not in names}
 
 
-def _words(record: RunRecord) -> str:
+def _words(record: RunRecord, device: str | None) -> str:
     data, train = record.config.get("dataset") or {}, record.config.get("train") or {}
     share = data.get("validation_share")
     words = [
@@ -151,7 +162,7 @@ def _words(record: RunRecord) -> str:
         f"{data['subset']} images a class at most" if data.get("subset") else "",
         f"{100 * share:g} % of the training images stand for the test data" if share else "",
         f"original trained {train['epochs']} epochs" if train.get("epochs") and not record.checkpoints else "",
-        f"device {record.environment['device']}" if record.environment.get("device") else "",
+        f"device {device}" if device else "",
     ]
     return ", ".join(filter(None, words))
 
@@ -164,7 +175,7 @@ def is_jpeg(record: RunRecord) -> bool:
 def settings(records: Sequence[RunRecord]) -> list[str]:
     """For each record, in words, in what its method differs from other runs of it on the same data and model."""
     flat = [
-        {key: value for key, value in _flattened(record.config.get("method", {})) if key not in NO_SETTINGS}
+        {key: value for key, value in flattened(record.config.get("method", {})) if key not in NO_SETTINGS}
         for record in records
     ]
     words = _differences([(record.dataset, record.model, record.method) for record in records], flat)
@@ -181,7 +192,7 @@ def surroundings(records: Sequence[RunRecord], sections: Sequence[str] = SURROUN
         sections: of the configuration, that are looked at; with ``dataset`` also the images and the device.
     """
     places = [(record.dataset, record.model) for record in records]
-    flat = [dict(_flattened(_around(record, sections))) for record in records]
+    flat = [dict(flattened(_around(record, sections))) for record in records]
     known: dict[tuple[str, str], set[str]] = {}
     for place, values in zip(places, flat, strict=True):
         known[place] = known.get(place, set(values)) & set(values)
@@ -269,10 +280,11 @@ def _brief(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > MOST_DIGITS else str(value)
 
 
-def _flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by their dotted path, each after ``prefix``."""
     for key, value in node.items():
         if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -287,51 +299,6 @@ def provenance_words(record: RunRecord) -> str:
     if record.settings in ("", "none"):
         return ""
     return f"{record.settings} ({record.study})" if record.study else record.settings
-
-
-def mixture_words(records: Sequence[RunRecord]) -> str:
-    """What a mean over these records mixes (commits, kinds of CPU, ways to measure), and unclean trees, or nothing."""
-    words = [surrounding_words([record.environment for record in records]), _measured_words(records)]
-    return ", ".join(filter(None, words))
-
-
-def _measured_words(records: Sequence[RunRecord]) -> str:
-    """Of which settings that change what a metric gives there are several values; a metric left out has none."""
-    values: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        settings = record.measured_with
-        relearn = settings.get("relearn") or {}
-        known = {name: settings.get(name) for name in ("lira_shadows", "bank_size") if settings.get(name)}
-        known |= dict(_flattened(relearn, "relearn.")) if relearn.get("cap") else {}
-        for name, value in known.items():
-            values[name].add(repr(value))
-    return ", ".join(f"{len(found)} values of metrics.{name}" for name, found in values.items() if len(found) > 1)
-
-
-def surrounding_words(found: Sequence[Mapping[Any, Any]]) -> str:
-    """What runs were made in, in words, where it is not one clean commit and one kind of CPU.
-
-    Args:
-        found: of each run, ``environment`` of its record, of which ``MADE_IN`` counts; None or absent: not known.
-    """
-    commits = {each["commit"] for each in found if each.get("commit")}
-    words = [
-        f"{len(commits)} commits" if len(commits) > 1 else "",
-        _cpu_words((each.get("cpu"), each.get("cpu_capability")) for each in found),
-        "an unclean tree" if any(each.get("dirty") for each in found) else "",
-    ]
-    return ", ".join(filter(None, words))
-
-
-def _cpu_words(machines: Iterable[tuple[str | None, str | None]]) -> str:
-    """How many kinds of CPU these names and vector instructions are, where more than one: results differ by kind.
-
-    Instructions that an older record does not say are taken to be those of another with the CPU's name.
-    """
-    known = {(name, capability) for name, capability in machines if name}
-    told = {name for name, capability in known if capability}
-    kinds = {(name, capability) for name, capability in known if capability or name not in told}
-    return f"{len(kinds)} kinds of CPU" if len(kinds) > 1 else ""
 
 
 def access_words(declared: Sequence[str]) -> str:

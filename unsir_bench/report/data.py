@@ -16,7 +16,6 @@ import pandas as pd
 from unsir_bench.records import RunRecord
 from unsir_bench.report.banks import BANK, recorded_bank
 from unsir_bench.report.conditions import (
-    MADE_IN,
     UNKNOWN_ACCESS,
     UNVERIFIED,
     access_words,
@@ -27,6 +26,7 @@ from unsir_bench.report.conditions import (
     surroundings,
 )
 from unsir_bench.report.forget_words import forget_labels, is_drawn
+from unsir_bench.report.mixtures import MADE_IN
 from unsir_bench.report.samples import DRAWN, recorded_samples
 from unsir_bench.report.seeds import one_per_seed, with_curve_first
 from unsir_bench.report.speedups import with_speedups

@@ -18,8 +18,9 @@ def forget_labels(records: Sequence[RunRecord]) -> list[str]:
     """``forget_label`` of each record, with the content of its files where another record's differ under their names.
 
     The content is told by the split: it is that of the samples chosen, and no seed changes it unless samples are drawn.
+    A run that ended before it knew its classes is named as another one of the same configuration that knows them.
     """
-    labels = list(map(forget_label, records))
+    labels = _labels(records)
     keys = [as_key({"label": label, "data": data_of(record)}) for label, record in zip(labels, records, strict=True)]
     splits = [record.fingerprints.get("split") if _from_files(record) else None for record in records]
     known: dict[str, set[str]] = defaultdict(set)
@@ -31,9 +32,29 @@ def forget_labels(records: Sequence[RunRecord]) -> list[str]:
     ]
 
 
+def _labels(records: Sequence[RunRecord]) -> list[str]:
+    own = list(map(forget_label, records))
+    asked = [as_key({"data": data_of(record)[:2], "forget": record.config.get("forget")}) for record in records]
+    known = {key: label for record, key, label in zip(records, asked, own, strict=True) if _knows_classes(record)}
+    return [
+        label if _knows_classes(record) else known.get(key, label)
+        for record, key, label in zip(records, asked, own, strict=True)
+    ]
+
+
+def _knows_classes(record: RunRecord) -> bool:
+    return bool(record.forget_classes or record.forget_steps)
+
+
 def is_drawn(record: RunRecord) -> bool:
     """Whether each seed draws what it forgets, all of it or a request of a sequence: other seeds have other samples."""
     return bool(_choices(record) & set(DRAWN))
+
+
+def forgets_classes(record: RunRecord) -> bool:
+    """Whether classes are forgotten as such; of a run that ended before it knew them, whether it was to forget any."""
+    asked = any(isinstance(each, list) for each in _requests(record)) or _choices(record) & {"classes", "random_k"}
+    return bool(record.forget_classes) or (record.status != "done" and bool(asked))
 
 
 def _from_files(record: RunRecord) -> bool:
@@ -57,7 +78,7 @@ def forget_label(record: RunRecord) -> str:
     """The forget set in words; classes drawn anew for each seed are one set of their number.
 
     A sequence is named by the classes of each step, since the order of steps matters; that of classes within one does
-    not.
+    not. A run that ended before it knew its classes is named by those of its configuration.
     """
     given = record.config.get("forget", {})
     for drawn in DRAWN:
@@ -72,7 +93,9 @@ def forget_label(record: RunRecord) -> str:
     if any(not isinstance(entry, list) for entry in given.get("sequence") or []):
         return f"{record.forget_set} {', '.join(map(_request_words, given['sequence']))}"
     groups = record.forget_steps if len(record.forget_steps) > 1 else [record.forget_classes]
-    return f"{record.forget_set} {', '.join('{' + ', '.join(map(str, sorted(group))) + '}' for group in groups)}"
+    if not _knows_classes(record):
+        groups = given.get("sequence") or [given.get("classes") or []]
+    return f"{record.forget_set} {', '.join(map(_request_words, groups))}"
 
 
 def forgotten_words(record: RunRecord) -> str:

@@ -25,9 +25,11 @@ from unsir_bench.report.claims.measurements import (
     without_ablations,
 )
 from unsir_bench.report.claims.settled import Settled, bounds_of, settled_by_runs, settled_by_seeds
-from unsir_bench.report.conditions import is_jpeg, mixture_words
+from unsir_bench.report.conditions import is_jpeg
 from unsir_bench.report.controls import FISHER, KEEPS_FEATURES, control_words
+from unsir_bench.report.forget_words import forgets_classes
 from unsir_bench.report.method_style import CONTROLS
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.published_numbers import (
     SPEEDUPS,
     experiment_of,
@@ -118,7 +120,7 @@ def _groups(claim: Claim, everything: Sequence[ClaimRun]) -> list[list[ClaimRun]
 
 def _concerns(claim: Claim, claim_run: ClaimRun) -> bool:
     """Whether a claim is about a run; all are about classes, of which a sub-class or samples are none."""
-    if not claim_run.record.forget_classes:
+    if not forgets_classes(claim_run.record):
         return False
     named = any(fnmatchcase(claim_run.record.method, pattern) for pattern in claim.methods)
     there = any(fnmatchcase(claim_run.record.dataset, pattern) for pattern in claim.datasets)
@@ -165,7 +167,7 @@ def _finding(claim: Claim, runs_of_claim: Sequence[ClaimRun]) -> Finding:
         if diverged and settled.verdict is ClaimVerdict.HOLDS:
             why = f"{diverged} of its runs diverged, which a mean over the others would hide"
             settled = replace(settled, verdict=ClaimVerdict.UNDECIDED, reason=why)
-    published, same = _published(claim, runs_of_claim[0])
+    published, same = _published(claim, (done or runs_of_claim)[0])
     used = sorted({run for measurement in (known or measurements) for run in measurement.runs})
     return Finding(
         claim.id, **_place(runs_of_claim, claim), verdict=settled.verdict, number=settled.number,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import ELSEWHERE, Conditions, is_jpeg, mixture_words
+from unsir_bench.report.conditions import ELSEWHERE, Conditions, is_jpeg
 from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import (
     PLACE,
@@ -24,6 +24,7 @@ from unsir_bench.report.data import (
     timed_on,
 )
 from unsir_bench.report.method_style import REFERENCES
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.published_numbers import experiment_of, is_the_papers, unlearned_numbers
 from unsir_bench.report.samples import SHARES, samples_of
 from unsir_bench.report.seeds import TIMES, one_per_seed

@@ -10,8 +10,9 @@ import pandas as pd
 from unsir_bench.guarantees import GUARANTEES
 from unsir_bench.records import RunRecord
 from unsir_bench.report.banks import BANK_LEGEND, independent
-from unsir_bench.report.conditions import NOTHING, mixture_words
+from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP, compared, groups, model_table
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.samples import INTERVALS, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import mean_in_words, with_seeds

@@ -8,8 +8,9 @@ import pandas as pd
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.banks import independent
-from unsir_bench.report.conditions import NOTHING, mixture_words
+from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import PLACE, REFERENCES, groups, model_table
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.samples import samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import is_ratio, ratio_in_words, with_seeds
@@ -42,7 +43,7 @@ def _rows(columns: Sequence[pd.DataFrame]) -> list[dict[str, str]]:
     ordered = sorted(columns, key=lambda models: _rank(models["method"].iloc[0], order))
     merged = [one_per_seed(models) for models in ordered]
     named = {plain(f"{models['label'].iloc[0]} (n = {len(models)})"): models for models in merged}
-    place = pd.concat(merged)
+    place = pd.concat(ordered)  # means over draws of one seed have denominators of their own
     rows = []
     for metric in _metrics(merged):
         samples = samples_of(place, metric)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import NOTHING, mixture_words
+from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.data import GROUP, PLACE, groups
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.requests import MARGIN, deletion_capacity, request_table
 from unsir_bench.report.samples import INTERVALS, SHARES, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from unsir_bench.records import RunRecord
-from unsir_bench.report.conditions import mixture_words
 from unsir_bench.report.data import GROUP, PLACE, groups, run_table
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.samples import DRAWN, INTERVALS, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed
 from unsir_bench.report.statistics import with_seeds

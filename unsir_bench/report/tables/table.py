@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from unsir_bench.report.conditions import NOTHING, mixture_words
+from unsir_bench.report.conditions import NOTHING
 from unsir_bench.report.controls import control_mark_of
 from unsir_bench.report.data import ACCESS, GROUP, PLACE, PROVENANCE, compared, groups
+from unsir_bench.report.mixtures import mixture_words
 from unsir_bench.report.samples import SHARES, gap_in_words, samples_of, share_in_words
 from unsir_bench.report.seeds import one_per_seed, spread_within_seeds
 from unsir_bench.report.statistics import is_ratio, mean_in_words, ratio_in_words, with_seeds

@@ -10,12 +10,12 @@ import pandas as pd
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.binomial import TestShares
-from unsir_bench.report.conditions import MADE_IN, surrounding_words
 from unsir_bench.report.controls import control_words_of
 from unsir_bench.report.data import GROUP, PLACE, groups
 from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, floor_of_retraining, judge
 from unsir_bench.report.margins import margin_of, read_margins
 from unsir_bench.report.metric_cards import verdict_cards
+from unsir_bench.report.mixtures import MADE_IN, surrounding_words
 from unsir_bench.report.samples import ShareInterval, grow_with_seeds, samples_of
 from unsir_bench.report.seeds import seed_values
 from unsir_bench.report.statistics import with_seeds
