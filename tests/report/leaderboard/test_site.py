@@ -251,3 +251,16 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_the_list_opens_by_a_tap
 
 def test_it_asks_the_network_for_nothing_and_complains_of_nothing(tab: Any) -> None:
     assert tab.asked == [] and tab.complaints == []
+
+
+def test_a_distance_of_fewer_seeds_than_its_row_says_so_and_a_remark_names_the_gap() -> None:
+    runs = [record(method, seed) for method in ("unsir", "neggrad") for seed in (0, 1, 2)]
+    runs += [record("unsir", seed, run_id=f"one-{seed}", forget_classes=[1]) for seed in (0, 1)]
+    alone = [run for run in runs if run.seed == 2]
+    for run in alone:
+        del run.metrics["retrain_acc_retain_test"], run.metrics["retrain_acc_forget_test"]
+    gapped, whole = boards(runs)
+    distances = {method.name: method.distance for method in gapped.methods if method.rank}
+    assert len(distances) == 2 and all(words.endswith(" (n = 2)") for words in distances.values())
+    assert gapped.remarks == ["No retrained model was measured for 2 of 6 runs: nothing to compare them with."]
+    assert whole.remarks == [] and not any("(n =" in method.distance for method in whole.methods)

@@ -14,7 +14,7 @@ from unsir_bench.report.data import series_label
 from unsir_bench.report.leaderboard.ranking import SHARES, Entry, ranks
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.seeds import seed_values
-from unsir_bench.report.statistics import MeanInterval
+from unsir_bench.report.statistics import MeanInterval, with_seeds
 from unsir_bench.report.tables.comparison import MADE_ELSEWHERE, ComparisonTable, Row, comparison_tables
 from unsir_bench.report.tables.paper import measured_words, not_done_words
 from unsir_bench.report.tables.standard_columns import COLUMNS
@@ -86,7 +86,7 @@ def boards(records: Sequence[RunRecord]) -> list[Board]:
 def _board(key: str, table: ComparisonTable, forget: str, everything: Sequence[Row]) -> Board:
     rows = [row for row in everything if row.n]
     retrained = _retrained(rows)
-    entries = [_entry(row, retrained) for row in rows]
+    entries = [_entry(row, retrained[row.hardware]) for row in rows]
     reasons = [_why_unranked(row, entry) for row, entry in zip(rows, entries, strict=True)]
     ranked = [entry for entry, why in zip(entries, reasons, strict=True) if not why]
     places = iter(ranks(ranked))
@@ -102,7 +102,7 @@ def _board(key: str, table: ComparisonTable, forget: str, everything: Sequence[R
     elsewhere = [MADE_ELSEWHERE] if any(row.elsewhere for row in rows) else []
     return Board(
         key, table.dataset, table.model, forget, table.words, titles, [methods[place] for place in order],
-        [*timed, *elsewhere, *_unfinished(everything)],
+        [*timed, *elsewhere, *filter(None, [table.gap_of(forget)]), *_unfinished(everything)],
     )  # fmt: skip
 
 
@@ -112,10 +112,14 @@ def _unfinished(rows: Sequence[Row]) -> list[str]:
     return [f"Without a finished run: {', '.join(words)}."] if words else []
 
 
-def _retrained(rows: Sequence[Row]) -> dict[str, dict[int, float]]:
-    """Test accuracies of the retrained models of a board, by field and seed."""
-    models = [row.models for row in rows if row.method == "retrain" and not row.elsewhere]
-    return {name: {k: v for each in models for k, v in seed_values(each, name).items()} for name in SHARES}
+def _retrained(rows: Sequence[Row]) -> dict[str, dict[str, dict[int, float]]]:
+    """Test accuracies of the retrained models of a board, by the hardware of the rows, then by field and seed."""
+    found: dict[str, dict[str, dict[int, float]]] = {row.hardware: {name: {} for name in SHARES} for row in rows}
+    for row in rows:
+        if row.method == "retrain" and not row.elsewhere:
+            for name in SHARES:
+                found[row.hardware][name] |= seed_values(row.models, name)
+    return found
 
 
 def _entry(row: Row, retrained: Mapping[str, Mapping[int, float]]) -> Entry:
@@ -155,7 +159,7 @@ def _method(row: Row, entry: Entry, rank: int | None, tied: bool, why: str) -> M
         rank=rank,
         tied=tied,
         unranked=why,
-        distance="" if row.method in REFERENCES or not entry.distances else _points(entry.interval()),
+        distance="" if row.method in REFERENCES or not entry.distances else _distance(row, entry),
         cells={
             "n": str(row.n),
             **{column.title: measured_words(row, column) for column in SHOWN},
@@ -174,6 +178,10 @@ def _method(row: Row, entry: Entry, rank: int | None, tied: bool, why: str) -> M
 
 def _provenance(record: RunRecord) -> str:
     return "nothing to choose" if record.settings == "none" else provenance_words(record) or NOT_RECORDED
+
+
+def _distance(row: Row, entry: Entry) -> str:
+    return with_seeds(_points(entry.interval()), len(entry.distances), row.n)
 
 
 def _points(interval: MeanInterval) -> str:

@@ -53,6 +53,7 @@ class Row:
         samples: by share, how many samples it is of, where that is known.
         records: of each finished run; ``models`` has the mean of those that share a seed.
         mixed: what its means mix, such as kinds of CPU, in words.
+        hardware: what sets its hardware apart from that of others, in words: its retrained models have the same.
     """
 
     forget: str
@@ -63,6 +64,7 @@ class Row:
     samples: Mapping[str, int | None] = field(default_factory=dict)
     records: list[RunRecord] = field(default_factory=list)
     mixed: str = ""
+    hardware: str = ""
 
     @property
     def n(self) -> int:
@@ -140,7 +142,7 @@ class ComparisonTable:
     Attributes:
         exact: whether the published numbers are of this very experiment.
         failed: ids of the runs that are not done, with their status.
-        gaps: forget sets of which finished runs lack a retrained model, in words.
+        gaps: by forget set, in words, how many finished runs lack a retrained model.
         timed_on: what the seconds of finished runs depend on, each once, in words.
         columns: what is shown, in order.
         apart: what else sets its runs apart from those of another table that reads the same, in words.
@@ -154,7 +156,7 @@ class ComparisonTable:
     exact: bool
     rows: list[Row]
     failed: list[str]
-    gaps: list[str]
+    gaps: Mapping[str, str]
     timed_on: list[str]
     columns: Sequence[Column] = COLUMNS
     apart: str = ""
@@ -183,9 +185,13 @@ class ComparisonTable:
             *([MADE_ELSEWHERE] if any(row.elsewhere for row in self.rows) else []),
             *(f"Averaged over runs of {words}: {', '.join(names)}." for words, names in self.mixtures.items()),
             *([f"Not done: {', '.join(self.failed)}."] if self.failed else []),
-            *(f"{gap[0].upper()}{gap[1:]}: nothing to compare them with." for gap in self.gaps),
+            *(_gap_remark(f"{forget}: {words}") for forget, words in self.gaps.items()),
             *([TIMED_APART.format("; ".join(self.timed_on))] if len(self.timed_on) > 1 else []),
         ]
+
+    def gap_of(self, forget: str) -> str:
+        """How many finished runs of a forget set lack a retrained model, as a sentence; empty where none does."""
+        return _gap_remark(self.gaps[forget]) if forget in self.gaps else ""
 
     @property
     def controls(self) -> dict[str, str]:
@@ -219,6 +225,10 @@ class ComparisonTable:
         if not self.conditions.at_paper_scale or self.jpeg:
             words.append("not the paper's scale and data")
         return "; ".join(filter(None, words))
+
+
+def _gap_remark(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}: nothing to compare them with."
 
 
 def comparison_tables(
@@ -260,7 +270,7 @@ def _table(sweep: str, dataset: str, model: str, rows: pd.DataFrame, records: Se
         exact=bool(papers) and all(is_the_papers(record, shared.scale) for record in papers),
         rows=[_row(key, models, rows) for key, models in groups(rows, [*PLACE, "method", "setting_under"])],
         failed=[f"{record.run_id} ({record.status})" for record in members if record.status != "done"],
-        gaps=[f"{forget}: {words}" for (*_, forget), words in retrain_gaps(runs).items()],
+        gaps={forget: words for (*_, forget), words in retrain_gaps(runs).items()},
         timed_on=timed_on(runs), apart="; ".join(dict.fromkeys(filter(None, rows["conditions"]))),
     )  # fmt: skip
 
@@ -274,23 +284,34 @@ def _row(key: tuple[str, ...], models: pd.DataFrame, table: pd.DataFrame) -> Row
     records = models.loc[done & (models["prefix"] == ""), "record"].tolist()
     not_done = models.loc[~done, "status"].tolist()
     mixed = mixture_words(models.loc[done, "record"].tolist())
-    return Row(key[2], key[3], key[4], one_per_seed(models[done]), not_done, samples, records, mixed)
+    hardware = str(models["hardware"].iloc[0])
+    return Row(key[2], key[3], key[4], one_per_seed(models[done]), not_done, samples, records, mixed, hardware)
 
 
 def _best_rows(rows: Sequence[Row], column: Column) -> set[int]:
-    rivals = [(place, row) for place, row in enumerate(rows) if row.competes and row.n]
-    retrained = next((row for row in rows if row.method == "retrain"), None)
-    if len(rivals) < 2:
-        return set()
-    if column.field == "relearn_batches" and retrained is not None and retrained.censored:
-        alike = retrained.n == len(retrained.censored)
-        return {place for place, row in rivals if alike and row.n == len(row.censored)}
-    means = {place: mean for place, row in rivals if (mean := row.mean(column.field)) is not None}
-    aim = retrained.mean(column.field) if retrained is not None else None
-    if len(means) < 2 or (column.best == "retrain" and aim is None):
-        return set()
     costs = {
-        place: abs(mean - (aim or 0.0)) if column.best == "retrain" else mean if column.best == "least" else -mean
-        for place, mean in means.items()
+        place: cost
+        for place, row in enumerate(rows)
+        if row.competes and row.n and (cost := _cost(row, _retrained_beside(row, rows), column)) is not None
     }
-    return {place for place, cost in costs.items() if math.isclose(cost, min(costs.values()), abs_tol=1e-12)}
+    least = min(costs.values(), default=math.inf)
+    if len(costs) < 2 or math.isinf(least):
+        return set()
+    return {place for place, cost in costs.items() if math.isclose(cost, least, abs_tol=1e-12)}
+
+
+def _retrained_beside(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The retrained models of a row's own hardware; those of other hardware are other models."""
+    return next((o for o in rows if o.method == "retrain" and o.hardware == row.hardware and not o.elsewhere), None)
+
+
+def _cost(row: Row, retrained: Row | None, column: Column) -> float | None:
+    """How far a mean is from the best; infinite where it relearned as retraining did not, None: not to be compared."""
+    if column.field == "relearn_batches" and retrained is not None and retrained.censored:
+        alike = 0.0 if row.n == len(row.censored) else math.inf
+        return alike if retrained.n == len(retrained.censored) else None
+    mean = row.mean(column.field)
+    if mean is None or column.best != "retrain":
+        return -mean if mean is not None and column.best == "most" else mean
+    aim = None if retrained is None else retrained.mean(column.field)
+    return None if aim is None else abs(mean - aim)
