@@ -14,6 +14,7 @@ from scipy import stats
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.figures.data import TIMED_APART, Drawing, Scene, scenes
+from unsir_bench.report.figures.efficiency import EFFICIENCY
 from unsir_bench.report.figures.overview import OVERVIEW
 from unsir_bench.report.figures.style import style
 from unsir_bench.report.figures.trade_off import TRADE_OFF
@@ -189,3 +190,16 @@ def assert_numbers_apart(drawing: Drawing) -> None:
         assert shown, "an axis without numbers"
         beside = pairwise(sorted(shown, key=lambda box: box.x0))
         assert all(left.x1 + left.height / 2 < right.x0 for left, right in beside), "numbers that read as one"
+
+
+@pytest.mark.parametrize("kind", [OVERVIEW, EFFICIENCY], ids=["overview", "efficiency"])
+def test_the_line_of_seconds_ends_at_runs_and_not_at_means_of_their_seed(kind: Any) -> None:
+    """Two unlearning seeds of each training seed: means of 2 and 3 s, of runs of 1 to 5 s."""
+    runs = []
+    for seed, seconds in ((0, (1.0, 3.0)), (1, (1.0, 5.0))):
+        for draw, each in enumerate(seconds):
+            runs.append(replace(record("unsir", seed, unlearn_seconds=each), run_id=f"u-{seed}-{draw}"))
+            runs[-1].config = {"unlearn_seed": draw}
+    [scene] = scenes("s", runs)
+    row = only(scene, kind).data.set_index("method").loc["unsir"]
+    assert (row["seconds"], row["seconds_shortest"], row["seconds_longest"]) == (2.5, 1, 5)

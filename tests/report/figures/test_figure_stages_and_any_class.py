@@ -149,3 +149,15 @@ def test_a_single_class_hides_nothing_and_has_no_figure() -> None:
     assert drawn(ANY_FORGET_CLASS, scene) == []
     [without] = scenes("s", [record("unsir", 0, [3, 5], forget_answered_any_forget_class=np.nan)])
     assert "unsir" not in pd.concat([drawing.data for drawing in drawn(ANY_FORGET_CLASS, without)])["method"].tolist()
+
+
+def test_a_gain_that_a_seed_lacks_is_one_of_fewer_seeds() -> None:
+    runs = [record("unsir", seed, [0]) for seed in (0, 1, 2)]
+    runs[2].details["stages"][0]["acc_forget_test"] = None
+    [drawing] = drawn(REPAIR_GAIN, scenes("s", runs)[0])
+    [row] = drawing.data.to_dict("records")
+    assert (row["n"], row["a_dr_gain_points_n"], row["a_df_gain_points_n"]) == (3, 3, 2)
+    assert "n = 2 to 3 seeds" in " ".join(drawing.figure.get_suptitle().split())
+    for run in runs:
+        run.details["stages"][0] |= {"acc_forget_test": None, "acc_retain_test": None}
+    assert drawn(REPAIR_GAIN, scenes("s", runs)[0]) == []

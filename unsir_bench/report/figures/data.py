@@ -232,6 +232,12 @@ def values_of(one: Series, column: str, scale: float = 1.0) -> list[float]:
     return [scale * float(value) for value in one.values[column].dropna() if math.isfinite(value)]
 
 
+def shortest_and_longest(one: Series, column: str) -> tuple[float, float]:
+    """The least and the most positive seconds of any run of a series; a seed's mean over its runs hides both."""
+    seconds = [float(value) for value in one.runs[column] if value > 0 and math.isfinite(value)]
+    return min(seconds), max(seconds)
+
+
 def over_seeds(counts: Sequence[int]) -> str:
     """What figures of means say of them: nothing where no method has a second seed."""
     return "means with 95 % intervals" if max(counts) > 1 else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from unsir_bench.report.data import Series
-from unsir_bench.report.figures.data import Drawing, Kind, Scene, values_of
+from unsir_bench.report.figures.data import Drawing, Kind, Scene, shortest_and_longest, values_of
 from unsir_bench.report.figures.rows import Estimate, Measure, method_rows
 from unsir_bench.report.method_style import REFERENCES
 from unsir_bench.report.plots.parts import EVERY_PRESET, PERCENT
@@ -54,11 +54,10 @@ def _measures(scene: Scene, rows: Sequence[Series]) -> Iterator[Measure]:
         yield share_measure(scene, rows, name, HEADS[name], field)
     areas = {row.label: area for row in rows if (area := _area(row)) is not None}
     yield Measure("relearn_area_percent", HEADS["relearn_area_percent"], areas)
-    seconds = {row.label: values_of(row, "unlearn_seconds") for row in rows if row.method != "original"}
     spans = {
-        label: Estimate(sum(found) / len(found), min(found), max(found), len(found))
-        for label, values in seconds.items()
-        if (found := [value for value in values if value > 0])
+        row.label: Estimate(sum(found) / len(found), *shortest_and_longest(row, "unlearn_seconds"), len(found))
+        for row in rows
+        if row.method != "original" and (found := [each for each in values_of(row, "unlearn_seconds") if each > 0])
     }
     yield Measure("seconds", HEADS["seconds"], spans, logarithmic=True, ends=("shortest", "longest"))
 

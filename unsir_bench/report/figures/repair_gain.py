@@ -40,7 +40,10 @@ def draw(scene: Scene) -> Iterator[Drawing]:
     forgotten = dict(zip(scene.models["run_id"], scene.models["forget"], strict=True))
     runs = [{"label": run.label, "forget": forgotten[run.record.run_id], **_gains(run.record)} for run in compared]
     table = pd.DataFrame(_estimates(pd.DataFrame(runs), scene.models))
-    title = scene.title([int(n) for n in table["n"]], "from the last stage marked to the end", TO_SEE)
+    counted = [int(n) for name in GAINS for n in table[f"{name}_n"] if n]
+    if not counted:
+        return
+    title = scene.title(counted, "from the last stage marked to the end", TO_SEE)
     figure = new_figure(3.4, title)
     panels = figure.subplots(len(GAINS), 1, sharex=True)
     counts = sorted(table["classes"].unique().tolist())
@@ -84,7 +87,8 @@ def _estimates(runs: pd.DataFrame, models: pd.DataFrame) -> Iterator[dict[str, o
             known = own.dropna(subset=[name])
             samples = _least_samples(models, set(rows["forget"]), field)
             mean, low, high = gap_interval(known[name].tolist(), known[field].tolist(), samples)
-            row |= {name: PERCENT * mean, f"{name}_low": PERCENT * low, f"{name}_high": PERCENT * high}
+            ends = {f"{name}_low": PERCENT * low, f"{name}_high": PERCENT * high}
+            row |= {name: PERCENT * mean, **ends, f"{name}_n": len(known)}
         yield row
 
 
