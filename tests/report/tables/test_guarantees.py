@@ -103,3 +103,16 @@ def test_a_row_says_what_its_mean_mixes() -> None:
     [row] = [row for row in guarantee_rows(runs) if row["method"] == "dp_sgd"]
     assert row["mixes"] == "2 commits"
     assert all("mixes" not in row for row in guarantee_rows(runs[:1]))
+
+
+def test_a_guarantee_that_a_seed_lacks_is_one_of_fewer_seeds_and_counts_are_whole() -> None:
+    stated: list[dict[str, Any]] = [
+        {"removable_samples": 1437, "removed_samples": 1437, "residual_norm": 0.5},
+        {"removable_samples": 1437, "removed_samples": 1440, "residual_norm": None},
+        {"removable_samples": 1437, "removed_samples": 1442, "residual_norm": 0.25},
+    ]
+    runs = [record("certified_removal", seed, promised) for seed, promised in enumerate(stated)]
+    [row] = [row for row in guarantee_rows(runs) if row["method"] == "certified_removal"]
+    # 1439.67, and t(0.975, 2) = 4.303 times the standard error of 1437, 1440 and 1442, which is 1.453
+    assert (row["removable"], row["removed"]) == ("1437", "1440 ± 6")
+    assert row["residual"].startswith("0.375 ± ") and row["residual"].endswith(" (n = 2)")

@@ -61,18 +61,25 @@ def _promised(models: pd.DataFrame) -> pd.DataFrame:
 def _row(key: tuple[str, ...], group: pd.DataFrame, table: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     seeds = one_per_seed(group)
     place = table[(table["dataset"] == key[0]) & (table["model"] == key[1]) & (table["forget"] == key[2])]
-    promises = {guarantee_title(name): _promise(seeds[f"guarantee_{name}"].dropna().tolist()) for name in names}
+    promises = {guarantee_title(name): _promise(seeds[f"guarantee_{name}"]) for name in names}
     accuracies = {title: _mean(seeds, name, place, ".2f") for name, title in ACCURACIES.items()}
     attacks = {title: _mean(seeds, name, place, ".3g", ".2g") for name, title in ATTACKS.items()}
     mixed = {MIXED: mixture_words(group["record"].tolist())}
     return {**dict(zip(GROUP, key, strict=True)), "n": str(len(seeds)), **promises, **accuracies, **attacks, **mixed}
 
 
-def _promise(values: Sequence[float]) -> str:
-    """A number that follows from settings alone is the same for every seed, and has no interval."""
-    if values and math.isclose(min(values), max(values)):
-        return f"{values[0]:.3g}"
-    return mean_in_words(values, ".3g", ".2g") if values else NOTHING
+def _promise(seeds: pd.Series) -> str:
+    """A number that follows from settings alone is the same for every seed, and has no interval; counts are whole."""
+    values = seeds.dropna().tolist()
+    if not values:
+        return NOTHING
+    mean = sum(values) / len(values)
+    large = abs(mean) >= 1000
+    if math.isclose(min(values), max(values)):
+        words = f"{values[0]:.0f}" if large or float(values[0]).is_integer() else f"{values[0]:.3g}"
+    else:
+        words = mean_in_words(values, *((".0f",) if large else (".3g", ".2g")))
+    return with_seeds(words, len(values), len(seeds))
 
 
 def _mean(seeds: pd.DataFrame, name: str, place: pd.DataFrame, *forms: str) -> str:
