@@ -177,3 +177,9 @@ def test_stages_that_several_commits_made_are_marked() -> None:
         run.environment = {"commit": commit}
     assert [row["mixes"] for row in stage_rows(runs)] == ["2 commits"] * 3
     assert "mixes" not in stage_rows(runs[:1])[0]
+
+
+def test_a_stage_of_a_reserved_name_is_not_averaged_with_the_table_s_own_row() -> None:
+    rows = stage_rows([record(stages=[stage("original", 0.5, 0.5), stage("end", 0.0, 0.25)])])
+    assert [row["stage"] for row in rows] == ["original", "original (marked)", "end (marked)", "end"]
+    assert [row["A_Dr %"] for row in rows] == ["75.00", "50.00", "25.00", "75.00"]

@@ -20,7 +20,8 @@ BEFORE, END = "original", "end"
 SHOWN = {"acc_retain_test": "A_Dr", "acc_forget_test": "A_Df"}
 LEGEND = (
     f"Accuracies on test data at each stage that a method marks, measured outside its clock: {INTERVALS}. *Since* is "
-    "the change, in points, from the stage before; a dash where other classes or samples were forgotten by then."
+    "the change, in points, from the stage before; a dash where other classes or samples were forgotten by then. "
+    f"(marked): a method's own stage of the name {BEFORE} or {END}."
 )
 
 
@@ -99,7 +100,8 @@ def _course(row: pd.Series) -> Iterator[dict[str, Any]]:
 
 
 def _name(stage: Mapping[str, Any]) -> str:
-    return f"step {stage['step'] + 1}: {stage['stage']}" if stage["step"] else str(stage["stage"])
+    name = f"{stage['stage']} (marked)" if stage["stage"] in (BEFORE, END) else str(stage["stage"])
+    return f"step {stage['step'] + 1}: {name}" if stage["step"] else name
 
 
 def _point(stage: str, step: int, values: Mapping[str, Any]) -> dict[str, Any]:
