@@ -89,10 +89,21 @@ def _writes(command: Any, metavar: str, default: Path, words: str) -> None:
 
 def _metrics(chosen: argparse.Namespace) -> int:
     from unsir_bench.report.tables.metrics import metric_tables
+    from unsir_bench.report.tables.text import plain
 
     sweeps, status = _chosen_sweeps(chosen)
-    print("\n".join(metric_tables(sweep.records) for sweep in sweeps), end="")
+    parts = [f"**sweep {plain(name)}**\n\n{metric_tables(sweep.records)}" for name, sweep in _named(sweeps)]
+    print("\n".join(parts), end="")
     return status
+
+
+def _named(sweeps: Sequence[Sweep]) -> list[tuple[str, Sweep]]:
+    """The sweeps by the name of their folder, or by its path where another one has the same name."""
+    names = [sweep.folder.resolve().name for sweep in sweeps]
+    return [
+        (name if names.count(name) == 1 else sweep.folder.as_posix(), sweep)
+        for name, sweep in zip(names, sweeps, strict=True)
+    ]
 
 
 def _gather(chosen: argparse.Namespace) -> int:
@@ -178,27 +189,23 @@ def _claims(sweeps: list[Sweep], output: Path) -> None:
 
 
 def _tables_with_columns(chosen: argparse.Namespace) -> int:
-    """The command ``tables``: names of columns are checked before any record is read."""
+    """The command ``tables``; which columns there are depends on the records, too."""
+    words = chosen.columns.split(",") if chosen.columns else ()
+    return _into_folder(partial(_tables, words=words))(chosen)
+
+
+def _tables(sweeps: list[Sweep], output: Path, words: Sequence[str] = ()) -> None:
+    from unsir_bench.report.tables.paper import write_tables
     from unsir_bench.report.tables.standard_columns import COLUMNS, chosen_columns
 
+    recorded = dict.fromkeys(name for sweep in sweeps for record in sweep.records for name in record.metrics)
     try:
-        columns = chosen_columns(chosen.columns.split(",")) if chosen.columns else COLUMNS
+        columns = chosen_columns(words, recorded) if words else COLUMNS
     except ValueError as error:
         print(f"unsir-report: {error}", file=sys.stderr)
-        return 2
-    return _into_folder(partial(_tables, columns=columns))(chosen)
-
-
-def _tables(sweeps: list[Sweep], output: Path, columns: Sequence[Any] | None = None) -> None:
-    from unsir_bench.report.tables.paper import write_tables
-    from unsir_bench.report.tables.standard_columns import COLUMNS
-
-    names = [sweep.folder.resolve().name for sweep in sweeps]
-    by_name = {
-        name if names.count(name) == 1 else sweep.folder.as_posix(): sweep.records
-        for name, sweep in zip(names, sweeps, strict=True)
-    }
-    print(f"written: {', '.join(map(str, write_tables(by_name, output, columns or COLUMNS)))}")
+        sys.exit(2)
+    by_name = {name: sweep.records for name, sweep in _named(sweeps)}
+    print(f"written: {', '.join(map(str, write_tables(by_name, output, columns)))}")
 
 
 def _leaderboard(sweeps: list[Sweep], output: Path) -> None:

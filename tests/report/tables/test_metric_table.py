@@ -113,3 +113,15 @@ def test_the_last_row_says_which_means_mix_several_commits() -> None:
     assert cells(text, "mixes") == ["2 commits", "2 commits", "2 commits", "–"]
     assert text.rstrip().splitlines()[-1].startswith("| mixes |")
     assert "mixes" not in metric_tables(runs[::2])
+
+
+def test_tables_of_several_sweeps_say_which_sweep_they_are_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / "a" / "mine", tmp_path / "b" / "mine", tmp_path / "b" / "other*"]
+    for folder in folders:
+        record("a", 0, 0.5, 10).write(folder / "a-0")
+    with pytest.raises(SystemExit):
+        main(["metrics", *map(str, folders)])
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.startswith("**sweep")]
+    assert heads == [f"**sweep {folders[0]}**", f"**sweep {folders[1]}**", r"**sweep other\***"]

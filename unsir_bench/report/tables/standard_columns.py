@@ -8,7 +8,7 @@ training samples that the confidence attack calls non-members, RTE the method's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -51,21 +51,25 @@ STANDARD_LEGEND = (
 )
 
 
-def chosen_columns(words: Sequence[str]) -> tuple[Column, ...]:
+def chosen_columns(words: Sequence[str], recorded: Iterable[str] = ()) -> tuple[Column, ...]:
     """The columns that words name: ``standard`` (all six of the field), one of these, or a field of the records.
+
+    Args:
+        words: in the order of the columns.
+        recorded: names of the records' metrics. Those without a card, such as costs, are shown in the record's unit.
 
     Raises:
         ValueError: a word names none; says which there are.
     """
     from unsir_bench.config_fields import nearest
 
-    known = _known()
+    known = {name: Column(name, name, 1.0, "") for name in recorded} | _known()
     names = [name for word in words for name in (STANDARD if word == "standard" else [word])]
     for name in names:
         if name not in known:
             raise ValueError(
                 f"--columns {name}: no such column; near it are {nearest(name, list(known))}. 'standard' stands for "
-                f"{', '.join(STANDARD)}; any metric of docs/metrics.md may be named too"
+                f"{', '.join(STANDARD)}; any metric of docs/metrics.md or number of the records may be named too"
             )
     return tuple(dict.fromkeys(known[name] for name in names))
 
