@@ -97,9 +97,15 @@ def measured_words(row: Row, column: Column) -> str:
     if column.field in row.samples:
         words = share_in_words(row.values(column.field), row.samples[column.field], column.scale)
         return with_seeds(words, len(values), row.n)
-    apart = independent(values, column.field, row.models)
-    words = ratio_in_words(values) if is_ratio(column.field) else mean_in_words(apart)
+    words = ratio_in_words(values) if is_ratio(column.field) else _number_in_words(row, column, values)
     return with_seeds(words, len(values), row.n)
+
+
+def _number_in_words(row: Row, column: Column, values: Sequence[float]) -> str:
+    """Mean with its interval; below 0.1 in significant digits: of two decimals one at most would tell methods apart."""
+    small = column.scale == 1 and bool(values) and 0 < abs(sum(values) / len(values)) < 0.1
+    apart = independent(values, column.field, row.models)
+    return mean_in_words(apart, ".3g", ".2g") if small else mean_in_words(apart)
 
 
 def not_done_words(row: Row) -> str:
@@ -165,6 +171,7 @@ LATEX = {
     "–": "--",
     "−": "$-$",
     "λ": r"$\lambda$",
+    "ε": r"$\varepsilon$",
 }
 
 
@@ -217,7 +224,7 @@ def numbers(tables: Sequence[ComparisonTable]) -> pd.DataFrame:
             }  # fmt: skip
             for column in table.columns:
                 line |= _interval(row, column.field)
-            line["relearn_censored"] = len(row.censored)
+            line["relearn_censored_seeds"] = len(row.censored)
             line["relearn_cap"] = max(row.censored, default=None)
             line |= {f"paper_{name}": row.published.get(name) for name in ACCURACIES}
             line["paper_is_same_experiment"] = table.exact if row.published else None
