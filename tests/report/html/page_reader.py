@@ -16,6 +16,7 @@ class Reader(HTMLParser):
         self.addresses: list[str] = []
         self.tags: set[str] = set()
         self.handlers: list[str] = []
+        self.options: list[dict[str, str]] = []
         self.plots: dict[str, dict[str, Any]] = {}
         self.words: list[str] = []
         self._rows: list[list[tuple[str, dict[str, str]]]] = []
@@ -32,6 +33,8 @@ class Reader(HTMLParser):
             self._rows = self.tables[known["id"]] = []
         if tag == "figure":
             self._figure = known["id"]
+        if tag == "option":
+            self.options.append(known)
         if tag == "tr":
             self._rows.append([])
         if tag in ("td", "th"):

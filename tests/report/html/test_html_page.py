@@ -121,3 +121,7 @@ def test_nothing_on_the_page_points_to_the_network(page: Page, reader: Reader) -
     assert not [address for address in reader.addresses if re.match(r"(?i)\s*(https?:|//|javascript:|ftp:)", address)]
     assert "default-src 'none'" in page.path.read_text()
     assert page.path.stat().st_size < 8e6
+
+
+def test_every_option_says_its_value_which_browsers_else_read_without_doubled_spaces(reader: Reader) -> None:
+    assert len(reader.options) > 3 and all("value" in attributes for attributes in reader.options)

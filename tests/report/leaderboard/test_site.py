@@ -264,3 +264,10 @@ def test_a_distance_of_fewer_seeds_than_its_row_says_so_and_a_remark_names_the_g
     assert len(distances) == 2 and all(words.endswith(" (n = 2)") for words in distances.values())
     assert gapped.remarks == ["No retrained model was measured for 2 of 6 runs: nothing to compare them with."]
     assert whole.remarks == [] and not any("(n =" in method.distance for method in whole.methods)
+
+
+def test_every_option_says_its_value_which_browsers_else_read_without_doubled_spaces(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        record("unsir", seed, dataset="two  spaces", model="n  n").write(tmp_path / "s" / f"r{seed}")
+    page = write_site([read_sweep(tmp_path / "s")], tmp_path / "site").page.read_text(encoding="utf-8")
+    assert '<option value="two  spaces">' in page and '<option value="n  n">' in page and "<option>" not in page
