@@ -88,3 +88,16 @@ def test_a_damaged_course_is_named_and_gives_no_figure(
     drawings, said = drawn(tmp_path, record(guarantees={"residual_budget": 4.0} if change else {}))
     assert any(words in line and REMOVAL_FILE in line for line in said)
     assert drawings == []
+
+
+def test_several_unlearning_seeds_are_lines_of_fewer_seeds(tmp_path: Path) -> None:
+    runs = [record(seed, run_id=f"r{seed}{draw}", config={"method": {"epsilon": 2.0}, "unlearn_seed": draw})
+            for seed in (0, 1) for draw in (0, 1)]  # fmt: skip
+    for run in runs:
+        (tmp_path / run.run_id).mkdir()
+        save_file(COURSE, tmp_path / run.run_id / REMOVAL_FILE)
+    title, of_one_run_each = (
+        " ".join(drawn(tmp_path, *shown)[0][0].figure.get_suptitle().split()) for shown in (runs, runs[::2])
+    )
+    assert "n = 2 seeds" in title and "a line per run" in title
+    assert "n = 2 seeds" in of_one_run_each and "a line per seed" in of_one_run_each

@@ -16,7 +16,7 @@ from unsir_bench.report.figures.style import legend_below, new_figure, plain_num
 from unsir_bench.report.method_style import GREY, method_style
 
 FIELDS = ("samples", "bound", "residual")
-TO_SEE = "a line per seed; where the bound crosses the budget a retrain is due"
+TO_SEE = "a line per {}; where the bound crosses the budget a retrain is due"
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,13 @@ class Course:
 
 
 def draw(scene: Scene) -> Iterator[Drawing]:
-    """One figure per method and setting: bound and residual norm of each seed, epsilon on the axis at the right."""
+    """One figure per method and setting: bound and residual norm of each run, epsilon on the axis at the right."""
     by_label: dict[str, list[tuple[Run, Course]]] = {}
     for run, course in scene.beside(REMOVAL_FILE, _parsed):
         by_label.setdefault(run.label, []).append((run, course))
     for label, members in by_label.items():
-        title = scene.title([len(members)], label, TO_SEE)
+        seeds = len({run.record.seed for run, _ in members})
+        title = scene.title([seeds], label, TO_SEE.format("seed" if seeds == len(members) else "run"))
         figure = new_figure(2.6, title)
         panel = figure.subplots()
         _draw_courses(panel, members)
