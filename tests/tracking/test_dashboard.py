@@ -271,3 +271,11 @@ def test_published_again_the_report_keeps_its_address_and_description(
     assert dashboard(Path(record.config["outputs"]), *words, **place).returncode == 0  # of one sweep: another report
     last = [view for view in views if view["type"] == "runs"][-1]
     assert (last["id"], last["displayName"]) == (None, "Machine unlearning methods compared: shown")
+
+
+def test_long_lists_of_sweeps_that_begin_alike_have_reports_of_their_own() -> None:
+    """W&B cuts a title at 128 letters, and a report of an equal title is replaced."""
+    shared = [f"a_sweep_with_a_long_name_{number}" for number in range(6)]
+    titles = [build("p", sweeps=[*shared, last]).report.title for last in ("x", "y", "x")]
+    assert titles[0] == titles[2] != titles[1] and all(len(title) == 128 for title in titles)
+    assert build("p", sweeps=["x", "y"]).report.title.endswith(": x, y")

@@ -7,6 +7,7 @@ records do (docs/metrics.md), and curves as `unsir_bench/tracking/run.py` logs t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -200,8 +201,17 @@ def build(project: str, entity: str = "", sweeps: Sequence[str] = (), phases: Se
     """
     chosen = f"Group in {json.dumps(list(sweeps))}" if sweeps else ""
     report = _report(project, entity, chosen, phases)
-    report.title = ": ".join([NAME, *([", ".join(sweeps)] if sweeps else [])])[:LONGEST_TITLE]
+    report.title = _title(sweeps)
     return Dashboard(_workspace(project, entity, chosen, phases), report)
+
+
+def _title(sweeps: Sequence[str]) -> str:
+    """The name and the sweeps; a cut one ends with a hash of all, since a report of an equal title is replaced."""
+    whole = ": ".join([NAME, *([", ".join(sweeps)] if sweeps else [])])
+    if len(whole) <= LONGEST_TITLE:
+        return whole
+    mark = f"… {hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return whole[: LONGEST_TITLE - len(mark)] + mark
 
 
 def _workspace(project: str, entity: str, chosen: str, phases: Sequence[str]) -> Any:
