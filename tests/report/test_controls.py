@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from unsir_bench.report.controls import control_mark_of, control_words, control_words_of
+from tests.documents import ROOT
+from unsir_bench.report.controls import FISHER, control_mark_of, control_words, control_words_of
+from unsir_bench.report.method_style import CONTROLS
 from unsir_bench.report.tables.verdicts import verdict_rows
 
 
@@ -72,3 +74,8 @@ def test_the_verdict_table_names_head_only_fisher() -> None:
     }  # fmt: skip
     rows = verdict_rows(pd.DataFrame([{**shared, "method": name, **probes(0.9669)} for name in ("fisher", "unsir")]))
     assert {row["method"]: "control" in row["beware"] for row in rows} == {"fisher": True, "unsir": False}
+
+
+def test_the_page_for_submissions_names_every_control() -> None:
+    rule = (ROOT / "docs" / "submit.md").read_text(encoding="utf-8").partition("## Submit")[0]
+    assert [name for name in (*CONTROLS, FISHER) if f"`{name}`" not in rule] == []
