@@ -27,7 +27,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     "salun": {"train.lr": 0.013, "train.epochs": 10, "share": 0.5, "labels_from": "all"},
     "fisher": {"alpha": 1e-6},
-    "ssd": {"selection": 10.0, "dampening": 1.0},
+    "ssd": {"selection": 10.0, "dampening": 1.0, "batch_size": 64, "order": "by_class"},
     "bad_teacher": {
         "train.optimizer": "adam", "train.lr": 1e-4, "train.epochs": 1, "train.batch_size": 256, "retain_share": 0.3,
     },

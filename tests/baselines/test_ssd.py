@@ -147,10 +147,10 @@ class Requests:
 def test_runs_that_forget_other_classes_share_the_importance_of_all_samples(
     model: nn.Module, digits: DeviceData, make_context: MakeContext
 ) -> None:
-    def asked(classes: tuple[int, ...] = FORGET, seed: int = 0, batch_size: int = 64) -> Any:
+    def asked(classes: tuple[int, ...] = FORGET, seed: int = 0, batch_size: int = 64, order: str = "shuffled") -> Any:
         requests = Requests()
         context = make_context(forget_classes=classes, seed=seed, precomputation=requests)
-        method = SelectiveSynapticDampening(batch_size=batch_size)
+        method = SelectiveSynapticDampening(batch_size=batch_size, order=order)
         data = UnlearningData(digits, split_of(digits, classes), method, seed)
         method.unlearn(copy.deepcopy(model), data, context)
         [request] = requests.asked
@@ -162,3 +162,8 @@ def test_runs_that_forget_other_classes_share_the_importance_of_all_samples(
     # Both decide which samples share a batch.
     assert first != asked(seed=1)
     assert first != asked(batch_size=32)
+    # The key of entries from before the order was an option.
+    assert first[1] == {"batch_size": 64, "seed": 0}
+    by_class = asked(order="by_class")
+    assert by_class != first
+    assert by_class == asked(classes=(7,), seed=1, order="by_class")

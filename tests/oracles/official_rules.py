@@ -53,6 +53,7 @@ from tests.oracles.official_rules_older import (
     salun,
     scrub,
     ssd,
+    ssd_by_class,
 )
 from tests.oracles.official_scene import EPOCHS, WHOLE, Rule, recipe
 from unsir_bench.unlearning.method import UnlearningMethod
@@ -161,6 +162,10 @@ def cases() -> Iterator[tuple[str, Case]]:
         Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd),
     )
     yield (
+        "ssd_by_class",
+        Case(SelectiveSynapticDampening(selection=2.0, batch_size=20, order="by_class"), ssd_by_class),
+    )
+    yield (
         "svd_projection",
         Case(
             SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE),
@@ -213,6 +218,7 @@ READ_IN = {
     "scrub": "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py",
     "sfron": "K1nght/Unified-Unlearning-w-Remain-Geometry, Classification/unlearn/sfron.py",
     "ssd": "if-loops/selective-synaptic-dampening, src/ssd.py",
+    "ssd_by_class": "if-loops/selective-synaptic-dampening, src/forget_full_class_main.py",
     "svd_projection": "sangamesh-kodge/class_forgetting, main.py",
     "task_arithmetic": "mlfoundations/task_vectors, src/task_vectors.py",
     "unsir": "vikram2000b/Fast-Machine-Unlearning, Machine Unlearning.ipynb",

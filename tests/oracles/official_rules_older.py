@@ -152,7 +152,21 @@ def boundary_shrink(scene: Scene) -> nn.Module:
 
 def ssd(scene: Scene) -> nn.Module:
     network = scene.network()
-    of_all, of_forget = squared_gradients(network, scene.everything), squared_gradients(network, scene.forget)
+    return dampened(network, squared_gradients(network, scene.everything), squared_gradients(network, scene.forget))
+
+
+def ssd_by_class(scene: Scene) -> nn.Module:
+    """The authors' loaders: class after class, unshuffled; classes are as large as a batch."""
+    network = scene.network()
+    sums = []
+    for images, labels in (scene.everything, scene.forget):
+        kinds = labels.unique()
+        parts = [squared_gradients(network, Batch(images[labels == kind], labels[labels == kind])) for kind in kinds]
+        sums.append([torch.stack(squares).mean(dim=0) for squares in zip(*parts, strict=True)])
+    return dampened(network, *sums)
+
+
+def dampened(network: nn.Module, of_all: list[Tensor], of_forget: list[Tensor]) -> nn.Module:
     with torch.no_grad():
         for parameter, whole, part in zip(network.parameters(), of_all, of_forget, strict=True):
             chosen = torch.where(part > 2 * whole)
