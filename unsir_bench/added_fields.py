@@ -39,6 +39,7 @@ ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
     "delete": {"mask": "own_class"},
     "single_gradient": {"label_smoothing": 0.0},
     "ssd": {"order": "shuffled"},
+    "salun": {"passes": "mixed"},
 }
 ADDED: tuple[dict[str, Any], ...] = (
     ADDED_TO_RECIPES, ADDED_TO_MODELS, ADDED_TO_UNSIR, ADDED_TO_FROZEN_HEADS, ADDED_TO_FOLDERS, ADDED_TO_DATASETS,

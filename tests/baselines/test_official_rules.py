@@ -12,7 +12,7 @@ from unsir_bench.data.device_data import DeviceData
 # same order; of two passes the order is free.
 SAME_BUFFERS = {
     "amnesiac", "bad_teacher", "boundary_shrink", "delete", "esc", "finetune", "fisher", "gkt", "l1_sparse", "neggrad",
-    "random_label", "salun", "ssd", "ssd_by_class", "svd_projection", "task_arithmetic",
+    "random_label", "salun", "salun_in_passes", "ssd", "ssd_by_class", "svd_projection", "task_arithmetic",
 }  # fmt: skip
 
 

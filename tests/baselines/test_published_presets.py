@@ -25,7 +25,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "boundary_expand": {
         "train.optimizer": "sgd", "train.lr": 1e-5, "train.momentum": 0.9, "train.epochs": 10, "train.batch_size": 64,
     },
-    "salun": {"train.lr": 0.013, "train.epochs": 10, "share": 0.5, "labels_from": "all"},
+    "salun": {
+        "train.optimizer": "sgd", "train.lr": 0.013, "train.momentum": 0.9, "train.weight_decay": 5e-4,
+        "train.epochs": 10, "train.batch_size": 256, "share": 0.5, "labels_from": "all", "passes": "forget_then_retain",
+    },
     "fisher": {"alpha": 1e-6},
     "ssd": {"selection": 10.0, "dampening": 1.0, "batch_size": 64, "order": "by_class"},
     "bad_teacher": {

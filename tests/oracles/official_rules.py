@@ -51,6 +51,7 @@ from tests.oracles.official_rules_older import (
     neggrad_plus,
     random_label,
     salun,
+    salun_in_passes,
     scrub,
     ssd,
     ssd_by_class,
@@ -145,6 +146,8 @@ def cases() -> Iterator[tuple[str, Case]]:
         ),
     )
     yield "salun", Case(SalUn(train=recipe(0.05), labels_from="all"), salun)
+    separate = SalUn(train=recipe(0.05), labels_from="all", passes="forget_then_retain")
+    yield "salun_in_passes", Case(separate, salun_in_passes)
     yield "scar", Case(Scar(train=recipe(1e-3, **adam)), scar, FLOAT32, 1e-4)
     yield (
         "scrub",
@@ -214,6 +217,7 @@ READ_IN = {
     "neggrad_plus": "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py",
     "random_label": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py",
     "salun": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py",
+    "salun_in_passes": "OPTML-Group/Unlearn-Saliency, Classification/unlearn/RL.py",
     "scar": "jbonato1/SCAR, src/Unlearning_methods.py",
     "scrub": "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py",
     "sfron": "K1nght/Unified-Unlearning-w-Remain-Geometry, Classification/unlearn/sfron.py",

@@ -115,23 +115,41 @@ def amnesiac(scene: Scene) -> nn.Module:
 
 
 def salun(scene: Scene) -> nn.Module:
+    """The authors' path for CIFAR-100, where both kinds share batches."""
+    network, masks = scene.network(), salient(scene)
+    optimizer = sgd(network, 0.05)
+    for epoch in range(EPOCHS):
+        labels = torch.cat([scene.retain.labels, scene.wrong_labels(epoch)])
+        masked_step(network, masks, optimizer, Batch(scene.everything.images, labels))
+    return network
+
+
+def salun_in_passes(scene: Scene) -> nn.Module:
+    """The authors' path for CIFAR-10: a pass over the forget samples, then one over the retain samples."""
+    network, masks = scene.network(), salient(scene)
+    optimizer = sgd(network, 0.05)
+    for epoch in range(EPOCHS):
+        masked_step(network, masks, optimizer, Batch(scene.forget.images, scene.wrong_labels(epoch)))
+        masked_step(network, masks, optimizer, scene.retain)
+    return network
+
+
+def salient(scene: Scene) -> list[Tensor]:
     network = scene.network().eval()
     loss = F.cross_entropy(network(scene.forget.images), scene.forget.labels)
     sizes = [grad.abs() for grad in torch.autograd.grad(loss, list(network.parameters()))]
     order = torch.cat([size.flatten() for size in sizes]).argsort(descending=True)
     ranks = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    masks = [rank < len(order) / 2 for rank in ranks.split([size.numel() for size in sizes])]
-    network.train()
-    optimizer = sgd(network, 0.05)
-    for epoch in range(EPOCHS):
-        labels = torch.cat([scene.retain.labels, scene.wrong_labels(epoch)])
-        optimizer.zero_grad()
-        F.cross_entropy(network(scene.everything.images), labels).backward()  # type: ignore[no-untyped-call]
-        for parameter, mask in zip(network.parameters(), masks, strict=True):
-            assert parameter.grad is not None
-            parameter.grad *= mask.view_as(parameter)
-        optimizer.step()
-    return network
+    return [rank < len(order) / 2 for rank in ranks.split([size.numel() for size in sizes])]
+
+
+def masked_step(network: nn.Module, masks: list[Tensor], optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    optimizer.zero_grad()
+    F.cross_entropy(network(batch.images), batch.labels).backward()  # type: ignore[no-untyped-call]
+    for parameter, mask in zip(network.parameters(), masks, strict=True):
+        assert parameter.grad is not None
+        parameter.grad *= mask.view_as(parameter)
+    optimizer.step()
 
 
 def boundary_shrink(scene: Scene) -> nn.Module:

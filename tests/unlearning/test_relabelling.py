@@ -121,3 +121,18 @@ def test_batches_mislabel_the_forget_samples_alone_and_anew_in_each_epoch(
     assert torch.equal(first, targets(0))
     assert batches.steps == 4
     assert torch.equal(forget.labels, truth[split.forget_train])
+
+
+def test_passes_of_their_own_hold_one_kind_each_and_all_of_its_samples(
+    digits: DeviceData, make_context: MakeContext
+) -> None:
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
+    retain, forget = digits.view("train", split.retain_train), digits.view("train", split.forget_train)
+    context = make_context(forget_classes=FORGET)
+    batches = mislabelled_batches(retain, forget, "all", Recipe(batch_size=32), context, "forget_then_retain")
+    wrong = random_labels(forget.labels, "all", context, "random labels", 1)
+    given = [labels for _, labels in batches.batches(1)]
+    assert [len(labels) for labels in given] == [32, 8, *[32] * 5]
+    assert torch.equal(torch.cat(given[:2]).sort().values, wrong.sort().values)
+    assert torch.equal(torch.cat(given[2:]).sort().values, retain.labels.sort().values)
+    assert batches.steps_in(3) == 3 * len(given)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from unsir_bench.data.batches import DataView, joined
+from unsir_bench.data.batches import Batch, DataView, joined
 from unsir_bench.errors import NotApplicable
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
@@ -13,6 +15,7 @@ from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.masking import NO_CLASS_LEFT
 
 LABEL_SOURCES = ("retained", "others", "all")
+PASSES = ("mixed", "forget_then_retain")
 
 
 def random_labels(labels: Tensor, source: str, context: RunContext, *role: str | int) -> Tensor:
@@ -46,12 +49,36 @@ def random_labels(labels: Tensor, source: str, context: RunContext, *role: str |
 
 
 def mislabelled_batches(
-    retain: DataView, forget: DataView, source: str, recipe: Recipe, context: RunContext
+    retain: DataView, forget: DataView, source: str, recipe: Recipe, context: RunContext, passes: str = "mixed"
 ) -> EpochBatches:
-    """Shuffled batches of retain samples and of forget samples with random labels, drawn again for each epoch."""
+    """Shuffled batches of retain samples and of forget samples with random labels, drawn again for each epoch.
+
+    Args:
+        retain: samples with their own labels.
+        forget: samples to relabel.
+        source: of the labels; see ``random_labels``.
+        recipe: batch size, augmentation.
+        context: seed, and what ``random_labels`` takes.
+        passes: ``mixed``: both kinds share batches; ``forget_then_retain``: each epoch is a pass over the forget
+            samples, then one over the retain samples, and no batch holds both.
+    """
     truth = forget.labels
 
-    def view_of(epoch: int) -> DataView:
-        return joined(retain, forget.relabelled(random_labels(truth, source, context, "random labels", epoch)))
+    def mislabelled(epoch: int) -> DataView:
+        return forget.relabelled(random_labels(truth, source, context, "random labels", epoch))
 
-    return EpochBatches.from_views(view_of, len(retain) + len(forget), recipe, context, "mislabelled")
+    def of_both(epoch: int) -> DataView:
+        return joined(retain, mislabelled(epoch))
+
+    samples = len(retain) + len(forget)
+    if passes == "mixed":
+        return EpochBatches.from_views(of_both, samples, recipe, context, "mislabelled")
+    first = EpochBatches.from_views(mislabelled, len(forget), recipe, context, "mislabelled forget")
+    second = EpochBatches.from_view(retain, recipe, context, "mislabelled retain")
+
+    def one_after_the_other(epoch: int) -> Iterator[Batch]:
+        yield from first.batches(epoch)
+        yield from second.batches(epoch)
+
+    steps = first.steps + second.steps
+    return EpochBatches(one_after_the_other, samples, recipe.batch_size, lambda epochs: epochs * steps)
