@@ -4,8 +4,9 @@ Objective: the mean over D_f and over ``copies`` draws of ‖f(x) - f(x + e)‖ 
 deviation ``sigma`` in the space of normalised images, x + e clipped to the batch's own range, and f(x + e) held fixed:
 a network that is constant around a sample has not memorised it. One pass over D_f, plain SGD, 25 copies; no
 labels are read. Published for forgetting a class with VGG11: σ = 0.5 and a rate of 3e-4; for a vision transformer 0.8
-and 1.5. The authors sum over a batch of 128 where the mean is taken here, so that their rate is 128 times as large in
-these units. Their network is in train mode.
+and 1.5. The authors sum over a batch of 128; here the sum is divided by ``train.batch_size``, so that their rate is 128
+times as large in these units and a short last batch takes a step as short as theirs. ``mean_over=batch`` divides by
+the number of samples in the batch, as runs from before the option did. Their network is in train mode.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from unsir_bench import Access, EpochBatches, Recipe, RunContext, UnlearningData, UnlearningMethod, Variation, fit
-from unsir_bench.config_fields import number
+from unsir_bench.config_fields import choice, number
 from unsir_bench.training.fit import with_batchnorm
 from unsir_bench.training.recipe import no_label_smoothing
 
@@ -32,6 +33,7 @@ class JustInTime(UnlearningMethod):
     copies: int = number(25, at_least=1)
     sigma: float = number(0.5, above=0, search=(0.05, 1.0))
     freeze_bn_stats: bool = False
+    mean_over: str = choice("full_batch", ("full_batch", "batch"))
     requires = frozenset({Access.FORGET_DATA})
     needs_whole_batches = True
 
@@ -51,7 +53,8 @@ class JustInTime(UnlearningMethod):
                 (logits - target).norm(dim=1) / (images - copy).flatten(1).norm(dim=1)
                 for target, copy in zip(targets, noisy, strict=True)
             ]
-            return torch.stack(ratios).mean()
+            share = len(images) / self.train.batch_size if self.mean_over == "full_batch" else 1.0
+            return share * torch.stack(ratios).mean()
 
         with context.clock.phase("train"):
             batches = EpochBatches.from_view(data.forget, self.train, context, "jit")

@@ -75,11 +75,13 @@ def test_older_methods_are_of_the_settings_that_options_added_since_have_by_defa
         "unsir": {"noise": {"steps": 4}, "retain_selection": "random"},
         "neggrad_plus": {"name": "neggrad_plus", "train": {}},
         "delete": {"name": "delete", "train": {}},
+        "jit": {"name": "jit_published", "train": {}},
     }
     found = RunRecord.read(record(config=older).write(tmp_path)).config
     assert found["method"] == {"name": "eu_k", "train": {}, "reset_norms": True, "freeze_bn_stats": True}
     assert found["other"] == {"name": "cf_k", "train": {}, "freeze_bn_stats": True}
     assert found["neggrad_plus"]["forwards"] == "mixed" and found["delete"]["mask"] == "own_class"
+    assert found["jit"]["mean_over"] == "batch"
     assert found["unsir"]["noise"] == {"steps": 4, "one_per_channel": False}
     assert found["unsir"]["noise_of_rounds"] == "kept"
 

@@ -40,6 +40,7 @@ ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
     "single_gradient": {"label_smoothing": 0.0},
     "ssd": {"order": "shuffled"},
     "salun": {"passes": "mixed"},
+    "jit": {"mean_over": "batch"},
 }
 ADDED: tuple[dict[str, Any], ...] = (
     ADDED_TO_RECIPES, ADDED_TO_MODELS, ADDED_TO_UNSIR, ADDED_TO_FROZEN_HEADS, ADDED_TO_FOLDERS, ADDED_TO_DATASETS,

@@ -40,7 +40,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "batchnorm": "eval",
     },
     # The authors sum over a batch of 128 at 3e-4.
-    "jit": {"train.lr": 128 * 3e-4, "train.batch_size": 128, "train.momentum": 0.0, "sigma": 0.5, "copies": 25},
+    "jit": {
+        "train.lr": 128 * 3e-4, "train.batch_size": 128, "train.momentum": 0.0, "sigma": 0.5, "copies": 25,
+        "mean_over": "full_batch",
+    },
     "lotus": {
         "train.optimizer": "adamw", "train.lr": 1e-4, "train.weight_decay": 5e-4, "train.epochs": 10,
         "train.batch_size": 128, "retain_share": 0.3, "alpha": 32.0,

@@ -31,7 +31,18 @@ from unsir_bench.baselines.ssd import SelectiveSynapticDampening
 from unsir_bench.baselines.svd_projection import SvdProjection
 from unsir_bench.baselines.task_arithmetic import TaskArithmetic
 
-from tests.oracles.official_rules_newer import esc, gkt, jit, lotus, munba, scar, sfron, svd_projection, task_arithmetic
+from tests.oracles.official_rules_newer import (
+    JIT_BATCH,
+    esc,
+    gkt,
+    jit,
+    lotus,
+    munba,
+    scar,
+    sfron,
+    svd_projection,
+    task_arithmetic,
+)
 from tests.oracles.official_rules_of_layers import (
     COPIES,
     NOISE_IMAGES,
@@ -123,7 +134,7 @@ def cases() -> Iterator[tuple[str, Case]]:
     )
     yield (
         "jit",
-        Case(JustInTime(train=recipe(0.01, momentum=0.0), copies=4), jit),
+        Case(JustInTime(train=recipe(0.01, momentum=0.0, batch_size=JIT_BATCH), copies=4), jit),
     )
     yield "l1_sparse", Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse)
     yield (

@@ -16,6 +16,8 @@ from unsir_bench.baselines.gkt import generator
 
 from tests.oracles.official_scene import EPOCHS, Scene, descend, sgd, squared_gradients
 
+JIT_BATCH = 32  # samples: the last batch of 40 is short
+
 
 def munba(scene: Scene) -> nn.Module:
     network = scene.network()
@@ -65,9 +67,10 @@ def sfron(scene: Scene) -> nn.Module:
 def jit(scene: Scene) -> nn.Module:
     network, count = scene.network(), len(scene.forget.labels)
     draws = scene.context.generator("jit", "noise")
-    optimizer = sgd(network, 0.01 / count, momentum=0)  # the sum over the batch
-    for epoch in range(EPOCHS):
-        images = scene.forget.images[scene.order("jit", epoch, count)]
+    optimizer = sgd(network, 0.01 / JIT_BATCH, momentum=0)  # the sum over the batch
+    taken = [piece for epoch in range(EPOCHS) for piece in scene.order("jit", epoch, count).split(JIT_BATCH)]
+    for positions in taken:
+        images = scene.forget.images[positions]
         loss = torch.zeros((), dtype=torch.float64)
         copies = []
         for _ in range(4):
