@@ -119,6 +119,15 @@ def test_neighbours_are_the_likeliest_incorrect_classes_after_the_step_in_the_vi
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_without_a_mask_the_label_is_what_the_model_sees_after_the_step(
+    model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+) -> None:
+    view = digits.view("train", split.forget_train)
+    _, seen = neighbours(model, view, 0.3)
+    assert torch.equal(neighbour_labels(model, view, 0.3, 64, context, "none"), seen)
+    assert (seen == view.labels).any()
+
+
 def test_the_network_is_taught_the_originals_neighbour_classes_in_every_epoch(
     model: nn.Module,
     digits: DeviceData,

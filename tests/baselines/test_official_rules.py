@@ -11,8 +11,9 @@ from unsir_bench.data.device_data import DeviceData
 # A step of these passes one batch through the network, or none does, so that batch normalisation sees the same in the
 # same order; of two passes the order is free.
 SAME_BUFFERS = {
-    "amnesiac", "bad_teacher", "boundary_shrink", "delete", "esc", "finetune", "fisher", "gkt", "l1_sparse", "neggrad",
-    "random_label", "salun", "salun_in_passes", "ssd", "ssd_by_class", "svd_projection", "task_arithmetic",
+    "amnesiac", "bad_teacher", "boundary_shrink", "boundary_shrink_of_all_classes", "delete", "esc", "finetune",
+    "fisher", "gkt", "l1_sparse", "neggrad", "random_label", "salun", "salun_in_passes", "ssd", "ssd_by_class",
+    "svd_projection", "task_arithmetic",
 }  # fmt: skip
 
 

@@ -55,6 +55,7 @@ from tests.oracles.official_rules_older import (
     amnesiac,
     bad_teacher,
     boundary_shrink,
+    boundary_shrink_of_all_classes,
     delete,
     finetune,
     l1_sparse,
@@ -99,6 +100,8 @@ def cases() -> Iterator[tuple[str, Case]]:
         "boundary_shrink",
         Case(BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink),
     )
+    of_all_classes = BoundaryShrink(train=recipe(0.05), epsilon=0.25, mask="none")
+    yield "boundary_shrink_of_all_classes", Case(of_all_classes, boundary_shrink_of_all_classes)
     yield (
         "boundary_expand",
         Case(
@@ -213,6 +216,7 @@ READ_IN = {
     "bad_teacher": "vikram2000b/bad-teaching-unlearning, unlearn.py",
     "boundary_expand": "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py",
     "boundary_shrink": "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py",
+    "boundary_shrink_of_all_classes": "TY-LEE-KR/Boundary-Unlearning-Code, boundary_unlearning.py",
     "cf_k": "shash42/Evaluating-Inexact-Unlearning, src/methods.py",
     "delete": "shaaaaron/DELETE, method/delete.py",
     "esc": "KU-VGI/ESC, unlearn.py",
