@@ -16,7 +16,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "train.schedule": "steps", "train.decay_epochs": [5, 8, 9], "train.decay_factor": 0.1,
         "train.batch_size": 64, "forget_batch_size": 32,
     },
-    "delete": {"train.lr": 1e-4, "train.epochs": 20, "mask": "own_class"},
+    "delete": {
+        "train.optimizer": "sgd", "train.lr": 1e-4, "train.momentum": 0.9, "train.weight_decay": 0.0,
+        "train.epochs": 20, "train.batch_size": 128, "freeze_bn_stats": False, "mask": "own_class",
+    },
     "amnesiac": {"train.optimizer": "adam", "train.lr": 1e-3, "train.batch_size": 64, "train.epochs": 10},
     "boundary_shrink": {
         "train.optimizer": "sgd", "train.lr": 1e-5, "train.momentum": 0.9, "train.epochs": 10, "train.batch_size": 64,
