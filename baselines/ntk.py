@@ -2,9 +2,10 @@
 
 The network is linearised at its weights θ; G is its Jacobian, with a column for each sample and class. Ridge regression
 of what the softmax lacks to the labels has the minimum w(D) = -G (GᵀG + n λ I)⁻¹ (softmax(f) - y), on all samples and
-on the retained alone, and θ ← θ + s (w(D_r) - w(D)). The authors' code takes λ to be the weight decay, and chooses s
-with the help of the retrained weights, which a method may not see: here s is a setting. Their noise along the Fisher
-diagonal, a second step of the same paper, is ``method=fisher``.
+on the retained alone, and θ ← θ + s (w(D_r) - w(D)). The authors' code takes λ to be the weight decay, 0.1 there, and
+predicts s from the length of w(D_r) - w(D) and its angle to θ - θ_0 - w(D_r), θ_0 being the initial weights; it only
+prints the scale that the retrained weights give. Here s is a setting. Their noise along the Fisher diagonal, a second
+step of the same paper, is ``method=fisher``.
 
 The smaller form of the system is solved: G Gᵀ + n λ I over the weights, or GᵀG + n λ I over samples and classes.
 """
