@@ -4,7 +4,9 @@ The leading left singular vectors U_k of the matrix of D_f's features (what the 
 span what the network says of D_f most strongly; features pass through I - U_k U_kᵀ before the head, which is folded
 into its weight: W ← W (I - U_k U_kᵀ). Nothing is trained. Published: k is ``percent`` = 1.5 % of the feature
 dimensions, rounded down; here at least one. The authors keep the remaining singular vectors instead, which is the same
-where D_f has at least as many samples as features have dimensions. ESC-T, which learns a mask over the vectors, is left
+where D_f has at least as many samples as features have dimensions. Their code never leaves train mode: its features are
+normalised by each batch, and its statistics drift while they are computed. Eval mode is ours, so that the erased
+directions are those of the features that the head receives in use. ESC-T, which learns a mask over the vectors, is left
 out.
 """
 
