@@ -88,9 +88,11 @@ def test_share_and_batch_size_are_the_scales_only_where_a_preset_follows_it(name
 
 @pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
 @pytest.mark.parametrize("data", ["plain", "cifar10", "cifar100", "vggface100"])
-def test_the_later_run_takes_500_images_at_every_scale(scale: str, data: str) -> None:
+def test_the_later_run_takes_500_images_and_batches_of_256_at_every_scale(scale: str, data: str) -> None:
     method = preset("unsir_later", f"scale={scale}", f"scale.data={data}", "dataset.batch_size=48")
     assert (method.retain_per_class, method.retain_share) == (500, None)
+    assert (method.noise.batch_size, method.impair.batch_size, method.repair.batch_size) == (256, 256, 256)
+    assert method.noise.labels == "own_class"
 
 
 def test_the_later_run_has_its_rate_in_all_layers_of_a_pretrained_network_where_other_presets_follow_the_model() -> (
