@@ -8,8 +8,10 @@ A being the mean square over channels of what each activation function puts out 
 Komodakis 2017). The gate: an image is used only if the teacher gives each forget class at most ``gate``. KL is the mean
 over samples and classes. Published: 4,000 rounds of 1 and 10 steps on batches of 256, Adam at 1e-3 for both, gradients
 clipped to norm 5, β = 250, gate 0.01. In the authors' notebook the student stays in eval mode, so that its batch
-normalisations keep their initial statistics (``batchnorm=eval``); there the rates fall with the loss on test images,
-which a zero-shot method has not: here they are constant. The generator is theirs, sized for the images.
+normalisations keep their initial statistics (``batchnorm=eval``). There the student's rate falls with the loss on test
+images, which a zero-shot method has not; the generator's is halved every 150 rounds, since its schedule is fed a
+constant. Here both are constant. The generator is theirs for three channels, sized for the images. For grey images
+theirs grows from 8 to 32 pixels and ends in a convolution of 7x7, which leaves 28; here it is that for three channels.
 """
 
 from __future__ import annotations
