@@ -1,8 +1,9 @@
 """Amnesiac unlearning (L. Graves, V. Nagisetty, V. Ganesh, "Amnesiac Machine Learning", AAAI 2021), both variants.
 
 ``relabel`` (what later papers call amnesiac): D_f gets random wrong labels, fixed once, and the network trains on them
-together with D_r. The authors' notebooks train 10 epochs of Adam at 1e-3, batch 64 (``method=amnesiac_published``); 3
-epochs at 1e-4, batch 128, are those of SSD's port.
+together with D_r. The authors' notebooks train 10 epochs of Adam at 1e-3, batch 64 (``method=amnesiac_published``), and
+go on with the optimiser's state from the original's training, here and in the repair below; ours starts Adam afresh,
+since a method gets the original's weights alone. 3 epochs at 1e-4, batch 128, are those of SSD's port.
 
 ``subtract`` (the paper's own): the updates of all batches that held a forget sample, recorded while the original
 trained, are subtracted once; the network is then repaired on D_r. Batch-normalisation statistics are not reverted. With
