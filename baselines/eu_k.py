@@ -2,9 +2,10 @@
 Unlearning", 2022).
 
 The last k weight layers return to the weights that the original's training started from and are trained anew by CE on
-D_r; all else is frozen, batch-normalisation statistics included. The published code resets convolutions and linear
-layers alone (``reset_norms=false``): normalisations between them then start from what they learned with D_f. It also
-leaves all batch normalisation in train mode (``freeze_bn_stats=false``; see ``cf_k``).
+D_r; all else is frozen, batch-normalisation statistics included. The published code draws these layers anew (Kaiming
+normal weights, biases of 0), and so needs no initial weights; here they start where the retrained model's do. It
+resets convolutions and linear layers alone (``reset_norms=false``): normalisations between them then start from what
+they learned with D_f. It also leaves all batch normalisation in train mode (``freeze_bn_stats=false``; see ``cf_k``).
 """
 
 from __future__ import annotations
