@@ -174,7 +174,8 @@ def perturbed_answers(scene: Scene, epsilon: float) -> Tensor:
     F.cross_entropy(fixed(clean), labels).backward()  # type: ignore[no-untyped-call]
     assert clean.grad is not None
     black, white = (0 - 0.305) / 0.376, (1 - 0.305) / 0.376
-    return fixed((images + epsilon / 0.376 * clean.grad.sign()).clamp(black, white)).detach()
+    answers: Tensor = fixed((images + epsilon / 0.376 * clean.grad.sign()).clamp(black, white))
+    return answers.detach()
 
 
 def trained_on(scene: Scene, labels: Tensor) -> nn.Module:
