@@ -91,7 +91,7 @@ def _recorded(config: Config, command: str) -> tuple[RunRecord, Tracker]:
             note_forget_set(record, config)
             tracker = start_tracker(config.tracker, record, config.folder)
             _launched(config, tracker, record)
-        except Exception as error:  # a failed run is a result too
+        except (Exception, SystemExit) as error:  # a failed run is a result too, one that a library would end as well
             record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
             record.error = traceback.format_exc()
             log_failure(error, record.run_id)
@@ -182,7 +182,7 @@ def _train_reference(config: Config, role: str, fabric: Fabric) -> None:
         scene.references.retrained(scene.steps[-1].so_far, scene.context)
 
 
-def log_failure(error: Exception, title: str) -> None:
+def log_failure(error: BaseException, title: str) -> None:
     """Log an error: a user's mistake, or a disk's refusal, as one message; anything else with its traceback."""
     if isinstance(error, UnsirBenchError | OSError):
         LOG.error("%s: %s", title, printable(str(error)))

@@ -1,6 +1,7 @@
 """A run's own process: what it takes over from the one that started it."""
 
 import json
+import math
 import multiprocessing
 import os
 from pathlib import Path
@@ -8,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from unsir_bench import runner
+from unsir_bench.cli.bootstrap import compose
 from unsir_bench.runtime import hardware
 from unsir_bench.runtime.cores import own_cores
 from unsir_bench.runtime.hardware import usual_threads
 from unsir_bench.sweeps import isolation
-from unsir_bench.sweeps.isolation import Surroundings, _job, forks_runs
+from unsir_bench.sweeps.isolation import Surroundings, _job, _started, forks_runs
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,32 @@ def test_a_process_pinned_after_its_imports_has_no_more_threads_than_cores(
     assert (usual_threads(), limits) == (1, [1])
     monkeypatch.setattr(hardware, "CORES_THEN", 1)  # pinned before torch was imported, with OMP_NUM_THREADS=2
     assert usual_threads() == 2
+
+
+def test_a_run_starts_without_the_server_whose_socket_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unreachable(multiprocessing.context.ForkProcess):
+        """As where the folder of the server's socket was removed."""
+
+        def start(self) -> None:
+            raise FileNotFoundError("the socket")
+
+    context = multiprocessing.get_context("fork")
+    monkeypatch.setattr(context, "Process", Unreachable)
+    monkeypatch.setattr(isolation, "process_context", lambda modules: context)
+    monkeypatch.setattr(isolation, "_job", math.sqrt)  # a function that another process can import
+    process = _started([], (4.0,))
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_a_run_whose_process_cannot_be_started_is_recorded_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(isolation, "_started", refused)
+    config = compose([f"outputs={tmp_path}", f"store.root={tmp_path}/store", "tracker=none"])
+    record = isolation.run_in_own_process(config, "", {"version": 1}, [])
+    assert "no process could be started for the run: [Errno 11]" in (record.reason or "")
+    assert (config.folder / "record.json").exists()

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,38 @@ def test_a_run_that_another_sweep_finished_under_another_id_meanwhile_is_done(
     record = record_of(finish_one_like_it)
     assert (record.status, record.run_id[-11:]) == ("done", "-0123456789")
     assert not (config.folder / RECORD_FILE).exists()
+
+
+def end_without_a_record(config: Config) -> None:
+    """As an earlier attempt left a record, and a library now ends the process as if all were well."""
+    blank_record(config).write(config.folder)
+    os._exit(0)
+
+
+def test_a_process_that_ends_well_without_a_record_is_recorded_as_failed(
+    config: Config, record_of: Callable[[Work], RunRecord]
+) -> None:
+    record = record_of(end_without_a_record)
+    assert "ended with status 0 before it could write its record" in (record.reason or "")
+    assert on_disk(config)["reason"] == record.reason
+
+
+def test_a_method_that_exits_is_recorded_with_its_traceback(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_launched", lambda *_: sys.exit(0))
+    record = run_in_own_process(config, "", LOGGING, [])
+    assert (record.status, record.reason) == ("failed", "SystemExit: 0")
+    assert "Traceback" in on_disk(config)["error"]
+
+
+def test_a_disk_that_refuses_the_record_of_a_killed_run_is_an_error_of_one_line(
+    config: Config, record_of: Callable[[Work], RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(record: RunRecord, folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunRecord, "write", full)
+    with pytest.raises(NotRecordedError, match="No space left on device; make room"):
+        record_of(lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def refuse(config: Config) -> None:

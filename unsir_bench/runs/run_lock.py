@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from filelock import Timeout
+
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.runtime.locks import locked
 
@@ -18,18 +20,22 @@ def run_lock(folder: Path, *, wait: bool = True) -> AbstractContextManager[None]
 
 
 @contextmanager
-def recording(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run while its record is made; waits for another process that has it.
+def recording(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a run while its record is made.
 
     Args:
         folder: of the run; nothing is begun where none can be written beside it.
+        wait: for another process that has the lock.
 
     Raises:
+        filelock.Timeout: another process has the lock, and ``wait`` is false.
         NotRecordedError: for what the disk refuses, now or within.
     """
     try:
-        with run_lock(folder):
+        with run_lock(folder, wait=wait):
             yield
+    except Timeout:  # an OSError, but not the disk's
+        raise
     except OSError as error:
         raise NotRecordedError(
             f"{folder.name} cannot be recorded: {error}; make room, or choose another folder by outputs=FOLDER, and "

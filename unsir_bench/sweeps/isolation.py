@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,15 +139,16 @@ def run_in_own_process(
     from unsir_bench.runs.finished_runs import finished_run
     from unsir_bench.tracking.run import UNREACHABLE
 
-    context = process_context(modules)
-    beats, sign = context.Pipe(duplex=False)
+    beats, sign = multiprocessing.Pipe(duplex=False)
     surroundings = surroundings or Surroundings.here()
     if reason := os.environ.get(UNREACHABLE):  # an earlier run has found out, for all later ones
         surroundings = replace(surroundings, environment=surroundings.environment | {UNREACHABLE: reason})
-    given = (config, command, job_logging, surroundings, modules, sign)
-    process = context.Process(target=_job, args=given)
-    process.start()
-    sign.close()
+    try:
+        process = _started(modules, (config, command, job_logging, surroundings, modules, sign))
+    except OSError as error:
+        return _record_of_the_killed(config, command, f"no process could be started for the run: {error}")
+    finally:
+        sign.close()
     watch = Watch(process, beats, UNREACHABLE)
     try:
         killed = watch.wait(config.hardware.time_limit, config.hardware.silence_limit)
@@ -161,13 +163,32 @@ def run_in_own_process(
         raise KeyboardInterrupt
     if process.exitcode == NOT_RECORDED:
         raise NotRecordedError(f"{config.run_id}: its process could not write its record, and said why")
-    if process.exitcode == 0:  # another sweep may have finished a run like it meanwhile, under another id
-        return finished_run(config) or RunRecord.read(config.folder / RECORD_FILE)
+    # Another sweep may have finished a run like it meanwhile, under another id.
+    if process.exitcode == 0 and (finished := finished_run(config)) is not None:
+        return finished
+    if process.exitcode == 0 and watch.record_written:
+        return RunRecord.read(config.folder / RECORD_FILE)
     reason = f"the run's process was killed: {killed}" if killed else _what_ended_it(process.exitcode)
     if watch.record_written:
         LOG.warning("%s: %s; its record was written before, and stands", config.run_id, reason)
         return RunRecord.read(config.folder / RECORD_FILE)
     return _record_of_the_killed(config, command, reason)
+
+
+def _started(modules: Sequence[str], given: tuple[Any, ...]) -> BaseProcess:
+    """The process of a run, started; anew by ``spawn`` where the server cannot be reached any more.
+
+    Raises:
+        OSError: the system starts no process.
+    """
+    try:
+        process: BaseProcess = process_context(modules).Process(target=_job, args=given)
+        process.start()
+    except OSError as error:  # the server's socket lies in the folder of temporary files, which is cleaned at times
+        LOG.warning("the server of the runs' processes cannot be reached (%s); this run starts without it", error)
+        process = multiprocessing.get_context("spawn").Process(target=_job, args=given)
+        process.start()
+    return process
 
 
 def _job(
@@ -207,7 +228,7 @@ def import_present(modules: Sequence[str]) -> None:
 def _record_of_the_killed(config: Config, command: str, reason: str) -> RunRecord:
     from unsir_bench.runner import log_failure
     from unsir_bench.runs.record_of_run import blank_record, note_forget_set
-    from unsir_bench.runs.run_lock import run_lock
+    from unsir_bench.runs.run_lock import recording
 
     record = blank_record(config, command)
     error = JobKilled(reason)
@@ -216,7 +237,7 @@ def _record_of_the_killed(config: Config, command: str, reason: str) -> RunRecor
         note_forget_set(record, config)
     log_failure(error, record.run_id)
     # Where another sweep has the lock, it does the run, and its record counts.
-    with suppress(Timeout), run_lock(config.folder, wait=False):
+    with suppress(Timeout), recording(config.folder, wait=False):
         if (finished := finished_record(config.folder)) is not None:
             return finished
         record.write(config.folder)
