@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.run import SweepTable
@@ -16,6 +17,7 @@ from unsir_bench.records import RECORD_FILE, RunRecord
 from unsir_bench.report.tables import sweep as table
 from unsir_bench.runs.record_of_run import blank_record
 from unsir_bench.sweeps.outcome import Launch, SweepJob, launching, troubles
+from unsir_bench.sweeps.sweeper import ResumingSweeper
 
 
 def job(outputs: Path, seed: int = 0, sweep: str = "runs") -> SweepJob:
@@ -47,6 +49,33 @@ def test_each_run_is_told_of_by_the_record_in_its_own_folder(tmp_path: Path) -> 
     told = list(troubles(Launch(jobs=jobs), tmp_path / "runs"))
     assert [each.status for each in told] == ["failed", "diverged", "lost"]
     assert [each.record for each in told] == [places[1], places[4], None]
+
+
+def test_a_record_of_an_earlier_attempt_is_not_what_this_sweep_made(tmp_path: Path) -> None:
+    path = recorded(job(tmp_path), "failed") / RECORD_FILE
+    again = SweepJob.of(job(tmp_path).overrides, job(tmp_path).config)  # type: ignore[arg-type]
+    [told] = troubles(Launch(jobs=[again], stopped="the launcher stopped: it broke"), tmp_path / "runs")
+    assert (told.status, told.record) == ("lost", path)
+    assert told.reason == "the launcher stopped: it broke; the one in its place is of an earlier attempt"
+    recorded(again, "failed")
+    [told] = troubles(Launch(jobs=[again]), tmp_path / "runs")
+    assert (told.status, told.reason) == ("failed", "it broke")
+
+
+def test_a_job_that_raises_costs_later_batches_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    batches: list[int] = []
+
+    def launch(jobs: list[list[str]], initial_job_idx: int) -> list[JobReturn]:
+        batches.append(initial_job_idx)
+        broken = JobReturn(overrides=jobs[0], status=JobStatus.FAILED, _return_value=ValueError("it broke"))
+        return [broken] if initial_job_idx == 0 else [JobReturn(status=JobStatus.COMPLETED)]
+
+    sweeper = ResumingSweeper(max_batch_size=1)
+    sweeper._launcher = SimpleNamespace(launch=launch)  # type: ignore[assignment]
+    with launching() as now:
+        assert len(sweeper._launched([["seed=0"], ["seed=1"]])) == 2
+    assert batches == [0, 1] and now.stopped is None
+    assert now.failed == ["unsir-bench seed=0 stopped: ValueError: it broke"] and now.failed[0] in caplog.text
 
 
 def emptied(path: Path, _other: Path) -> None:

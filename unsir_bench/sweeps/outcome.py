@@ -26,11 +26,13 @@ class SweepJob:
         overrides: what the command line says for this run alone.
         config: its configuration, or why it has none.
         finished: the status of the same run done before, when the sweep began; None where it was still to be done.
+        left: when the record of an earlier attempt was written, in nanoseconds; None where there was none.
     """
 
     overrides: tuple[str, ...]
     config: Config | ConfigError
     finished: str | None = None
+    left: int | None = None
 
     @classmethod
     def of(cls, overrides: Sequence[str], config: Config) -> SweepJob:
@@ -40,7 +42,15 @@ class SweepJob:
             ConfigError: the same run is finished, of other images.
         """
         done = finished_run(config)
-        return cls(tuple(overrides), config, done.status if done is not None else None)
+        return cls(tuple(overrides), config, done.status if done is not None else None, _written(config.folder))
+
+
+def _written(folder: Path) -> int | None:
+    """When a run's record was written, in nanoseconds; None: it has none."""
+    try:
+        return (folder / RECORD_FILE).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 @dataclass
@@ -123,6 +133,11 @@ def troubles(launch: Launch, folder: Path) -> Iterator[Trouble]:
 def _of_run(job: SweepJob, config: Config, why_lost: str) -> Iterator[Trouble]:
     """What its record says, wherever it lies; of a run without one of its own, that it is lost."""
     path = config.folder / RECORD_FILE
+    if job.finished is None and job.left is not None and job.left == _written(config.folder):
+        if finished_run(config) is None:  # under another id
+            words = f"{why_lost}; the one in its place is of an earlier attempt"
+            yield Trouble(config.folder.name, "lost", words, command_of(job.overrides), path)
+        return
     try:
         record = own_record(config.folder)
     except ValueError as problem:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +25,7 @@ from unsir_bench.runtime.files import write_atomic
 from unsir_bench.sweeps.compose import JobComposer, grid
 from unsir_bench.sweeps.hydra_plugin import NAMESPACE, register
 from unsir_bench.sweeps.mistakes import mistakes, told
-from unsir_bench.sweeps.outcome import SweepJob, current_launch
+from unsir_bench.sweeps.outcome import SweepJob, command_of, current_launch
 
 LOG = logging.getLogger("unsir_bench")
 SWEEPER = f"{NAMESPACE}.ResumingSweeper"
@@ -85,14 +86,27 @@ class ResumingSweeper(Sweeper):
                 done = self._launcher.launch(jobs[start : start + size], initial_job_idx=start)
                 results.append(done)
                 for job in done:
-                    _ = job.return_value  # raises what the job raised
-        except Exception as error:  # of the launcher, or of a job before its run began
-            words = "; ".join(error.problems) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
-            stopped = f"the launcher stopped: {words}".splitlines()[0]
-            current_launch().stopped = stopped
-            # A setting that is wrong, and what the disk refuses, is told by the message alone.
-            LOG.error("%s", stopped, exc_info=None if isinstance(error, OSError | ConfigError) else error)
+                    _tell_what_it_raised(job)
+        except Exception as error:  # of the launcher
+            current_launch().stopped = _told(error, "the launcher stopped")
         return results
+
+
+def _tell_what_it_raised(job: JobReturn) -> None:
+    """Log what a job raised before its run began; it costs the other jobs nothing."""
+    try:
+        _ = job.return_value  # raises what the job raised
+    except Exception as error:
+        current_launch().failed.append(_told(error, f"{command_of(job.overrides or ())} stopped"))
+
+
+def _told(error: Exception, what: str) -> str:
+    """What happened and why, in one line, logged as an error."""
+    words = "; ".join(error.problems) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+    line = f"{what}: {words}".splitlines()[0]
+    # A setting that is wrong, and what the disk refuses, is told by the message alone.
+    LOG.error("%s", line, exc_info=None if isinstance(error, OSError | ConfigError) else error)
+    return line
 
 
 @dataclass
