@@ -108,6 +108,27 @@ def test_a_study_resumes_and_repeats_what_a_killed_process_left(tmp_path: Path, 
     assert len(scored) == 5
 
 
+@pytest.mark.parametrize("cut", [1, 2, 40])
+def test_a_cut_last_line_of_the_journal_costs_its_trial_alone(
+    tmp_path: Path, scored: list[dict[str, Any]], cut: int
+) -> None:
+    study = study_of(tmp_path)
+    tune(study, 2)
+    os.truncate(study.journal, study.journal.stat().st_size - cut)
+    assert tune(study, 3).trials == tune(study, 3).trials == 3
+    assert len(trial_rows(study)) == 3 and len(scored) == 4
+
+
+def test_a_line_in_the_journal_that_cannot_be_read_is_named_by_its_file(
+    tmp_path: Path, scored: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of(tmp_path)
+    tune(study, 1)
+    study.journal.write_bytes(study.journal.read_bytes().replace(b"{", b"", 1))
+    assert tune_command(["method=ssd", "--trials", "2", *TINY, *places(tmp_path)]) == 1
+    assert f"ssd: {study.journal}: a line of it cannot be read" in capsys.readouterr().err
+
+
 def test_a_study_that_another_process_works_on_is_left_to_it(tmp_path: Path, scored: list[dict[str, Any]]) -> None:
     study = study_of(tmp_path)
     with opened(study_with_folder(study)) as opt:

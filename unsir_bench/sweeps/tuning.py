@@ -34,6 +34,7 @@ from unsir_bench.references.tuned_values import (
 from unsir_bench.runner import run
 from unsir_bench.runs.run_lock import LOCKS
 from unsir_bench.runtime.locks import locked
+from unsir_bench.sweeps.trial_journal import cut_unfinished_line, opened_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,6 +163,7 @@ def tune(study: Study, trials: int, hours: float | None = None, *, replace_other
 
     Raises:
         ConfigError: no trial could be scored above 0, or the best values of another study would be lost.
+        JournalDamagedError: the file of its trials cannot be read.
         StudyInUseError: another process works on the study.
         TuningStoppedError: trials in a row failed.
     """
@@ -173,7 +175,17 @@ def tune(study: Study, trials: int, hours: float | None = None, *, replace_other
         _keep_other(path, study)
     study.folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone_with(study), opened(study) as opt:
+    with _alone_with(study):
+        cut_unfinished_line(study.journal)
+        winner = _tuned(study, trials, hours)
+    winner.write(path)
+    return winner
+
+
+def _tuned(study: Study, trials: int, hours: float | None) -> TunedValues:
+    import optuna
+
+    with opened(study) as opt:
         _begin_again(opt)
         done = finished(opt)
         tried = any(trial.params == study.base_values for trial in done)
@@ -182,19 +194,17 @@ def tune(study: Study, trials: int, hours: float | None = None, *, replace_other
         left = None if hours is None else 3600 * hours - seconds_of(done)
         if trials > len(done) and (left is None or left > 0):
             # Failures count, or the values that failed would be drawn again.
-            opt.sampler = optuna.samplers.TPESampler(seed=config.seed + len(done) + len(_failed(opt)))
+            opt.sampler = optuna.samplers.TPESampler(seed=study.config.seed + len(done) + len(_failed(opt)))
             enough = partial(_stop_at, trials)
             opt.optimize(_Objective(study), timeout=left, catch=(RunFailedError,), callbacks=[enough])
         done = finished(opt)
     best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
     if best is None or not best.value:
         raise ConfigError([f"method={study.config.method.name}: all {len(done)} trials scored 0; see their records"])
-    winner = TunedValues(
-        study.name, best.params, best.value, [list(group) for group in study.forget], config.seed, len(done),
+    return TunedValues(
+        study.name, best.params, best.value, [list(group) for group in study.forget], study.config.seed, len(done),
         seconds_of(done),
     )  # fmt: skip
-    winner.write(path)
-    return winner
 
 
 def _keep_other(path: Path, study: Study) -> None:
@@ -246,13 +256,8 @@ def _alone_with(study: Study) -> Iterator[None]:
 
 @contextmanager
 def opened(study: Study) -> Iterator[optuna.Study]:
-    """The study's trials in its journal, made if there is none."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    storage = JournalStorage(JournalFileBackend(str(study.journal)))
-    yield optuna.create_study(study_name=study.name, storage=storage, direction="maximize", load_if_exists=True)
+    """The study's trials in its journal, made if there is none; raises as ``opened_journal``."""
+    yield opened_journal(study.journal, study.name)
 
 
 def finished(opt: optuna.Study) -> list[optuna.trial.FrozenTrial]:
