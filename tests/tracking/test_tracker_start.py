@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -57,6 +58,28 @@ def test_a_tracker_that_does_not_start_is_one_warning(
     use_whole(start("offline", tmp_path))
     [warning] = warnings_of()
     assert f"{failing} is down" in warning
+
+
+def test_a_tracker_that_hangs_at_its_start_is_given_up_and_logged_offline(
+    warnings_of: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, killed, released = FakeRun(), [], threading.Event()
+
+    def begun(_config: Any, mode: str, *_: Any) -> FakeRun:
+        if mode == "online":
+            released.wait(60)
+        return run
+
+    monkeypatch.setenv(tracking.UNREACHABLE, "")
+    monkeypatch.setattr(tracking, "_wandb_run", begun)
+    monkeypatch.setattr(tracking, "_kill_service", lambda: killed.append(True))
+    monkeypatch.setattr(tracking, "LONGEST_CALL", 0.2)
+    use_whole(start("online", tmp_path))
+    released.set()
+    [warning] = warnings_of()
+    assert "did not start online (TimeoutError: no answer within 0.2 s)" in warning and "logged offline" in warning
+    assert killed == [True] and run.calls[-1] == ("finish", 0)
+    assert os.environ[tracking.UNREACHABLE].startswith("TimeoutError")
 
 
 def test_an_absent_wandb_is_one_warning(

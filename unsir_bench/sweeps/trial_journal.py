@@ -1,4 +1,4 @@
-"""The file that holds a study's trials, one line of JSON for each change; a line that was cut costs that change alone."""
+"""The file that holds a study's trials, one line of JSON a change; one that was cut costs that change alone."""
 
 from __future__ import annotations
 

@@ -158,15 +158,20 @@ def start_tracker(config: TrackerConfig, record: RunRecord, folder: Path) -> Tra
         modes = ()
     for mode in modes:
         try:
-            return Tracker(_wandb_run(config, mode, record, folder), online=mode == "online")
+            run = within(LONGEST_CALL, partial(_wandb_run, config, mode, record, folder))
+            return Tracker(run, online=mode == "online")
         except (Exception, SystemExit) as error:  # whatever the tracker does, the run goes on
             rest = "without it" if mode == modes[-1] else "and is logged offline"
             LOG.warning(
                 "Weights & Biases did not start %s (%s: %s); the run goes on %s",
                 mode, type(error).__name__, without_passwords(str(error)), rest,
             )  # fmt: skip
-            if mode == "online" and not isinstance(error, NotLoggedInError):
+            tried = mode == "online" and not isinstance(error, NotLoggedInError)
+            if tried:
                 _remember(error)
+            if isinstance(error, TimeoutError):
+                _kill_service()
+            elif tried:
                 _end_service()
     return Tracker(None)
 
