@@ -52,11 +52,11 @@ def run(
         temporary: whether ``config.outputs`` will be removed, so that the store need not know of it.
 
     Raises:
-        ConfigError: the sweep's name is no name of a folder, so that there is no place for a record; or the run is
-            finished, of other images (see ``finished_run``).
+        ConfigError: the sweep's name is no name of a folder, so that there is no place for a record; the tracker's
+            address holds a password; or the run is finished, of other images (see ``finished_run``).
         NotRecordedError: the record cannot be written.
     """
-    if wrong := list(sweep_problems(config.sweep)):
+    if wrong := [*sweep_problems(config.sweep), *config.tracker.password_problems()]:
         raise ConfigError(wrong)
     finished, store = _finished(config), Path(config.store.root)
     if not temporary and (finished is None or store.is_dir()):  # a finished run makes no store

@@ -18,7 +18,10 @@ from hydra import compose, initialize_config_module
 from tests.tracking.fake_run import FakeRun, start, use_whole
 from tests.tracking.offline_file import SECRET, WhatIsWritten
 from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.bootstrap import compose as compose_config
 from unsir_bench.cli.run import _refuse_places, run_command
+from unsir_bench.errors import ConfigError
+from unsir_bench.runner import run
 from unsir_bench.tracking import run as tracking
 from unsir_bench.tracking.run import Tracker
 from unsir_bench.tracking.tracker_config import holds_password, without_passwords
@@ -176,6 +179,8 @@ def test_mode_none_never_imports_wandb(tmp_path: Path) -> None:
         ("https://host:5000?a@b", False),
         ("https://host/api?password=hidden", True),
         ("https://host?experiment=1&Access_Token=hidden", True),
+        ("https://bucket/x?X-Amz-Signature=hidden", True),
+        ("https://blob/x?sv=1&sig=hidden", True),
         ("postgresql://host/db?sslmode=require", False),
         ("https://host:5000/a@b", False),
         ("sqlite:////home/me@here/mlflow.db", False),
@@ -224,14 +229,67 @@ def test_mlflow_is_told_neither_the_program_nor_who_is_logged_in(
     assert (tags["mlflow.user"], tags["mlflow.source.name"]) == ("", "unsir-bench")
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "tracker.uri='https://me:hidden@host:5000'",
+        "tracker.uri='https://me:h,hidden@host',null",
+        "tracker={mode:mlflow,uri:'https://me:hidden@host'},{mode:none}",
+    ],
+)
 def test_a_sweep_with_a_password_in_an_address_leaves_it_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["-m", "tracker=mlflow", "tracker.uri='https://me:hidden@host:5000'", "seed=0,1", f"outputs={tmp_path}/out"]
+    words = ["-m", word, "seed=0,1", f"outputs={tmp_path}/out"]
     with pytest.raises(SystemExit) as ended:
         run_command(words)
     assert "tracker.uri: holds a password" in str(ended.value) and "hidden" not in str(ended.value)
     assert "hidden" not in "".join(capsys.readouterr()) and not (tmp_path / "out").exists()
+
+
+def test_a_sweep_over_options_of_which_one_has_a_password_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf" / "tracker").mkdir(parents=True)
+    option = "defaults: [none, _self_]\nmode: mlflow\nuri: https://me:hidden@host\n"
+    (tmp_path / "conf" / "tracker" / "own.yaml").write_text(option)
+    places = [f"hydra.searchpath=[file://{tmp_path}/conf]", f"outputs={tmp_path}/out", f"store.root={tmp_path}/store"]
+    with pytest.raises(SystemExit) as ended:
+        run_command(["-m", "tracker=none,own", *places])
+    assert "tracker.uri: holds a password" in str(ended.value) and "hidden" not in "".join(capsys.readouterr())
+    assert "hidden" not in "".join(path.read_text() for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_a_run_from_python_whose_record_would_show_a_password_is_refused(tmp_path: Path) -> None:
+    config = compose_config([f"outputs={tmp_path}", f"store.root={tmp_path}/store", "tracker=mlflow"])
+    config.tracker.uri = "https://me:hidden@host"
+    with pytest.raises(ConfigError, match=r"tracker\.uri: holds a password"):
+        run(config)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "refused"),
+    [
+        ("+hydra.job.env_set.WANDB_API_KEY=hidden", True),
+        ("+hydra.job.env_set={MLFLOW_TRACKING_PASSWORD: hidden}", True),
+        ("+hydra.job.env_set.HTTPS_PROXY='http://me:hidden@proxy'", True),
+        ("+hydra.job.env_set.WANDB_API_KEY='${oc.env:HIDDEN_KEY}'", False),
+        ("+hydra.job.env_set.OMP_NUM_THREADS=2", False),
+    ],
+)
+def test_a_secret_in_a_job_s_variables_is_refused_before_hydra_keeps_it(
+    word: str, refused: bool, tmp_path: Path
+) -> None:
+    bootstrap()
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        composed = compose("config", [word, f"store.root={tmp_path}/store"], return_hydra_config=True)
+    if not refused:
+        _refuse_places(composed, tmp_path / "out")
+        return
+    with pytest.raises(SystemExit, match=r"hydra\.job\.env_set\.\w+: Hydra's files .* export \w+ instead") as ended:
+        _refuse_places(composed, tmp_path / "out")
+    assert "hidden" not in str(ended.value)
 
 
 def test_a_password_that_a_file_sets_is_kept_nowhere_either(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from unsir_bench.runtime.files import unwritable
 from unsir_bench.sweeps.isolation import import_present
 from unsir_bench.sweeps.outcome import Launch, SweepJob, command_of, current_launch, launching, troubles
 from unsir_bench.sweeps.sweeper import SWEEPER
-from unsir_bench.tracking.tracker_config import IN_EACH_RECORD, holds_password
+from unsir_bench.tracking.tracker_config import IN_EACH_RECORD, NAMES_OF_SECRETS, holds_password, without_passwords
 
 LONGEST_BELOW = 2 * LONGEST_NAME  # letters of a path below a sweep's folder or the store's
 FLAGS = ("-m", "--multirun", "--resolve")  # Hydra's options that take no value
@@ -162,10 +162,8 @@ def _refuse_mistakes(config: Config) -> None:
     Raises:
         ConfigError: at least one setting is wrong.
     """
-    if wrong := list(sweep_problems(config.sweep)):  # there is no place for a record
+    if wrong := [*sweep_problems(config.sweep), *config.tracker.password_problems()]:  # nothing may be recorded
         raise ConfigError(wrong)
-    if config.tracker.shows_password:
-        raise ConfigError([f"tracker.uri: {IN_EACH_RECORD}"])
     if finished_run(config) is None and HydraConfig.get().mode is not RunMode.MULTIRUN:
         validate(config)
 
@@ -180,11 +178,21 @@ def _refuse_places(config: DictConfig, folder: Path) -> None:
     wrong = list(sweep_problems(str(config.sweep)))
     if holds_password(str(OmegaConf.select(config, "tracker.uri") or "")):  # before Hydra keeps the configuration
         wrong.append(f"tracker.uri: {IN_EACH_RECORD}")
+    wrong += _secrets(OmegaConf.to_container(OmegaConf.select(config, "hydra.job.env_set") or OmegaConf.create()))
     for key, place in (("outputs", folder), ("store.root", Path(at_home(str(config.store.root))) / ENTRIES)):
         if not wrong and (reason := unwritable(place, LONGEST_BELOW)):
             wrong.append(f"{key}={OmegaConf.select(config, key)}: {reason}; choose another folder, or make room")
     if wrong:
         sys.exit("\n".join(wrong))
+
+
+def _secrets(variables: Any) -> list[str]:
+    """A line for each variable of a job whose value Hydra's files would show; one that is looked up is not shown."""
+    return [
+        f"hydra.job.env_set.{name}: Hydra's files would show its value; leave it out and export {name} instead"
+        for name, value in variables.items()
+        if "${" not in str(value) and (NAMES_OF_SECRETS.search(str(name)) or holds_password(str(value)))
+    ]
 
 
 def _record_of(config: Config) -> RunRecord:
@@ -282,7 +290,7 @@ def _unreadable(words: Sequence[str]) -> Iterator[str]:
             continue
         if key.lstrip("+") in HYDRA_FOLDERS:
             yield f"{word}: {RECORDS_ELSEWHERE}"
-        if key.lstrip("+") == "tracker.uri" and any(holds_password(each.strip("'\" ")) for each in value.split(",")):
+        if key.lstrip("+") in ("tracker", "tracker.uri") and without_passwords(value) != value:
             yield f"tracker.uri: {IN_EACH_RECORD}"  # before Hydra writes the words to its own files
             continue
         try:

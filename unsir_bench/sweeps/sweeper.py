@@ -6,6 +6,7 @@ Jobs are composed by `sweep_jobs`, so that hundreds of finished runs are found i
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from unsir_bench.config import typed
+from unsir_bench.config import Config, typed
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import printable
 from unsir_bench.runtime.files import write_atomic
@@ -66,6 +67,9 @@ class ResumingSweeper(Sweeper):
         jobs = grid(self._loader, self._params, arguments)
         launch = current_launch()
         launch.jobs = [sweep_job(composer, overrides) for overrides in jobs]
+        for job in launch.jobs:  # before Hydra's files, records and logs show it
+            if isinstance(job.config, Config) and (shown := list(job.config.tracker.password_problems())):
+                sys.exit(shown[0])
         if launch.instead is not None:
             launch.instead(launch.jobs)
             return []

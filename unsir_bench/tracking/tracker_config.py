@@ -17,10 +17,13 @@ IN_EACH_RECORD = (
     "holds a password, a token or a user's name, which each record would show; set MLFLOW_TRACKING_URI, or "
     "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 )
+NAMES_OF_SECRETS = re.compile(r"(?:key|passw(?:or)?d|pwd|token|secret)$", re.IGNORECASE)  # of variables
 # A password may hold `/`, `?`, `#` or `@`, which an address should encode; a number before one of these is a port.
 PASSWORD = re.compile(r"(?<=//)[^/?#\s@:[]*:(?!\d{1,5}[/?#])\S*@")
 USER_INFO = re.compile(rf"{PASSWORD.pattern}|(?<=//)[^/?#\s]*@")
-IN_QUERY = re.compile(r"([?&;][\w.-]*(?:password|passwd|pwd|token|secret|api_?key)=)[^&;\s'\"]*", re.IGNORECASE)
+IN_QUERY = re.compile(
+    r"([?&;][\w.-]*(?:password|passwd|pwd|token|secret|api_?key|signature|sig)=)[^&;\s'\"]*", re.IGNORECASE
+)
 
 
 def holds_password(address: str) -> bool:
@@ -59,15 +62,15 @@ class TrackerConfig:
                 )
         if self.uri is None:
             return
-        if self.shows_password:
-            yield f"{key}.uri: {IN_EACH_RECORD}"
+        if wrong := list(self.password_problems()):
+            yield from wrong
         elif self.mode != "mlflow":
             yield f"{key}.uri={self.uri}: only tracker=mlflow has an address; leave it out"
 
-    @property
-    def shows_password(self) -> bool:
-        """Whether records, which hold the configuration and are shared, would show a password."""
-        return holds_password(self.uri or "")
+    def password_problems(self) -> Iterator[str]:
+        """A line if records, which hold the configuration and are shared, would show a password."""
+        if holds_password(self.uri or ""):
+            yield f"tracker.uri: {IN_EACH_RECORD}"
 
     @property
     def uses_wandb(self) -> bool:
