@@ -15,6 +15,7 @@ from unsir_bench.references.record_folders import note_folder, noted_folder, not
 from unsir_bench.references.store import Entry, Store, StoreConfig
 from unsir_bench.sharing.prune import Removable, removable, remove, size_of
 from unsir_bench.sharing.users import KeptRecords, kept_records, users_of_entries
+from unsir_bench.tracking.tracker_config import without_passwords
 
 if TYPE_CHECKING:
     from unsir_bench.sharing.transfer import Transfer
@@ -235,7 +236,7 @@ def _pushed(store: Store, given: argparse.Namespace) -> int:
         done = push(store, records, place, keys)
     for path, why in unreadable.items():
         done.refused[str(path)] = why.removeprefix(f"{printable(str(path))}: ")
-    return _told(done, f"pushed to {given.place}", "there")
+    return _told(done, f"pushed to {without_passwords(given.place)}", "there")
 
 
 def _pulled(store: Store, given: argparse.Namespace) -> int:
@@ -246,7 +247,7 @@ def _pulled(store: Store, given: argparse.Namespace) -> int:
         done = pull(place, store, None if given.no_records else given.records)
     if done.records:
         note_folder(store.root, given.records)
-    return _told(done, f"pulled from {given.place}", "here")
+    return _told(done, f"pulled from {without_passwords(given.place)}", "here")
 
 
 def _told(done: Transfer, what: str, where: str) -> int:

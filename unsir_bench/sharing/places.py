@@ -19,6 +19,7 @@ from unsir_bench.runtime.files import read_regular, sync_folder, write_atomic
 from unsir_bench.runtime.locks import locked
 from unsir_bench.sharing.index import INDEX, NOT_SHARED, may_be_shared
 from unsir_bench.tracking.artifacts import download_artifact, to_upload, upload_artifact
+from unsir_bench.tracking.tracker_config import without_passwords
 
 WANDB = "wandb:"
 BLOCK = 512  # bytes of a tar's header, and what each file is filled up to
@@ -248,19 +249,18 @@ class UrlPlace:
     """A folder below a URL: ``hf://datasets/me/store``, ``s3://bucket/store``, ``memory://store``."""
 
     def __init__(self, url: str):
-        self._url = url.rstrip("/")
+        self._shown = without_passwords(url.rstrip("/"))
         self.refused: dict[str, str] = {}
-        try:
-            import fsspec
+        with self._faults():
+            try:
+                import fsspec
 
-            self._files, self._root = fsspec.url_to_fs(self._url)
-        except ImportError as error:
-            raise SharingError(f"{url}: {error}. {EXTRA} brings what URLs need") from error
-        except ValueError as error:
-            raise SharingError(f"{url}: {error}") from error
+                self._files, self._root = fsspec.url_to_fs(url.rstrip("/"))
+            except ImportError as error:
+                raise SharingError(f"{error}. {EXTRA} brings what URLs need") from error
 
     def __str__(self) -> str:
-        return self._url
+        return self._shown
 
     def read(self, path: str) -> bytes:
         with self._faults():
@@ -279,10 +279,11 @@ class UrlPlace:
 
     @contextmanager
     def _faults(self) -> Iterator[Any]:
-        """Every service has errors of its own."""
+        """Every service has errors of its own, in which its address may stand with a password."""
         try:
             yield
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            raise FileNotFoundError(without_passwords(str(error))) from error
         except Exception as error:
-            raise SharingError(f"{self._url}: {type(error).__name__}: {printable(str(error))}") from error
+            kind = "" if isinstance(error, SharingError | ValueError) else f"{type(error).__name__}: "
+            raise SharingError(f"{self._shown}: {kind}{printable(without_passwords(str(error)))}") from error

@@ -193,7 +193,7 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
             _take_entry(place, store, key, paths, index, done)
         except Timeout:
             done.refused[key] = "it is being made here by another process"
-        except (DamagedEntryError, OSError) as reason:
+        except (DamagedEntryError, SharingError, OSError) as reason:
             done.refused[key] = printable(str(reason))
     if outputs is not None:
         for target, content in _newest_records(place, outputs, index, done).items():
@@ -238,7 +238,7 @@ def _newest_records(place: Source, outputs: Path, index: Index, done: Transfer) 
         try:
             content = _read(place, path, index)
             record = _shared_record(content)
-        except (OSError, ValueError, RecursionError, DamagedEntryError) as reason:
+        except (OSError, ValueError, RecursionError, DamagedEntryError, SharingError) as reason:
             done.refused[path] = printable(str(reason))
             continue
         target = outputs / record.sweep / record.run_id / RECORD_FILE

@@ -10,6 +10,7 @@ from pathlib import Path
 from unsir_bench.errors import SharingError
 from unsir_bench.records import printable
 from unsir_bench.tracking.run import LOGIN_HINT, login_problem, quiet_settings
+from unsir_bench.tracking.tracker_config import without_passwords
 
 KIND = "unsir-bench-store"
 
@@ -99,4 +100,6 @@ def _faults(address: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # W&B raises its own, its service's and those of requests
-        raise SharingError(f"wandb:{address}: {type(error).__name__}: {printable(str(error))}") from error
+        raise SharingError(
+            f"wandb:{address}: {type(error).__name__}: {printable(without_passwords(str(error)))}"
+        ) from error

@@ -19,7 +19,7 @@ from unsir_bench.records import RunRecord, printable, records_below
 from unsir_bench.runtime.extras import absent_package
 from unsir_bench.runtime.files import write_atomic
 from unsir_bench.tracking.run import LOGIN_HINT, login_problem
-from unsir_bench.tracking.tracker_config import TrackerConfig
+from unsir_bench.tracking.tracker_config import TrackerConfig, without_passwords
 
 NAME = "Machine unlearning methods compared"
 COLUMNS = ("acc_forget_test", "acc_retain_test", "gap_acc_forget_test", "gap_acc_retain_test", "tow", "unlearn_seconds",
@@ -341,7 +341,7 @@ def _publish(project: str, entity: str, sweeps: Sequence[str], phases: Sequence[
         for name, address in build(project, owner, sweeps, phases).publish().items():
             print(f"{name}: {address}")
     except Exception as error:  # the library raises whatever the network does
-        print(printable(f"publishing failed: {type(error).__name__}: {error}"))
+        print(printable(f"publishing failed: {type(error).__name__}: {without_passwords(str(error))}"))
         return 1
     return 0
 

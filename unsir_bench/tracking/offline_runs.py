@@ -16,6 +16,7 @@ from pathlib import Path
 
 from unsir_bench.records import finished_record
 from unsir_bench.tracking.run import PATIENCE, login_problem
+from unsir_bench.tracking.tracker_config import without_passwords
 
 LOG = logging.getLogger("unsir_bench")
 UPLOAD_SECONDS = 900  # for one run
@@ -136,4 +137,4 @@ def _upload(run: Path, project: str | None, entity: str | None) -> str | None:
 def _last_error(output: str) -> str:
     """The last line in which wandb itself speaks of an error, without its prefix."""
     lines: Iterable[str] = (line.removeprefix("wandb: ").strip() for line in output.splitlines())
-    return next((line for line in reversed([*lines]) if "ERROR" in line or "panic:" in line), "")
+    return without_passwords(next((line for line in reversed([*lines]) if "ERROR" in line or "panic:" in line), ""))
