@@ -19,11 +19,13 @@ from tests.references.conftest import RECIPE
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import Diverged
+from unsir_bench.references import trained_models
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.seeding import seed_everything
 from unsir_bench.training.context import RunContext
+from unsir_bench.training.fit import FitState, fit
 from unsir_bench.training.inference import predict
 from unsir_bench.training.recipe import Recipe
 
@@ -98,6 +100,20 @@ def test_weights_do_not_depend_on_what_was_drawn_before(
     assert_same(first.weights, references.original(make_context()).weights)
 
 
+class FakePeak:
+    """The peak memory of this process: each training reaches ``training``, and a reset begins at 0."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, training: int):
+        self.value, self.training = 0, training
+        monkeypatch.setattr(PeakMemory, "read", lambda _: self.value)
+        monkeypatch.setattr(PeakMemory, "reset", lambda _: setattr(self, "value", 0))
+        monkeypatch.setattr(trained_models, "fit", self._fit)
+
+    def _fit(self, *given: Any) -> FitState:
+        self.value = max(self.value, self.training)
+        return fit(*given)
+
+
 @pytest.mark.parametrize("stored_before", [True, False])
 def test_a_method_that_retrains_is_booked_its_cost_wherever_the_model_came_from(
     stored_before: bool,
@@ -106,22 +122,22 @@ def test_a_method_that_retrains_is_booked_its_cost_wherever_the_model_came_from(
     make_context: MakeContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    peaks = iter([500, 900, 600, 700])  # the first training's, or the reader's own before it
-    monkeypatch.setattr(PeakMemory, "read", lambda self: next(peaks))
+    peak = FakePeak(monkeypatch, training=900)
     if stored_before:
         references.retrained(split, make_context())
     context = make_context(scratch_trainer=references)
     view = references.data.view("train", split.retain_train)
+    peak.value = 500  # the method's own before it
     with context.clock.running():
         model = context.train_from_scratch(view)
+    assert (peak.value, context.stored_peak_bytes) == (0, 900)  # the greater of its own and the training's
     stored = references.retrained(split, make_context())
     assert_same(model.state_dict(), stored.weights)
     assert context.clock.phases == {"train": stored.seconds}
     # What is left beside the credit is the opening and closing of the clock.
     assert context.clock.total == pytest.approx(stored.seconds, abs=0.2)
     assert context.steps == {"train": stored.manifest["steps"]}
-    assert context.stored_peak_bytes == 900  # the greater of its own and the training's
-    assert stored.manifest["peak_memory_bytes"] == (500 if stored_before else 900)
+    assert stored.manifest["peak_memory_bytes"] == 900
     assert view.usage.counts() == {
         "samples": len(split.retain_train),
         "reads": RECIPE.epochs * len(split.retain_train),

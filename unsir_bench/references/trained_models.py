@@ -18,10 +18,9 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit, index_hash
 from unsir_bench.errors import Diverged, NotApplicable
 from unsir_bench.models.model import ModelConfig, has_finite_weights, state_to_cpu
-from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.references.store import WEIGHTS, Entry, Store, all_finite, content_key, weights_hash
 from unsir_bench.references.training_log import LastRead, RecordingCheckpoint, TrainingLog, UpdateRecorder
-from unsir_bench.runtime.environment import provenance
+from unsir_bench.references.training_sessions import SessionsCheckpoint
 from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.timing import timed_on
 from unsir_bench.training.context import RunContext
@@ -127,8 +126,10 @@ class ReferenceModels:
         """A network trained from scratch for a method; its training time counts, also if the store had the model."""
         with context.clock.paused():
             # A training resets the peak: what the method reached so far is kept.
-            context.stored_peak_bytes = max(context.stored_peak_bytes, PeakMemory(context.device).read())
+            memory = PeakMemory(context.device)
+            context.stored_peak_bytes = max(context.stored_peak_bytes, memory.read())
             trained = self._trained_on(view, "retrain", context)
+            memory.reset()  # what a training held here is in its manifest, as of one found in the store
             model = self.network(trained, context)
         manifest = trained.manifest
         context.add_stored_cost("train", manifest)
@@ -203,20 +204,18 @@ class ReferenceModels:
 
     def _train(self, key: str, view: DataView, role: str, context: RunContext) -> None:
         LOG.info("training the %s model (%s) on %d images, %d epochs", role, key, len(view), self.passes)
-        checkpoint = self.store.checkpoint(key)
-        memory = PeakMemory(context.device)
-        memory.reset()
+        checkpoint = SessionsCheckpoint(self.store.checkpoint(key), context.device)
         model = context.initial_network()
         done = self._fit(model, view.uncounted(), role, checkpoint, context)
         manifest = {
             "role": role,
             "seconds": done.seconds,
             "timed_on": timed_on(done.timed_on),
-            "trained_in": provenance(context.device),
+            "trained_in": checkpoint.trained_in(),
             "weights": weights_hash(state_to_cpu(model)),
             "steps": done.steps,
             "samples": done.samples,
-            "peak_memory_bytes": memory.read(),
+            "peak_memory_bytes": checkpoint.peak_bytes(),
             "description": self._description(view, context.architecture, context.seed),
         }
         if not has_finite_weights(model):
@@ -264,7 +263,7 @@ class ReferenceModels:
         model: nn.Module,
         view: DataView,
         role: str,
-        checkpoint: TrainingCheckpoint | RecordingCheckpoint,
+        checkpoint: SessionsCheckpoint | RecordingCheckpoint,
         context: RunContext,
         variation: Variation | None = None,
     ) -> FitState:
