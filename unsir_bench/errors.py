@@ -22,6 +22,9 @@ class ConfigError(UnsirBenchError):
         heading = "1 setting is wrong" if count == 1 else f"{count} settings are wrong"
         super().__init__(f"{heading}; nothing was started:\n" + "\n".join(f"  - {line}" for line in self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return ConfigError, (self.problems,)
+
 
 class DataError(UnsirBenchError):
     """The images cannot be read as asked."""

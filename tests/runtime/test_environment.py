@@ -21,6 +21,18 @@ def test_a_checkout_is_named_by_its_commit_and_lock_file() -> None:
     assert found["lock_hash"] == hashlib.sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()[:16]
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_the_commit_is_that_of_the_code_whatever_repository_the_surroundings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "CODE", ())  # what changes meanwhile is not looked at
+    commit, _ = environment._git_state()
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert commit and environment._git_state()[0] == commit
+
+
 def test_a_commit_made_after_the_code_was_imported_is_not_that_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_git_state", lambda: ("a later commit", False))
     environment._fixed.cache_clear()

@@ -1,6 +1,7 @@
 """Locks between processes."""
 
 import errno
+import fcntl
 import logging
 import multiprocessing
 import multiprocessing.synchronize
@@ -55,6 +56,16 @@ def test_who_does_not_want_to_wait_is_told(tmp_path: Path, holder: multiprocessi
     holder.join(30)
     with locked(tmp_path, "one", "it", wait=False):
         pass
+
+
+def test_a_file_system_without_locks_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", absent)
+    named = r"knows no locks \(flock\): mount it with them.*store\.root"
+    with pytest.raises(OSError, match=named), locked(tmp_path, "one", "it"):
+        pytest.fail("a lock that a dead process would hold for ever")
 
 
 def test_a_full_disk_keeps_nobody_from_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -50,6 +51,17 @@ def test_each_run_has_a_device_and_cores_of_its_own(
 def test_more_cores_than_there_are_is_refused_by_key() -> None:
     with pytest.raises(ConfigError, match=r"hydra\.launcher\.cores_per_run=3: this process may use 2 core"):
         slots([], [0, 1], 1, 3)
+
+
+def test_more_cores_than_the_runs_beside_gpus_can_have_is_refused_by_key() -> None:
+    assert [place.cores for place in slots(["0", "1"], range(4), 1, 2)] == [(0, 1), (2, 3)]
+    with pytest.raises(ConfigError, match=r"cores_per_run=3: 2 runs at a time have 4 cores in all; choose fewer"):
+        slots(["0", "1"], range(4), 1, 3)
+
+
+def test_a_wrong_setting_arrives_whole_from_another_process() -> None:
+    sent = pickle.loads(pickle.dumps(ConfigError(["seed=x: no", "train.lr=0: must be above 0"])))
+    assert sent.problems == ["seed=x: no", "train.lr=0: must be above 0"] and "2 settings are wrong" in str(sent)
 
 
 @pytest.mark.parametrize(("key", "value"), [("per_device", 0), ("cores_per_run", 0), ("cores_per_run", -2)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -72,7 +73,9 @@ def _git_state() -> tuple[str | None, bool | None]:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PROJECT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        # A hook, or `git rebase --exec`, names its own repository by GIT_DIR, which goes before -C.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout.strip()  # noqa: S603
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from unsir_bench.runtime.files import write_atomic
 
 LOG = logging.getLogger("unsir_bench")
+NO_LOCKS = "its file system knows no locks (flock): mount it with them, or put outputs and store.root elsewhere"
 
 
 @contextmanager
@@ -28,9 +30,11 @@ def locked(folder: Path, name: str, what: str, *, wait: bool = True) -> Iterator
 
     Raises:
         filelock.Timeout: another process has it, and ``wait`` is false.
+        OSError: the file system has no locks, or refuses the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
+    # Without `flock` a file's existence would be the lock: of a dead process on another machine it would hold for ever.
+    lock = FileLock(folder / f"{name}.lock", fallback_to_soft=False)
     holder = folder / f"{name}.holder"
     try:
         lock.acquire(timeout=0)
@@ -39,6 +43,10 @@ def locked(folder: Path, name: str, what: str, *, wait: bool = True) -> Iterator
             raise
         LOG.info("waiting for %s, which is making %s (%s)", _named(holder), what, lock.lock_file)
         lock.acquire()
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        raise OSError(error.errno, NO_LOCKS, str(folder)) from error
     try:
         with suppress(OSError):  # a full disk: others are then not told who has it
             write_atomic(holder, f"process {os.getpid()} on {socket.gethostname()}")

@@ -78,6 +78,11 @@ def slots(gpus: Sequence[str], cores: Sequence[int], per_device: int, cores_per_
         return [Slot(None, tuple(group[:size])) for group in groups for _ in range(per_device)]
     places = [gpu for gpu in gpus for _ in range(per_device)]
     groups = [group[:cores_per_run] for group in shares(cores, len(places))]
+    if cores and cores_per_run is not None and len(cores) < len(places) * cores_per_run:
+        raise ConfigError([
+            f"hydra.launcher.cores_per_run={cores_per_run}: {len(places)} runs at a time have {len(cores)} cores in "
+            "all; choose fewer, a lower hydra.launcher.per_device, or leave it out for an even share"
+        ])  # fmt: skip
     return [Slot(gpu, tuple(group)) for gpu, group in zip(places, groups, strict=True)]
 
 

@@ -44,10 +44,15 @@ def offline_runs(outputs: Path) -> OfflineRuns:
     found = OfflineRuns()
     for depth in range(4):
         for wandb_folder in sorted(outputs.absolute().glob("*/" * depth + "wandb")):
-            attempts = sorted(wandb_folder.glob("offline-run-*"))  # their names begin with the time
+            attempts = sorted(wandb_folder.glob("offline-run-*"), key=_written)
             for attempt in attempts:
                 _kind(found, attempt, newest=attempt == attempts[-1]).append(attempt)
     return found
+
+
+def _written(attempt: Path) -> float:
+    """When its file was last written; its folder is named by the local time, which is set back in autumn."""
+    return max((file.stat().st_mtime for file in attempt.glob("run-*.wandb")), default=0.0)
 
 
 def _kind(found: OfflineRuns, attempt: Path, *, newest: bool) -> list[Path]:
