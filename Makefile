@@ -15,7 +15,7 @@ VGGFACE := $(if $(filter smoke,$(SCALE))$(OVERRIDES_vggface100),vggface100)
 LAUNCHER ?= $(if $(filter smoke,$(SCALE)),joblib,basic)
 # Folders train/<class>/* and test/<class>/* of the images; without it torchvision downloads CIFAR-10.
 DATA ?=
-HEADLINE_DATA := $(if $(DATA),dataset=cifar10_png dataset.root=$(DATA))
+HEADLINE_DATA := $(if $(DATA),dataset=cifar10_png "dataset.root='$(DATA)'")
 BENCH ?= multirun_outputs/bench
 # What `make reproduce` does again: a run's folder, a record or FILE.jsonl:LINE.
 RECORD ?= tests/golden/digits_run
@@ -24,8 +24,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # cuda: the pair that requirements.lock pins, which works everywhere. cpu: the same releases from PyTorch's index of builds
 # without CUDA, a few GB less; the lock has no hashes of these two, pip checks those that the index states.
-# Without a choice: the one that .venv was made with.
-TORCH ?= $(if $(wildcard $(VENV)/requirements-cpu.lock),cpu,cuda)
+# Without a choice: the one that .venv was made with. Another one sets .venv up again.
+MADE_WITH := $(if $(wildcard $(VENV)/requirements-cpu.lock),cpu,cuda)
+TORCH ?= $(MADE_WITH)
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NOT_FOR_CPU := torch|torchvision|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+
@@ -40,16 +41,17 @@ $(PIP_INSTALL) --index-url $(TORCH_CPU_INDEX) --no-deps --requirement torch_pair
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-slow test-slurm lint sweep paper headline tuning figures report claims tables leaderboard docs dashboard bench reproduce lock clean
+.PHONY: help setup demo test coverage test-slow test-slurm lint sweep paper headline tuning figures report claims tables leaderboard docs dashboard bench reproduce lock clean another-torch
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml $(if $(filter $(MADE_WITH),$(TORCH)),,another-torch)
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 		ok or sys.exit("unsir-bench needs Python 3.11 to 3.13; this is %s. Choose one: make setup PYTHON=python3.12" % sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install it (Debian: apt-get install python3-venv) and run make again." >&2; exit 1; }
 	$(if $(INSTALL_$(TORCH)),,$(error TORCH=$(TORCH): choose cuda or cpu))
+	@rm -f $@
 	$(INSTALL_$(TORCH))
 	$(PIP_INSTALL) --no-deps --editable .
 	$(BIN)/python -m unsir_bench.cli.install_check

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +57,54 @@ def test_a_workflow_has_least_rights_a_limit_and_targets_that_exist(path: Path) 
         assert all((ROOT / each).exists() for each in name.split())
 
 
-@pytest.mark.parametrize(("made", "word"), [("cpu", "--index-url"), ("cuda", "rm -f .venv/requirements-cpu.lock")])
-def test_another_target_keeps_the_torch_of_the_environment(made: str, word: str, tmp_path: Path) -> None:
+@pytest.fixture
+def would_do(tmp_path: Path) -> Callable[..., str]:
+    """The shell that `make` would do in a checkout whose environment was made with a kind of torch, or by hand."""
     if (make := shutil.which("make")) is None:
         pytest.skip("no make on this machine")
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / ".ready").touch()
-    os.utime(tmp_path / ".venv" / ".ready", (0, 0))
-    if made == "cpu":
-        (tmp_path / ".venv" / "requirements-cpu.lock").touch()
     given = {name: value for name, value in os.environ.items() if name not in ("TORCH", "MAKEFLAGS")}
-    shell = subprocess.check_output([make, "-n", "demo"], cwd=tmp_path, env=given, text=True)
+
+    def shell(*words: str, made: str = "cuda", outdated: bool = False) -> str:
+        if made == "cpu":
+            (tmp_path / ".venv" / "requirements-cpu.lock").touch()
+        if outdated:
+            os.utime(tmp_path / ".venv" / ".ready", (0, 0))
+        return subprocess.check_output([make, "-n", *words], cwd=tmp_path, env=given, text=True)
+
+    return shell
+
+
+@pytest.mark.parametrize(("made", "word"), [("cpu", "--index-url"), ("cuda", "rm -f .venv/requirements-cpu.lock")])
+def test_another_target_keeps_the_torch_of_the_environment(made: str, word: str, would_do: Callable[..., str]) -> None:
+    shell = would_do("demo", made=made, outdated=True)
     assert word in shell and ("--require-hashes --requirement" in shell) == (made == "cuda")
+
+
+@pytest.mark.parametrize(
+    ("words", "made", "again"),
+    [
+        ([], "cuda", False),
+        (["TORCH=cuda"], "cuda", False),
+        (["TORCH=cpu"], "cuda", True),
+        ([], "cpu", False),
+        (["TORCH=cpu"], "cpu", False),
+        (["TORCH=cuda"], "cpu", True),
+    ],
+)
+def test_another_choice_of_torch_sets_the_environment_up_again(
+    words: list[str], made: str, again: bool, would_do: Callable[..., str]
+) -> None:
+    assert ("pip install" in would_do("setup", *words, made=made)) is again
+
+
+def test_a_folder_with_a_space_reaches_the_command_as_one_quoted_value(would_do: Callable[..., str]) -> None:
+    lines = would_do("headline", "DATA=/data/my images").splitlines()
+    runs = [shlex.split(line) for line in lines if "experiment=headline" in line]
+    assert runs and all("dataset.root='/data/my images'" in words for words in runs)
 
 
 def test_the_release_publishes_only_what_was_built_and_tried() -> None:

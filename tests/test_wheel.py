@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -68,6 +69,11 @@ def test_the_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
     assert {"unsir_bench/py.typed", "unsir_bench/conf/config.yaml", "unsir_bench/baselines/finetune.py"} <= wanted
     assert any(Path(name).name == "claims.yaml" for name in wanted)
     assert {"absent": wanted - held, "too much": held - wanted} == {"absent": set(), "too much": set()}
+
+
+def test_the_wheel_is_about_as_large_as_the_page_says(wheel: Path) -> None:
+    [stated] = re.findall(r"has about ([\d.]+) MB", (ROOT / "docs" / "install.md").read_text())
+    assert wheel.stat().st_size / 1e6 == pytest.approx(float(stated), rel=0.2)
 
 
 def test_the_installed_wheel_runs_outside_any_checkout(wheel: Path, tmp_path: Path) -> None:
