@@ -29,6 +29,7 @@ from unsir_bench.runs.record_of_run import blank_record, note_forget_set
 from unsir_bench.runs.run_lock import recording
 from unsir_bench.runtime.environment import environment
 from unsir_bench.runtime.several_processes import result_of_first
+from unsir_bench.runtime.stops import note_stops
 from unsir_bench.tracking.run import RememberingTracker, Tracker, start_tracker
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _begin_rank(config: Config, fabric: Fabric) -> None:
 def _experiment(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> None:
     """Do the experiment and note how it ended; several processes share each loss, so they diverge together."""
     record.environment = environment(fabric.device)
+    note_stops()
     try:
         forget_and_evaluate(prepared(fabric, config, tracker, record))
         record.status = "done"
@@ -175,6 +177,7 @@ def _train_reference_of_rank(config: Config, role: str, fabric: Fabric) -> None:
 def _train_reference(config: Config, role: str, fabric: Fabric) -> None:
     record = blank_record(config)
     note_forget_set(record, config)
+    note_stops()
     scene = prepared(fabric, config, RememberingTracker(), record)
     if role == "original":
         scene.references.original(scene.context)

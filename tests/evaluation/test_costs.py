@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from unsir_bench.evaluation.costs import costs
+from unsir_bench.evaluation.costs import costs, stopped_meanwhile
 
 ACCESS = {"retain": {"samples": 6, "reads": 12}, "forget": {"samples": 1, "reads": 5}}
 
@@ -49,3 +49,14 @@ def test_a_method_that_names_no_phase_has_a_speed_up() -> None:
 def test_there_are_no_passes_over_no_sample() -> None:
     found = costs(context(), split(0, 5), ACCESS, None)
     assert (found["retain_passes"], found["forget_passes"]) == (None, 1.0)
+
+
+def test_seconds_of_a_process_that_was_stopped_carry_a_caution() -> None:
+    def told(own: int, manifest: dict[str, int] | None) -> str:
+        context: Any = SimpleNamespace(clock=SimpleNamespace(stops=own))
+        retrained: Any = None if manifest is None else SimpleNamespace(manifest=manifest)
+        return stopped_meanwhile(context, retrained).get("seconds_caution", "")
+
+    assert told(0, None) == told(0, {}) == told(0, {"stops": 0}) == ""
+    assert "during the method, whose" in told(1, {}) and "during retraining, whose" in told(0, {"stops": 1})
+    assert "during the method and retraining, whose" in told(2, {"stops": 1})

@@ -35,6 +35,17 @@ def costs(
     }
 
 
+def stopped_meanwhile(context: RunContext, retrained: TrainedModel | None) -> dict[str, str]:
+    """The detail that says why seconds should be read with care: a process was stopped while its clock ran."""
+    counts = {"the method": context.clock.stops, "retraining": retrained.manifest.get("stops", 0) if retrained else 0}
+    if not (whose := [name for name, count in counts.items() if count]):
+        return {}
+    return {
+        "seconds_caution": f"the process was stopped (Ctrl-Z, kill -STOP) during {' and '.join(whose)}, whose seconds "
+        "hold the time of the stop"
+    }
+
+
 def not_comparable(context: RunContext, retrained: TrainedModel | None) -> dict[str, str]:
     """By metric name, why a cost is null: the store's seconds are of another machine or number of threads."""
     why = {f"{phase}_seconds": reason for phase, reason in context.timed_elsewhere.items()}

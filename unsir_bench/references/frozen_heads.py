@@ -24,10 +24,10 @@ from unsir_bench.models.frozen_head import (
     load_backbone_of,
 )
 from unsir_bench.models.model import ModelConfig, state_to_cpu
-from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.references.store import Entry, Store, content_key, weights_hash
 from unsir_bench.references.trained_models import FEATURES, ReferenceModels, TrainedModel
 from unsir_bench.references.training_log import RecordingCheckpoint, TrainingLog
+from unsir_bench.references.training_sessions import SessionsCheckpoint
 from unsir_bench.runtime.clock import Stopwatch
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.convex_heads import class_sums, set_means, solve_logistic, solved_ridge, targets_of
@@ -144,7 +144,7 @@ class FrozenHeadModels(ReferenceModels):
         model: nn.Module,
         view: DataView,
         role: str,
-        checkpoint: TrainingCheckpoint | RecordingCheckpoint,
+        checkpoint: SessionsCheckpoint | RecordingCheckpoint,
         context: RunContext,
         variation: Variation | None = None,
     ) -> FitState:

@@ -211,6 +211,7 @@ class ReferenceModels:
             "role": role,
             "seconds": done.seconds,
             "timed_on": timed_on(done.timed_on),
+            "stops": done.stops,
             "trained_in": checkpoint.trained_in(),
             "weights": weights_hash(state_to_cpu(model)),
             "steps": done.steps,

@@ -21,7 +21,7 @@ from unsir_bench.errors import (
     MetricUnavailable,
     NotApplicable,
 )
-from unsir_bench.evaluation.costs import costs, not_comparable
+from unsir_bench.evaluation.costs import costs, not_comparable, stopped_meanwhile
 from unsir_bench.evaluation.evaluate import Evaluation
 from unsir_bench.evaluation.stages import Stages
 from unsir_bench.models.model import has_finite_weights, state_to_cpu
@@ -238,7 +238,8 @@ def _evaluate(
         measured.seconds["stages"] = scene.stages.seconds
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
     earlier = record.details.get("steps", [])
-    record.details = {**measured.details, "metric_seconds": measured.seconds}
+    cautions = stopped_meanwhile(scene.context, retrained)
+    record.details = {**measured.details, **cautions, "metric_seconds": measured.seconds}
     if len(scene.steps) > 1:
         request = config.forget.requests()[step.number].words
         samples = {"request": request, "samples": len(step.split.forget_train)}

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 
 from unsir_bench.runtime.hardware import synchronise
+from unsir_bench.runtime.stops import stops
 
 
 class Instant:
@@ -37,12 +38,19 @@ class Instant:
 
 
 class Stopwatch:
-    """Times one method as a whole (``running``) and its phases; work under ``paused`` counts in neither."""
+    """Times one method as a whole (``running``) and its phases; work under ``paused`` counts in neither.
+
+    Attributes:
+        total: seconds.
+        stops: how often the process was stopped while the method ran; the seconds hold these times.
+        phases: seconds by name.
+    """
 
     def __init__(self, device: torch.device):
         self._device = device
         self._excluded = 0.0
         self.total = 0.0
+        self.stops = 0
         self.phases: dict[str, float] = defaultdict(float)
 
     @contextmanager
@@ -57,9 +65,15 @@ class Stopwatch:
             else:
                 self.phases[phase] += seconds
 
-    def running(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def running(self) -> Iterator[None]:
         """Time the method; after an exception the time until then counts."""
-        return self._timed(None)
+        before = stops()
+        try:
+            with self._timed(None):
+                yield
+        finally:
+            self.stops += stops() - before
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the method."""

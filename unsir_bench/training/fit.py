@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from unsir_bench.errors import Diverged
 from unsir_bench.runtime.clock import Instant
 from unsir_bench.runtime.progress import Task
+from unsir_bench.runtime.stops import stops
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.privacy import private_steps, set_sample_gradients
@@ -70,6 +71,7 @@ class FitState:
         seconds: spent in training alone, device synchronised.
         timed_on: the timing conditions of these seconds (``unsir_bench.runtime.timing``), each once; several if the
             training was resumed elsewhere.
+        stops: how often the process was stopped in an epoch; the seconds hold these times.
     """
 
     epoch: int = 0
@@ -77,6 +79,7 @@ class FitState:
     samples: int = 0
     seconds: float = 0.0
     timed_on: list[dict[str, Any]] = field(default_factory=list)
+    stops: int = 0
 
 
 class Checkpoint(Protocol):
@@ -208,7 +211,7 @@ class _Session:
 
     def epoch(self, batches: EpochBatches, task: Task) -> None:
         """Train one epoch and add its seconds to the state."""
-        started = Instant(self.context.device)
+        started, stopped = Instant(self.context.device), stops()
         losses = LossLog(self.phase, self.context.steps[self.phase] + self.state.steps, self.context)
         self.model.train()
         self.variation.before_epoch(self.bare_model, self.state.epoch)
@@ -225,6 +228,7 @@ class _Session:
         self.schedule.after_epoch(losses.mean if self.watched_loss is None else self._read_watched_loss())
         self.state.epoch += 1
         self.state.seconds += Instant(self.context.device).seconds_since(started)
+        self.state.stops += stops() - stopped
 
     def _read_watched_loss(self) -> float:
         """The first process's watched loss, for all: batch statistics differ between processes."""
