@@ -19,7 +19,10 @@ from tests.report.paper_records import (
     stages,
     table_below,
 )
+from tests.report.paper_records import BEYOND as OF_FEATURES
 from unsir_bench.records import RunRecord
+from unsir_bench.report.claims.check import evaluate
+from unsir_bench.report.claims.definitions import read_claims
 
 PAGE = (RESULTS / "paper.md").read_text(encoding="utf-8")
 RECORDS = [record for name, found in SWEEPS.items() if name.startswith("cifar10_resnet18") for record in found]
@@ -207,3 +210,54 @@ def test_make_headline_gives_the_numbers_of_the_other_sweep_bit_for_bit() -> Non
         record = records_of(method, [0])[seed]
         assert percent(idle, *ACCURACIES) == percent(record, *ACCURACIES)
         assert idle.metrics["acc_retain_train"] == record.metrics["acc_retain_train"]
+
+
+CLAIMS = {  # by the table's first cell
+    "A_Df falls to about zero": "forgets",
+    "A_Dr stays near the original's (at most 8.5 points less)": "retains",
+    "forgotten samples are spread as after retraining": "predictions_like_retrain",
+    "weights move as in retraining": "weights_like_retrain",
+    "faster than retraining": "faster_than_retrain",
+    "faster than Fisher forgetting": "faster_than_fisher",
+    "reads no forgotten sample": "zero_glance",
+}
+OVER_SETS = {
+    "several classes need about as many steps as one": "steps_independent_of_classes",
+    "repair gets more effective with more classes": "repair_improves_with_classes",
+}
+
+
+def test_the_verdicts_on_the_papers_claims() -> None:
+    findings = [each for each in evaluate(RECORDS, read_claims()) if (each.preset, each.setting) == ("unsir", "")]
+    found = {
+        (each.claim, each.forget.partition(" ")[2].replace("3, 4, 5, 6, 7, 8, 9", "3, …, 9")): each.verdict
+        for each in findings
+    }
+    over_sets = {each.claim: each.verdict for each in findings if each.forget.count("{") > 1}
+    shown = table_below(PAGE, "claim")
+    assert {claim: cells for claim, cells in shown.items() if claim in CLAIMS} == {
+        words: [found[name, classes] for classes in SEVERAL] for words, name in CLAIMS.items()
+    }
+    assert {claim: cells[0] for claim, cells in shown.items() if claim in OVER_SETS} == {
+        words: over_sets[name] for words, name in OVER_SETS.items()
+    }
+
+
+def of_several(classes: str) -> dict[str, list[str]]:
+    """Rows by method, of the one seed whose retrained models exist; UNSIR's record holds the references' numbers."""
+    runs = {each.method: each for each in RECORDS if (each.forget_classes, each.seed) == (SEVERAL[classes], 2)}
+    names = (*ACCURACIES, *OF_FEATURES)
+    retrained = f"{number(runs['retrain'], 'unlearn_seconds'):,.0f}"
+    found = {
+        "original": [*percents([runs["unsir"]], *(f"original_{name}" for name in names)), "–", "–"],
+        "retrain": [*percents([runs["unsir"]], *(f"retrain_{name}" for name in names)), retrained, "1"],
+    }
+    for preset in ("unsir", "unsir_notebook"):
+        seconds, times = (f"{number(runs[preset], name):.0f}" for name in ("unlearn_seconds", "speedup_vs_retrain"))
+        found[preset] = [*percents([runs[preset]], *names), seconds, times]
+    return found
+
+
+def test_the_table_of_retraining_for_several_classes() -> None:
+    made = {f"{classes}, {name}": row for classes in list(SEVERAL)[1:] for name, row in of_several(classes).items()}
+    assert table_below(PAGE, "forget, seed 2") == made
