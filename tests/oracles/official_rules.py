@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from unsir_bench.baselines.amnesiac import Amnesiac
@@ -88,127 +87,65 @@ class Case:
 FLOAT32 = "ours rounds logits of fixed networks to float32; Adam's first steps divide small gradients by their size"
 
 
-def cases() -> Iterator[tuple[str, Case]]:
-    """Every method with its rule, by name."""
-    adam = {"optimizer": "adam"}
-    yield "amnesiac", Case(Amnesiac(train=recipe(1e-3, **adam)), amnesiac)
-    yield (
-        "bad_teacher",
-        Case(BadTeacher(train=recipe(0.05), retain_share=1.0), bad_teacher),
-    )
-    yield (
-        "boundary_shrink",
-        Case(BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink),
-    )
-    of_all_classes = BoundaryShrink(train=recipe(0.05), epsilon=0.25, mask="none")
-    yield "boundary_shrink_of_all_classes", Case(of_all_classes, boundary_shrink_of_all_classes)
-    yield (
-        "boundary_expand",
-        Case(
-            BoundaryExpand(train=recipe(0.05), shadow_init="xavier"),
-            boundary_expand,
-        ),
-    )
-    yield (
-        "cf_k",
-        Case(
-            CatastrophicForgettingK(train=recipe(0.05, clip_norm=10.0), freeze_bn_stats=False), last_layers(anew=False)
-        ),
-    )
-    yield "delete", Case(Delete(train=recipe(0.05), mask="own_class"), delete)
-    yield "esc", Case(ErasingSpaceConcept(percent=30), esc)
-    yield (
-        "eu_k",
-        Case(
-            ExactUnlearningK(train=recipe(0.05, clip_norm=10.0), reset_norms=False, freeze_bn_stats=False),
-            last_layers(anew=True),
-        ),
-    )
-    yield "finetune", Case(Finetune(train=recipe(0.05)), finetune)
-    yield "fisher", Case(Fisher(), fisher)
-    yield (
-        "gkt",
-        Case(
-            GatedKnowledgeTransfer(train=recipe(1e-3, batch_size=64, clip_norm=5.0, **adam), student_steps=2, gate=0.5),
-            gkt,
-            FLOAT32,
-            1e-4,
-        ),
-    )
-    yield (
-        "jit",
-        Case(JustInTime(train=recipe(0.01, momentum=0.0, batch_size=JIT_BATCH), copies=4), jit),
-    )
-    yield "l1_sparse", Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse)
-    yield (
-        "lotus",
-        Case(
-            LoTUS(train=recipe(1e-3, optimizer="adamw", weight_decay=5e-4), retain_share=1.0, alpha=2.0),
-            lotus,
-            FLOAT32,
-            1e-4,
-        ),
-    )
-    yield "munba", Case(MUNBa(train=recipe(0.05, weight_decay=5e-4), labels_from="all", epsilon=1e-8), munba)
-    yield "neggrad", Case(NegGrad(train=recipe(0.01)), neggrad)
-    yield "neggrad_plus", Case(NegGradPlus(train=recipe(0.05)), neggrad_plus)
-    yield (
-        "random_label",
-        Case(
-            RandomLabel(train=recipe(0.05), labels_from="all"),
-            random_label,
-        ),
-    )
-    yield "salun", Case(SalUn(train=recipe(0.05), labels_from="all"), salun)
-    separate = SalUn(train=recipe(0.05), labels_from="all", passes="forget_then_retain")
-    yield "salun_in_passes", Case(separate, salun_in_passes)
-    yield "scar", Case(Scar(train=recipe(1e-3, **adam)), scar, FLOAT32, 1e-4)
-    yield (
-        "scrub",
-        Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **adam), max_epochs=2), scrub, FLOAT32, 1e-4),
-    )
-    yield (
-        "sfron",
-        Case(
-            SFRon(train=recipe(0.02, weight_decay=5e-4), forget_every=1),
-            sfron,
-        ),
-    )
-    yield (
-        "ssd",
-        Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd),
-    )
-    yield (
-        "ssd_by_class",
-        Case(SelectiveSynapticDampening(selection=2.0, batch_size=20, order="by_class"), ssd_by_class),
-    )
-    yield (
-        "svd_projection",
-        Case(
-            SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE),
-            svd_projection,
-        ),
-    )
-    yield (
-        "task_arithmetic",
-        Case(TaskArithmetic(train=recipe(0.05), strength=0.5), task_arithmetic),
-    )
-    noise = NoiseConfig(batch_size=NOISE_IMAGES, copies=COPIES)
-    impair, repair = (recipe(lr, **adam) for lr in (0.02, 0.01))
-    yield "unsir", Case(Unsir(noise=noise, impair=impair, repair=repair), unsir(notebook=False), FLOAT32, 1e-4)
-    odd = replace(noise, one_per_channel=True, labels="class_zero", batchnorm="train", classes_together=False)
-    yield (
-        "unsir_notebook",
-        Case(
-            Unsir(noise=odd, impair=impair, repair=repair, retain_selection="first"),
-            unsir(notebook=True),
-            FLOAT32,
-            1e-4,
-        ),
-    )
+ADAM = {"optimizer": "adam"}
+OF_ALL_CLASSES = BoundaryShrink(train=recipe(0.05), epsilon=0.25, mask="none")
+SEPARATE_PASSES = SalUn(train=recipe(0.05), labels_from="all", passes="forget_then_retain")
+NOISE = NoiseConfig(batch_size=NOISE_IMAGES, copies=COPIES)
+IMPAIR, REPAIR = (recipe(lr, **ADAM) for lr in (0.02, 0.01))
+ODD_NOISE = replace(NOISE, one_per_channel=True, labels="class_zero", batchnorm="train", classes_together=False)
 
-
-CASES = dict(cases())
+CASES = {  # every method with its rule, by name
+    "amnesiac": Case(Amnesiac(train=recipe(1e-3, **ADAM)), amnesiac),
+    "bad_teacher": Case(BadTeacher(train=recipe(0.05), retain_share=1.0), bad_teacher),
+    "boundary_shrink": Case(BoundaryShrink(train=recipe(0.05), mask="own_class"), boundary_shrink),
+    "boundary_shrink_of_all_classes": Case(OF_ALL_CLASSES, boundary_shrink_of_all_classes),
+    "boundary_expand": Case(BoundaryExpand(train=recipe(0.05), shadow_init="xavier"), boundary_expand),
+    "cf_k": Case(
+        CatastrophicForgettingK(train=recipe(0.05, clip_norm=10.0), freeze_bn_stats=False), last_layers(anew=False)
+    ),
+    "delete": Case(Delete(train=recipe(0.05), mask="own_class"), delete),
+    "esc": Case(ErasingSpaceConcept(percent=30), esc),
+    "eu_k": Case(
+        ExactUnlearningK(train=recipe(0.05, clip_norm=10.0), reset_norms=False, freeze_bn_stats=False),
+        last_layers(anew=True),
+    ),
+    "finetune": Case(Finetune(train=recipe(0.05)), finetune),
+    "fisher": Case(Fisher(), fisher),
+    "gkt": Case(
+        GatedKnowledgeTransfer(train=recipe(1e-3, batch_size=64, clip_norm=5.0, **ADAM), student_steps=2, gate=0.5),
+        gkt,
+        FLOAT32,
+        1e-4,
+    ),
+    "jit": Case(JustInTime(train=recipe(0.01, momentum=0.0, batch_size=JIT_BATCH), copies=4), jit),
+    "l1_sparse": Case(L1Sparse(train=recipe(0.05), penalty=1e-3), l1_sparse),
+    "lotus": Case(
+        LoTUS(train=recipe(1e-3, optimizer="adamw", weight_decay=5e-4), retain_share=1.0, alpha=2.0),
+        lotus,
+        FLOAT32,
+        1e-4,
+    ),
+    "munba": Case(MUNBa(train=recipe(0.05, weight_decay=5e-4), labels_from="all", epsilon=1e-8), munba),
+    "neggrad": Case(NegGrad(train=recipe(0.01)), neggrad),
+    "neggrad_plus": Case(NegGradPlus(train=recipe(0.05)), neggrad_plus),
+    "random_label": Case(RandomLabel(train=recipe(0.05), labels_from="all"), random_label),
+    "salun": Case(SalUn(train=recipe(0.05), labels_from="all"), salun),
+    "salun_in_passes": Case(SEPARATE_PASSES, salun_in_passes),
+    "scar": Case(Scar(train=recipe(1e-3, **ADAM)), scar, FLOAT32, 1e-4),
+    "scrub": Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **ADAM), max_epochs=2), scrub, FLOAT32, 1e-4),
+    "sfron": Case(SFRon(train=recipe(0.02, weight_decay=5e-4), forget_every=1), sfron),
+    "ssd": Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd),
+    "ssd_by_class": Case(SelectiveSynapticDampening(selection=2.0, batch_size=20, order="by_class"), ssd_by_class),
+    "svd_projection": Case(SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE), svd_projection),
+    "task_arithmetic": Case(TaskArithmetic(train=recipe(0.05), strength=0.5), task_arithmetic),
+    "unsir": Case(Unsir(noise=NOISE, impair=IMPAIR, repair=REPAIR), unsir(notebook=False), FLOAT32, 1e-4),
+    "unsir_notebook": Case(
+        Unsir(noise=ODD_NOISE, impair=IMPAIR, repair=REPAIR, retain_selection="first"),
+        unsir(notebook=True),
+        FLOAT32,
+        1e-4,
+    ),
+}
 
 # Repository and file in which each rule was read.
 READ_IN = {
