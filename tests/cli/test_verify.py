@@ -15,6 +15,7 @@ from unsir_bench.cli.main import _status
 from unsir_bench.cli.reproduce import MEASURED
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
+from unsir_bench.report.consistency import _contradictions
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "digits_run" / "record.json"
 Call = Callable[..., tuple[int, str]]
@@ -86,6 +87,16 @@ def test_every_number_but_costs_is_found_by_the_check_or_by_doing_the_run_again(
     assert set(costs) == {
         "peak_memory_bytes", "evaluation_seconds", "noise_seconds", "impair_seconds", "repair_seconds"
     }  # fmt: skip
+
+
+def test_the_speed_up_of_a_sequence_follows_from_all_its_retrainings_and_from_the_last_in_older_records() -> None:
+    def contradicted(**metrics: float) -> bool:
+        told = {"retrain_seconds": 10.0, "unlearn_seconds": 30.0, **metrics}
+        return any("speedup" in words for words in _contradictions(told))
+
+    assert not contradicted(retrain_seconds_so_far=30.0, speedup_vs_retrain=1.0)
+    assert contradicted(retrain_seconds_so_far=30.0, speedup_vs_retrain=1 / 3)
+    assert not contradicted(speedup_vs_retrain=1 / 3)
 
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {

@@ -140,6 +140,13 @@ def test_a_reference_has_its_accuracies_gaps_costs_and_details() -> None:
     assert table["speedup_vs_retrain"].isna()["original"]
 
 
+def test_retraining_for_a_sequence_costs_what_it_took_at_each_request() -> None:
+    """As methods' seconds: 16 s are of the last request alone, 48 s of all three."""
+    table = model_table([record(metrics={"retrain_seconds_so_far": 48.0, "speedup_vs_retrain": 24.0})])
+    found = table.set_index("method")[["unlearn_seconds", "speedup_vs_retrain"]]
+    assert found.loc[["unsir", "retrain"]].to_numpy().tolist() == [[2.0, 24.0], [48.0, 1.0]]
+
+
 def test_a_swept_retraining_stands_for_the_reference_of_its_seed_alone() -> None:
     table = model_table([record(seed=0), record(seed=1), record("retrain", 0), record("retrain", 1, "failed")])
     retrained = table[(table["method"] == "retrain") & (table["status"] == "done")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 from torch import nn
@@ -69,7 +70,11 @@ class Step:
 
 @dataclass
 class Experiment:
-    """What the steps of one experiment share; ``measured`` names the metrics of the last step."""
+    """What the steps of one experiment share.
+
+    ``measured`` names the metrics of the last step; ``retrainings`` are the manifests of the models retrained for the
+    steps so far.
+    """
 
     config: Config
     data: DeviceData
@@ -80,6 +85,7 @@ class Experiment:
     record: RunRecord
     stages: Stages
     measured: set[str] = field(default_factory=set)
+    retrainings: list[Mapping[str, Any] | None] = field(default_factory=list)
 
 
 def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord) -> Experiment:
@@ -230,15 +236,16 @@ def _evaluate(
         record.metrics.pop(name, None)
     scene.measured = set(measured.values)
     missing = {name: None for name in ABSENT_WITHOUT_RETRAIN if name not in measured.values}
-    spent = costs(scene.context, step.so_far, record.access, retrained)
-    not_timed = not_comparable(scene.context, retrained)
+    scene.retrainings.append(retrained.manifest if retrained is not None else None)
+    spent = costs(scene.context, step.so_far, record.access, scene.retrainings)
+    not_timed = not_comparable(scene.context, scene.retrainings)
     record.metrics |= missing | measured.values | spent | dict.fromkeys(not_timed)
     if scene.stages.found:
         measured.details["stages"] = scene.stages.found
         measured.seconds["stages"] = scene.stages.seconds
     record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
     earlier = record.details.get("steps", [])
-    cautions = stopped_meanwhile(scene.context, retrained)
+    cautions = stopped_meanwhile(scene.context, scene.retrainings)
     record.details = {**measured.details, **cautions, "metric_seconds": measured.seconds}
     if len(scene.steps) > 1:
         request = config.forget.requests()[step.number].words
