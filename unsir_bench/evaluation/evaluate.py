@@ -21,7 +21,7 @@ from unsir_bench.config_fields import hashed_if_not_default, identity, not_hashe
 from unsir_bench.errors import Diverged, MetricUnavailable
 from unsir_bench.evaluation.grad_cam import grad_cam
 from unsir_bench.evaluation.metric_inputs import EvaluatedRun, MeasuredModel, MetricInputs
-from unsir_bench.evaluation.metrics.model_bank import LEAST_MODELS
+from unsir_bench.evaluation.metrics.forgetting_quality import LEAST_MODELS
 from unsir_bench.evaluation.registry import Metric, Scores, cards, registered
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.models.model import state_to_cpu

@@ -16,12 +16,11 @@ from scipy import stats
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
+from unsir_bench.evaluation.metrics.forgetting_quality import equal_banks, forgetting_epsilons, forgetting_quality
 from unsir_bench.evaluation.metrics.model_bank import (
     answers_in_mean,
     class_membership,
     class_membership_accuracy,
-    forgetting_epsilons,
-    forgetting_quality,
     mean_difference_of_pairs,
     rmia_attack,
     rmia_scores,
@@ -121,6 +120,26 @@ def test_an_epsilon_by_hand_and_its_two_special_cases() -> None:
     assert forgetting_epsilons(peaky, outside) == [50]  # spread less than 1 % of the others'
     constant = np.full((4, 1), 3.0)
     assert forgetting_epsilons(constant, constant) == [0] and forgetting_epsilons(constant, constant + 1) == [50]
+
+
+def test_two_equal_banks_of_three_have_the_mean_over_all_orders_of_their_models() -> None:
+    orders = [set(inside) for inside in itertools.combinations(range(6), 3)]
+    each = [epsilon_by_brute_force(np.array([*inside], float), np.array([*{*range(6)} - inside])) for inside in orders]
+    found = equal_banks(3)
+    assert found["epsilon"] == pytest.approx(np.median(each), rel=1e-6)
+    # 14 of the 20 orders have an ε of 0.69, which earns half a point; the others are told apart without an error.
+    assert forgetting_quality(np.array(each), 3) == 14 * 0.5 / 20
+    assert found["quality"] == pytest.approx(14 * 0.5 / 20, abs=0.02)
+
+
+@pytest.mark.parametrize("models", [10, 30])
+def test_two_banks_of_equal_models_have_the_epsilon_of_chance(models: int) -> None:
+    """Against draws of another seed and another continuous distribution."""
+    generator = np.random.default_rng(7)
+    epsilons = forgetting_epsilons(*generator.logistic(3.0, 2.0, (2, models, 400)))
+    null = equal_banks(models)
+    assert null["epsilon"] == pytest.approx(np.median(epsilons), abs=0.2)
+    assert null["quality"] == pytest.approx(forgetting_quality(epsilons, models), abs=0.02)
 
 
 def test_points_halve_with_each_half_of_epsilon_up_to_what_so_few_models_can_show() -> None:
@@ -251,3 +270,4 @@ def test_the_banks_attacks_are_on_the_forgotten_training_samples() -> None:
     found = unlearned_against_retrained(inputs(labels, bank))
     expected = {"ulira_accuracy": 1.0, "ulira_auc": 1.0, "forgetting_quality": 0.0, "forgetting_epsilon": 50.0}
     assert {name: found[name] for name in expected} == expected
+    assert found["forgetting_null"] == equal_banks(3)

@@ -16,17 +16,19 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.accuracy import accuracy, share_answered_with
+from unsir_bench.evaluation.metrics.forgetting_quality import (
+    EQUAL_BANKS,
+    LARGEST_EPSILON,
+    check_banks,
+    equal_banks,
+    forgetting_epsilons,
+    forgetting_quality,
+)
 from unsir_bench.evaluation.metrics.inputs import require_finite
 from unsir_bench.evaluation.metrics.membership import scaled_confidences
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
-LEAST_MODELS = 3  # of either kind: one is left out, and a spread needs two
 LEAST_SPREAD = 1e-6
-# Of the competition's evaluation code.
-DELTA = 1e-5
-LARGEST_EPSILON = 50.0
-PEAKY = 0.01
-BIN = 0.5
 # Of RMIA's paper.
 GAMMA, OFFLINE_A = 2.0, 0.3
 
@@ -61,7 +63,7 @@ def u_lira(unlearned: Array, retrained: Array) -> TwoWorlds:
         MetricUnavailable: fewer than 3 models of either kind.
         ValueError: shapes differ.
     """
-    _check(unlearned, retrained)
+    check_banks(unlearned, retrained)
     ratios: dict[bool, list[Array]] = {True: [], False: []}
     for out in range(len(unlearned)):
         fits = [np.delete(side, out, axis=0) for side in (unlearned, retrained)]
@@ -109,77 +111,6 @@ def rmia_scores(own: Array, references: Array, population_own: Array, population
     return np.searchsorted(theirs, ours - math.log(GAMMA), side="right") / len(theirs)
 
 
-def forgetting_epsilons(unlearned: Array, retrained: Array) -> Array:
-    """For each forget sample, the ε by which its confidences tell unlearned from retrained models.
-
-    The attacks are all single thresholds and all intervals between observed confidences (the published code tries a
-    grid of them). Of an attack's error rates ε = max(log((1 - δ - FPR) / FNR), log((1 - δ - FNR) / FPR)), at least 0,
-    with δ = 1e-5; infinite where both are 0, ignored where one is, as a sign of too few models. The largest counts, at
-    most 50, which also stands for confidences of one kind spread less than 1 % of the other's.
-
-    Args:
-        unlearned: log(p / (1 - p)) of the true class, (models, samples), finite.
-        retrained: the same of as many retrained models.
-
-    Returns:
-        (samples,), in [0, 50].
-
-    Raises:
-        MetricUnavailable: fewer than 3 models of either kind.
-
-    Source:
-        Triantafillou et al. 2024, "Are we making progress in unlearning? Findings from the first NeurIPS unlearning
-        competition", arXiv 2406.09073, and its evaluation code.
-    """
-    _check(unlearned, retrained)
-    pairs = zip(unlearned.T, retrained.T, strict=True)
-    return np.array([_epsilon(np.sort(inside), np.sort(outside)) for inside, outside in pairs])
-
-
-def _epsilon(inside: Array, outside: Array) -> float:
-    widths = [np.ptp(inside), np.ptp(outside)]
-    if max(widths) == 0:
-        return LARGEST_EPSILON if inside[0] != outside[0] else 0.0
-    if min(widths) / max(widths) < PEAKY:
-        return LARGEST_EPSILON
-    # Counts of either kind up to each observed confidence; an interval's are differences of two of them.
-    ends = np.unique(np.concatenate([inside, outside]))
-    ranks = [np.concatenate([[0], np.searchsorted(side, ends, side="right")]) / len(side) for side in (inside, outside)]
-    low, high = np.triu_indices(len(ends) + 1, k=1)
-    caught, wrongly = (rank[high] - rank[low] for rank in ranks)
-    # What lies within is called unlearned, or it is called retrained.
-    epsilons = np.concatenate([_of_rates(wrongly, 1 - caught), _of_rates(caught, 1 - wrongly)])
-    return float(np.clip(np.nanmax(np.append(epsilons, 0.0)), 0, LARGEST_EPSILON))
-
-
-def _of_rates(false_positive: Array, false_negative: Array) -> Array:
-    """ε of attacks with these error rates; NaN where exactly one rate is 0."""
-    false_positive, false_negative = np.round(false_positive, 12), np.round(false_negative, 12)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Array = np.fmax(
-            np.log(1 - DELTA - false_positive) - np.log(false_negative),
-            np.log(1 - DELTA - false_negative) - np.log(false_positive),
-        )
-    found[(false_positive == 0) ^ (false_negative == 0)] = np.nan
-    found[(false_positive == 0) & (false_negative == 0)] = np.inf
-    return found
-
-
-def forgetting_quality(epsilons: Array, models: int) -> float:
-    """Mean over forget samples of the competition's points: 1 for ε below ½, half as many for each further ½.
-
-    Args:
-        epsilons: ``forgetting_epsilons``.
-        models: of either kind; ε beyond what so few can show, ceil(log(models - 1)), earns nothing.
-
-    Returns:
-        In [0, 1]; 1 is the best.
-    """
-    bins = np.floor(epsilons / BIN)
-    counted = np.floor(math.ceil(math.log(models - 1)) / BIN)
-    return float(np.where(bins < counted, 0.5**bins, 0.0).mean())
-
-
 def class_membership_accuracy(unlearned: Array, retrained: Array) -> float:
     """How often a fresh classifier tells an unlearned from a retrained model by its answers to the whole class.
 
@@ -201,7 +132,7 @@ def class_membership_accuracy(unlearned: Array, retrained: Array) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    _check(unlearned, retrained)
+    check_banks(unlearned, retrained)
     count = len(unlearned)
     attack = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     folds = PredefinedSplit(np.tile(np.arange(count), 2))
@@ -232,13 +163,6 @@ def mean_difference_of_pairs(values: Array) -> float:
     return float(np.abs(values[first] - values[second]).mean())
 
 
-def _check(unlearned: Array, retrained: Array) -> None:
-    if unlearned.shape != retrained.shape:
-        raise ValueError(f"the two kinds of models have shapes {unlearned.shape} and {retrained.shape}")
-    if len(unlearned) < LEAST_MODELS:
-        raise MetricUnavailable(f"needs at least {LEAST_MODELS} models of either kind; there are {len(unlearned)}")
-
-
 def _confidences(inputs: MetricInputs, kind: str) -> Array:
     logits = inputs.bank(kind, "forget_train")
     require_finite("bank models' logits of forget samples", logits)
@@ -249,14 +173,18 @@ def _confidences(inputs: MetricInputs, kind: str) -> Array:
 @metric(
     MetricCard("ulira_accuracy", "U-LiRA %", "Hayes et al. 2024", "½"),
     MetricCard("ulira_auc", "U-LiRA AUC %", "Hayes et al. 2024", "½"),
-    MetricCard("forgetting_quality", "forgetting quality", "Triantafillou et al. 2024", "1", scale=1.0),
+    MetricCard("forgetting_quality", "forgetting quality", "Triantafillou et al. 2024", EQUAL_BANKS, scale=1.0),
     MetricCard(
-        "forgetting_epsilon", "median ε", "Triantafillou et al. 2024", "0", range=(0.0, LARGEST_EPSILON), scale=1.0
+        "forgetting_epsilon", "median ε", "Triantafillou et al. 2024", EQUAL_BANKS, range=(0.0, LARGEST_EPSILON),
+        scale=1.0,
     ),
     when="bank_size", summary=True, relative_to="retrain", group="bank of models",
 )  # fmt: skip
 def unlearned_against_retrained(inputs: MetricInputs) -> Scores:
-    """How well forget samples tell the method's models from retrained ones. Details: ``forgetting_epsilons``."""
+    """How well forget samples tell the method's models from retrained ones.
+
+    Details: ``forgetting_epsilons``, and ``forgetting_null``, what two equal banks give.
+    """
     unlearned, retrained = (_confidences(inputs, kind) for kind in ("unlearned", "retrained"))
     attack, epsilons = u_lira(unlearned, retrained), forgetting_epsilons(unlearned, retrained)
     shares = (5, 25, 50, 75, 95)
@@ -266,6 +194,7 @@ def unlearned_against_retrained(inputs: MetricInputs) -> Scores:
         "forgetting_quality": forgetting_quality(epsilons, len(unlearned)),
         "forgetting_epsilon": float(np.median(epsilons)),
         "forgetting_epsilons": {f"{share} %": float(np.percentile(epsilons, share)) for share in shares},
+        "forgetting_null": equal_banks(len(unlearned)),
     }
 
 

@@ -27,7 +27,9 @@ BATCH_COUNT = "num_batches_tracked"
 class WeightDistance:
     """Distances between two networks, in the units of the weights; each is at least 0, and 0 if nothing differs.
 
-    The ideal of each is the retrained model's distance from the same other network, not 0.
+    The ideal of the distance from the original is the retrained model's, not 0; that of the distance from the retrained
+    model is 0. A second retrained model is no floor of either: trained from other initial weights, it lies farther from
+    both than an original that forgot nothing.
 
     Attributes:
         layers: ‖W - W_other‖₂ of each tensor that counts by parameter name, in the network's order.
@@ -127,9 +129,7 @@ def distance_to_original(inputs: MetricInputs) -> Scores:
     return _distances(inputs, "original", inputs.run.original.weights)
 
 
-@metric(
-    *_cards("retrain", "the floor's", "defined here"), when="weights", relative_to="retrain", group="weight distance"
-)
+@metric(*_cards("retrain", "0", "defined here"), when="weights", relative_to="retrain", group="weight distance")
 def distance_to_retrain(inputs: MetricInputs) -> Scores:
     """Distance from the retrained model's weights. Details: by layer."""
     return _distances(inputs, "retrain", inputs.retrained.weights)
