@@ -16,6 +16,8 @@ TRAINING_VERSION = 2
 # What a method precomputes (a Fisher diagonal, an importance). Raising it computes each again.
 PRECOMPUTATION_VERSION = 3
 # What the metrics give. Raising it scores the reference models again.
-EVALUATION_VERSION = 3
+# 4: attacks on samples of some classes compare with those classes alone; a sequence's speed-up is over all its
+# retrainings; largest share and TV of a single retain class; JS of the smallest probabilities.
+EVALUATION_VERSION = 4
 # The files of the decoded image cache. Raising it decodes every image folder again.
 CACHE_FORMAT = 2

@@ -44,7 +44,8 @@ def run_that_forgets(train: list[int], test: list[int]) -> EvaluatedRun:
         ([0, 1, 2], [0, 1], [0, 1, 2, 3], (1,)),  # a class, then a sample of another
         ([2, 4], [5], [2, 3, 5], (1,)),  # a file that lists a test sample of one class alone
         ([0, 1], [0, 1], [0, 1], ()),
-        ([2], [], [0, 1, 2, 3, 4, 5], ()),  # drawn at random
+        ([2], [], [2, 3], (1,)),  # a file that lists training samples of one class alone
+        ([0, 2, 5], [], [0, 1, 2, 3, 4, 5], (0, 1, 2)),  # drawn at random from all classes
     ],
 )
 def test_attacks_compare_each_class_with_test_samples_of_its_own(

@@ -95,21 +95,20 @@ class EvaluatedRun:
     def parts(self) -> dict[str, Tensor]:
         """Indices of the split's parts, and of ``unseen_test``: what attacks compare forget training samples with.
 
-        These are the forget test samples, and the retain ones of classes that have no forget test sample; where no test
-        sample is forgotten, as of samples drawn at random, all test samples.
+        These are the forget test samples, and the retain ones of forgotten classes that have no forget test sample.
+        Samples of other classes would be told from the members by their class alone.
         """
         retained = self.split.indices["retain_test"]
-        if len(forgotten := self.split.indices["forget_test"]):
-            untested = torch.tensor(self.untested_classes, dtype=torch.int64)
-            retained = retained[torch.isin(self.labels["test"][retained], untested)]
-        return {**self.split.indices, "unseen_test": torch.cat([forgotten, retained])}
+        untested = torch.tensor(self.untested_classes, dtype=torch.int64)
+        retained = retained[torch.isin(self.labels["test"][retained], untested)]
+        return {**self.split.indices, "unseen_test": torch.cat([self.split.indices["forget_test"], retained])}
 
     @cached_property
     def untested_classes(self) -> tuple[int, ...]:
-        """Classes with forget training but no forget test samples; none where no test sample is forgotten at all."""
+        """Classes with forget training but no forget test samples: all of theirs, for samples drawn at random."""
         forgotten = {name: known[self.split.indices[f"forget_{name}"]] for name, known in self.labels.items()}
         trained, tested = (set(forgotten[name].tolist()) for name in ("train", "test"))
-        return tuple(sorted(trained - tested)) if tested else ()
+        return tuple(sorted(trained - tested))
 
     @cached_property
     def forgotten_classes(self) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ from unsir_bench.records import RunRecord
 BANK = "bank_size"
 BANK_LEGEND = (
     "What a bank of models gives has no interval where banks of several seeds share models: a mean alone stands there. "
-    "Median ε and forgetting quality are held against what two banks of equal models give (details.forgetting_null), since "
-    "few models look unlike by chance; retrain's are 0 and 1 because its two banks are the same models."
+    "Median ε and forgetting quality are held against what two banks of equal models give (details.forgetting_null), "
+    "since few models look unlike by chance; retrain's are 0 and 1 because its two banks are the same models."
 )
 
 

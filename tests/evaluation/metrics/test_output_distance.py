@@ -223,3 +223,12 @@ def test_no_warning_reaches_the_user(metric: Metric):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         metric(*pair())
+
+
+def test_probabilities_next_to_the_smallest_number_do_not_count_as_a_whole_bit() -> None:
+    """Softmax of a gap of 744.2 and more is 5e-324, the half of which is 0."""
+    gaps = torch.tensor([743.5, 744.2, 745.0, 745.2], dtype=torch.float64)
+    logits = torch.stack([torch.zeros(4, dtype=torch.float64), -gaps], dim=1)
+    for one in logits:
+        for other in (logits[0], torch.tensor([0.0, -800.0])):
+            assert 0 <= js_divergence(one[None], other[None]) < 1e-300

@@ -1,6 +1,7 @@
 """What forgotten samples are called: counted by hand, by a plain loop, and compared with scipy."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.prediction_distribution import (
+    forget_predictions,
     largest_share,
     normalised_entropy,
     prediction_distribution,
@@ -120,6 +122,17 @@ def test_entropy_computed_by_hand():
 def test_a_single_class_has_no_entropy():
     with pytest.raises(MetricUnavailable, match="single retain class"):
         normalised_entropy(torch.tensor([1.0]))
+
+
+def test_a_single_retain_class_leaves_the_entropy_alone_undefined():
+    def logits(part):
+        return torch.tensor([[2.0, 1.0], [0.0, 1.0]])
+
+    run = SimpleNamespace(retrained=object())
+    inputs = SimpleNamespace(logits=logits, retrain_logits=logits, retain_classes=(1,), run=run)
+    assert forget_predictions(inputs) == {
+        "forget_prediction_entropy": None, "forget_prediction_largest_share": 1.0, "forget_prediction_tv_to_retrain": 0,
+    }  # fmt: skip
 
 
 def test_largest_share_by_hand():

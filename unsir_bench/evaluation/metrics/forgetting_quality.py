@@ -113,7 +113,7 @@ def equal_banks(models: int) -> dict[str, float]:
 
 
 def check_banks(unlearned: Array, retrained: Array) -> None:
-    """Raise ``ValueError`` where shapes differ, ``MetricUnavailable`` for fewer than ``LEAST_MODELS`` of either kind."""
+    """Raise ``ValueError`` where shapes differ, ``MetricUnavailable`` for too few models of either kind."""
     if unlearned.shape != retrained.shape:
         raise ValueError(f"the two kinds of models have shapes {unlearned.shape} and {retrained.shape}")
     if len(unlearned) < LEAST_MODELS:

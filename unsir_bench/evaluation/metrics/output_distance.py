@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,7 +37,7 @@ def js_divergence(logits: Tensor, other_logits: Tensor) -> float:
 
     log_p, log_q = _log_softmax(logits, other_logits)
     p, q = log_p.exp().numpy(), log_q.exp().numpy()
-    m = (p + q) / 2
+    m = np.maximum((p + q) / 2, np.finfo(float).tiny)  # the mean of two of the smallest numbers rounds to 0
     bits = (rel_entr(p, m) + rel_entr(q, m)).sum(axis=1) / (2 * math.log(2))
     # Rounding may pass either end by a few 1e-16.
     return float(bits.clip(0, 1).mean())

@@ -120,17 +120,20 @@ def forget_prediction_shares(inputs: MetricInputs) -> Scores:
 
 
 @metric(
-    MetricCard("forget_prediction_entropy", "entropy", "UNSIR", compared=True, minimum_margin=0.02, scale=1.0),
+    MetricCard(
+        "forget_prediction_entropy", "entropy", "UNSIR", compared=True, minimum_margin=0.02, scale=1.0,
+        why_null="the entropy of predictions over a single retain class is not defined",
+    ),
     MetricCard("forget_prediction_largest_share", "largest share %", "UNSIR"),
     MetricCard("forget_prediction_tv_to_retrain", "TV to retrain %", "defined here", "0, the floor's"),
     when="outputs",
     group="prediction distribution",
-)
+)  # fmt: skip
 def forget_predictions(inputs: MetricInputs) -> Scores:
     """How the shares are spread, and how far they lie from retrain's."""
     shares = prediction_distribution(inputs.logits("forget_test"), inputs.retain_classes)
     scores = {
-        "forget_prediction_entropy": normalised_entropy(shares),
+        "forget_prediction_entropy": normalised_entropy(shares) if len(shares) > 1 else None,
         "forget_prediction_largest_share": largest_share(shares),
     }
     if inputs.run.retrained is not None:
