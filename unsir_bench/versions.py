@@ -17,7 +17,8 @@ TRAINING_VERSION = 2
 PRECOMPUTATION_VERSION = 3
 # What the metrics give. Raising it scores the reference models again.
 # 4: attacks on samples of some classes compare with those classes alone; a sequence's speed-up is over all its
-# retrainings; largest share and TV of a single retain class; JS of the smallest probabilities.
+# retrainings; largest share and TV of a single retain class; JS of the smallest probabilities; LiRA of a model that is
+# one of the shadows.
 EVALUATION_VERSION = 4
 # The files of the decoded image cache. Raising it decodes every image folder again.
 CACHE_FORMAT = 2

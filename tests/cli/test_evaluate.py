@@ -225,6 +225,17 @@ def test_what_is_there_is_not_measured_again_and_other_settings_replace(
     assert_same_results(record_of(config), wanted)
 
 
+def test_a_single_key_leaves_relearning_as_the_run_measured_it(configured: Callable[..., Config]) -> None:
+    config = configured("one", *RELEARN)
+    before = done(config)
+    after = evaluate(config.folder, ["metrics.collateral=true"])
+    assert after.measured_with == {**before.measured_with, "collateral": True}
+    assert after.details["relearn_curve"] == before.details["relearn_curve"]
+    assert set(after.metrics) - set(before.metrics) == {
+        f"{prefix}acc_nearest_test" for prefix in ("", "original_", "retrain_", "gap_")
+    }
+
+
 def test_a_run_whose_models_or_weights_are_not_there_is_named_and_left_as_it_is(
     configured: Callable[..., Config], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

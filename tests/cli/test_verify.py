@@ -65,7 +65,7 @@ def test_an_edited_number_is_refused_though_its_digest_is_computed_anew(tmp_path
     edited["metrics"]["acc_retain_test"] += 1 / 358
     status, said = checked(submission(tmp_path, signed(edited)))
     assert status == 1
-    assert "gap_acc_retain_test is -0.0307" in said
+    assert f"gap_acc_retain_test is {content()['metrics']['gap_acc_retain_test']}" in said
 
 
 def test_every_number_but_costs_is_found_by_the_check_or_by_doing_the_run_again() -> None:
@@ -122,10 +122,11 @@ def test_records_that_contradict_each_other_are_refused(tmp_path: Path, checked:
     other = content()
     metrics = {name: value for name, value in other["metrics"].items() if not name.startswith(("gap", "tow"))}
     details = {name: value for name, value in other["details"].items() if "by_class" not in name}
-    other = signed({**other, "metrics": {**metrics, "retrain_acc_retain_test": 349 / 358}, "details": details})
+    other = signed({**other, "metrics": {**metrics, "retrain_acc_retain_test": 300 / 358}, "details": details})
     status, said = checked(submission(tmp_path, content(), other))
     assert status == 1
-    assert "measured 0.9720670391061452 of the same model" in said and "stands there 2 times" in said
+    assert f"measured {content()['metrics']['retrain_acc_retain_test']} of the same model" in said
+    assert "stands there 2 times" in said
 
 
 def test_a_runs_own_folder_is_checked_alone(tmp_path: Path, checked: Call) -> None:

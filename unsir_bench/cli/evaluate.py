@@ -17,6 +17,7 @@ from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config
 from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
+from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.forget_words import forgotten_words
@@ -110,7 +111,7 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
     status = 0
     for run in runs:
         try:
-            print(f"{run.name}: {_added(run, asked, store)}")
+            print(f"{run.name}: {_added(run, settings, asked, store)}")
         except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(str(run))}: not evaluated: {printable(str(reason))}")
             status = NOT_EVALUATED
@@ -143,7 +144,7 @@ def evaluate(folder: Path | str, settings: Sequence[str] = ()) -> RunRecord:
         UnsirBenchError: the run cannot be evaluated; says why.
     """
     place = Path(folder).absolute()
-    _added(place, *_asked(settings))
+    _added(place, settings, *_asked(settings))
     return RunRecord.read(place / RECORD_FILE)
 
 
@@ -152,16 +153,27 @@ def _runs(folder: Path) -> list[Path]:
     return [folder] if (folder / RECORD_FILE).is_file() else [path.parent for path in record_paths(folder)]
 
 
-def _added(folder: Path, asked: Config, store: StoreConfig | None) -> str:
+def _added(folder: Path, settings: Sequence[str], asked: Config, store: StoreConfig | None) -> str:
     """Add what the run lacks, one process at a time; returns what was done, in words."""
     at = store or StoreConfig(str((_finished(folder).config.get("store") or {}).get("root", StoreConfig().root)))
     with run_lock(folder):
         record = _finished(folder)
         if record.status != "done":
             return f"{record.status}: there is nothing to measure"
-        config = replace(config_of(record, asked.dataset.root), store=at, metrics=recorded_metrics(record))
-        added = add_metrics(record, config, asked.metrics, folder)
+        own = recorded_metrics(record)
+        config = replace(config_of(record, asked.dataset.root), store=at, metrics=own)
+        added = add_metrics(record, config, _wanted(own, asked.metrics, settings), folder)
     return f"{len(added)} metrics added" if added else "nothing is missing"
+
+
+def _wanted(own: MetricsConfig, asked: MetricsConfig, settings: Sequence[str]) -> MetricsConfig:
+    """The metrics asked for: single keys without a preset change the record's own settings alone."""
+    given = [word.partition("=")[0].split(".")[1:] for word in settings if word.startswith("metrics.")]
+    if not given or any(word.startswith("metrics=") for word in settings):
+        return asked
+    relearn = {key[1]: getattr(asked.relearn, key[1]) for key in given if len(key) > 1}
+    switches = {key[0]: getattr(asked, key[0]) for key in given if len(key) == 1}
+    return replace(own, **{"relearn": replace(own.relearn, **relearn), **switches})
 
 
 def _finished(folder: Path) -> RunRecord:

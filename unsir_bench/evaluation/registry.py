@@ -22,8 +22,9 @@ RESERVED_DETAILS = frozenset((
     # Of the run itself; the rest are our metrics', which reports read.
     "steps", "stages", "metric_seconds", "seconds_caution",
     "accuracy_by_class", "forget_predictions", "forgetting_epsilons", "forgetting_null", "layer_information",
-    "layer_probe_auc", "mia_loss_caution", "mia_samples_per_side", "nearest", "relearn_curve", "samples", "true_floor",
-    "verification", "weight_distance_to_original", "weight_distance_to_retrain",
+    "layer_probe_auc", "lira_caution", "mia_loss_caution", "mia_samples_per_side", "nearest", "relearn_curve",
+    "rmia_caution", "samples", "true_floor", "verification", "weight_distance_to_original",
+    "weight_distance_to_retrain",
 ))  # fmt: skip
 
 Switch = Literal[

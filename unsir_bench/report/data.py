@@ -26,7 +26,7 @@ from unsir_bench.report.conditions import (
     surroundings,
 )
 from unsir_bench.report.forget_words import forget_labels, is_drawn
-from unsir_bench.report.mixtures import MADE_IN
+from unsir_bench.report.mixtures import made_in
 from unsir_bench.report.samples import DRAWN, recorded_samples
 from unsir_bench.report.seeds import one_per_seed, with_curve_first
 from unsir_bench.report.speedups import with_speedups
@@ -125,7 +125,7 @@ def run_table(records: Sequence[RunRecord]) -> pd.DataFrame:
             "forget_samples_touched": record.access.get("forget", {}).get("samples"),
             "retain_samples_touched": record.access.get("retain", {}).get("samples"),
             "timed_on": record.timed_on,
-            **{name: record.environment.get(name) for name in MADE_IN},
+            **made_in(record.environment),
             "origin": _origin(record),
             DRAWN: is_drawn(record),
             **recorded_samples(record),

@@ -1,4 +1,4 @@
-"""What a mean over runs mixes, in words: commits, kinds of CPU, unclean trees and ways to measure."""
+"""What a mean over runs mixes, in words: commits, kinds of CPU, unclean trees, definitions and ways to measure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Any
 from unsir_bench.records import RunRecord
 from unsir_bench.report.conditions import flattened
 
-MADE_IN = ("commit", "dirty", "cpu", "cpu_capability")  # of a record's environment
+MADE_IN = ("commit", "dirty", "cpu", "cpu_capability", "evaluation_version")
+
+
+def made_in(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """``MADE_IN`` of a record's environment; None: not known."""
+    version = (environment.get("versions") or {}).get("EVALUATION_VERSION")
+    known = {name: environment.get(name) for name in MADE_IN}
+    return known | {"evaluation_version": None if version is None else str(version)}
 
 
 def mixture_words(records: Sequence[RunRecord]) -> str:
-    """What a mean over these records mixes (commits, kinds of CPU, ways to measure), and unclean trees, or nothing."""
-    words = [surrounding_words([record.environment for record in records]), _measured_words(records)]
+    """What a mean over these records mixes (commits, CPUs, definitions, settings), and unclean trees, or nothing."""
+    words = [surrounding_words([made_in(record.environment) for record in records]), _measured_words(records)]
     return ", ".join(filter(None, words))
 
 
@@ -32,14 +39,15 @@ def _measured_words(records: Sequence[RunRecord]) -> str:
 
 
 def surrounding_words(found: Sequence[Mapping[Any, Any]]) -> str:
-    """What runs were made in, in words, where it is not one clean commit and one kind of CPU.
+    """What runs were made in, in words, where it is not one clean commit, kind of CPU and definition of metrics.
 
     Args:
-        found: of each run, ``environment`` of its record, of which ``MADE_IN`` counts; None or absent: not known.
+        found: of each run, ``made_in`` of its record's environment; None or absent: not known.
     """
-    commits = {each["commit"] for each in found if each.get("commit")}
+    commits, versions = ({each[name] for each in found if each.get(name)} for name in ("commit", "evaluation_version"))
     words = [
         f"{len(commits)} commits" if len(commits) > 1 else "",
+        f"{len(versions)} values of EVALUATION_VERSION" if len(versions) > 1 else "",
         _cpu_words((each.get("cpu"), each.get("cpu_capability")) for each in found),
         "an unclean tree" if any(each.get("dirty") for each in found) else "",
     ]

@@ -12,7 +12,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.membership import lira_attack, lira_offline_attack
+from unsir_bench.evaluation.metrics.lira import chance_of_detection, few_nonmembers, lira_attack, lira_offline_attack
 
 Side = tuple[Tensor, Tensor]
 
@@ -98,7 +98,30 @@ def test_the_attack_of_a_record_holds_each_part_against_its_own_shadows():
         retrain_logits=lambda part: torch.zeros_like(own[part][0]),
         shadow_logits=lambda part: shadows[part],
     )
-    assert lira_attack(inputs) == {"lira_auc": 1.0, "lira_tpr_at_1_percent_fpr": 1.0}
+    scores = {"lira_auc": 1.0, "lira_tpr_at_1_percent_fpr": 1.0}
+    assert lira_attack(inputs) == {**scores, **few_nonmembers("lira", 8)}
+    itself = {part: torch.cat([own[part][0][None], shadows[part]]) for part in own}
+    measured_among_shadows = SimpleNamespace(**{**vars(inputs), "shadow_logits": itself.get})
+    assert lira_attack(measured_among_shadows) == lira_attack(inputs)
+    alone = SimpleNamespace(**{**vars(inputs), "shadow_logits": lambda part: itself[part][:2]})
+    with pytest.raises(MetricUnavailable, match=r"at least 2 shadow models .* there are 1"):
+        lira_attack(alone)
+
+
+@pytest.mark.parametrize("others", [20, 99, 100, 250])
+def test_an_attack_that_knows_nothing_finds_the_share_of_chance(others: int):
+    draws = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(4000):
+        members, nonmembers = torch.randn(5, generator=draws), torch.randn(others, generator=draws).sort().values
+        allowed = others // 100  # of the non-members may lie above the threshold
+        found.append((members > nonmembers[others - 1 - allowed]).float().mean().item())
+    assert statistics.fmean(found) == pytest.approx(chance_of_detection(others), abs=0.005)
+    assert bool(few_nonmembers("lira", others)) == (others < 100)
+
+
+def test_the_chance_of_20_others_is_1_in_21():
+    assert chance_of_detection(20) == 1 / 21
 
 
 def test_lira_orders_samples_far_beyond_where_probabilities_round_to_1():

@@ -261,7 +261,8 @@ def test_scores_of_few_samples_stand_with_a_caution_since_chance_alone_moves_the
         return found
 
     found = [guessed(seed) for seed in range(20)]
-    assert 0.08 < statistics.stdev(each["mia_loss_accuracy"] for each in found) < 0.25
+    accuracy, auc = (statistics.stdev(each[f"mia_loss_{name}"] for each in found) for name in ("accuracy", "auc"))
+    assert 0.08 < accuracy < 0.25 and accuracy < auc < 0.4
     assert {each.get("mia_loss_caution", "").partition(" samples")[0] for each in found} == {
         f"only {count}" if count < 20 else ""
     }

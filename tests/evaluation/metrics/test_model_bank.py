@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.evaluation.metrics.forgetting_quality import equal_banks, forgetting_epsilons, forgetting_quality
+from unsir_bench.evaluation.metrics.lira import few_nonmembers
 from unsir_bench.evaluation.metrics.model_bank import (
     answers_in_mean,
     class_membership,
@@ -204,7 +205,7 @@ def test_rmia_takes_the_forgotten_training_samples_for_members() -> None:
         )
     )
     # 9.9 times the ratio of every sample of the population, and the unseen ones the same ratio.
-    assert found == {"rmia_auc": 1.0, "rmia_tpr_at_1_percent_fpr": 1.0}
+    assert found == {"rmia_auc": 1.0, "rmia_tpr_at_1_percent_fpr": 1.0, **few_nonmembers("rmia", 4)}
 
 
 def test_a_model_of_the_bank_is_no_reference_of_its_own() -> None:

@@ -237,6 +237,16 @@ def test_a_mean_over_several_commits_or_cpus_or_an_unclean_tree_is_marked(
     assert {row.get("mixes") for row in rows if row["method"] == "unsir"} == {words}
 
 
+def test_a_mean_over_two_definitions_of_a_metric_is_marked() -> None:
+    def mixes(*versions: int | None) -> str | None:
+        told = [{} if each is None else {"versions": {"EVALUATION_VERSION": each}} for each in versions]
+        rows = summary([record(seed=seed, environment=each) for seed, each in enumerate(told)])
+        return next(row.get("mixes") for row in rows if row["method"] == "unsir")
+
+    assert mixes(3, 3) is mixes(3, None) is None
+    assert mixes(3, 4) == "2 values of EVALUATION_VERSION"
+
+
 def test_a_mean_over_runs_that_were_measured_differently_is_marked() -> None:
     """But not one over runs of which some left a metric out, or whose settings are not recorded."""
 

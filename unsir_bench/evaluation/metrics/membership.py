@@ -1,7 +1,7 @@
 """Membership inference: can an attacker tell that the forget samples were trained on?
 
-The default is the class-matched loss attack. The confidence-SVC attack is here because many papers print it, the
-LiRA-style attack because it is the strongest of the three; it needs shadow models.
+The default is the class-matched loss attack. The confidence-SVC attack is here because many papers print it; ``lira``
+is the strongest of the three, and needs shadow models.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from unsir_bench.runtime.seeding import generator
 
 FOLDS = 5
 LEAST_PER_SIDE = FOLDS
-FEW_PER_SIDE = 20  # below, the accuracy of an attack that knows nothing varies by about a tenth or more (one deviation)
+# Below, the accuracy of an attack that knows nothing varies by about a tenth or more (one deviation), its AUC by more.
+FEW_PER_SIDE = 20
 MOST_NATS = 400.0
-POOLED_BELOW = 64
 COMPARED = ("forget_train", "unseen_test")
 
 
@@ -40,20 +40,6 @@ class LossAttack:
     accuracy: float
     auc: float
     samples_per_side: int
-
-
-@dataclass(frozen=True)
-class LiraAttack:
-    """What the LiRA-style attack achieved.
-
-    Attributes:
-        auc: area under the ROC curve of members against non-members, in [0, 1]; ideal 0.5.
-        tpr_at_1_percent_fpr: largest share of members found while at most 1 % of the non-members are called members,
-            in [0, 1]; ideal about 0.01 (0 where there are fewer than 100 non-members, or ties).
-    """
-
-    auc: float
-    tpr_at_1_percent_fpr: float
 
 
 def class_matched_loss_attack(
@@ -178,65 +164,6 @@ def confidence_svc_attack(
     return float(attack.predict(_confidences(forget_logits, forget_labels)[:, None]).mean())
 
 
-def lira_offline_attack(
-    member_logits: Tensor,
-    member_labels: Tensor,
-    nonmember_logits: Tensor,
-    nonmember_labels: Tensor,
-    member_shadow_logits: Tensor,
-    nonmember_shadow_logits: Tensor,
-) -> LiraAttack:
-    """Tell members from non-members by how far the model's confidence lies above that of models without them.
-
-    With phi = log(p_y / (1 - p_y)), p = softmax(z), the score of sample i is (phi_i - mean_k phi_ki) / sd_i over the
-    shadow models k. The paper's score, the one-sided Gaussian tail Phi(score), orders samples alike, but ties far out
-    where Phi rounds to 1. sd_i is sample i's own with 64 shadow models or more; below, where single samples'
-    estimates are too noisy, all share the root of their mean variance (the paper shares the variance of all confidences
-    together; no common value changes the order). Variances are unbiased (K - 1).
-
-    Args:
-        member_logits: (members, classes), the unlearned model's, of forget-class training samples.
-        member_labels: int64 (members,).
-        nonmember_logits: (non-members, classes), the unlearned model's, of the same classes' test samples.
-        nonmember_labels: int64 (non-members,).
-        member_shadow_logits: (K, members, classes), of K >= 2 models that never saw the members or the non-members,
-            such as models retrained with other seeds.
-        nonmember_shadow_logits: (K, non-members, classes), of the same K models.
-
-    Returns:
-        AUC (ideal 0.5) and the true positive rate at a false positive rate of at most 1 % (ideal about 0.01).
-
-    Raises:
-        MetricUnavailable: no sample on a side; fewer than 2 shadow models; fewer than 2 classes; NaN or infinite
-            logits; shadow models that agree exactly.
-        ValueError: the shadow models' logits are not of the shapes above.
-
-    Source:
-        Carlini et al. 2022, "Membership Inference Attacks From First Principles", offline variant.
-    """
-    require_finite("forget-class logits", member_logits, nonmember_logits)
-    if member_logits.shape[1] < 2:
-        raise MetricUnavailable("a model of a single class is always certain, so its confidences tell nothing")
-    _check_shadows(member_shadow_logits, member_logits, nonmember_shadow_logits, nonmember_logits)
-    outside = np.concatenate(
-        [
-            _shadow_confidences(member_shadow_logits, member_labels),
-            _shadow_confidences(nonmember_shadow_logits, nonmember_labels),
-        ],
-        axis=1,
-    )
-    observed = np.concatenate(
-        [scaled_confidences(member_logits, member_labels), scaled_confidences(nonmember_logits, nonmember_labels)]
-    )
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    scores = (observed - outside.mean(axis=0)) / _spread(outside)
-    is_member = np.arange(len(scores)) < len(member_labels)
-    # Without drop_intermediate=False, corners between ties would be missing and the best one at 1 % could be lost.
-    false_rates, true_rates, _ = roc_curve(is_member, scores, drop_intermediate=False)
-    return LiraAttack(float(roc_auc_score(is_member, scores)), float(true_rates[false_rates <= 0.01].max()))
-
-
 def _matched_by_class(member_labels: Tensor, nonmember_labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of as many members as non-members of each class, class by class, in random order within a class."""
     members, nonmembers = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
@@ -277,31 +204,6 @@ def scaled_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64
     return np.asarray((wide.gather(1, at_label).squeeze(1) - others).numpy())
 
 
-def _shadow_confidences(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
-    return np.stack([scaled_confidences(of_one, labels) for of_one in logits])
-
-
-def _check_shadows(member_shadows: Tensor, members: Tensor, nonmember_shadows: Tensor, nonmembers: Tensor) -> None:
-    count = len(member_shadows)
-    for shadows, samples in ((member_shadows, members), (nonmember_shadows, nonmembers)):
-        expected = (count, *samples.shape)
-        if tuple(shadows.shape) != expected:
-            raise ValueError(f"shadow models' logits have shape {tuple(shadows.shape)}; {expected} was expected")
-    if count < 2:
-        raise MetricUnavailable(f"LiRA needs at least 2 shadow models to see how they vary; there are {count}")
-    require_finite("shadow models' logits", member_shadows, nonmember_shadows)
-
-
-def _spread(outside: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The standard deviation to divide each sample by: (samples,) or, with few shadow models, one for all: (1,)."""
-    variances: npt.NDArray[np.float64] = outside.var(axis=0, ddof=1)
-    if len(outside) < POOLED_BELOW:
-        variances = variances.mean(keepdims=True)
-    if not variances.all():
-        raise MetricUnavailable("the shadow models agree exactly; they must be trained with different seeds")
-    return np.sqrt(variances)
-
-
 @metric(
     MetricCard(
         "mia_loss_accuracy", "MIA (loss) %", "Kurmanji et al. 2023", "½, retrain's", compared=True, minimum_margin=0.02,
@@ -313,8 +215,8 @@ def _spread(outside: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 )  # fmt: skip
 def loss_attack(inputs: MetricInputs) -> Scores:
     """Accuracy and AUC of the class-matched loss attack; details: ``mia_samples_per_side``, a caution where few."""
-    attack = class_matched_loss_attack(*_members_and_others(inputs), seed=inputs.seed)
-    few = f"only {attack.samples_per_side} samples a side: chance alone moves it by ten points or more"
+    attack = class_matched_loss_attack(*members_and_others(inputs), seed=inputs.seed)
+    few = f"only {attack.samples_per_side} samples a side: chance alone moves accuracy by ten points, and AUC by more"
     cautions = {"mia_loss_caution": few} if attack.samples_per_side < FEW_PER_SIDE else {}
     scores = {"mia_loss_accuracy": attack.accuracy, "mia_loss_auc": attack.auc}
     return {**scores, "mia_samples_per_side": attack.samples_per_side, **cautions}
@@ -332,19 +234,6 @@ def confidence_attack(inputs: MetricInputs) -> float:
     return confidence_svc_attack(*samples, seed=inputs.seed)
 
 
-@metric(
-    MetricCard("lira_auc", "LiRA AUC %", "Carlini et al. 2022", "½"),
-    MetricCard("lira_tpr_at_1_percent_fpr", "LiRA TPR at 1 % FPR %", "Carlini et al. 2022", "0.01"),
-    when="lira_shadows",
-    group="membership, LiRA",
-)
-def lira_attack(inputs: MetricInputs) -> Scores:
-    """AUC and true positive rate of LiRA, with retrained models of other seeds as shadows."""
-    shadows = [inputs.shadow_logits(part) for part in COMPARED]
-    attack = lira_offline_attack(*_members_and_others(inputs), *shadows)
-    return {f"lira_{name}": value for name, value in vars(attack).items()}
-
-
-def _members_and_others(inputs: MetricInputs) -> list[Tensor]:
+def members_and_others(inputs: MetricInputs) -> list[Tensor]:
     """Logits and labels of the forget training samples, then of those that they are compared with."""
     return [of(part) for part in COMPARED for of in (inputs.logits, inputs.labels)]

@@ -25,6 +25,7 @@ from unsir_bench.evaluation.metrics.forgetting_quality import (
     forgetting_quality,
 )
 from unsir_bench.evaluation.metrics.inputs import require_finite
+from unsir_bench.evaluation.metrics.lira import AT_CHANCE, few_nonmembers
 from unsir_bench.evaluation.metrics.membership import scaled_confidences
 from unsir_bench.evaluation.registry import MetricCard, MetricInputs, Scores, metric
 
@@ -235,7 +236,7 @@ def true_floor(inputs: MetricInputs) -> Scores:
 
 @metric(
     MetricCard("rmia_auc", "RMIA AUC %", "Zarifzadeh et al. 2024", "½"),
-    MetricCard("rmia_tpr_at_1_percent_fpr", "RMIA TPR at 1 % FPR %", "Zarifzadeh et al. 2024", "0.01"),
+    MetricCard("rmia_tpr_at_1_percent_fpr", "RMIA TPR at 1 % FPR %", "Zarifzadeh et al. 2024", AT_CHANCE),
     when="bank_size",
     group="membership, RMIA",
 )
@@ -254,6 +255,7 @@ def rmia_attack(inputs: MetricInputs) -> Scores:
     return {
         "rmia_auc": float(roc_auc_score(truth, np.concatenate(scores))),
         "rmia_tpr_at_1_percent_fpr": float(true_rates[false_rates <= 0.01].max()),
+        **few_nonmembers("rmia", len(scores[1])),
     }
 
 
