@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
+from unsir_bench.evaluation import relearning
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.references.store import Store
@@ -45,3 +48,34 @@ def test_what_a_reference_scores_is_of_the_shadow_models_that_are_there_now(
     # The measured model is the original: its own value and the kept one are of the same shadow models.
     assert first.values["original_lira_auc"] == first.values["lira_auc"]
     assert again.values["original_lira_auc"] == again.values["lira_auc"]
+
+
+def test_further_metrics_and_maps_relearn_no_reference_again(
+    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
+    references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
+    context = make_context(scratch_trainer=references)
+    original, retrained = references.original(context), references.retrained(split, context)
+    relearned: list[nn.Module] = []
+    relearn = relearning.relearn
+
+    def counted(model: nn.Module, *rest: Any) -> relearning.RelearnTime:
+        relearned.append(model)
+        return relearn(model, *rest)
+
+    monkeypatch.setattr(relearning, "relearn", counted)
+    config = MetricsConfig(False, False, False, False, RelearnConfig(cap=2, every=1), floor=False)
+
+    def scores(config: MetricsConfig) -> Measurements:
+        evaluation = Evaluation(config, digits, split, context, references, original, retrained)
+        return evaluation.of(references.network(original, context))
+
+    first = scores(config)
+    assert len(relearned) == 3 and first.seconds["references"] > 0 < first.seconds["inference"]
+    again = scores(replace(config, weights=True, collateral=True, grad_cam_samples=3))
+    assert len(relearned) == 4
+    assert again.values.keys() > first.values.keys()
+    assert {name: again.values[name] for name in first.values} == first.values
+    scores(replace(config, relearn=RelearnConfig(cap=3, every=1)))
+    assert len(relearned) == 7

@@ -259,3 +259,11 @@ cards()
 print(sorted({heavy} & set(sys.modules)))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "field", ["unlearn_seconds", "retain_passes", "gap_mine", "floor_mine", "retrain_seconds", "original_mine"]
+)
+def test_a_field_that_runs_write_themselves_is_refused(field: str, own_registry: None) -> None:
+    with pytest.raises(ValueError, match=f"the field {field} is one that runs write themselves"):
+        metric(MetricCard(field, "mine", "defined here"))(lambda inputs: 1.0)

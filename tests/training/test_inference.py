@@ -12,7 +12,7 @@ from unsir_bench.training import inference
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import fit
-from unsir_bench.training.inference import predict, predict_splits
+from unsir_bench.training.inference import outputs, predict, predict_splits
 from unsir_bench.training.recipe import Recipe
 
 MakeContext = Callable[..., RunContext]
@@ -81,3 +81,17 @@ def test_a_network_trained_at_any_precision_is_evaluated(
     logits = predict(model, digits.view("test"), context, "title")
     assert logits.dtype == torch.float32
     assert bool(logits.isfinite().all())
+
+
+def test_logits_alone_need_no_hook(digits: DeviceData, make_context: Callable[..., RunContext]) -> None:
+    context = make_context()
+    model = context.initial_network()
+    head = context.architecture.head(model)
+    heard: list[int] = []
+    register = head.register_forward_pre_hook
+    head.register_forward_pre_hook = lambda *hook: heard.append(1) or register(*hook)
+    logits = predict(model, digits.view("test"), context, "")
+    assert heard == []
+    found = outputs(model, digits.view("test"), context, "")
+    assert heard == [1] and torch.equal(found.logits, logits) and found.features is not None
+    assert not head._forward_pre_hooks

@@ -9,7 +9,7 @@ in ``notes``; the others still come out. docs/metrics.md lists all; ``registry``
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
@@ -29,8 +29,12 @@ from unsir_bench.references.store import all_finite
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runtime.extras import install_words
 from unsir_bench.runtime.strict_json import plain
-from unsir_bench.training.inference import outputs_of_splits
+from unsir_bench.training.inference import features_of, outputs_of_splits, predict_splits
 from unsir_bench.versions import EVALUATION_VERSION
+
+READ_FEATURES = ("features", "verification")  # of the unlearned model, by the key that turns a metric on
+OF_OTHER_SEEDS = ("lira_shadows", "bank_size")  # what reads retrained models of other seeds
+Features = Callable[[], dict[str, Tensor] | None]
 
 
 @dataclass
@@ -101,7 +105,8 @@ class Measurements:
         values: metrics by field name; null where undefined.
         notes: for each null, why.
         details: what is no single number: curves, distributions, layers, accuracies by class.
-        seconds: spent on each group of metrics.
+        seconds: spent on each group of metrics of the unlearned model, on ``inference``, and on all metrics of
+            ``references`` that were not found in the store.
     """
 
     values: dict[str, float | int | None] = field(default_factory=dict)
@@ -172,8 +177,11 @@ def _is_told(metric: Metric, known: Mapping[str, float | int | None]) -> bool:
     return bool(metric.fields) and known.keys() >= set(metric.fields)
 
 
+@dataclass
 class Evaluation(EvaluatedRun):
     """Measures models of one run."""
+
+    _reference_seconds: float = field(default=0.0, init=False, repr=False)
 
     def of(self, model: nn.Module, known: Mapping[str, float | int | None] | None = None) -> Measurements:
         """Measure the unlearned ``model`` and all that it is compared with.
@@ -186,17 +194,18 @@ class Evaluation(EvaluatedRun):
         Raises:
             Diverged: a logit of ``model`` is NaN or infinite.
         """
+        started = time.perf_counter()
         metrics, known = self.config.turned_on(), known or {}
-        parts = outputs_of_splits(model, self.data, self.context, "the unlearned model")
-        logits = {name: part.logits for name, part in parts.items()}
+        logits, features = self._outputs(model, metrics)
         if not all_finite(logits):  # the largest of NaN is the first class: its accuracy would be 100 %
             raise Diverged(
                 "evaluation", sum(self.context.steps.values()), float("nan"), "a logit of the unlearned model"
             )
-        features = {name: part.features for name, part in parts.items() if part.features is not None}
-        unlearned = MeasuredModel(logits, state_to_cpu(model), lambda: model, lambda: features or None)
+        unlearned = MeasuredModel(logits, state_to_cpu(model), lambda: model, features)
+        inference = time.perf_counter() - started
         told = [metric for metric in metrics if _is_told(metric, known)]
         measured = self._measured(unlearned, "", [metric for metric in metrics if metric not in told])
+        measured.seconds["inference"] = inference
         own = {name for metric in told for name in metric.fields}
         measured.values = {name: known[name] for name in known if name in own} | measured.values
         for name, trained in self._references():
@@ -207,7 +216,17 @@ class Evaluation(EvaluatedRun):
         for metric in metrics:
             if metric.summary and metric not in told and self._applies(metric, ""):
                 measured.add(metric, MetricInputs(self, unlearned, measured.values))
+        measured.seconds["references"] = self._reference_seconds
         return measured
+
+    def _outputs(self, model: nn.Module, metrics: Iterable[Metric]) -> tuple[dict[str, Tensor], Features]:
+        """Logits by split, and what gives the features: of the same pass where a metric of ours reads them."""
+        title = "the unlearned model"
+        if not any(metric.when in READ_FEATURES for metric in metrics):
+            logits = predict_splits(model, self.data, self.context, title)
+            return logits, lambda: features_of(outputs_of_splits(model, self.data, self.context, title))
+        parts = outputs_of_splits(model, self.data, self.context, title)
+        return {name: part.logits for name, part in parts.items()}, lambda: features_of(parts)
 
     def _references(self) -> Iterator[tuple[str, TrainedModel]]:
         yield "original", self.original
@@ -237,11 +256,24 @@ class Evaluation(EvaluatedRun):
             lambda: self.references.network(trained, self.context),
             lambda: self.references.features(trained, self.context),
         )
-        shipped = [metric for metric in metrics if metric.shipped]
+        scored = Measurements()
+        switches = dict.fromkeys(metric.when for metric in metrics if metric.shipped)
+        for when in switches:
+            scored.join(
+                self._of_switch(when, name, trained, model, [m for m in metrics if m.shipped and m.when == when])
+            )
+        scored.join(self._measured(model, name, [metric for metric in metrics if not metric.shipped]))
+        return scored
+
+    def _of_switch(
+        self, when: str, name: str, trained: TrainedModel, model: MeasuredModel, metrics: Sequence[Metric]
+    ) -> Measurements:
+        """What the metrics that one key turns on give for a reference: an entry of its own, whatever the other keys."""
+        of_others = when in OF_OTHER_SEEDS and self.retrained is not None
         # Shadows that are missing here may be there in a later run, which must not find these nulls in the store.
-        may_lack_shadows = bool(self.config.lira_shadows) and not self.trains_others and self.retrained is not None
-        if may_lack_shadows or all(metric.when == "always" for metric in shipped):
+        if when == "always" or (of_others and not self.trains_others):
             return self._measured(model, name, metrics)
+        setting = self.config.setting(metrics[0])
         description = {
             "version": EVALUATION_VERSION,
             "role": f"{name}_",
@@ -250,25 +282,22 @@ class Evaluation(EvaluatedRun):
             "retrained": self.retrained.key if self.retrained else None,
             "weights": [each.fingerprint for each in (trained, self.original, self.retrained) if each is not None],
             "split": self.split.fingerprint,
-            "metrics": identity(self.config),
+            "metrics": {when: identity(setting)},
             "seed": self.context.seed,
-            # The same samples under another request are measured otherwise; without these the key is that of old.
+            # The same samples under another request are measured otherwise.
             **{name: value for name, value in self.beyond_the_split.items() if value},
-            **({"other retrained models": others} if (others := self._others()) else {}),
+            **({"other retrained models": self._others(setting)} if of_others else {}),
         }
 
         def compute() -> dict[str, Any]:
-            found = vars(self._measured(model, name, shipped))
+            found = vars(self._measured(model, name, metrics))
             return {kind: found[kind] for kind in ("values", "notes", "details")}
 
-        kept = self.references.remembered(f"evaluation of {name}_", description, compute, self.context)
-        scored = Measurements(**kept)
-        scored.join(self._measured(model, name, [metric for metric in metrics if not metric.shipped]))
-        return scored
+        kept = self.references.remembered(f"evaluation of {name}_, {when}", description, compute, self.context)
+        return Measurements(**kept)
 
-    def _others(self) -> list[str | None]:
-        """Fingerprints of the retrained models that LiRA and a bank read, by seed; a null where one cannot be had."""
-        count = max(self.config.lira_shadows, self.config.bank_size) if self.retrained is not None else 0
+    def _others(self, count: int) -> list[str | None]:
+        """Fingerprints of the retrained models that LiRA or a bank reads, by seed; a null where one cannot be had."""
         seeds = range(self.context.seed + 1, self.context.seed + 1 + count)
         try:
             return [self._fingerprints.get(seed) or self.retrained_with(seed).fingerprint for seed in seeds]
@@ -276,10 +305,12 @@ class Evaluation(EvaluatedRun):
             return [None]
 
     def _measured(self, model: MeasuredModel, name: str, metrics: Iterable[Metric]) -> Measurements:
-        found, inputs = Measurements(), MetricInputs(self, model)
+        started, found, inputs = time.perf_counter(), Measurements(), MetricInputs(self, model)
         for metric in metrics:
             if not metric.summary and self._applies(metric, name):
                 found.add(metric, inputs)
+        if name:
+            self._reference_seconds += time.perf_counter() - started
         return found
 
     def _applies(self, metric: Metric, name: str) -> bool:

@@ -23,9 +23,16 @@ RESERVED_DETAILS = frozenset((
     "steps", "stages", "metric_seconds", "seconds_caution",
     "accuracy_by_class", "forget_predictions", "forgetting_epsilons", "forgetting_null", "layer_information",
     "layer_probe_auc", "lira_caution", "mia_loss_caution", "mia_samples_per_side", "nearest", "relearn_curve",
-    "rmia_caution", "samples", "true_floor", "verification", "weight_distance_to_original",
-    "weight_distance_to_retrain",
+    "retention_training_samples", "rmia_caution", "samples", "true_floor", "verification",
+    "weight_distance_to_original", "weight_distance_to_retrain",
 ))  # fmt: skip
+
+# Fields that the run itself writes, and the beginnings of those that it makes of a metric's.
+COSTS = frozenset((
+    "unlearn_seconds", "speedup_vs_retrain", "peak_memory_bytes", "evaluation_seconds", "forget_samples_touched",
+    "retain_samples_touched", "forget_passes", "retain_passes",
+))  # fmt: skip
+RESERVED_PREFIXES = ("gap_", *OF_REFERENCES)
 
 Switch = Literal[
     "always", "outputs", "weights", "membership", "features", "collateral", "verification", "lira_shadows", "bank_size",
@@ -133,7 +140,7 @@ def metric(
         summary: computed once, at the end, from ``MetricInputs.values``.
 
     Raises:
-        ValueError: there is no such key of ``metrics``, or another metric has the field already.
+        ValueError: there is no such key of ``metrics``, another metric has the field already, or the run writes it.
     """
     if when not in get_args(Switch):
         raise ValueError(f"when={when!r}: must be one of {', '.join(get_args(Switch))}")
@@ -144,6 +151,11 @@ def metric(
         for card in cards:
             if card.field in taken:
                 raise ValueError(f"{key}: the field {card.field} is {taken[card.field]}'s; choose another name")
+            if card.field in COSTS or card.field.startswith(RESERVED_PREFIXES):
+                raise ValueError(
+                    f"{key}: the field {card.field} is one that runs write themselves (costs, and all that begins with "
+                    f"{', '.join(RESERVED_PREFIXES)}); choose another name"
+                )
         named = group or function.__name__.replace("_", " ")
         _METRICS[key] = Metric(function, cards, when, relative_to, named, summary)
         return function

@@ -26,7 +26,7 @@ from unsir_bench.runtime.timing import timed_on
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import FitState, Variation, WatchedLoss, fit
-from unsir_bench.training.inference import outputs_of_splits, predict, predict_splits
+from unsir_bench.training.inference import features_of, outputs_of_splits, predict, predict_splits
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.versions import TRAINING_VERSION
 
@@ -145,7 +145,7 @@ class ReferenceModels:
 
         def make() -> None:
             found = outputs_of_splits(self.network(trained, context), self.data, context, "a reference")
-            halves = {name: each.features.half() for name, each in found.items() if each.features is not None}
+            halves = {name: features.half() for name, features in (features_of(found) or {}).items()}
             if context.fabric.is_global_zero:
                 self.store.write(key, {FEATURES: halves}, {"description": about})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from unsir_bench.records import RunRecord, utc_now
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.references.unlearned_models import is_trained, unlearned_weights
-from unsir_bench.runs.experiment import keep_grad_cam, prepared, retrained_of, with_other_seeds
+from unsir_bench.runs.experiment import keep_grad_cam, prepared, retrained_of, summed, with_other_seeds
 from unsir_bench.runs.record_of_run import note_models
 from unsir_bench.runtime.environment import provenance
 from unsir_bench.tracking.run import RememberingTracker
@@ -95,7 +94,7 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
     fabric = config.hardware.start(config.model.cpu_threads)
     scene = prepared(fabric, config, RememberingTracker(), record)
     original = scene.references.original(scene.context)
-    several = len(scene.steps) > 1
+    several, spent = len(scene.steps) > 1, dict[str, float]()
     for step, kept in zip(scene.steps, record.unlearned, strict=True):
         scene.context.forget_classes, scene.context.forgotten_before = step.split.classes, step.split.gone
         scene.context.forget_superclasses = step.split.superclasses
@@ -110,12 +109,13 @@ def _measure(record: RunRecord, config: Config, stale: set[str], folder: Path, *
         metrics = record.details["steps"][step.number]["metrics"] if several else record.metrics
         known = {name: value for name, value in metrics.items() if name not in stale}
         measured = evaluation.of(model, known)
-        _note(metrics, measured)
+        spent = summed(spent, measured.seconds)
+        _note(metrics, measured, sum(spent.values()))
     if several:
         record.metrics = dict(metrics)
     unchanged = {name: why for name, why in record.metric_notes.items() if measured.values.get(name) is None}
     record.metric_notes = unchanged | measured.notes
-    seconds = _sums(record.details.get("metric_seconds", {}), measured.seconds)
+    seconds = summed(record.details.get("metric_seconds", {}), spent)
     record.details |= {**measured.details, "metric_seconds": seconds}
     if maps:
         keep_grad_cam(evaluation, model, record, folder)
@@ -141,13 +141,10 @@ def _require_weights(record: RunRecord, config: Config) -> None:
             unlearned_weights(Store(Path(config.store.root)), kept)
 
 
-def _note(metrics: Metrics, measured: Measurements) -> None:
+def _note(metrics: Metrics, measured: Measurements, spent: float) -> None:
+    """Add what was measured; ``spent`` are the seconds of all steps so far."""
     earlier = metrics.get("evaluation_seconds") or 0.0
-    metrics |= {**measured.values, "evaluation_seconds": earlier + sum(measured.seconds.values())}
-
-
-def _sums(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
-    return {name: before.get(name, 0.0) + now.get(name, 0.0) for name in {**before, **now}}
+    metrics |= {**measured.values, "evaluation_seconds": earlier + spent}
 
 
 def _require_the_same(

@@ -240,13 +240,14 @@ def _evaluate(
     spent = costs(scene.context, step.so_far, record.access, scene.retrainings)
     not_timed = not_comparable(scene.context, scene.retrainings)
     record.metrics |= missing | measured.values | spent | dict.fromkeys(not_timed)
+    seconds = summed(record.details.get("metric_seconds", {}), measured.seconds)
     if scene.stages.found:
         measured.details["stages"] = scene.stages.found
-        measured.seconds["stages"] = scene.stages.seconds
-    record.metrics["evaluation_seconds"] = sum(measured.seconds.values())
+        seconds["stages"] = scene.stages.seconds
+    record.metrics["evaluation_seconds"] = sum(seconds.values())
     earlier = record.details.get("steps", [])
     cautions = stopped_meanwhile(scene.context, scene.retrainings)
-    record.details = {**measured.details, **cautions, "metric_seconds": measured.seconds}
+    record.details = {**measured.details, **cautions, "metric_seconds": seconds}
     if len(scene.steps) > 1:
         request = config.forget.requests()[step.number].words
         samples = {"request": request, "samples": len(step.split.forget_train)}
@@ -258,6 +259,11 @@ def _evaluate(
         LOG.warning("%s: read %s with care: %s", record.run_id, name, reason)
     if config.metrics.grad_cam_samples and step is scene.steps[-1]:
         keep_grad_cam(evaluation, model, record, config.folder)
+
+
+def summed(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by group, of both together."""
+    return {name: before.get(name, 0.0) + now.get(name, 0.0) for name in {**before, **now}}
 
 
 def _warn_of_nulls(record: RunRecord) -> None:

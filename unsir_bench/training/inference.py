@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,34 +33,40 @@ class Outputs:
     features: Tensor | None
 
 
-def predict(model: nn.Module, view: DataView, context: RunContext, title: str) -> Tensor:
-    """Logits of every sample of a view; see ``outputs``."""
-    return outputs(model, view, context, title).logits
-
-
 @torch.inference_mode()
-def outputs(model: nn.Module, view: DataView, context: RunContext, title: str) -> Outputs:
-    """Logits and penultimate features of every sample of a view, in its order, by one pass.
+def predict(model: nn.Module, view: DataView, context: RunContext, title: str) -> Tensor:
+    """Logits of every sample of a view, in its order, on the CPU: float32 (samples, classes), by one pass.
 
     Args:
         model: on the context's device; returned to the mode it was in.
         view: the samples.
         context: device and precision.
         title: shown while it runs.
-
-    Returns:
-        Of len(view) samples.
     """
-    features: list[Tensor] = []
-    handle = _listening_at_the_head(model, context, features)
     logits = []
     with in_mode(model, training=False), context.progress.task(title, len(view), "images") as task:
         for images, labels in view.batches(EVALUATION_BATCH):
-            logits.append(context.forward(model, images))
+            logits.append(context.forward(model, images).cpu())
             task.advance(len(labels))
-    if handle is not None:
-        handle.remove()
-    return Outputs(torch.cat(logits).cpu(), torch.cat(features).cpu() if features else None)
+    return torch.cat(logits)
+
+
+@torch.inference_mode()
+def outputs(model: nn.Module, view: DataView, context: RunContext, title: str) -> Outputs:
+    """Logits and penultimate features of every sample of a view, by the same pass; arguments as of ``predict``."""
+    features: list[Tensor] = []
+    handle = _listening_at_the_head(model, context, features)
+    try:
+        logits = predict(model, view, context, title)
+    finally:
+        if handle is not None:
+            handle.remove()
+    return Outputs(logits, torch.cat(features) if features else None)
+
+
+def features_of(parts: Mapping[str, Outputs]) -> dict[str, Tensor] | None:
+    """The features by split; None where no head was found."""
+    return {name: part.features for name, part in parts.items() if part.features is not None} or None
 
 
 @torch.inference_mode()
@@ -130,7 +136,7 @@ def _listening_at_the_head(model: nn.Module, context: RunContext, heard: list[Te
         head = context.architecture.head(model)
     except AttributeError:  # a model of timm without a classifier of the usual name
         return None
-    return head.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0].float().flatten(1)))
+    return head.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0].float().flatten(1).cpu()))
 
 
 def outputs_of_splits(model: nn.Module, data: DeviceData, context: RunContext, title: str) -> dict[str, Outputs]:

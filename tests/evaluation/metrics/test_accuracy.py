@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from unsir_bench.errors import MetricUnavailable
-from unsir_bench.evaluation.metrics.accuracy import accuracy, retain_forget_accuracies, share_answered_with
+from unsir_bench.evaluation.metrics.accuracy import (
+    accuracy,
+    per_class_accuracies,
+    retain_forget_accuracies,
+    share_answered_with,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +92,16 @@ def test_another_forgotten_class_counts_as_an_answer_with_a_forgotten_class():
 def test_no_answers_give_no_share(logits: torch.Tensor):
     with pytest.raises(MetricUnavailable):
         share_answered_with(logits, (0,))
+
+
+def test_accuracies_by_class_are_those_of_a_loop_over_classes() -> None:
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 6, (500,), generator=draws)
+    labels[labels == 4] = 5
+    logits = torch.randn(500, 7, generator=draws)
+    expected = []
+    for label in range(7):
+        answers = [logits[i].argmax().item() == label for i in range(500) if labels[i] == label]
+        expected.append(sum(answers) / len(answers) if answers else None)
+    assert per_class_accuracies(logits, labels, 7) == expected
+    assert expected[4] is expected[6] is None

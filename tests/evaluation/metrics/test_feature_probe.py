@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +176,27 @@ def test_retention_draws_by_seed():
     )
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "taught"), [(100, 505, 50_000), (101, 505, 101 * 495), (1000, 60, 50_000), (3000, 25, 60_000)]
+)
+def test_the_head_of_many_classes_is_taught_no_more_than_the_cap(
+    classes: int, each: int, taught: int, monkeypatch: pytest.MonkeyPatch
+):
+    """50,000 samples at most, as 100 classes of 500 have, but 20 of each class."""
+    passed = []
+
+    def fit(head, features, targets):
+        passed.append(len(features))
+        assert set(np.unique(targets, return_counts=True)[1]) == {taught // classes}
+        return SimpleNamespace(predict=lambda test: np.zeros(len(test)))
+
+    monkeypatch.setattr(feature_probe, "fitted", fit)
+    labels = torch.arange(classes).repeat_interleave(each)
+    features = torch.arange(float(len(labels)))[:, None]
+    found = knowledge_retention(ProbeSamples(features, labels, features, labels, [0]), seed=0)
+    assert passed == [found.training_samples] == [taught]
 
 
 def test_retention_keeps_label_numbers_that_are_not_consecutive():

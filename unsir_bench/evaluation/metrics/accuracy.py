@@ -34,8 +34,10 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 def per_class_accuracies(logits: Tensor, labels: Tensor, num_classes: int) -> list[float | None]:
     """Accuracy on the samples of each class, in the order of classes; None for a class without samples."""
-    of_class = [labels == index for index in range(num_classes)]
-    return [accuracy(logits[mine], labels[mine]) if bool(mine.any()) else None for mine in of_class]
+    hits, counts = (
+        torch.bincount(of, minlength=num_classes).tolist() for of in (labels[logits.argmax(dim=1) == labels], labels)
+    )
+    return [hit / count if count else None for hit, count in zip(hits, counts, strict=True)]
 
 
 def retain_forget_accuracies(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 MOST_ITERATIONS = 1000
+MOST_TAUGHT, LEAST_OF_CLASS = 50_000, 20  # training samples of the retention probe
 
 Array = npt.NDArray[np.float64]
 
@@ -58,10 +59,12 @@ class KnowledgeRetention:
     Attributes:
         forget_accuracy: top-1 on forget-class test samples, in [0, 1]; ideal: retrain's.
         retain_accuracy: top-1 on retain-class test samples, in [0, 1]; ideal: retrain's.
+        training_samples: that the head was taught.
     """
 
     forget_accuracy: float
     retain_accuracy: float
+    training_samples: int
 
 
 @dataclass(frozen=True)
@@ -145,11 +148,12 @@ def knowledge_retention(samples: ProbeSamples, *, seed: int, most_per_class: int
     Args:
         samples: features and labels of both splits.
         seed: of the subsample.
-        most_per_class: at most so many training samples of each class. Time grows with the square of the number of
-            classes: 100 classes of 500 samples and 512 features take some ten seconds on a core.
+        most_per_class: at most so many training samples of each class; fewer, but at least 20, where all classes would
+            have more than 50,000 together. Time grows with samples times classes: 100 classes of 500 samples and 512
+            features take some ten seconds on a core, 1,000 classes of 50 about ten times as long.
 
     Returns:
-        Two fractions in [0, 1], forget and retain. Ideal: retrain's.
+        Two fractions in [0, 1], forget and retain, ideal: retrain's; and the number of training samples.
 
     Raises:
         MetricUnavailable: no forget or no other sample in a split; a class of the test split without training samples;
@@ -161,9 +165,12 @@ def knowledge_retention(samples: ProbeSamples, *, seed: int, most_per_class: int
     untaught = sorted(set(test_labels.tolist()) - set(train_labels.tolist()))
     if untaught:
         raise MetricUnavailable(f"the head cannot learn classes without training samples: {untaught}")
+    classes, counts = train_labels.unique(return_counts=True)
+    if int(counts.clamp(max=most_per_class).sum()) > MOST_TAUGHT:
+        most_per_class = min(most_per_class, max(LEAST_OF_CLASS, MOST_TAUGHT // len(classes)))
     kept = [
         _drawn(train_labels == label, most_per_class, generator(seed, "knowledge_retention", label))
-        for label in sorted(set(train_labels.tolist()))
+        for label in classes.tolist()
     ]
     chosen = torch.cat(kept)
     train, test = _standardised(samples.train[chosen], samples.test)
@@ -173,7 +180,7 @@ def knowledge_retention(samples: ProbeSamples, *, seed: int, most_per_class: int
 
     hits = fitted(LogisticRegression(), train, train_labels[chosen].numpy()).predict(test) == test_labels.numpy()
     is_forget = samples.is_forget(test_labels).numpy()
-    return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()))
+    return KnowledgeRetention(float(hits[is_forget].mean()), float(hits[~is_forget].mean()), len(chosen))
 
 
 def forget_or_rest(samples: ProbeSamples, seed: int, most_per_side: int) -> ForgetOrRest:
@@ -259,7 +266,7 @@ def nearest_neighbour_probe(inputs: MetricInputs) -> float:
     when="features",
 )  # fmt: skip
 def retention_probe(inputs: MetricInputs) -> Scores:
-    """Accuracies of a new head on the frozen features."""
+    """Accuracies of a new head on the frozen features. Details: ``retention_training_samples``."""
     scores = knowledge_retention(_samples(inputs), seed=inputs.seed)
     return {f"retention_{name}": value for name, value in vars(scores).items()}
 

@@ -47,6 +47,8 @@ def anamnesis(inputs: MetricInputs) -> float:
 def anamnesis_index(relearn_batches: int | None, retrain_relearn_batches: int | None) -> float:
     """Relearn time of the unlearned model over that of the retrained one, AIN = RT / RT_retrain (Chundawat et al.).
 
+    Both times are known to the grid of ``metrics.relearn.every`` batches: each true one lies in (value - every, value].
+
     In [0, ∞); 1 is ideal. Below 1 the unlearned model relearns sooner than one that never saw the classes: something of
     them was left.
 
