@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
 from torch import nn
 
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
-from unsir_bench.evaluation import relearning
+from unsir_bench.evaluation import evaluate, relearning
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
 from unsir_bench.evaluation.relearning import RelearnConfig
 from unsir_bench.references.store import Store
 from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
+
+OFF = dict.fromkeys(("outputs", "weights", "membership", "features", "floor"), False)
 
 
 def test_what_a_reference_scores_is_of_the_shadow_models_that_are_there_now(
@@ -65,7 +68,7 @@ def test_further_metrics_and_maps_relearn_no_reference_again(
         return relearn(model, *rest)
 
     monkeypatch.setattr(relearning, "relearn", counted)
-    config = MetricsConfig(False, False, False, False, RelearnConfig(cap=2, every=1), floor=False)
+    config = MetricsConfig(**OFF, relearn=RelearnConfig(cap=2, every=1))
 
     def scores(config: MetricsConfig) -> Measurements:
         evaluation = Evaluation(config, digits, split, context, references, original, retrained)
@@ -79,3 +82,26 @@ def test_further_metrics_and_maps_relearn_no_reference_again(
     assert {name: again.values[name] for name in first.values} == first.values
     scores(replace(config, relearn=RelearnConfig(cap=3, every=1)))
     assert len(relearned) == 7
+
+
+def test_features_are_collected_where_a_metric_of_ours_reads_them_and_made_for_a_plug_in(
+    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[str] = []
+    collect = evaluate.outputs_of_splits
+    monkeypatch.setattr(evaluate, "outputs_of_splits", lambda *of: passes.append(of[-1]) or collect(*of))
+    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
+    references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
+    context = make_context(scratch_trainer=references)
+    model, unmeasured = context.initial_network(), cast(TrainedModel, None)
+    found: dict[bool, Any] = {}
+    for when in (False, True):
+        config = MetricsConfig(**{**OFF, "features": when}, relearn=RelearnConfig(cap=0))
+        run = Evaluation(config, digits, split, context, references, unmeasured, None)
+        logits, features = run._outputs(model, config.turned_on())
+        assert len(passes) == int(when) + len(found)
+        found[when] = logits, features()
+    assert len(passes) == 2
+    for split_name in ("train", "test"):
+        assert torch.equal(found[False][0][split_name], found[True][0][split_name])
+        assert torch.equal(found[False][1][split_name], found[True][1][split_name])

@@ -59,11 +59,11 @@ def _derived(metrics: Numbers) -> Iterator[tuple[str, float]]:
                 yield name, own - retrained
     accuracies = ("acc_forget_train", "acc_retain_train", "acc_retain_test")
     # Records of a sequence from before there was such a sum divided the last retraining alone.
-    retrained = "retrain_seconds_so_far" if "retrain_seconds_so_far" in metrics else "retrain_seconds"
+    divided = "retrain_seconds_so_far" if "retrain_seconds_so_far" in metrics else "retrain_seconds"
     rules: dict[str, tuple[tuple[str, ...], Callable[..., float]]] = {
         "tow": ((*accuracies, *(f"retrain_{name}" for name in accuracies)), lambda *of: tug_of_war(of[:3], of[3:])),
         "nomus": (("acc_retain_test", "mia_loss_accuracy"), nomus),
-        "speedup_vs_retrain": ((retrained, "unlearn_seconds"), lambda theirs, own: theirs / own),
+        "speedup_vs_retrain": ((divided, "unlearn_seconds"), lambda theirs, own: theirs / own),
     }
     for name, (needed, rule) in rules.items():
         values = [metrics.get(each) for each in needed]
