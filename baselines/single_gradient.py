@@ -3,10 +3,11 @@ IEEE EuroS&P 2022, arXiv:2109.13398).
 
 SGD with rate η and batches of b samples, unrolled to first order around the initial weights θ_0, subtracts
 (η / b) ∇ℓ(θ_0, x) once for each of the E epochs that sample x is seen in. Unlearning adds it back for all of D_f:
-θ ← θ + E (η / b) Σ_{x in D_f} ∇ℓ(θ_0, x). With momentum μ each gradient enters 1 / (1 - μ) times, as here; the paper
-has none. Second order is ignored: the paper's verification error, the distance of θ from the retrained weights, is
-among the metrics of every record, and grows with η, E and the change of the weights. A class is far more than the
-single points for which the authors derive it.
+θ ← θ + E (η / b) Σ_{x in D_f} ∇ℓ(θ_0, x). The authors' code trains with momentum 0.9 and weight decay and adds back no
+more than that. SGD with momentum μ takes each gradient away 1 / (1 - μ) times, which ``momentum=μ`` adds back. Second
+order is ignored: the paper's verification error, the distance of θ from the retrained weights, is among the metrics of
+every record, and grows with η, E and the change of the weights. The authors' θ_0 is a pretrained network, fine-tuned
+for some epochs, and what they remove is one batch; here θ_0 are the initial weights, and a class is many batches.
 
 The gradient is that of training: in train mode, so that batch normalisation sees batches of D_f.
 """
@@ -29,8 +30,9 @@ from unsir_bench.unlearning.gradient_sums import wide_gradients, zero_sums
 class SingleGradient(UnlearningMethod):
     """Add back what the forget samples' gradients at the initial weights took away; nothing is trained.
 
-    ``optimizer``, ``lr``, ``momentum``, ``batch_size``, ``epochs`` and ``label_smoothing`` are those of the original's
-    training; of a schedule, ``lr`` is its peak, an upper bound. A backbone has the rate that it was trained at.
+    ``optimizer``, ``lr``, ``batch_size``, ``epochs`` and ``label_smoothing`` are those of the original's training; of a
+    schedule, ``lr`` is its peak, an upper bound. A backbone has the rate that it was trained at. ``momentum`` is 0 in
+    the authors' formula; the training's adds each gradient ``1 / (1 - momentum)`` times.
     """
 
     name: str = "single_gradient"

@@ -6,6 +6,7 @@ from functools import reduce
 from typing import Any
 
 import pytest
+from unsir_bench.baselines.single_gradient import SingleGradient
 
 from unsir_bench import compose
 from unsir_bench.config import validate
@@ -77,3 +78,11 @@ def test_a_published_preset_has_the_authors_values(name: str) -> None:
     assert method.name == f"{name.removeprefix('long/')}_published"
     assert method.settings == "published"
     assert {key: reduce(getattr, key.split("."), method) for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+def test_single_gradient_leaves_momentum_out_as_its_authors_do() -> None:
+    method = compose(["method=single_gradient", "train=small"]).method
+    assert isinstance(method, SingleGradient)
+    # The original's rate, batches and epochs; its momentum of 0.9 would make each step ten times as long.
+    assert (method.lr, method.epochs, method.momentum, method.settings) == (0.1, 15, 0.0, "published")
+    assert compose(["method=single_gradient", "method.momentum=0.9"]).method.settings == "user"

@@ -26,6 +26,7 @@ from unsir_bench.baselines.salun import SalUn
 from unsir_bench.baselines.scar import Scar
 from unsir_bench.baselines.scrub import Scrub
 from unsir_bench.baselines.sfron import SFRon
+from unsir_bench.baselines.single_gradient import SingleGradient
 from unsir_bench.baselines.ssd import SelectiveSynapticDampening
 from unsir_bench.baselines.svd_projection import SvdProjection
 from unsir_bench.baselines.task_arithmetic import TaskArithmetic
@@ -64,6 +65,7 @@ from tests.oracles.official_rules_older import (
     salun,
     salun_in_passes,
     scrub,
+    single_gradient,
     ssd,
     ssd_by_class,
 )
@@ -134,6 +136,7 @@ CASES = {  # every method with its rule, by name
     "scar": Case(Scar(train=recipe(1e-3, **ADAM)), scar, FLOAT32, 1e-4),
     "scrub": Case(Scrub(train=recipe(5e-4, weight_decay=0.1, **ADAM), max_epochs=2), scrub, FLOAT32, 1e-4),
     "sfron": Case(SFRon(train=recipe(0.02, weight_decay=5e-4), forget_every=1), sfron),
+    "single_gradient": Case(SingleGradient(lr=0.05, batch_size=40, epochs=EPOCHS), single_gradient),
     "ssd": Case(SelectiveSynapticDampening(selection=2.0, batch_size=WHOLE), ssd),
     "ssd_by_class": Case(SelectiveSynapticDampening(selection=2.0, batch_size=20, order="by_class"), ssd_by_class),
     "svd_projection": Case(SvdProjection(samples=WHOLE, max_patches=10**9, batch_size=WHOLE), svd_projection),
@@ -173,6 +176,7 @@ READ_IN = {
     "scar": "jbonato1/SCAR, src/Unlearning_methods.py",
     "scrub": "meghdadk/SCRUB, thirdparty/repdistiller/helper/loops.py",
     "sfron": "K1nght/Unified-Unlearning-w-Remain-Geometry, Classification/unlearn/sfron.py",
+    "single_gradient": "cleverhans-lab/unrolling-sgd, Unlearning/correlation_verification.py",
     "ssd": "if-loops/selective-synaptic-dampening, src/ssd.py",
     "ssd_by_class": "if-loops/selective-synaptic-dampening, src/forget_full_class_main.py",
     "svd_projection": "sangamesh-kodge/class_forgetting, main.py",
