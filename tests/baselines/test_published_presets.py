@@ -15,7 +15,13 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "scrub": {
         "train.optimizer": "adam", "train.lr": 5e-4, "train.weight_decay": 0.1, "train.epochs": 10,
         "train.schedule": "steps", "train.decay_epochs": [5, 8, 9], "train.decay_factor": 0.1,
-        "train.batch_size": 64, "forget_batch_size": 32,
+        "train.batch_size": 32, "forget_batch_size": 64, "ce_weight": 1.0, "kl_weight": 0.5, "temperature": 2.0,
+        "max_epochs": 3,
+    },
+    "scrub_large": {
+        "train.optimizer": "sgd", "train.lr": 5e-4, "train.momentum": 0.9, "train.weight_decay": 5e-4,
+        "train.epochs": 3, "train.schedule": "constant", "train.batch_size": 256, "forget_batch_size": 512, "ce_weight": 0.99,
+        "kl_weight": 0.001, "temperature": 4.0, "max_epochs": 2,
     },
     "delete": {
         "train.optimizer": "sgd", "train.lr": 1e-4, "train.momentum": 0.9, "train.weight_decay": 0.0,
