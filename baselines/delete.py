@@ -3,9 +3,9 @@
 Objective: KL(softmax(original's logits with the forget classes masked out) ‖ student) over D_f. The mask removes the
 class; what the original knows of the others is kept by the distillation. Published for CIFAR-10 and ResNet18: 20 epochs
 of D_f in batches of 128, SGD at 1e-4, momentum 0.9, no weight decay; the rate is 5e-5 in the authors' other settings
-(VGG16, Swin, ViT, CIFAR-100, Tiny ImageNet, faces). Statistics of batch normalisation drift, unless a single class of
-Tiny ImageNet is forgotten. The published rule masks the sample's own class alone (``mask=own_class``), which moves
-samples to other forget classes if there are several.
+(VGG16, Swin, ViT, CIFAR-100, Tiny ImageNet, faces). CIFAR's images are shifted by up to 4 pixels and mirrored.
+Statistics of batch normalisation drift, unless a single class of Tiny ImageNet is forgotten. The published rule masks
+the sample's own class alone (``mask=own_class``), which moves samples to other forget classes if there are several.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ agreement; the authors then step along g_r + 0.1 g_f. Their code adds ``epsilon`
 network fits the retain batch well this decides: ‖g_r‖⁴‖g_f‖² is then below 1e-8, so that the step leans to g_f, or
 finds no agreement. The combined gradient is clipped to norm 1; when an epoch's forget
 samples are used up, the remaining retain batches are plain steps. Published (defaults of the authors' program): SGD at
-0.01, momentum 0.9, weight decay 5e-4, 10 epochs, batch 256, labels drawn over all classes.
+0.01, momentum 0.9, weight decay 5e-4, 10 epochs, batch 256, labels drawn over all classes,
+images shifted by up to 4 pixels and mirrored.
 """
 
 from __future__ import annotations

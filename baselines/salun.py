@@ -3,10 +3,10 @@
 Saliency: the magnitude of the gradient of CE accumulated over D_f; the ``share`` of all weights with the largest is
 trained on D_r and on D_f with random labels, the others stay. Published: the top 50 %, 10 epochs of SGD in batches of
 256, momentum 0.9, weight decay 5e-4, and a rate of 0.013 in the example that forgets a random 10 % of CIFAR-10; labels
-are drawn over all classes (``method=salun_published``). On CIFAR-10 and SVHN the authors' epoch is a pass over D_f,
-then one over D_r (``passes=forget_then_retain``); on CIFAR-100 and Tiny ImageNet both share batches. Masking gradients
-alone lets momentum and weight decay move the other weights; here they are put back after each step, as the authors'
-repository now does.
+are drawn over all classes, images are shifted by up to 4 pixels and mirrored (``method=salun_published``). On CIFAR-10
+and SVHN the authors' epoch is a pass over D_f, then one over D_r (``passes=forget_then_retain``); on CIFAR-100 and Tiny
+ImageNet both share batches. Masking gradients alone lets momentum and weight decay move the other weights; here they
+are put back after each step, as the authors' repository now does.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ original lowered to its smallest. Each forget batch is paired with the first ``r
 these, one step each. It ends once accuracy on D_f is below ``enough``, but not in the first two epochs. Published for
 CIFAR-10: Adam at 1e-3, 10 epochs, batch 1024, weights 1 and 0.1, T = 2, power 0.5, γ₁ = γ₂ = 3, 6 retain steps.
 
-The authors' other images are of another data set; here they are the retain samples. The class is chosen by the
-original in eval mode, theirs by the network in train mode at the batch's first visit; they measure accuracy after every
-step, here it is before each epoch. The power needs features that are not negative: networks whose features
-may be (vision transformers) are not applicable.
+The authors' other images are of another data set, shifted by up to 4 pixels and mirrored; here they are the retain
+samples, as they are. The class is chosen by the original in eval mode, theirs by the network in train mode at the
+batch's first visit; they measure accuracy after every step, here it is before each epoch. The power needs features that
+are not negative: networks whose features may be (vision transformers) are not applicable.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ has weight ℓ_i^-λ / Σ ℓ_j^-λ, so that what is already forgotten counts le
 from ``ascent`` to 0 as a cosine over the training, is restricted to parameters whose importance for D_f is at least
 ``threshold`` times that for D_r (mean squared batch gradients of the original), and clipped to norm ``largest_norm``.
 Published for a random 10 % of CIFAR-10 and ResNet18: SGD at 0.01 on a cosine, momentum 0.9, weight decay 5e-4, 1,500
-retain steps of 128, a forget step before every 5th, ascent 25, λ = 0.5, threshold 1, norm 7. The published rate follows
-the retain steps; here the schedule counts both kinds.
+retain steps of 128, a forget step before every 5th, ascent 25, λ = 0.5, threshold 1, norm 7, images shifted by up to 4
+pixels and mirrored. The published rate follows the retain steps; here the schedule counts both kinds.
 """
 
 from __future__ import annotations

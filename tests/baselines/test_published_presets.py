@@ -10,6 +10,7 @@ from unsir_bench.baselines.single_gradient import SingleGradient
 
 from unsir_bench import compose
 from unsir_bench.config import validate
+from unsir_bench.data.augmentation import Augmentation
 
 PUBLISHED: dict[str, dict[str, Any]] = {
     "scrub": {
@@ -84,6 +85,20 @@ def test_a_published_preset_has_the_authors_values(name: str) -> None:
     assert method.name == f"{name.removeprefix('long/')}_published"
     assert method.settings == "published"
     assert {key: reduce(getattr, key.split("."), method) for key in PUBLISHED[name]} == PUBLISHED[name]
+
+
+# Whether the authors mirror and shift the images that they forget by.
+AUGMENTED = {name: (True, True) for name in ("munba", "salun", "delete", "sfron")} | {"lotus": (False, True)}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_preset_augments_as_far_as_the_authors_and_the_data_do(name: str) -> None:
+    flips, shifts = AUGMENTED.get(name, (False, False))
+    for dataset in ("cifar10", "digits"):
+        config = compose([f"method={name}_published", f"dataset={dataset}"])
+        if (recipe := getattr(config.method, "train", None)) is not None:
+            of_data = config.dataset
+            assert recipe.augment == Augmentation(flips and of_data.flip, of_data.crop_padding if shifts else 0)
 
 
 def test_single_gradient_leaves_momentum_out_as_its_authors_do() -> None:
