@@ -159,12 +159,27 @@ def test_views_that_share_a_usage_are_counted_once(store: ResidentImages, labels
 
 def test_divided_usage_books_repeated_samples_each_time() -> None:
     retain, forget = Usage(10), Usage(10)
-    divided = DividedUsage([(torch.tensor([0, 2, 4]), retain), (torch.tensor([1, 3]), forget)])
+    divided = DividedUsage(10, [(torch.tensor([0, 2, 4]), retain), (torch.tensor([1, 3]), forget)])
     divided.note(torch.tensor([3, 0, 3, 1, 4, 0, 0]), times=2)
     assert retain.counts() == {"samples": 2, "reads": 8}
     assert forget.counts() == {"samples": 2, "reads": 6}
     divided.note(torch.tensor([], dtype=torch.int64))
     assert (retain.counts()["reads"], forget.counts()["reads"]) == (8, 6)
+
+
+def test_divided_usage_counts_as_a_search_of_each_index_and_searches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = torch.Generator().manual_seed(0)
+    kinds = [kind.sort().values for kind in torch.randperm(40, generator=draws).split([25, 10, 5])]
+    usages = [Usage(40) for _ in kinds]
+    divided = DividedUsage(40, list(zip(kinds, usages, strict=True)))
+    batches = [torch.randint(40, (size,), generator=draws) for size in (7, 1, 0, 12)]
+    monkeypatch.setattr(torch, "isin", None)
+    for indices in batches:
+        divided.note(indices, times=3)
+    seen = [index for batch in batches for index in batch.tolist()]
+    for kind, usage in zip(kinds, usages, strict=True):
+        own = [index for index in seen if index in kind.tolist()]
+        assert usage.counts() == {"samples": len(set(own)), "reads": 3 * len(own)}
 
 
 def test_a_target_for_each_sample_is_demanded(store: ResidentImages, labels: Tensor) -> None:

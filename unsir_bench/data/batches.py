@@ -120,14 +120,17 @@ class Usage:
 class DividedUsage:
     """Counts the reads of a view that mixes kinds of samples, each sample with its own kind."""
 
-    def __init__(self, kinds: Sequence[tuple[Tensor, Usage | DividedUsage]]):
+    def __init__(self, split_size: int, kinds: Sequence[tuple[Tensor, Usage | DividedUsage]]):
         """Divide by ``kinds``: the indices of each kind within the split, and where they are counted."""
-        self._kinds = kinds
+        self._kinds = [(torch.zeros(split_size, dtype=torch.bool), usage) for _, usage in kinds]
+        for (mask, _), (members, _) in zip(self._kinds, kinds, strict=True):
+            mask[members] = True
 
     def note(self, indices: Tensor, times: int = 1) -> None:
         """Count ``indices`` as read ``times`` times."""
-        for members, usage in self._kinds:
-            usage.note(indices[torch.isin(indices, members)], times)
+        # A mask of the split: methods read within the clock, and a search among all members takes time with each batch.
+        for mask, usage in self._kinds:
+            usage.note(indices[mask[indices]], times)
 
 
 class DataView:
@@ -240,7 +243,7 @@ def joined(*views: DataView) -> DataView:
     targets = first._labels.clone()
     for view in views:
         targets[view.indices] = view.labels
-    usage = DividedUsage([(view.indices, view.usage) for view in views])
+    usage = DividedUsage(len(targets), [(view.indices, view.usage) for view in views])
     indices = torch.cat([view.indices for view in views]).sort().values
     return DataView(first._store, targets, indices, first.normalise, usage)
 
