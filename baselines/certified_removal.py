@@ -90,9 +90,10 @@ class CertifiedRemoval(SolvedHeadMethod):
 
         The residual norm itself is for the figure alone, and outside the clock.
         """
-        inputs, targets = (torch.cat(pair) for pair in zip(*(
-            (part.inputs, part.targets(len(head.weight))) for part in (forget, retain)), strict=True))  # fmt: skip
-        start = _residual_norm(head, inputs, targets, l2)
+        with context.clock.paused():
+            inputs, targets = (torch.cat(pair) for pair in zip(*(
+                (part.inputs, part.targets(len(head.weight))) for part in (forget, retain)), strict=True))  # fmt: skip
+            start = _residual_norm(head, inputs, targets, l2)
         course = [Point(0, start, start)]
         for step in newton_removals(head.weight.data, forget, retain, l2, self.at_once):
             bound = course[-1].bound + step.bound

