@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unsir_bench import Access, NotApplicable, RunContext, UnlearningData, UnlearningMethod, number
+from unsir_bench import Access, NotApplicable, Recipe, RunContext, UnlearningData, UnlearningMethod, number
 from unsir_bench.config_fields import choice, hashed_if_not_default
 from unsir_bench.data.batches import DataView
+from unsir_bench.training.recipe import optimizer_for
 from unsir_bench.unlearning.gradient_sums import wide_gradients, zero_sums
 
 
@@ -30,9 +31,9 @@ from unsir_bench.unlearning.gradient_sums import wide_gradients, zero_sums
 class SingleGradient(UnlearningMethod):
     """Add back what the forget samples' gradients at the initial weights took away; nothing is trained.
 
-    ``optimizer``, ``lr``, ``batch_size``, ``epochs`` and ``label_smoothing`` are those of the original's training; of a
-    schedule, ``lr`` is its peak, an upper bound. A backbone has the rate that it was trained at. ``momentum`` is 0 in
-    the authors' formula; the training's adds each gradient ``1 / (1 - momentum)`` times.
+    All fields but ``momentum`` are those of the original's training; of a schedule, ``lr`` is its peak, an upper bound.
+    Where that used no SGD, clipped gradients or was private, its steps cannot be added back: the run is skipped.
+    ``momentum`` is 0 in the authors' formula; the training's adds each gradient ``1 / (1 - momentum)`` times.
     """
 
     name: str = "single_gradient"
@@ -42,14 +43,22 @@ class SingleGradient(UnlearningMethod):
     batch_size: int = number(256, at_least=1)
     epochs: int = number(1, at_least=0)
     label_smoothing: float = hashed_if_not_default(number(0.0, at_least=0, below=1))
+    backbone_lr_scale: float | None = hashed_if_not_default(number(None, above=0))
+    clip_value: float | None = hashed_if_not_default(number(None, above=0))
+    clip_norm: float | None = hashed_if_not_default(number(None, above=0))
+    noise_multiplier: float | None = hashed_if_not_default(number(None, above=0))
     requires = frozenset({Access.FORGET_DATA, Access.INITIAL_WEIGHTS})
     changes_all_layers = True
 
     def unlearn(self, model: nn.Module, data: UnlearningData, context: RunContext) -> nn.Module:
-        if self.optimizer != "sgd":
-            raise NotApplicable(f"single_gradient unrolls SGD; the original's train.optimizer is {self.optimizer}")
+        if self.noise_multiplier is not None:
+            raise NotApplicable("single_gradient unrolls plain SGD; the original's training is private (train.privacy)")
+        for key, plain in (("optimizer", "sgd"), ("clip_value", None), ("clip_norm", None)):
+            if (value := getattr(self, key)) != plain:
+                raise NotApplicable(f"single_gradient unrolls plain SGD; the original's train.{key} is {value}")
         times = self.epochs / (self.batch_size * (1 - self.momentum))
-        groups = context.architecture.parameter_groups(model, self.lr)
+        trained = Recipe(optimizer="sgd", lr=self.lr, backbone_lr_scale=self.backbone_lr_scale)
+        groups = optimizer_for(model, trained, context).param_groups
         rates = {id(parameter): float(group["lr"]) for group in groups for parameter in group["params"]}
         with context.clock.phase("gradient"):
             initial = data.initial_network(context).train()

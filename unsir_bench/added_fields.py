@@ -37,11 +37,14 @@ ADDED_TO_METHODS: dict[str, dict[str, Any]] = {
     "neggrad_plus": {"forwards": "mixed"},
     "boundary_shrink": {"mask": "own_class"},
     "delete": {"mask": "own_class"},
-    "single_gradient": {"label_smoothing": 0.0},
+    "single_gradient": {
+        "label_smoothing": 0.0, "backbone_lr_scale": None, "clip_value": None, "clip_norm": None,
+        "noise_multiplier": None,
+    },
     "ssd": {"order": "shuffled"},
     "salun": {"passes": "mixed"},
     "jit": {"mean_over": "batch"},
-}
+}  # fmt: skip
 ADDED: tuple[dict[str, Any], ...] = (
     ADDED_TO_RECIPES, ADDED_TO_MODELS, ADDED_TO_UNSIR, ADDED_TO_FROZEN_HEADS, ADDED_TO_FOLDERS, ADDED_TO_DATASETS,
     ADDED_TO_HARDWARE, *ADDED_TO_METHODS.values(),

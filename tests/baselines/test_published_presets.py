@@ -21,8 +21,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
     "scrub_large": {
         "train.optimizer": "sgd", "train.lr": 5e-4, "train.momentum": 0.9, "train.weight_decay": 5e-4,
-        "train.epochs": 3, "train.schedule": "constant", "train.batch_size": 256, "forget_batch_size": 512, "ce_weight": 0.99,
-        "kl_weight": 0.001, "temperature": 4.0, "max_epochs": 2,
+        "train.epochs": 3, "train.schedule": "constant", "train.batch_size": 256, "forget_batch_size": 512,
+        "ce_weight": 0.99, "kl_weight": 0.001, "temperature": 4.0, "max_epochs": 2,
     },
     "delete": {
         "train.optimizer": "sgd", "train.lr": 1e-4, "train.momentum": 0.9, "train.weight_decay": 0.0,
@@ -88,7 +88,7 @@ def test_a_published_preset_has_the_authors_values(name: str) -> None:
 
 
 # Whether the authors mirror and shift the images that they forget by.
-AUGMENTED = {name: (True, True) for name in ("munba", "salun", "delete", "sfron")} | {"lotus": (False, True)}
+AUGMENTED = dict.fromkeys(("munba", "salun", "delete", "sfron"), (True, True)) | {"lotus": (False, True)}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from unsir_bench.baselines.single_gradient import SingleGradient
 
+from unsir_bench import compose
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotApplicable
@@ -81,9 +83,9 @@ def test_rate_epochs_batch_and_momentum_weigh_the_gradient_as_sgd_does(
 def test_a_backbone_that_was_trained_at_a_tenth_of_the_rate_gets_back_a_tenth(
     digits: DeviceData, split: ForgetSplit, make_context: Callable[..., RunContext]
 ) -> None:
-    def moved(scale: float) -> dict[str, torch.Tensor]:
+    def moved(scale: float, of_recipe: float | None = None) -> dict[str, torch.Tensor]:
         context = make_context(AllCNNConfig(width=4, backbone_lr_scale=scale), forget_classes=(1, 2))
-        method = SingleGradient(lr=0.3, batch_size=8)
+        method = SingleGradient(lr=0.3, batch_size=8, backbone_lr_scale=of_recipe)
         before = dict(context.initial_network().named_parameters())
         after = method.unlearn(context.initial_network(), UnlearningData(digits, split, method, 0), context)
         return {name: (value - before[name]).detach() for name, value in after.named_parameters()}
@@ -92,6 +94,9 @@ def test_a_backbone_that_was_trained_at_a_tenth_of_the_rate_gets_back_a_tenth(
     for name, change in whole.items():
         part = 1.0 if name.startswith("head.") else 0.1
         torch.testing.assert_close(scaled[name], part * change, rtol=1e-3, atol=1e-5, msg=name)
+    # The recipe's share, where it has one, stands in place of the model's, as in training.
+    for name, change in moved(1.0, of_recipe=0.1).items():
+        torch.testing.assert_close(change, scaled[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_the_loss_is_smoothed_as_in_training(
@@ -109,11 +114,28 @@ def test_the_loss_is_smoothed_as_in_training(
     torch.testing.assert_close(moved, lacking.sum(dim=0), rtol=1e-4, atol=1e-4)
 
 
-def test_an_original_that_was_not_trained_by_sgd_is_refused(
-    digits: DeviceData, split: ForgetSplit, context: RunContext, model: nn.Module
+@pytest.mark.parametrize(
+    ("trained", "reason"),
+    [
+        ({"optimizer": "adam"}, r"train\.optimizer is adam"),
+        ({"clip_value": 0.1}, r"train\.clip_value is 0\.1"),
+        ({"clip_norm": 5.0}, r"train\.clip_norm is 5\.0"),
+        ({"noise_multiplier": 1.0}, r"training is private \(train\.privacy\)"),
+    ],
+)
+def test_an_original_that_was_not_trained_by_plain_sgd_is_refused(
+    trained: dict[str, Any], reason: str, digits: DeviceData, split: ForgetSplit, context: RunContext, model: nn.Module
 ) -> None:
-    method = SingleGradient(optimizer="adam")
+    method = SingleGradient(**trained)
     data = UnlearningData(digits, split, method, 0)
-    with pytest.raises(NotApplicable, match=r"unrolls SGD; the original's train\.optimizer is adam"):
+    with pytest.raises(NotApplicable, match="unrolls plain SGD; the original's " + reason):
         method.unlearn(model, data, context)
     assert data.access_counts()["forget"]["reads"] == 0
+
+
+def test_the_preset_takes_over_how_the_original_was_trained() -> None:
+    words = ["train=dp_sgd", "train.backbone_lr_scale=0.2", "train.clip_norm=3", "train.privacy.noise_multiplier=0.7"]
+    method = compose(["method=single_gradient", *words]).method
+    assert isinstance(method, SingleGradient)
+    assert (method.backbone_lr_scale, method.clip_value, method.clip_norm) == (0.2, None, 3.0)
+    assert method.noise_multiplier == 0.7
