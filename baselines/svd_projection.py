@@ -3,8 +3,9 @@
 From the inputs of each convolution (patches) and linear layer, M = U diag(α r / ((α - 1) r + 1)) Uᵀ with U the left
 singular vectors and r their shares of the squared singular values: M_r of retain samples with α_r, M_f of forget
 samples with α_f. Each weight loses what only the forget samples use: W ← W (I - (M_f - M_f M_r))ᵀ. All statistics are
-those of the original, in eval mode. Published for CIFAR-10 and VGG11: 900 samples of each kind (the retain samples in
-equal parts of each class), at most 10,000 patches of each layer, α_r = 100, α_f = 3 (10 for ImageNet).
+those of the original, in eval mode. Published: at most 10,000 patches of each layer, and for CIFAR-10 (the preset's
+values, on any data) 900 samples of each kind, the retain samples in equal parts of each class, α_r = 100, α_f = 3; for
+CIFAR-100 990 samples, 1000 and 30; for ImageNet 999 samples, 100 and 10.
 
 Here M comes from the eigenvectors of the inputs' second moments, which are the singular vectors, and patches are drawn
 from the whole map (the published code draws them from one random window of three kernels). Grouped convolutions and
