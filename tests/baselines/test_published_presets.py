@@ -40,6 +40,14 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "train.optimizer": "sgd", "train.lr": 0.013, "train.momentum": 0.9, "train.weight_decay": 5e-4,
         "train.epochs": 10, "train.batch_size": 256, "share": 0.5, "labels_from": "all", "passes": "forget_then_retain",
     },
+    "finetune": {
+        "train.optimizer": "sgd", "train.lr": 0.01, "train.momentum": 0.9, "train.weight_decay": 5e-4,
+        "train.epochs": 10, "train.batch_size": 256,
+    },
+    "neggrad": {
+        "train.optimizer": "sgd", "train.lr": 1e-4, "train.momentum": 0.9, "train.weight_decay": 5e-4,
+        "train.epochs": 5, "train.batch_size": 256, "freeze_bn_stats": False,
+    },
     "fisher": {"alpha": 1e-6},
     "ssd": {"selection": 10.0, "dampening": 1.0, "batch_size": 64, "order": "by_class"},
     "bad_teacher": {
@@ -88,7 +96,8 @@ def test_a_published_preset_has_the_authors_values(name: str) -> None:
 
 
 # Whether the authors mirror and shift the images that they forget by.
-AUGMENTED = dict.fromkeys(("munba", "salun", "delete", "sfron"), (True, True)) | {"lotus": (False, True)}
+BOTH = ("munba", "salun", "delete", "sfron", "finetune", "neggrad")
+AUGMENTED = dict.fromkeys(BOTH, (True, True)) | {"lotus": (False, True)}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
