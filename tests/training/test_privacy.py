@@ -15,7 +15,15 @@ from unsir_bench.config import validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.training import privacy
-from unsir_bench.training.privacy import Privacy, for_group, private_steps, set_sample_gradients, spent_epsilon
+from unsir_bench.training.privacy import (
+    Privacy,
+    check_divisor,
+    for_group,
+    private_steps,
+    set_sample_gradients,
+    spent_epsilon,
+)
+from unsir_bench.training.recipe import Recipe
 
 PRIVATE = ["train=dp_sgd", "model=allcnn_slim_groupnorm", "method=dp_sgd", "tracker=none", "hardware=cpu"]
 
@@ -128,7 +136,7 @@ def test_a_groups_promise_is_that_of_its_samples_one_after_another() -> None:
 def test_the_promise_for_all_that_is_forgotten_is_in_the_record(forget: str, samples: int, tmp_path: Path) -> None:
     """Of a sequence it is for the samples of all requests so far, which the training saw together."""
     pytest.importorskip("opacus")
-    tiny = ["dataset.subset=12", "model.width=4", "train.epochs=1", "metrics=fast"]
+    tiny = ["dataset.subset=12", "train.batch_size=12", "model.width=4", "train.epochs=1", "metrics=fast"]
     record = run(compose([*PRIVATE, *tiny, forget, f"outputs={tmp_path}", f"store.root={tmp_path}/store"]))
     assert record.status == "done", record.error
     of_one = spent_epsilon(1.0, 0.1, 10, 1e-5)
@@ -136,6 +144,28 @@ def test_the_promise_for_all_that_is_forgotten_is_in_the_record(forget: str, sam
         "sample_epsilon": pytest.approx(of_one), "sample_delta": 1e-5, "epsilon": pytest.approx(samples * of_one),
         "delta": pytest.approx(for_group(of_one, 1e-5, samples)[1]), "group_size": samples,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("divisor", "samples"), [(128, 1400), (128, 641), (128, 2559), (5000, 50_000)])
+def test_a_divisor_near_the_expected_batch_is_accepted(divisor: int, samples: int) -> None:
+    check_divisor(Recipe(batch_size=divisor, privacy=Privacy(sample_rate=0.1)), samples)
+    check_divisor(Recipe(batch_size=divisor), 1)
+
+
+@pytest.mark.parametrize(("samples", "longer", "fix"), [(50_000, "39", 5000), (2600, "2", 260), (600, "0.47", 60)])
+def test_a_divisor_of_another_data_set_is_refused_with_the_fix(samples: int, longer: str, fix: int) -> None:
+    recipe = Recipe(batch_size=128, privacy=Privacy(sample_rate=0.1))
+    words = rf"train\.batch_size=128: .*sample_rate=0\.1 x {samples} .*, {longer} times .*train\.batch_size={fix},"
+    with pytest.raises(ConfigError, match=words):
+        check_divisor(recipe, samples)
+
+
+def test_a_run_is_refused_once_its_images_are_counted(tmp_path: Path) -> None:
+    pytest.importorskip("opacus")
+    words = [*PRIVATE, "dataset.subset=12", "model.width=4", f"outputs={tmp_path}", f"store.root={tmp_path}/store"]
+    record = run(compose(words))
+    assert (record.status, record.metrics) == ("failed", {})
+    assert "sample_rate=0.1 x 120 training images" in str(record.reason)
 
 
 def test_without_opacus_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ from unsir_bench.runtime.peak_memory import PeakMemory
 from unsir_bench.runtime.progress import Progress
 from unsir_bench.tracking.run import Tracker
 from unsir_bench.training.context import RunContext
+from unsir_bench.training.privacy import check_divisor
 from unsir_bench.training.warm_up import warm_up
 from unsir_bench.unlearning.method import Access, UnlearningData, access_names
 
@@ -93,11 +94,13 @@ def prepared(fabric: Fabric, config: Config, tracker: Tracker, record: RunRecord
 
     Raises:
         NotApplicable: the method cannot work on this model, on so many devices, or with this access.
+        ConfigError: the forget set, or the divisor of a private training, does not fit the data.
     """
     if (reason := why_unsuitable(config)) is not None:
         raise NotApplicable(reason)
     progress = Progress()
     images = load_cached(config.dataset, progress)
+    check_divisor(config.train, len(images.train.labels))
     data = DeviceData(images, config.dataset, config.hardware, fabric.device, config.channels_last)
     steps = _steps(config, images, data)
     store = Store(Path(config.store.root), record.store_entries)

@@ -19,9 +19,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from unsir_bench.config_fields import number
+from unsir_bench.errors import ConfigError
 
 if TYPE_CHECKING:
     from unsir_bench.config import Config
+    from unsir_bench.training.recipe import Recipe
 
 
 @dataclass
@@ -68,6 +70,27 @@ def private_training_problems(config: Config) -> Iterator[str]:
     for key, value in plain.items():
         if (own := getattr(config.hardware, key)) != value:
             yield f"hardware.{key}={own}: must be {value} beside train.privacy"
+
+
+def check_divisor(recipe: Recipe, samples: int) -> None:
+    """Refuse a private training whose summed gradients would be divided by another number than a batch holds.
+
+    Args:
+        recipe: of the original's training.
+        samples: of the training split.
+
+    Raises:
+        ConfigError: ``batch_size`` is not within a factor of two of ``sample_rate`` times ``samples``.
+    """
+    if recipe.privacy is None:
+        return
+    rate, expected = recipe.privacy.sample_rate, recipe.privacy.sample_rate * samples
+    if not expected / 2 <= recipe.batch_size <= expected * 2:
+        raise ConfigError([
+            f"train.batch_size={recipe.batch_size}: divides the sum of train.privacy.sample_rate={rate} x {samples} "
+            f"training images, {expected / recipe.batch_size:.2g} times as many; set "
+            f"train.batch_size={max(1, round(expected))}, or change train.privacy.sample_rate"
+        ])  # fmt: skip
 
 
 def _claims_of_privacy(config: Config) -> Iterator[str]:
