@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.test_runner import composed
 from unsir_bench.cli.bootstrap import compose
-from unsir_bench.cli.reproduce import CannotRepeatError, config_of
+from unsir_bench.cli.recorded_config import CannotRepeatError, config_of
 from unsir_bench.config import Config, validate
 from unsir_bench.data import dataset
 from unsir_bench.data.decoded_cache import DecodedCache

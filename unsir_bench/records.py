@@ -190,7 +190,7 @@ class RunRecord:
         if version != 1 and content.get("digest") != digest(content):
             raise ValueError("it does not match its digest: it was changed or damaged after it was written")
         known = {key: printable(value) for key, value in content.items() if key in _kinds()}
-        wrong = [key for key, value in known.items() if not _fits(value, _kinds()[key])]
+        wrong = [key for key, value in known.items() if not fits(value, _kinds()[key])]
         if wrong:
             raise ValueError(f"is no record: {wrong[0]} is no {_kinds()[wrong[0]]}")
         if "config" in known:
@@ -228,10 +228,10 @@ def _impossible(record: RunRecord) -> Iterator[str]:
         datetime.fromisoformat(record.started).timestamp()
     except (ValueError, OverflowError):
         yield f"started={record.started} is no time in ISO 8601"
-    if not _fits(record.access.get("declared", []), list[str]):
+    if not fits(record.access.get("declared", []), list[str]):
         yield "access.declared is no list of words"
     for name in ("forget", "retain"):
-        if not _fits(record.access.get(name, {}), dict[str, int]):
+        if not fits(record.access.get(name, {}), dict[str, int]):
             yield f"access.{name} holds no counts"
     if not all(isinstance(each.get("metrics"), dict) for each in record.evaluated):
         yield "evaluated holds no settings of metrics"
@@ -243,8 +243,8 @@ def _impossible(record: RunRecord) -> Iterator[str]:
 def _is_step(step: Any) -> bool:
     return (
         isinstance(step, dict)
-        and _fits(step.get("classes"), list[int])
-        and (_fits(step.get("metrics"), dict[str, float | int | None]))
+        and fits(step.get("classes"), list[int])
+        and (fits(step.get("metrics"), dict[str, float | int | None]))
     )
 
 
@@ -252,7 +252,7 @@ def _is_stage(stage: Any) -> bool:
     if not isinstance(stage, dict) or not isinstance(stage.get("stage"), str) or type(stage.get("step")) is not int:
         return False
     accuracies = [value for name, value in stage.items() if ACCURACY.fullmatch(name) and value is not None]
-    return stage["step"] >= 0 and all(_fits(value, float | int) and 0 <= value <= 1 for value in accuracies)
+    return stage["step"] >= 0 and all(fits(value, float | int) and 0 <= value <= 1 for value in accuracies)
 
 
 @cache
@@ -261,15 +261,15 @@ def _kinds() -> dict[str, Any]:
     return get_type_hints(RunRecord)
 
 
-def _fits(value: object, kind: Any) -> bool:
+def fits(value: object, kind: Any) -> bool:
     """Whether a value from JSON has a field's type."""
     parts, origin = get_args(kind), get_origin(kind)
     if origin is UnionType:
-        return any(_fits(value, part) for part in parts)
+        return any(fits(value, part) for part in parts)
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(one, parts[1]) for one in value.values())
+        return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
     if origin is list:
-        return isinstance(value, list) and all(_fits(one, parts[0]) for one in value)
+        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
     return kind is Any or isinstance(value, kind)
 
 

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from tests.test_golden_record import constants, kind_of_cpu
-from unsir_bench.cli import reproduce as reproducing
+from unsir_bench.cli import recorded_config
 from unsir_bench.cli.bootstrap import compose, installed
 from unsir_bench.cli.main import _status
-from unsir_bench.cli.reproduce import compared, config_of
+from unsir_bench.cli.recorded_config import config_of
+from unsir_bench.cli.reproduce import compared
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.references.record_folders import noted_folder, notes
@@ -204,7 +205,8 @@ def test_names_and_fields_that_look_like_ours_do_not_hide_a_plug_in(
     config = compose([*TINY, f"outputs={tmp_path}"])
     config.method, config.dataset.name = Theirs(name=name, pace=Pace.FAST), "deleted_people"
     record = RunRecord.read(blank_record(config).write(config.folder))
-    monkeypatch.setattr(reproducing, "installed", lambda base: [*installed(base), *{Theirs} & {*base.__subclasses__()}])
+    found = lambda base: [*installed(base), *{Theirs} & {*base.__subclasses__()}]  # noqa: E731
+    monkeypatch.setattr(recorded_config, "installed", found)
     again = config_of(record)
     assert (again.run_id, again.method, again.dataset) == (config.run_id, config.method, config.dataset)
 

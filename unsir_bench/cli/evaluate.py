@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 
 from unsir_bench.cli.bootstrap import bootstrap, compose
-from unsir_bench.cli.reproduce import config_of
+from unsir_bench.cli.recorded_config import config_of
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config
 from unsir_bench.config_fields import problems

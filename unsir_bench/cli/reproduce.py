@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from unsir_bench.added_fields import without_unknown_additions
-from unsir_bench.cli.bootstrap import bootstrap, compose, installed
+from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.recorded_config import CannotRepeatError, config_of
 from unsir_bench.cli.terminal import log_to_terminal
-from unsir_bench.config import Config, note_content, validate
-from unsir_bench.data.dataset import DatasetConfig
-from unsir_bench.data.forget_config import ForgetConfig
-from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import UnsirBenchError
-from unsir_bench.evaluation.evaluate import MetricsConfig
-from unsir_bench.models.model import ModelConfig
 from unsir_bench.records import FINISHED, RECORD_FILE, RunRecord, printable, record_in_line
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.tables.text import print_rows
 from unsir_bench.runner import run
 from unsir_bench.runs.finished_runs import recorded_metrics
-from unsir_bench.runtime.hardware import HardwareConfig
-from unsir_bench.tracking.tracker_config import TrackerConfig
-from unsir_bench.training.recipe import Recipe
-from unsir_bench.unlearning.method import UnlearningMethod
-from unsir_bench.versions import RESULTS_VERSION
 
 IDENTICAL, WITHIN_FLOOR, DIFFERS = "identical bits", "within the floor", "differs"
 SAME, DIFFERENT, NOT_REPEATED = 0, 1, 2
-FAMILIES: dict[str, type[Any]] = {"dataset": DatasetConfig, "model": ModelConfig, "method": UnlearningMethod}
-SINGLE: dict[str, type[Any]] = {
-    "train": Recipe, "forget": ForgetConfig, "metrics": MetricsConfig, "hardware": HardwareConfig,
-}  # fmt: skip
 # What depends on the machine's speed and memory.
 MEASURED = ("seconds", "speedup", "bytes")
 SURROUNDINGS = (
     "commit", "dirty", "lock_hash", "versions", "packages", "python", "platform", "cpu", "cpu_capability", "device",
     "threads", "deterministic",
 )  # fmt: skip
-
-
-class CannotRepeatError(UnsirBenchError):
-    """A run that cannot be done again here; the message says why."""
-
-
-class AnotherRunError(CannotRepeatError):
-    """A record whose configuration is another run here than its id says.
-
-    Attributes:
-        of_images: whether its run id depends on names and sizes of image files, which may be others here.
-    """
-
-    def __init__(self, message: str, *, of_images: bool):
-        super().__init__(message)
-        self.of_images = of_images
 
 
 def reproduce_command(argv: Sequence[str]) -> int:
@@ -143,115 +107,6 @@ def done_again(record: RunRecord, store: str | None = None, root: str | None = N
     if again.status == "failed":
         raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
     return again
-
-
-def config_of(record: RunRecord, root: str | None = None) -> Config:
-    """The configuration of a record, checked, without tracker; its number of threads is that of the recorded run.
-
-    A record names no classes; those are taken that have its fields and give its run id.
-
-    Raises:
-        CannotRepeatError: it cannot be composed here, or is another run here; says why.
-    """
-    if record.checkpoints:
-        raise CannotRepeatError("its models were made elsewhere: give their files to unsir-bench evaluate again")
-    then = (record.environment.get("versions") or {}).get("RESULTS_VERSION", RESULTS_VERSION)
-    if then != RESULTS_VERSION:
-        raise CannotRepeatError(f"it is of RESULTS_VERSION {then}; this code gives those of {RESULTS_VERSION}")
-    sections = dict(record.config)
-    if root is not None:
-        sections["dataset"] = {**sections.get("dataset", {}), "root": root}
-    threads = record.environment.get("threads")
-    sections["hardware"] = {**sections.get("hardware", {}), "threads": threads}
-    fixed = {name: _one_of(name, [cls], sections) for name, cls in SINGLE.items()}
-    kept = ("seed", "unlearn_seed", "retrain_reference", "withheld")
-    plain = {name: sections[name] for name in kept if name in sections}
-    families = [_one_of_family(name, base, sections) for name, base in FAMILIES.items()]
-    ids = set()
-    for dataset, model, method in itertools.product(*families):
-        config = Config(
-            dataset=dataset, model=model, method=method, **{name: nodes[0] for name, nodes in fixed.items()}, **plain,
-            tracker=TrackerConfig(mode="none"), scale=ScaleConfig(), sweep="reproduce",
-        )  # fmt: skip
-        ids.add(config.run_id)
-        if config.run_id == record.run_id:
-            return _checked(config)
-    _checked(config)  # where the images are missing, this says it
-    raise AnotherRunError(
-        f"its configuration is the run {' or '.join(sorted(ids))} here, not {record.run_id}: the images are others, or "
-        "their files have other names or sizes, this machine has another accelerator, a plug-in is missing, or the "
-        "code is of another RESULTS_VERSION",
-        of_images=type(families[0][0]).content_identity is not DatasetConfig.content_identity,
-    )
-
-
-def _checked(config: Config) -> Config:
-    try:
-        validate(config)
-        if getattr(config.dataset, "content", None):  # else it is known by its files, as it was
-            note_content(config)
-    except UnsirBenchError as error:
-        raise CannotRepeatError(str(error)) from error
-    return config
-
-
-def _one_of_family(name: str, base: type[Any], sections: Mapping[str, Any]) -> list[Any]:
-    # Those of the section's name come first, since an id is computed for each combination until one fits.
-    title = str((sections.get(name) or {}).get("name"))
-    classes = sorted(dict.fromkeys(installed(base)), key=lambda cls: not title.startswith(cls.name))
-    return _one_of(name, classes, sections)
-
-
-def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]) -> list[Any]:
-    """The section as an object of each class that has its fields.
-
-    Raises:
-        CannotRepeatError: no class has.
-    """
-    given, nodes = sections.get(name), []
-    for cls in classes:
-        known, values = {field.name for field in fields(cls)}, given
-        if isinstance(given, dict):
-            values = without_unknown_additions(given, known)
-            if not values.keys() <= known:
-                continue  # what OmegaConf would find out slowly
-        try:
-            nodes.append(_object(cls, values))
-        except (OmegaConfBaseException, ValueError, TypeError):
-            nodes += _with_overruled(cls, values)
-    if not nodes:
-        title = given.get("name") if isinstance(given, dict) else given
-        raise CannotRepeatError(
-            f"{name}={title}: nothing installed has its settings; name the plug-in that it came from in "
-            "UNSIR_BENCH_PLUGINS"
-        )
-    return nodes
-
-
-def _object(cls: type[Any], values: Any) -> Any:
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), values))
-
-
-def _with_overruled(cls: type[Any], values: Any) -> list[Any]:
-    """The section of a method some of whose numbers another one overruled: the record says null, the run id holds them.
-
-    Tried are the preset's numbers and the class's.
-    """
-    if not issubclass(cls, UnlearningMethod) or not isinstance(values, dict):
-        return []
-    told = {key: value for key, value in values.items() if value is not None}
-    try:
-        node = _object(cls, told)
-    except (OmegaConfBaseException, ValueError, TypeError):
-        return []
-    unknown = [key for key in node.overruled() if key in values and key not in told]
-    if values.keys() - told.keys() - set(unknown) - {each.name for each in fields(cls) if each.default is None}:
-        return []  # another null, which the class does not take
-    try:
-        preset = compose([f"method={values.get('name')}"]).method
-    except (HydraException, UnsirBenchError):
-        return [node]
-    return [replace(node, **{key: getattr(preset, key) for key in unknown if hasattr(preset, key)}), node]
 
 
 @dataclass(frozen=True)

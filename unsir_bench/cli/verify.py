@@ -9,15 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unsir_bench.cli.bootstrap import bootstrap
-from unsir_bench.cli.reproduce import (
-    DIFFERS,
-    IDENTICAL,
-    AnotherRunError,
-    CannotRepeatError,
-    compared,
-    config_of,
-    done_again,
-)
+from unsir_bench.cli.recorded_config import AnotherRunError, CannotRepeatError, config_of
+from unsir_bench.cli.reproduce import DIFFERS, IDENTICAL, compared, done_again
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, printable
