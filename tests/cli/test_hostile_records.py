@@ -75,3 +75,42 @@ def test_a_methods_name_names_no_file_outside_the_presets(monkeypatch: pytest.Mo
     forged["config"]["method"] |= {"name": "../../submissions/theirs", "retain_share": 0.2, "retain_per_class": None}
     with pytest.raises(CannotRepeatError):
         config_of(RunRecord.of(signed(forged)))
+
+
+ODD: dict[str, tuple[tuple[str, ...], Any]] = {
+    "seed": (("config", "seed"), "x"),
+    "seeds": (("config", "unlearn_seed"), [1]),
+    "withheld": (("config", "withheld"), 5),
+    "versions": (("environment", "versions"), [1]),
+    "threads": (("environment", "threads"), "x"),
+    "samples": (("details", "samples"), [1]),
+    "weights": (("references", "original"), {"weights": [1]}),
+    "classes": (("config", "forget", "classes"), [{"a": 1}]),
+}
+
+
+def odd_records() -> list[dict[str, Any]]:
+    records = [content() for _ in ODD]
+    for record, (place, value) in zip(records, ODD.values(), strict=True):
+        put(record, place, value)
+    return [signed(record) for record in records]
+
+
+def test_settings_of_another_type_are_refused_by_their_key() -> None:
+    for record, key in zip(odd_records(), ("config.seed=x", "config.unlearn_seed=", "config.withheld=5"), strict=False):
+        with pytest.raises(CannotRepeatError, match=key):
+            config_of(RunRecord.of(record))
+
+
+def test_odd_values_are_a_fault_of_their_record_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = RunRecord.read(GOLDEN)
+    monkeypatch.setattr("unsir_bench.cli.reproduce.done_again", lambda record, *_: config_of(record) and true)
+    path, records = tmp_path / "records.jsonl", [*odd_records(), content()]
+    path.write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
+    assert _status(["verify", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert f"{len(records)} records, " in said and "it cannot be checked: " in said
+    assert _status(["reproduce", *(f"{path}:{line + 1}" for line in range(len(records)))]) == 2
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith(f"{true.run_id}: identical bits")

@@ -12,7 +12,8 @@ import pytest
 
 from unsir_bench.cli import verify
 from unsir_bench.cli.main import _status
-from unsir_bench.cli.reproduce import MEASURED
+from unsir_bench.cli.recorded_config import config_of
+from unsir_bench.cli.reproduce import MEASURED, _told
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.report.consistency import _contradictions
@@ -116,6 +117,72 @@ def test_what_no_run_of_this_code_writes_is_refused(tmp_path: Path, checked: Cal
     changed = {**content(), **changes}
     status, said = checked(submission(tmp_path, changed if why == "version" else signed(changed)))
     assert status == 1 and words in said
+
+
+RELABELLED: dict[str, Any] = {
+    "method": "mine", "dataset": "cifar10", "model": "resnet18", "seed": 7, "forget_set": "four", "forget_classes": [1],
+    "forget_names": ["1"], "forget_steps": [[0], [1]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", RELABELLED)
+def test_a_record_that_calls_its_run_something_else_is_refused(tmp_path: Path, checked: Call, field: str) -> None:
+    """Ranks and tables go by these, and the run's id by the configuration alone."""
+    status, said = checked(submission(tmp_path, signed({**content(), field: RELABELLED[field]})))
+    assert status == 1 and f"{field} is {RELABELLED[field]}, and its configuration" in said
+
+
+def test_access_that_the_method_does_not_declare_is_refused(tmp_path: Path, checked: Call) -> None:
+    access = {**content()["access"], "declared": ["retain_x"]}
+    status, said = checked(submission(tmp_path, signed({**content(), "access": access})))
+    assert status == 1 and "access.declared is ['retain_x'], and its configuration makes it ['retain_subset']" in said
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "guarantees.exact": {"guarantees": {"exact": 1}},
+    "guarantees.epsilon": {"guarantees": {"epsilon": 0.0}},
+    "access.retain": {"access": {**content()["access"], "retain": {"samples": 540, "reads": 540}}},
+    "details.samples": {"details": {**content()["details"], "samples": {}}},
+    "details.stages": {"details": {**content()["details"], "stages": []}},
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_what_is_no_metric_is_compared_with_the_run_done_again(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    true, forged = RunRecord.read(GOLDEN), RunRecord.of(signed({**content(), **FORGED[what]}))
+    assert any(words.startswith(f"{what} is ") for words in verify.unlike(forged, true))
+    assert list(verify.unlike(true, true)) == []
+    assert (_told(forged, true), _told(true, true)) == (1, 0)
+    assert f"different: {what}: " in capsys.readouterr().out
+
+
+def test_another_cpu_gives_the_same_promises_and_seconds_are_nobodys() -> None:
+    true = RunRecord.read(GOLDEN)
+    here = replace(true, environment={**true.environment, "cpu": "another"}, guarantees={"epsilon": 1.0, "exact": 0})
+    for epsilon, refused in ((1.01, False), (0.5, True), (None, True)):
+        told = replace(here, guarantees={"epsilon": epsilon, "exact": 0}, environment=true.environment)
+        assert bool(list(verify.unlike(told, here))) is refused
+    slower = {**true.details, "metric_seconds": {"accuracy": 9.0}, "seconds_caution": "stopped"}
+    assert list(verify.unlike(true, replace(true, details=slower))) == []
+    cautioned = {**true.details, "mia_loss_caution": "few samples"}
+    assert list(verify.unlike(true, replace(true, details=cautioned))), "a caution was taken out of the record"
+
+
+@pytest.mark.parametrize("device", ["NVIDIA H200", "cpu"])
+def test_hardware_that_was_chosen_automatically_is_what_the_record_ran_on(
+    tmp_path: Path, checked: Call, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    made = content()
+    made["config"]["hardware"] |= {"name": "auto", "accelerator": "auto"}
+    made["environment"]["device"] = device
+    config = config_of(RunRecord.read(GOLDEN))
+    config.hardware.accelerator = "auto"
+    with monkeypatch.context() as there:
+        there.setattr("torch.cuda.is_available", lambda: device != "cpu")
+        made["run_id"] = config.run_id
+    status, said = checked(submission(tmp_path, signed(made)))
+    assert (status, said.splitlines()[-1]) == (0, "1 record, 0 faults: accepted")
+    assert ("not repeated here: 1 setting is wrong" in said) is (device != "cpu")
 
 
 def test_records_that_contradict_each_other_are_refused(tmp_path: Path, checked: Call) -> None:

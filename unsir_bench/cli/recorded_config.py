@@ -117,8 +117,10 @@ def _sections(record: RunRecord, root: str | None) -> dict[str, Any]:
     sections = dict(record.config)
     if root is not None:
         sections["dataset"] = {**sections.get("dataset", {}), "root": root}
-    sections["hardware"] = {**sections.get("hardware", {}), "threads": record.environment.get("threads")}
-    return sections
+    hardware = {**sections.get("hardware", {}), "threads": record.environment.get("threads")}
+    if hardware.get("accelerator") == "auto" and (device := record.environment.get("device")):
+        hardware["accelerator"] = device if device in ("cpu", "mps") else "cuda"  # a GPU is told by its own name
+    return {**sections, "hardware": hardware}
 
 
 def _checked(config: Config) -> Config:

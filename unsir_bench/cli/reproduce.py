@@ -7,22 +7,24 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.recorded_config import CannotRepeatError, config_of
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.errors import UnsirBenchError
-from unsir_bench.records import FINISHED, RECORD_FILE, RunRecord, printable, record_in_line
+from unsir_bench.records import CAUTION, FINISHED, RECORD_FILE, RunRecord, own_record, printable, record_in_line
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.tables.text import print_rows
-from unsir_bench.runner import run
+from unsir_bench.runner import log_failure, run
 from unsir_bench.runs.finished_runs import recorded_metrics
 
 IDENTICAL, WITHIN_FLOOR, DIFFERS = "identical bits", "within the floor", "differs"
 SAME, DIFFERENT, NOT_REPEATED = 0, 1, 2
 # What depends on the machine's speed and memory.
 MEASURED = ("seconds", "speedup", "bytes")
+LONGEST_VALUE = 200  # letters
 SURROUNDINGS = (
     "commit", "dirty", "lock_hash", "versions", "packages", "python", "platform", "cpu", "cpu_capability", "device",
     "threads", "deterministic",
@@ -47,6 +49,9 @@ def reproduce_command(argv: Sequence[str]) -> int:
             status = max(status, _reproduced(read(name), given))
         except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(name)}: cannot be repeated: {printable(str(reason))}")
+            status = NOT_REPEATED
+        except Exception as error:  # of values that no run writes; the other records are repeated
+            log_failure(error, f"{printable(name)}: cannot be repeated")
             status = NOT_REPEATED
     return status
 
@@ -103,7 +108,9 @@ def done_again(record: RunRecord, store: str | None = None, root: str | None = N
     with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
         place = StoreConfig(root=store or str(Path(folder) / "store"))
         config = replace(config_of(record, root), outputs=folder, store=place)
-        again = run(replace(config, metrics=recorded_metrics(record)), temporary=True)
+        config = replace(config, metrics=recorded_metrics(record))
+        run(config, temporary=True)
+        again = own_record(config.folder)  # as a reader finds it
     if again.status == "failed":
         raise CannotRepeatError(f"{record.run_id} failed here: {again.reason}")
     return again
@@ -137,8 +144,36 @@ def _comparison(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) 
     return Comparison(name, then, now, verdict)
 
 
+def other_results(record: RunRecord, again: RunRecord) -> Iterator[tuple[str, Any, Any]]:
+    """Guarantees, samples read and details that differ: the name, the value then and the value now.
+
+    Seconds and memory are left out, and so is a detail that only the new run has, as of a later release, unless it is
+    a caution.
+    """
+    for section in ("guarantees", "access", "details"):
+        then, now = _unmeasured(getattr(record, section)), _unmeasured(getattr(again, section))
+        names = [name for name in now if section != "details" or name.endswith(CAUTION)]
+        for name in dict.fromkeys([*then, *names]):
+            if (name in then, then.get(name)) != (name in now, now.get(name)):
+                yield f"{section}.{name}", then.get(name), now.get(name)
+
+
+def _unmeasured(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_unmeasured(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    kept = {name: value for name, value in content.items() if not any(part in name for part in MEASURED)}
+    return {name: _unmeasured(value) for name, value in kept.items()}
+
+
+def in_short(value: Any) -> str:
+    """A value in the words of a line."""
+    return shorten(_words(value), LONGEST_VALUE)
+
+
 def differences(record: RunRecord, again: RunRecord) -> Iterator[str]:
-    """What is different about outcome, data, models and surroundings, a line each."""
+    """What is different about outcome, data, models, surroundings and what is no metric, a line each."""
     pairs: list[tuple[str, Any, Any]] = [("status", record.status, again.status)]
     pairs += [(f"hash of {name}", record.fingerprints.get(name), again.fingerprints.get(name))
               for name in ("data", "split", "original", "retrain", "weights")]  # fmt: skip
@@ -150,7 +185,8 @@ def differences(record: RunRecord, again: RunRecord) -> Iterator[str]:
             pairs += [(f"{name}.{key}", then.get(key), now.get(key)) for key in dict.fromkeys([*then, *now])]
         else:
             pairs.append((name, then, now))
-    yield from (f"{name}: {_words(then)} then, {_words(now)} now" for name, then, now in pairs if then != now)
+    pairs += other_results(record, again)
+    yield from (f"{name}: {in_short(then)} then, {in_short(now)} now" for name, then, now in pairs if then != now)
 
 
 def _words(value: Any) -> str:
@@ -167,6 +203,7 @@ def _told(record: RunRecord, again: RunRecord) -> int:
         print(f"different: {printable(line)}")
     bits = ("weights", "data", "split")
     other = [name for name in bits if record.fingerprints.get(name) != again.fingerprints.get(name)]
+    other += [name for name, _, _ in other_results(record, again)]
     same = all(one.verdict == IDENTICAL for one in found) and record.status == again.status and not other
     counts = {verdict: sum(one.verdict == verdict for one in found) for verdict in (IDENTICAL, WITHIN_FLOOR, DIFFERS)}
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)

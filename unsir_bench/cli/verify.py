@@ -10,17 +10,21 @@ from pathlib import Path
 
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.recorded_config import AnotherRunError, CannotRepeatError, config_of
-from unsir_bench.cli.reproduce import DIFFERS, IDENTICAL, compared, done_again
+from unsir_bench.cli.reproduce import DIFFERS, IDENTICAL, compared, done_again, in_short, other_results
 from unsir_bench.cli.terminal import log_to_terminal
+from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.report.consistency import complaints, disagreements
 from unsir_bench.report.folders import LINES_FILE, LINES_FILES, Sweep, counted, read_sweep, sweep_folders
+from unsir_bench.runs.record_of_run import blank_record, note_forget_set
 
 ACCEPTED, REFUSED, NOT_CHECKED = 0, 1, 2
 # Another CPU or torch rounds differently: how far accuracies may be apart where two retrained models differ by less.
 APART = 0.05
 SAME_BITS = ("cpu", "cpu_capability", "device", "threads", "packages")
+FORGOTTEN = ("forget_classes", "forget_names", "forget_steps")
+PROMISES = tuple(f"guarantees.{name}" for name in ("exact", "epsilon", "delta", "covers_backbone"))
 
 
 def verify_command(argv: Sequence[str]) -> int:
@@ -47,7 +51,10 @@ def verify_command(argv: Sequence[str]) -> int:
         return NOT_CHECKED
     repeatable = []
     for path, record in records:
-        wrong, why_not = checked(record, given.root)
+        try:
+            wrong, why_not = checked(record, given.root)
+        except Exception as error:  # of values that no run writes; the other records are judged
+            wrong, why_not = [f"it cannot be checked: {type(error).__name__}: {error}"], ""
         faults += [(path, words) for words in wrong]
         repeatable += [] if wrong or why_not else [(path, record)]
         if why_not:
@@ -109,12 +116,23 @@ def checked(record: RunRecord, root: str | None = None) -> tuple[list[str], str]
     if record.environment.get("dirty"):
         wrong.append("it was made by changed files: commit them, and do the run again")
     try:
-        config_of(record, root)
+        wrong += _relabelled(record, config_of(record, root))
     except AnotherRunError as error:
         return (wrong if error.of_images else [*wrong, str(error)]), str(error)
     except CannotRepeatError as error:
         return wrong, str(error)
     return wrong, ""
+
+
+def _relabelled(record: RunRecord, config: Config) -> Iterator[str]:
+    """What a record says of its run, where its configuration says something else."""
+    blank = blank_record(config)
+    note_forget_set(blank, config)
+    told = {name: (getattr(record, name), getattr(blank, name)) for name in FORGOTTEN}
+    told["access.declared"] = (record.access.get("declared"), blank.access["declared"])
+    for name, (then, now) in told.items():
+        if then != printable(now):
+            yield f"{name} is {then}, and its configuration makes it {printable(now)}"
 
 
 def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Namespace) -> list[tuple[Path, str]]:
@@ -128,6 +146,10 @@ def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Na
         again = done_again(record, root=given.root)
     except CannotRepeatError as error:
         return [(path, str(error))]
+    except (UnsirBenchError, OSError):  # of this machine
+        raise
+    except Exception as error:  # of values that no run writes
+        return [(path, f"it cannot be done again: {type(error).__name__}: {error}")]
     return [(path, words) for words in unlike(record, again)]
 
 
@@ -140,8 +162,9 @@ def seconds(record: RunRecord) -> float:
 def unlike(record: RunRecord, again: RunRecord) -> Iterator[str]:
     """In what a record differs from the same run done again by more than the machine explains.
 
-    On the same kind of CPU with the same packages every metric but seconds and memory must be the same to the bit. Else
-    accuracies may differ by what two retrained models differ by, or by ``APART`` where that is more.
+    On the same kind of CPU with the same packages everything but seconds and memory must be the same to the bit. Else
+    accuracies may differ by what two retrained models differ by, or by ``APART`` where that is more, and a promise by
+    that share of it.
     """
     if record.status != again.status:
         yield f"its status is {record.status}, and done again {again.status}"
@@ -149,6 +172,9 @@ def unlike(record: RunRecord, again: RunRecord) -> Iterator[str]:
         if record.fingerprints.get(name) != again.fingerprints.get(name):
             yield f"its {name} is not the {name} here"
     alike = all(record.environment.get(name) == again.environment.get(name) for name in SAME_BITS)
+    for name, then, now in other_results(record, again):
+        if alike or (name in PROMISES and not _near(then, now)):
+            yield f"{name} is {in_short(then)}, and done again {in_short(now)}"
     for one in compared(record, again):
         if one.verdict == IDENTICAL:
             continue
@@ -156,3 +182,7 @@ def unlike(record: RunRecord, again: RunRecord) -> Iterator[str]:
             yield f"{one.metric} is {one.then}, and done again {one.now}"
         elif "acc_" in one.metric and one.verdict == DIFFERS and abs((one.then or 0.0) - (one.now or 0.0)) > APART:
             yield f"{one.metric} is {one.then}, and done again {one.now}, on another CPU or other packages"
+
+
+def _near(then: float | None, now: float | None) -> bool:
+    return then is not None and now is not None and math.isclose(then, now, rel_tol=APART)

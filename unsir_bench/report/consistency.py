@@ -30,6 +30,7 @@ def complaints(record: RunRecord) -> Iterator[str]:
         yield f"it is {record.status}: only finished runs count"
     if not record.command:
         yield "it names no command that repeats it"
+    yield from _labels(record)
     steps = record.details.get("steps") or []
     for metrics in (record.metrics, *(step["metrics"] for step in steps)):
         yield from _contradictions(metrics)
@@ -39,6 +40,16 @@ def complaints(record: RunRecord) -> Iterator[str]:
     yield from _relearning(record)
     if steps and dict(steps[-1]["metrics"]) != {name: record.metrics.get(name) for name in steps[-1]["metrics"]}:
         yield "its metrics are not those after its last step"
+
+
+def _labels(record: RunRecord) -> Iterator[str]:
+    """What tables and ranks call the run, where its configuration, which its id hashes, calls it something else."""
+    config, forget = record.config, record.config.get("forget", {})
+    told = {name: config.get(name, {}).get("name") for name in ("method", "dataset", "model")}
+    told |= {"seed": config.get("seed"), "forget_set": "sequence" if forget.get("sequence") else forget.get("name")}
+    for name, value in told.items():
+        if getattr(record, name) != value:
+            yield f"{name} is {getattr(record, name)}, and its configuration says {value}"
 
 
 def _contradictions(metrics: Numbers) -> Iterator[str]:
@@ -132,7 +143,7 @@ def disagreements(records: Iterable[RunRecord]) -> Iterator[str]:
             key = (record.references.get(role) or {}).get("weights")
             for name, value in record.metrics.items():
                 plain = name.removeprefix(f"{prefix}acc_")
-                if key is None or value is None or plain == name or any(word in name for word in OF_TIME):
+                if not isinstance(key, str) or value is None or plain == name or any(word in name for word in OF_TIME):
                     continue
                 where = (key, str(record.fingerprints.get("split")), name)
                 first, run = known.setdefault(where, (value, record.run_id))
