@@ -38,8 +38,12 @@ class DamagedEntryError(UnsirBenchError):
     """An entry of the store or of the decoded cache is not what was written under its key."""
 
 
+class UnreadableError(UnsirBenchError):
+    """A file that may be whole cannot be read now, so that it is neither taken nor replaced."""
+
+
 class NotRecordedError(UnsirBenchError):
-    """A run's record cannot be written: a full disk, a folder that may not be written, or a path that is too long."""
+    """A run's record cannot be written: a full disk, a folder or an earlier record without access, a path too long."""
 
 
 class AccessDenied(UnsirBenchError):  # noqa: N818 - the contract's name for it

@@ -6,19 +6,26 @@ import json
 import logging
 import math
 import os
-import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from unsir_bench.added_fields import with_added_fields
-from unsir_bench.guarantees import Guarantees, impossible_guarantees
-from unsir_bench.runtime.files import DAMAGED, read_lines, read_regular, set_aside, sha256, write_atomic
+from unsir_bench.errors import NotRecordedError, UnreadableError
+from unsir_bench.guarantees import Guarantees
+from unsir_bench.record_checks import fits, impossible
+from unsir_bench.runtime.files import (
+    DAMAGED,
+    read_lines,
+    read_regular,
+    refuse_unreadable,
+    set_aside,
+    sha256,
+    write_atomic,
+)
 from unsir_bench.runtime.printable import printable as printable  # noqa: PLC0414 - most who read records need it
 from unsir_bench.runtime.strict_json import in_words, parsed
 from unsir_bench.runtime.timing import timing_conditions, timing_words
@@ -33,7 +40,6 @@ CAUTION = "_caution"  # ends the name of a detail that says why a number should 
 FINISHED = ("done", "skipped", "diverged")
 READABLE = (1, SCHEMA_VERSION)  # records of version 1 carry no digest: they are reported, but never finished
 LARGEST = 16 * 2**20  # bytes; the largest record of any experiment so far takes less than a fiftieth
-ACCURACY = re.compile(r"(original_|retrain_|floor_)?acc_(forget|retain)_(train|test)")
 
 
 def utc_now() -> str:
@@ -199,7 +205,7 @@ class RunRecord:
             record = cls(**known)
         except TypeError as error:
             raise ValueError(f"is no whole record: {error}") from error
-        for complaint in _impossible(record):
+        for complaint in impossible(record):
             raise ValueError(f"is no record of a run: {complaint}")
         return record
 
@@ -210,67 +216,10 @@ def digest(content: dict[str, Any]) -> str:
     return sha256(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _impossible(record: RunRecord) -> Iterator[str]:
-    """What no run writes, though its type is right; reports rely on these."""
-    steps = record.details.get("steps", [])
-    if not isinstance(steps, list) or not all(_is_step(step) for step in steps):
-        yield "details.steps is no list of classes and metrics"
-        return
-    stages = record.details.get("stages", [])
-    if not isinstance(stages, list) or not all(map(_is_stage, stages)):
-        yield "details.stages is no list of stages with their step and accuracies"
-    for metrics in (record.metrics, *(step["metrics"] for step in steps)):
-        for name, value in metrics.items():
-            if value is not None and ACCURACY.fullmatch(name) and not 0 <= value <= 1:
-                yield f"{name}={value} is not in [0, 1]"
-    yield from impossible_guarantees(record.guarantees)
-    try:
-        datetime.fromisoformat(record.started).timestamp()
-    except (ValueError, OverflowError):
-        yield f"started={record.started} is no time in ISO 8601"
-    if not fits(record.access.get("declared", []), list[str]):
-        yield "access.declared is no list of words"
-    for name in ("forget", "retain"):
-        if not fits(record.access.get(name, {}), dict[str, int]):
-            yield f"access.{name} holds no counts"
-    if not all(isinstance(each.get("metrics"), dict) for each in record.evaluated):
-        yield "evaluated holds no settings of metrics"
-    for name in ("dataset", "model", "method", "train", "forget", "metrics", "hardware", "tracker"):
-        if not isinstance(record.config.get(name, {}), dict):
-            yield f"config.{name} is no section"
-
-
-def _is_step(step: Any) -> bool:
-    return (
-        isinstance(step, dict)
-        and fits(step.get("classes"), list[int])
-        and (fits(step.get("metrics"), dict[str, float | int | None]))
-    )
-
-
-def _is_stage(stage: Any) -> bool:
-    if not isinstance(stage, dict) or not isinstance(stage.get("stage"), str) or type(stage.get("step")) is not int:
-        return False
-    accuracies = [value for name, value in stage.items() if ACCURACY.fullmatch(name) and value is not None]
-    return stage["step"] >= 0 and all(fits(value, float | int) and 0 <= value <= 1 for value in accuracies)
-
-
 @cache
 def _kinds() -> dict[str, Any]:
     """The type of each field of a record."""
     return get_type_hints(RunRecord)
-
-
-def fits(value: object, kind: Any) -> bool:
-    """Whether a value from JSON has a field's type."""
-    parts, origin = get_args(kind), get_origin(kind)
-    if origin is UnionType:
-        return any(fits(value, part) for part in parts)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
-    if origin is list:
-        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
-    return kind is Any or isinstance(value, kind)
 
 
 def own_record(folder: Path) -> RunRecord:
@@ -285,12 +234,20 @@ def own_record(folder: Path) -> RunRecord:
 
 
 def finished_record(folder: Path) -> RunRecord | None:
-    """The record of a finished run (done, skipped or diverged), or None; warns of one that cannot be trusted."""
+    """The record of a finished run (done, skipped or diverged), or None; warns of one that cannot be trusted.
+
+    Raises:
+        NotRecordedError: it may be finished, and cannot be read now.
+    """
     if not os.path.lexists(folder / RECORD_FILE):
         return None
     try:
         record = own_record(folder)
     except ValueError as error:
+        try:
+            refuse_unreadable(error.__cause__, folder / RECORD_FILE)
+        except UnreadableError as reason:  # a new record would replace it
+            raise NotRecordedError(str(reason)) from error
         LOG.warning("%s: the run is not taken as finished", printable(str(error)))
         return None
     return record if record.status in FINISHED else None

@@ -25,15 +25,32 @@ from pathlib import Path
 import torch
 from unsir_bench.references import store
 
-complete = store.save_file
-def save_file(tensors, path):
-    if path.stem == "logits":
+complete, written = store.serialised, []
+def serialised(tensors):
+    if written:
         os.kill(os.getpid(), signal.SIGKILL)
-    complete(tensors, path)
-store.save_file = save_file
+    written.append(tensors)
+    return complete(tensors)
+store.serialised = serialised
 own = store.Store(Path(sys.argv[1]))
 with own.lock(sys.argv[2], "the original model"):
     own.write(sys.argv[2], {"weights": {"w": torch.zeros(3)}, "logits": {"test": torch.zeros(1)}}, {})
+"""
+
+DISK_FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from unsir_bench.references.store import Store
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+own = Store(Path(sys.argv[1]))
+try:
+    own.write(sys.argv[2], {"weights": {"w": torch.zeros(10_000)}}, {})
+except OSError as error:
+    print(error.strerror)
+print(own.abandoned(), own.find(sys.argv[2]))
 """
 
 WAITING_FOR_THE_LOCK = """
@@ -243,3 +260,19 @@ def test_a_key_is_the_same_in_every_release() -> None:
 )
 def test_weights_have_one_hash_for_the_same_bits(state: dict[str, Tensor], same: bool) -> None:
     assert (weights_hash(state) == weights_hash({"a": torch.zeros(2), "b": torch.ones(2)})) is same
+
+
+def test_other_users_may_read_tensors_as_far_as_the_umask_lets_them(store: Store) -> None:
+    before = os.umask(0o027)
+    try:
+        entry = store.write(KEY, FILES, {})
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in entry.folder.iterdir()} == dict.fromkeys(
+        ("weights.safetensors", "logits.safetensors", "manifest.json", "manifest.sha256"), 0o640
+    )
+
+
+def test_a_full_disk_is_told_as_the_disks_error(store: Store) -> None:
+    said = subprocess.run(run_python(DISK_FULL, store), capture_output=True, text=True, check=True, timeout=120).stdout
+    assert said.split("\n")[:2] == ["File too large", "[] None"]

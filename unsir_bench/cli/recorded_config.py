@@ -21,7 +21,8 @@ from unsir_bench.data.scale import ScaleConfig
 from unsir_bench.errors import UnsirBenchError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.models.model import ModelConfig
-from unsir_bench.records import RunRecord, fits
+from unsir_bench.record_checks import fits
+from unsir_bench.records import RunRecord
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.tracking.tracker_config import TrackerConfig
 from unsir_bench.training.recipe import Recipe

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsir_bench.errors import DamagedEntryError
+from unsir_bench.errors import DamagedEntryError, UnreadableError
 from unsir_bench.records import printable
 from unsir_bench.references.record_folders import note_folder, noted_folder, notes
 from unsir_bench.references.store import Entry, Store, StoreConfig
@@ -153,7 +153,7 @@ def _described(manifest: dict[str, Any]) -> dict[str, str]:
 
 
 def _verified(store: Store, _given: argparse.Namespace) -> int:
-    damaged = 0
+    damaged, unreadable = 0, 0
     folders, checkpoints = store.folders(), store.checkpoints()
     for folder in folders:
         try:
@@ -161,16 +161,22 @@ def _verified(store: Store, _given: argparse.Namespace) -> int:
         except DamagedEntryError as reason:
             damaged += 1
             print(f"damaged: {printable(f'{folder}: {reason}')}")
+        except UnreadableError as reason:
+            unreadable += 1
+            print(f"unreadable: {reason}")
     for path in checkpoints:
         try:
             store.checkpoint(path.stem).verify()
         except DamagedEntryError as reason:
             damaged += 1
             print(f"damaged: {printable(f'{path}: {reason}')}")
+        except UnreadableError as reason:
+            unreadable += 1
+            print(f"unreadable: {reason}")
     print(f"{len(folders)} entries and {len(checkpoints)} checkpoints: {damaged} damaged")
     if damaged:
         print("The next run that needs one sets it aside and makes it again.")
-    return DAMAGED if damaged else 0
+    return DAMAGED if damaged or unreadable else 0
 
 
 def _pruned(store: Store, given: argparse.Namespace) -> int:

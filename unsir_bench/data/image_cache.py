@@ -20,6 +20,7 @@ from unsir_bench.errors import DamagedEntryError, DataError
 from unsir_bench.runtime.files import (
     DAMAGED,
     read_manifest,
+    refuse_unreadable,
     set_aside,
     sha256_of_file,
     sync_folder,
@@ -206,6 +207,7 @@ def _read(folder: Path) -> RawData:
                 raise DamagedEntryError(f"{array}.npy does not match its hash")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
     except (OSError, LookupError, TypeError, ValueError) as error:
+        refuse_unreadable(error, folder)
         raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
 
     def split(name: str) -> LabelledImages:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from unsir_bench.errors import DamagedEntryError
-from unsir_bench.runtime.files import DAMAGED, read_regular, set_aside, sha256, write_atomic
+from unsir_bench.runtime.files import DAMAGED, read_regular, refuse_unreadable, set_aside, sha256, write_atomic
 
 LOG = logging.getLogger("unsir_bench")
 CHECKPOINT_HEAD = b"unsir-bench checkpoint 1 "
@@ -44,6 +44,7 @@ class TrainingCheckpoint:
 
         Raises:
             DamagedEntryError: the file is not the one that was saved.
+            UnreadableError: it may be, and cannot be read now.
         """
         try:
             head, _, content = read_regular(self._path).partition(b"\n")
@@ -51,6 +52,7 @@ class TrainingCheckpoint:
                 raise DamagedEntryError("its content does not match its hash")
             return torch.load(BytesIO(content), map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
         except (OSError, ValueError, pickle.UnpicklingError) as error:
+            refuse_unreadable(error, self._path)
             raise DamagedEntryError(str(error)) from error
 
     def _head(self, content: bytes) -> bytes:

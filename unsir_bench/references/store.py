@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from safetensors.torch import save as serialised
 from torch import Tensor
 
@@ -32,9 +32,9 @@ from unsir_bench.runtime.files import (
     DAMAGED,
     read_manifest,
     read_regular,
+    refuse_unreadable,
     set_aside,
     sha256,
-    sha256_of_file,
     sync_folder,
     write_manifest,
 )
@@ -124,6 +124,7 @@ class Entry:
                 raise DamagedEntryError(f"{path.name} does not match its hash")
             found: dict[str, Tensor] = load(content)
         except (OSError, SafetensorError) as error:
+            refuse_unreadable(error, path)
             raise DamagedEntryError(f"{path.name}: {error}") from error
         if name == WEIGHTS and not all_finite(found):
             raise DamagedEntryError(f"{path.name} holds NaN or infinity")
@@ -148,7 +149,11 @@ class Store:
         self.used = used if used is not None else []
 
     def find(self, key: str) -> Entry | None:
-        """The finished entry, verified; None where there is none, or a damaged one."""
+        """The finished entry, verified; None where there is none, or a damaged one.
+
+        Raises:
+            UnreadableError: it may be whole, and cannot be read now.
+        """
         try:
             entry = Entry.opened(self.root / ENTRIES / key).verify()
         except DamagedEntryError:
@@ -279,8 +284,14 @@ class Store:
 
 
 def _fill(folder: Path, key: str, files: Mapping[str, dict[str, Tensor]], manifest: Mapping[str, Any]) -> None:
-    """Write an entry's files and manifest, and put them on the disk."""
+    """Write an entry's files and manifest, and put them on the disk.
+
+    safetensors' own writer gives nobody else a right to read its files, and hides the disk's errors.
+    """
+    hashes = {}
     for name, tensors in files.items():
-        save_file(tensors, folder / f"{name}.safetensors")
-    hashes = {name: sha256_of_file(folder / f"{name}.safetensors") for name in files}
+        content = serialised(tensors)
+        with (folder / f"{name}.safetensors").open("xb") as file:
+            file.write(content)
+        hashes[name] = sha256(content)
     write_manifest(folder, {"key": key, "files": hashes, "manifest": manifest})

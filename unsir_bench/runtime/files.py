@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from unsir_bench.errors import DamagedEntryError
+from unsir_bench.errors import DamagedEntryError, UnreadableError
 from unsir_bench.runtime.printable import printable
 
 LOG = logging.getLogger("unsir_bench")
@@ -26,6 +27,11 @@ DAMAGED = "damaged"  # the folder of what was set aside
 PACKED = ".xz"
 LARGEST_UNPACKED = 2**30  # bytes; a small .xz file may hold any number of zeros
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither exists on Windows
+
+# Reasons not to read a file that say nothing of its content.
+OF_THE_MOMENT = (
+    errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EIO,
+)  # fmt: skip
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -130,6 +136,22 @@ def read_regular(path: Path, at_most: int = -1) -> bytes:
     return content
 
 
+def refuse_unreadable(error: BaseException | None, path: Path) -> None:
+    """Keep a file from being taken for a damaged one whose reading failed for another reason.
+
+    Args:
+        error: by which reading it failed.
+        path: of the file, or of the folder that it is part of.
+
+    Raises:
+        UnreadableError: the file may be whole.
+    """
+    if isinstance(error, OSError) and error.errno in OF_THE_MOMENT:
+        shown = printable(str(error.filename or path))
+        how = "it is neither used nor replaced; make it readable, or try again"
+        raise UnreadableError(f"{shown} cannot be read ({error.strerror}): {how}") from error
+
+
 def read_lines(path: Path) -> list[bytes]:
     """The lines of a regular file, unpacked where its name ends in ``.xz``.
 
@@ -178,6 +200,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         DamagedEntryError: it is not, or the folder is a link.
+        UnreadableError: see ``refuse_unreadable``.
     """
     if folder.is_symlink():
         raise DamagedEntryError("it is a link")
@@ -187,6 +210,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise DamagedEntryError(f"{MANIFEST} does not match {MANIFEST_HASH}")
         content: dict[str, Any] = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
+        refuse_unreadable(error, folder / MANIFEST)
         raise DamagedEntryError(f"{type(error).__name__}: {error}") from error
     return content
 

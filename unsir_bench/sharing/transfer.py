@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from unsir_bench.errors import DamagedEntryError, SharingError
+from unsir_bench.errors import DamagedEntryError, SharingError, UnreadableError
 from unsir_bench.records import FINISHED, LARGEST, RECORD_FILE, RunRecord, printable
 from unsir_bench.references.store import Entry, Store
 from unsir_bench.runs.run_lock import run_lock
@@ -86,7 +86,7 @@ def _push_entry(folder: Path, place: Target, index: Index, done: Transfer) -> No
         return
     try:
         files = _files_of(folder)
-    except (DamagedEntryError, OSError) as reason:
+    except (DamagedEntryError, UnreadableError, OSError) as reason:
         done.refused[key] = printable(str(reason))
         return
     _list(place, index, _send(place, done, files))
@@ -193,7 +193,7 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
             _take_entry(place, store, key, paths, index, done)
         except Timeout:
             done.refused[key] = "it is being made here by another process"
-        except (DamagedEntryError, SharingError, OSError) as reason:
+        except (DamagedEntryError, UnreadableError, SharingError, OSError) as reason:
             done.refused[key] = printable(str(reason))
     if outputs is not None:
         for target, content in _newest_records(place, outputs, index, done).items():

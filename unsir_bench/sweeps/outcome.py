@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unsir_bench.config import Config
-from unsir_bench.errors import ConfigError
+from unsir_bench.errors import ConfigError, NotRecordedError
 from unsir_bench.records import RECORD_FILE, RunRecord, own_record, printable, records_below
 from unsir_bench.runs.finished_runs import finished_run
 from unsir_bench.sweeps.isolation import run_in_own_process
@@ -41,7 +41,7 @@ class SweepJob:
         Raises:
             ConfigError: the same run is finished, of other images.
         """
-        done = finished_run(config)
+        done = _finished(config)
         return cls(tuple(overrides), config, done.status if done is not None else None, _written(config.folder))
 
 
@@ -134,20 +134,28 @@ def _of_run(job: SweepJob, config: Config, why_lost: str) -> Iterator[Trouble]:
     """What its record says, wherever it lies; of a run without one of its own, that it is lost."""
     path = config.folder / RECORD_FILE
     if job.finished is None and job.left is not None and job.left == _written(config.folder):
-        if finished_run(config) is None:  # under another id
+        if _finished(config) is None:  # under another id
             words = f"{why_lost}; the one in its place is of an earlier attempt"
             yield Trouble(config.folder.name, "lost", words, command_of(job.overrides), path)
         return
     try:
         record = own_record(config.folder)
     except ValueError as problem:
-        if job.finished is None and finished_run(config) is None:
+        if job.finished is None and _finished(config) is None:
             there = path if os.path.lexists(path) else None
             reason = str(problem).removeprefix(f"{printable(str(path))}: ")
             words = f"{why_lost}; what lies in its place is none: {reason}" if there else why_lost
             yield Trouble(config.folder.name, "lost", words, command_of(job.overrides), there)
     else:
         yield from _told(path, record)
+
+
+def _finished(config: Config) -> RunRecord | None:
+    """The finished run's record, or None where it cannot be read now: the run, if it is tried, then says so."""
+    try:
+        return finished_run(config)
+    except NotRecordedError:
+        return None
 
 
 def _told(path: Path, record: RunRecord) -> Iterator[Trouble]:
