@@ -56,6 +56,22 @@ def test_a_maker_that_writes_nothing_is_named(store: Store, fabric: Fabric) -> N
         store.get_or_create(KEY, "the log", fabric, lambda: None)
 
 
+def test_an_entry_that_is_pruned_meanwhile_is_made_again(
+    store: Store, fabric: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, present = Maker(store), store._present
+    store.get_or_create(KEY, "the log", fabric, make)
+
+    def pruned_afterwards(key: str, fabric: Fabric) -> bool:
+        found = present(key, fabric)
+        if found and make.calls == 1:
+            (store.root / "entries" / KEY).rename(store.root / "pruned")
+        return found
+
+    monkeypatch.setattr(store, "_present", pruned_afterwards)
+    assert store.get_or_create(KEY, "the log", fabric, make).manifest == {"call": 2}
+
+
 def test_a_maker_that_fails_leaves_the_lock_free_and_the_entry_to_be_made(store: Store, fabric: Fabric) -> None:
     def broken() -> None:
         raise ArithmeticError("half way")

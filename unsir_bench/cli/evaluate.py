@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from unsir_bench.config_fields import problems
 from unsir_bench.errors import ConfigError, UnsirBenchError
 from unsir_bench.evaluation.evaluate import MetricsConfig
 from unsir_bench.records import RECORD_FILE, RunRecord, finished_record, printable, record_paths
+from unsir_bench.references.record_folders import note_folder
 from unsir_bench.references.store import StoreConfig
 from unsir_bench.report.forget_words import forgotten_words
 from unsir_bench.report.tables.text import job_rows, print_rows
@@ -156,6 +158,9 @@ def _runs(folder: Path) -> list[Path]:
 def _added(folder: Path, settings: Sequence[str], asked: Config, store: StoreConfig | None) -> str:
     """Add what the run lacks, one process at a time; returns what was done, in words."""
     at = store or StoreConfig(str((_finished(folder).config.get("store") or {}).get("root", StoreConfig().root)))
+    if Path(at.root).is_dir():
+        with suppress(OSError):  # nothing is ever pruned from a store that cannot be written
+            note_folder(Path(at.root), folder.parent.parent)
     with run_lock(folder):
         record = _finished(folder)
         if record.status != "done":

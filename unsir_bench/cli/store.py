@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unsir_bench.errors import DamagedEntryError, UnreadableError
+from unsir_bench.errors import DamagedEntryError, SharingError, UnreadableError
 from unsir_bench.records import printable
 from unsir_bench.references.record_folders import note_folder, noted_folder, notes
 from unsir_bench.references.store import Entry, Store, StoreConfig
@@ -35,13 +35,20 @@ def store_command(argv: Sequence[str]) -> int:
 
     Returns:
         Exit status: 0, 1 if something is damaged, refused or left, 2 if there is no such store.
+
+    Raises:
+        SharingError: a disk refuses something.
     """
     given = _parser().parse_args(argv)
     if given.verb != "pull" and not given.folder.is_dir():
         print(f"{given.folder}: there is no such store; runs make one at store.root (default: {StoreConfig().root})")
         return NO_STORE
     verbs = {"ls": _listed, "verify": _verified, "prune": _pruned, "push": _pushed, "pull": _pulled}
-    return verbs[given.verb](Store(given.folder), given)
+    try:
+        return verbs[given.verb](Store(given.folder), given)
+    except OSError as error:
+        place = without_passwords(getattr(given, "place", str(given.folder)))
+        raise SharingError(f"{place}: {error}; make room, see to permissions, or choose another place") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -198,17 +205,25 @@ def _pruned(store: Store, given: argparse.Namespace) -> int:
     if not given.yes and not _agreed(f"Remove these {len(found)}, {_megabytes(found)}? [y/N] "):
         print("nothing is removed; --yes removes without asking")
         return 0
-    left = [each for each in found if not remove(store, each)]
-    for each in left:
-        print(f"left: {each.path.name}: another process holds its lock")
+    left = {each: why for each in found if (why := _why_left(store, each))}
+    for each, why in left.items():
+        print(printable(f"left: {each.path.name}: {why}"))
     gone = [each for each in found if each not in left]
     print(f"removed {len(gone)}, {_megabytes(gone)}")
     return DAMAGED if left else 0
 
 
+def _why_left(store: Store, each: Removable) -> str | None:
+    """Remove something; returns why it stays, or None."""
+    try:
+        return None if remove(store, each) else "another process holds its lock"
+    except OSError as error:
+        return str(error)
+
+
 def _nothing_to_go_by(records: KeptRecords, given: argparse.Namespace) -> str | None:
     if records.unreadable:
-        return "what these records need is not known; repair them or remove their folders"
+        return "what these records need is not known; repair them, make their folders readable, or remove these"
     if not kept_records(given.records).readable:
         return f"no record lies below --records={given.records}; name the folder of sweeps, or remove the store by hand"
     return None

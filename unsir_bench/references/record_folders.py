@@ -28,8 +28,12 @@ def note_folder(root: Path, outputs: Path) -> None:
 
 
 def notes(root: Path) -> list[Path]:
-    """The files that note folders in a store, one each."""
-    return sorted((root / NOTES).glob("*.txt"))
+    """The files that note folders in a store, one each; raises OSError if they cannot be listed."""
+    try:
+        names = [path.name for path in (root / NOTES).iterdir()]  # a glob takes what cannot be listed for empty
+    except FileNotFoundError:
+        return []
+    return sorted(root / NOTES / name for name in names if name.endswith(".txt"))
 
 
 def noted_folder(note: Path) -> Path:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("unsir_bench")
 ENTRIES, IN_PROGRESS = "entries", "in_progress"
+MOST_TRIES = 5  # to make an entry that others remove, as `store prune` does
 WEIGHTS = "weights"  # the file whose numbers must be finite
 
 
@@ -205,18 +206,23 @@ class Store:
             what: names the entry in messages.
             fabric: the processes of the run.
             make: writes the entry in the first process.
+
+        Raises:
+            UnreadableError: it may be there, and cannot be read now.
+            RuntimeError: it is removed again and again.
         """
-        if not self._present(key, fabric):
-            with self.lock(key, what) if fabric.is_global_zero else nullcontext():
-                if not self._present(key, fabric):
-                    if fabric.is_global_zero:
-                        self._set_damaged_aside(key)
-                    make()
-                fabric.barrier()
-        entry = self.find(key)
-        if entry is None:
-            raise RuntimeError(f"{what} ({key}) vanished from {self.root} while it was used")
-        return entry
+        # Several processes may not differ in whether they try again: they would wait for each other.
+        for _ in range(MOST_TRIES if fabric.world_size == 1 else 1):
+            if not self._present(key, fabric):
+                with self.lock(key, what) if fabric.is_global_zero else nullcontext():
+                    if not self._present(key, fabric):
+                        if fabric.is_global_zero:
+                            self._set_damaged_aside(key)
+                        make()
+                    fabric.barrier()
+            if (entry := self.find(key)) is not None:
+                return entry
+        raise RuntimeError(f"{what} ({key}) vanished from {self.root} while it was used")
 
     def _set_damaged_aside(self, key: str) -> None:
         """Move what lies in an entry's place and is no entry; call with its lock held."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsCon
 from unsir_bench.models.checkpoint_files import Checkpoint, CheckpointError, rename_problem
 from unsir_bench.models.model import state_to_cpu
 from unsir_bench.records import RunRecord, finished_record
+from unsir_bench.references.record_folders import note_folder
 from unsir_bench.references.store import all_finite, content_key, weights_hash
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runs.experiment import ABSENT_WITHOUT_RETRAIN, Experiment, keep_grad_cam, prepared
@@ -69,6 +71,8 @@ def score_checkpoints(
     checkpoints, weights = _fitted(files, renames, scene.context)
     _describe(record, config, split, checkpoints, weights)
     folder = config.folder.with_name(record.run_id)
+    with suppress(OSError):  # nothing is ever pruned from a store that cannot be written
+        note_folder(Path(config.store.root), Path(config.outputs))
     with recording(folder):
         if (earlier := finished_record(folder)) is not None:  # none of its metrics is lost
             metrics = recorded_metrics(earlier).joined(metrics)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from unsir_bench.config import sweep_problems
 from unsir_bench.errors import DamagedEntryError, SharingError, UnreadableError
 from unsir_bench.records import FINISHED, LARGEST, RECORD_FILE, RunRecord, printable
 from unsir_bench.references.store import Entry, Store
@@ -196,7 +197,7 @@ def pull(place: Source, store: Store, outputs: Path | None) -> Transfer:
         except (DamagedEntryError, UnreadableError, SharingError, OSError) as reason:
             done.refused[key] = printable(str(reason))
     if outputs is not None:
-        for target, content in _newest_records(place, outputs, index, done).items():
+        for target, content in _newest_records(place, store.root, outputs, index, done).items():
             try:
                 _take_record(target, content, done)
             except Timeout:
@@ -217,27 +218,41 @@ def _take_entry(place: Source, store: Store, key: str, paths: Mapping[str, str],
     if store.find(key) is not None:
         done.present.append(key)
         return
-    with store.lock(key, "an entry that is pulled", wait=False), store.building(key) as folder:
-        size = 0
-        for name, path in paths.items():
-            size += (folder / name).write_bytes(_read(place, path, index))
-        entry = _described(Entry.opened(folder, key))
-        named = {f"{name}.safetensors" for name in entry.hashes} | {MANIFEST, MANIFEST_HASH}
-        if named != paths.keys():
-            raise DamagedEntryError(f"its manifest names other files: {printable(str(sorted(named ^ paths.keys())))}")
-        entry.verify()
-        sync_files(folder)
+    with store.lock(key, "an entry that is pulled", wait=False):
+        if store.find(key) is not None:  # it was finished meanwhile
+            done.present.append(key)
+            return
+        with store.building(key) as folder:
+            size = _copied(place, folder, key, paths, index)
     done.entries.append(key)
     done.size += size
 
 
-def _newest_records(place: Source, outputs: Path, index: Index, done: Transfer) -> dict[Path, bytes]:
+def _copied(place: Source, folder: Path, key: str, paths: Mapping[str, str], index: Index) -> int:
+    """Copy an entry's files, verified, into a folder; returns their bytes.
+
+    Raises:
+        DamagedEntryError: they are not what was written under the key.
+    """
+    size = sum((folder / name).write_bytes(_read(place, path, index)) for name, path in paths.items())
+    entry = _described(Entry.opened(folder, key))
+    named = {f"{name}.safetensors" for name in entry.hashes} | {MANIFEST, MANIFEST_HASH}
+    if named != paths.keys():
+        raise DamagedEntryError(f"its manifest names other files: {printable(str(sorted(named ^ paths.keys())))}")
+    entry.verify()
+    sync_files(folder)
+    return size
+
+
+def _newest_records(place: Source, store_root: Path, outputs: Path, index: Index, done: Transfer) -> dict[Path, bytes]:
     """The records of a place by where they go here: of one that was pushed again with more metrics the last version."""
     found: dict[Path, tuple[str, bytes]] = {}
     for path in index.records():
         try:
             content = _read(place, path, index)
             record = _shared_record(content)
+            if (outputs / record.sweep).resolve().is_relative_to(store_root.resolve()):
+                raise ValueError(f"sweep {record.sweep!r}: its folder here is the store {store_root}")
         except (OSError, ValueError, RecursionError, DamagedEntryError, SharingError) as reason:
             done.refused[path] = printable(str(reason))
             continue
@@ -259,6 +274,8 @@ def _shared_record(content: bytes) -> RunRecord:
         raise ValueError(f"{record.run_id} is not finished, or of schema version {record.schema_version}")
     if not FOLDER_NAME.fullmatch(record.sweep) or not FOLDER_NAME.fullmatch(record.run_id):
         raise ValueError(f"sweep {record.sweep!r}, run {record.run_id!r}: cannot be folders of sweeps")
+    for problem in sweep_problems(record.sweep):
+        raise ValueError(problem)
     return record
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unsir_bench.records import RunRecord, record_paths
+from unsir_bench.records import RECORD_FILE, RunRecord, printable
 from unsir_bench.references.store import Store
 
 
@@ -18,7 +19,7 @@ class KeptRecords:
 
     Attributes:
         readable: by their path.
-        unreadable: why a record cannot be read, by its path; the reason names it, too.
+        unreadable: why a record cannot be read, or a folder cannot be listed, by its path; the reason names it, too.
     """
 
     readable: dict[Path, RunRecord] = field(default_factory=dict)
@@ -34,13 +35,26 @@ class KeptRecords:
 def kept_records(outputs: Path) -> KeptRecords:
     """All records of a folder of sweeps, or of one sweep."""
     found = KeptRecords()
-    for folder in [outputs, *sorted(outputs.glob("*/"))]:
-        for path in record_paths(folder):
+    for folder in [outputs, *_folders_of(outputs, found)]:
+        for path in (run / RECORD_FILE for run in _folders_of(folder, found)):
             try:
                 found.readable[path] = RunRecord.read(path)
             except ValueError as reason:
-                found.unreadable[path] = str(reason)
+                if not isinstance(reason.__cause__, FileNotFoundError):
+                    found.unreadable[path] = str(reason)
     return found
+
+
+def _folders_of(folder: Path, found: KeptRecords) -> list[Path]:
+    """The folders in a folder, in order of name; one that cannot be listed is noted in ``found``."""
+    try:
+        with os.scandir(folder) as inside:
+            return sorted(Path(each.path) for each in inside if each.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:  # which pathlib's glob takes for an empty folder
+        found.unreadable[folder] = f"{printable(str(folder))}: {error.strerror or error}"
+        return []
 
 
 def users_of_entries(store: Store, records: Iterable[RunRecord]) -> dict[str, list[str]]:
