@@ -123,7 +123,10 @@ def follower(first_sees: list[bool], done_by_first: Any = None) -> Any:
     """The fabric of a process that is not the first: it hears what the first one sees, and waits for it."""
     answers = iter(first_sees)
     return SimpleNamespace(
-        is_global_zero=False, broadcast=lambda _own: next(answers), barrier=done_by_first or (lambda: None)
+        world_size=2,
+        is_global_zero=False,
+        broadcast=lambda _own: next(answers),
+        barrier=done_by_first or (lambda: None),
     )
 
 
