@@ -38,6 +38,10 @@ class DamagedEntryError(UnsirBenchError):
     """An entry of the store or of the decoded cache is not what was written under its key."""
 
 
+class UnrecordableError(UnsirBenchError):
+    """A record would hold what no reader takes: a number too large, or more bytes than a record may have."""
+
+
 class UnreadableError(UnsirBenchError):
     """A file that may be whole cannot be read now, so that it is neither taken nor replaced."""
 

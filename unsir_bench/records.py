@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from unsir_bench.added_fields import with_added_fields
-from unsir_bench.errors import NotRecordedError, UnreadableError
+from unsir_bench.errors import NotRecordedError, UnreadableError, UnrecordableError
 from unsir_bench.guarantees import Guarantees
 from unsir_bench.record_checks import fits, impossible
 from unsir_bench.runtime.files import (
@@ -152,7 +153,12 @@ class RunRecord:
         return f"<table>{title}<tr><th></th><th>A_Dr %</th><th>A_Df %</th></tr>{rows}</table>"
 
     def write(self, folder: Path) -> Path:
-        """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once."""
+        """The path of the record, written into ``folder`` in one step; sets ``digest``, and ``finished`` once.
+
+        Raises:
+            UnrecordableError: no record that could be read again holds this; nothing is written.
+            OSError: the disk refuses it.
+        """
         self.finished = self.finished or utc_now()
         path = folder / RECORD_FILE
         steps = [step["metrics"] for step in self.details.get("steps", [])]
@@ -162,9 +168,12 @@ class RunRecord:
                     numbers[name], self.metric_notes[name] = None, f"it came to {value}"
         content = json.loads(json.dumps(in_words(asdict(self))))  # keys and lists as a reader finds them
         self.digest = content["digest"] = digest(content)
+        text = json.dumps(content, indent=2) + "\n"
+        for problem in _unrecordable(content, len(text)):
+            raise UnrecordableError(problem)
         if path.is_dir() and not path.is_symlink():  # anything else is replaced
             set_aside(path, folder / DAMAGED, "it is a folder")
-        write_atomic(path, json.dumps(content, indent=2) + "\n")
+        write_atomic(path, text)
         return path
 
     @classmethod
@@ -208,6 +217,22 @@ class RunRecord:
         for complaint in impossible(record):
             raise ValueError(f"is no record of a run: {complaint}")
         return record
+
+
+def _unrecordable(content: dict[str, Any], size: int) -> Iterator[str]:
+    """Which fields of a record could not be read again, and why."""
+    texts: dict[str, str] = {}
+    for name, value in content.items():
+        parts = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+        texts |= {part: json.dumps(each) for part, each in parts.items()}
+    for name, text in texts.items():
+        try:
+            parsed(text.encode())
+        except (ValueError, RecursionError) as error:
+            yield f"{name}: {error}"
+    if size > LARGEST:
+        largest = max(texts, key=lambda name: len(texts[name]))
+        yield f"{largest}: the record would have {size} bytes, and {LARGEST} is the most; keep less of it"
 
 
 def digest(content: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from unsir_bench.config import Config, sweep_problems
 from unsir_bench.errors import (
     ConfigError,
+    DataError,
     Diverged,
     NotApplicable,
+    UnrecordableError,
     UnsirBenchError,
 )
 from unsir_bench.evaluation.registry import registered
@@ -65,13 +67,14 @@ def run(
             note_folder(store, Path(config.outputs))
     if finished is not None:
         return finished
-    with recording(config.folder):
+    folder = config.folder  # the id hashes files that may be written anew meanwhile
+    with recording(folder):
         if (finished := _finished(config)) is not None:  # by another sweep, while this one waited
             return finished
-        record, tracker = _recorded(config, command)
+        record, tracker = _recorded(config, folder, command)
     recorded()
     # The record is on the disk: nothing that the tracker does can lose it.
-    tracker.report(record, config.folder)
+    tracker.report(record, folder)
     tracker.finish(failed=record.status == "failed")
     return record
 
@@ -83,24 +86,50 @@ def _finished(config: Config) -> RunRecord | None:
     return finished
 
 
-def _recorded(config: Config, command: str) -> tuple[RunRecord, Tracker]:
-    """Do a run and write its record; the tracker has still to report it."""
-    config.folder.mkdir(parents=True, exist_ok=True)
-    record, tracker = blank_record(config, command), Tracker(None)
+def _recorded(config: Config, folder: Path, command: str) -> tuple[RunRecord, Tracker]:
+    """Do a run and write its record into its folder; the tracker has still to report it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record, tracker = replace(blank_record(config, command), run_id=folder.name), Tracker(None)
     try:
         try:
             note_forget_set(record, config)
-            tracker = start_tracker(config.tracker, record, config.folder)
+            tracker = start_tracker(config.tracker, record, folder)
             _launched(config, tracker, record)
+            _require_the_same_files(config, record.run_id)
         except (Exception, SystemExit) as error:  # a failed run is a result too, one that a library would end as well
             record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
             record.error = traceback.format_exc()
             log_failure(error, record.run_id)
-        LOG.info("%s: %s", record.status, record.write(config.folder))
+        LOG.info("%s: %s", record.status, _written(record, folder))
     except BaseException:  # of the user, or of the disk
         tracker.finish(failed=True)
         raise
     return record, tracker
+
+
+def _require_the_same_files(config: Config, run_id: str) -> None:
+    """Refuse a run during which a file that its id hashes was written anew: its numbers may be of either content.
+
+    Raises:
+        DataError: one was; names all that it may be.
+    """
+    if config.run_id == run_id:
+        return
+    owner = getattr(config.model, "backbone", config.model)
+    named = {"forget.file": config.forget.file, "model.weights": owner.weights, "dataset.root": config.dataset.root}
+    files = ", ".join(f"{key}={path}" for key, path in named.items() if path)
+    raise DataError(f"{files}: changed while the run was waiting or working; leave it alone, and run it again")
+
+
+def _written(record: RunRecord, folder: Path) -> Path:
+    """The path of the record, written; one that no reader would take is written as failed, without its results."""
+    try:
+        return record.write(folder)
+    except UnrecordableError as error:
+        log_failure(error, record.run_id)
+        record.status, record.reason, record.error = "failed", f"{type(error).__name__}: {error}", None
+        record.metrics, record.details, record.metric_notes, record.guarantees = {}, {}, {}, {}
+        return record.write(folder)
 
 
 def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
@@ -110,7 +139,8 @@ def _launched(config: Config, tracker: Tracker, record: RunRecord) -> None:
         _experiment(fabric, config, tracker, record)
         return
     added = sorted({metric.compute.__module__ for metric in registered() if not metric.shipped})
-    first = result_of_first(fabric, partial(_experiment_of_rank, config, record, added), config.folder)
+    folder = Path(config.outputs) / config.sweep / record.run_id
+    first = result_of_first(fabric, partial(_experiment_of_rank, config, record, added), folder)
     vars(record).update(first["record"])
     for point in first["points"]:
         tracker.log(*point)

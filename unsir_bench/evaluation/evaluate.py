@@ -8,6 +8,7 @@ in ``notes``; the others still come out. docs/metrics.md lists all; ``registry``
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +29,7 @@ from unsir_bench.models.model import state_to_cpu
 from unsir_bench.references.store import all_finite
 from unsir_bench.references.trained_models import TrainedModel
 from unsir_bench.runtime.extras import install_words
-from unsir_bench.runtime.strict_json import plain
+from unsir_bench.runtime.strict_json import in_words, parsed, plain
 from unsir_bench.training.inference import features_of, outputs_of_splits, predict_splits
 from unsir_bench.versions import EVALUATION_VERSION
 
@@ -164,7 +165,8 @@ def _recordable(name: str, value: Any, metric: Metric) -> Any:
         result = plain(value)
         if name in metric.fields and not (result is None or isinstance(result, int | float)):
             raise TypeError(f"a value of type {type(result).__name__}, which is no number")
-    except TypeError as error:
+        parsed(json.dumps(in_words(result)).encode())
+    except (TypeError, ValueError) as error:
         raise TypeError(f"the metric of {', '.join(metric.fields)} gives for {name} {error}") from error
     return result
 
