@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.cli.recorded_config import AnotherRunError, CannotRepeatError, config_of
-from unsir_bench.cli.reproduce import DIFFERS, IDENTICAL, compared, done_again, in_short, other_results
+from unsir_bench.cli.reproduce import DIFFERS, IDENTICAL, compared, declares_enough, done_again, in_short, other_results
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config
 from unsir_bench.errors import UnsirBenchError
@@ -129,10 +129,11 @@ def _relabelled(record: RunRecord, config: Config) -> Iterator[str]:
     blank = blank_record(config)
     note_forget_set(blank, config)
     told = {name: (getattr(record, name), getattr(blank, name)) for name in FORGOTTEN}
-    told["access.declared"] = (record.access.get("declared"), blank.access["declared"])
     for name, (then, now) in told.items():
         if then != printable(now):
             yield f"{name} is {then}, and its configuration makes it {printable(now)}"
+    if not declares_enough(record.access, blank.access):
+        yield f"access.declared is {record.access.get('declared')}, and its method needs {blank.access['declared']}"
 
 
 def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Namespace) -> list[tuple[Path, str]]:
