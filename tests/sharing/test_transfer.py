@@ -54,7 +54,8 @@ def test_all_that_is_pushed_arrives_as_it_was(
 ) -> None:
     here = tmp_path / "here"
     assert push(store, outputs, address) == 0 and pull(address, here) == 0
-    assert "5 entries and 2 records" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5 entries and 2 records" in said and ("push again" in said) is ("://" in address)
     assert whole(Store(here / "store")) == whole(store) and len(whole(store)) == 5
     for path in outputs.glob("*/*/record.json"):
         assert (here / path.relative_to(outputs)).read_bytes() == path.read_bytes()

@@ -257,6 +257,8 @@ def _pushed(store: Store, given: argparse.Namespace) -> int:
         done = push(store, records, place, keys)
     for path, why in unreadable.items():
         done.refused[str(path)] = why.removeprefix(f"{printable(str(path))}: ")
+    if "://" in given.place:
+        print("A URL has no locks: if somebody else pushed meanwhile, push again, so that nothing stays unlisted.")
     return _told(done, f"pushed to {without_passwords(given.place)}", "there")
 
 
