@@ -2,12 +2,13 @@
 
 import gc
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from unsir_bench.models.allcnn import AllCNNConfig
 from unsir_bench.models.model import ModelConfig
 from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.progress import Progress
+from unsir_bench.runtime.stops import note_stops
 from unsir_bench.training.context import RunContext
 
 torch.set_num_threads(1)
@@ -50,6 +52,15 @@ def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
     fake = FakeTime()
     monkeypatch.setattr("unsir_bench.runtime.clock.time", fake)
     return fake
+
+
+@pytest.fixture
+def noted() -> Iterator[None]:
+    """Stops of this process are counted."""
+    before = signal.getsignal(signal.SIGCONT)
+    note_stops()
+    yield
+    signal.signal(signal.SIGCONT, before)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORT = re.compile(r"^\s*(from|import)\s.*\bbaselines\b|import_module\(.*\bbaselines\b", re.M)
+TOP_LEVEL = re.compile(r"^\s*(from|import) baselines\b", re.M)
 BROKEN = {
     "baselines/finetune.py": "import unsir_bench.runner",
     "unsir_bench/data/digits.py": "import wandb",
@@ -62,3 +63,10 @@ def test_only_the_command_imports_the_baselines() -> None:
     assert len(files) > 50
     naming = [path.name for path in files if IMPORT.search(path.read_text())]
     assert naming == []
+
+
+def test_tests_import_the_baselines_that_runs_use() -> None:
+    """Imported as `baselines` their classes are registered a second time, and what is patched there patches no run."""
+    files = list((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 200
+    assert [path.name for path in files if TOP_LEVEL.search(path.read_text())] == []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from torch import Tensor
+from unsir_bench.baselines.finetune import Finetune
 
-from baselines.finetune import Finetune
 from tests.stored import with_weights
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import evaluate, evaluate_command

@@ -17,6 +17,7 @@ from unsir_bench.cli.reproduce import MEASURED, _told
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
 from unsir_bench.report.consistency import _contradictions
+from unsir_bench.unlearning.unsir import Unsir
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "digits_run" / "record.json"
 Call = Callable[..., tuple[int, str]]
@@ -250,6 +251,17 @@ def test_what_this_machine_cannot_do_refuses_no_record(
     monkeypatch.setattr(verify, "done_again", full)
     status, said = checked(submission(tmp_path, content()), "--reproduce")
     assert status == 2 and "no record was done again: the disk is full" in said and "refused" not in said
+
+
+def test_a_run_that_fails_on_this_machine_refuses_no_record(
+    tmp_path: Path, checked: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise MemoryError("no room for the noise")
+
+    monkeypatch.setattr(Unsir, "unlearn", too_large)
+    status, said = checked(submission(tmp_path, content()), "--reproduce")
+    assert status == 2 and "failed here: MemoryError: no room for the noise" in said and "refused" not in said
 
 
 def test_on_another_cpu_rounding_is_allowed_and_five_points_are_not() -> None:

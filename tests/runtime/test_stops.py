@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.continued import go_on
 from tests.training.small_network import small_network
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.runner import run
 from unsir_bench.runtime.clock import Stopwatch
-from unsir_bench.runtime.stops import note_stops
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.epoch_batches import EpochBatches
 from unsir_bench.training.fit import Variation, fit
@@ -36,19 +35,6 @@ with clock.running():
     sys.stdin.readline()
 print(clock.stops, clock.total)
 """
-
-
-@pytest.fixture
-def noted() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGCONT)
-    note_stops()
-    yield
-    signal.signal(signal.SIGCONT, before)
-
-
-def go_on(*_: object) -> None:
-    """What a process is sent after it was stopped."""
-    os.kill(os.getpid(), signal.SIGCONT)
 
 
 def test_a_process_that_is_stopped_counts_it_with_the_seconds() -> None:
@@ -71,6 +57,10 @@ def test_only_stops_while_the_clock_runs_count(noted: None) -> None:
     assert clock.stops == 0
     with clock.running():
         go_on()
+        with clock.paused():
+            go_on()
+            with clock.paused():
+                go_on()
     assert clock.stops == 1
 
 

@@ -63,7 +63,7 @@ def verify_command(argv: Sequence[str]) -> int:
     if given.reproduce and not faults:
         try:
             faults += _done_again(repeatable, given)
-        except (UnsirBenchError, OSError) as error:  # as of a full disk, which is not the record's fault
+        except (UnsirBenchError, OSError) as error:  # a full disk or too little memory is not the record's fault
             print(f"no record was done again: {printable(str(error))}")
             return NOT_CHECKED
     for path, words in faults:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="unsir-bench verify",
         description="Check records for the leaderboard: each can be read, is unchanged, agrees with itself and with "
         "the others, and is of the run that its configuration makes. Exit status: 0 accepted, 1 refused, 2 a place "
-        "without records, or a full disk here.",
+        "without records, or the run drawn fails here (a full disk, too little memory).",
     )
     parser.add_argument(
         "places", nargs="+", type=Path, metavar="PLACE", help=f"a folder of sweeps, a run's, or a {LINES_FILE}"
@@ -145,8 +145,6 @@ def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Na
     print(f"{_shown(path)}: doing {record.run_id} again (it took about {seconds(record):.0f} s)", flush=True)
     try:
         again = done_again(record, root=given.root)
-    except CannotRepeatError as error:
-        return [(path, str(error))]
     except (UnsirBenchError, OSError):  # of this machine
         raise
     except Exception as error:  # of values that no run writes

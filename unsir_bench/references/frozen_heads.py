@@ -160,7 +160,7 @@ class FrozenHeadModels(ReferenceModels):
             inputs = features.made(model, view, self.data.view("train"), context)
             with watch.running(), torch.no_grad():
                 solve(model, inputs, view, len(self.data.labels("train")), context)
-        return FitState(1, 0, len(view), watch.total, [context.timing_conditions()])
+        return FitState(1, 0, len(view), watch.total, [context.timing_conditions()], watch.stops)
 
     def _load_backbone(self, model: nn.Module, architecture: FrozenHeadConfig, context: RunContext) -> None:
         view = self._backbone_view(architecture)

@@ -86,6 +86,7 @@ class StoredPrecomputation:
         manifest = {
             "seconds": watch.total,
             "timed_on": context.timing_conditions(),
+            "stops": watch.stops,
             "peak_memory_bytes": memory.read(),
             "description": description,
         }

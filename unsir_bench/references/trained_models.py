@@ -252,6 +252,7 @@ class ReferenceModels:
             "original": original.key,
             "seconds": recorder.seconds,
             "timed_on": timed_on(done.timed_on),
+            "stops": recorder.stops,
             "batches": recorder.batches,
             "batches_with_forget_samples": recorder.recorded,
         }

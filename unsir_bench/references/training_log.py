@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from unsir_bench.data.batches import Usage
 from unsir_bench.references.checkpoint import TrainingCheckpoint
 from unsir_bench.runtime.clock import Instant
+from unsir_bench.runtime.stops import stops
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class UpdateRecorder:
         self._names = [name for name, _ in model.named_parameters()]
         self._previous = _copies(model)
         self._sums = [torch.zeros_like(parameter) for parameter in self._previous]
-        self.seconds, self.batches, self.recorded = 0.0, 0, 0
+        self.seconds, self.stops, self.batches, self.recorded = 0.0, 0, 0, 0
 
     def after_step(self, model: nn.Module, _: Tensor) -> None:
         """Add the update of the step just taken if its batch holds a forget sample and none gone."""
-        started = Instant(self._device)
+        started, stopped = Instant(self._device), stops()
         current = [parameter.detach() for parameter in model.parameters()]
         self.batches += 1
         indices = self._batch.indices
@@ -77,6 +78,7 @@ class UpdateRecorder:
             torch._foreach_add_(self._sums, torch._foreach_sub(current, self._previous))
         torch._foreach_copy_(self._previous, current)
         self.seconds += Instant(self._device).seconds_since(started)
+        self.stops += stops() - stopped
 
     def updates_on_cpu(self) -> dict[str, Tensor]:
         """The sums by parameter name."""
@@ -84,7 +86,7 @@ class UpdateRecorder:
 
     def state(self) -> dict[str, Any]:
         """State to resume an interrupted recording from."""
-        counts = {"seconds": self.seconds, "batches": self.batches, "recorded": self.recorded}
+        counts = {name: getattr(self, name) for name in ("seconds", "stops", "batches", "recorded")}
         return {"sums": self._sums, "previous": self._previous, **counts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -92,6 +94,7 @@ class UpdateRecorder:
         torch._foreach_copy_(self._sums, [value.to(self._device) for value in state["sums"]])
         torch._foreach_copy_(self._previous, [value.to(self._device) for value in state["previous"]])
         self.seconds, self.batches, self.recorded = state["seconds"], state["batches"], state["recorded"]
+        self.stops = state.get("stops", 0)  # which states of before 2.4.0 lack
 
 
 def _copies(model: nn.Module) -> list[Tensor]:

@@ -42,13 +42,14 @@ class Stopwatch:
 
     Attributes:
         total: seconds.
-        stops: how often the process was stopped while the method ran; the seconds hold these times.
+        stops: how often a process was stopped in the time that ``total`` holds.
         phases: seconds by name.
     """
 
     def __init__(self, device: torch.device):
         self._device = device
         self._excluded = 0.0
+        self._stops_excluded = 0
         self.total = 0.0
         self.stops = 0
         self.phases: dict[str, float] = defaultdict(float)
@@ -68,12 +69,12 @@ class Stopwatch:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Time the method; after an exception the time until then counts."""
-        before = stops()
+        before, excluded = stops(), self._stops_excluded
         try:
             with self._timed(None):
                 yield
         finally:
-            self.stops += stops() - before
+            self.stops += stops() - before - (self._stops_excluded - excluded)
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Time a part of the method."""
@@ -83,13 +84,22 @@ class Stopwatch:
     def paused(self) -> Iterator[None]:
         """Leave the time spent here out of the total and of every phase."""
         started, excluded = Instant(self._device), self._excluded
+        before, stops_excluded = stops(), self._stops_excluded
         try:
             yield
         finally:
             # Set, not added: a pause within this one is part of it.
             self._excluded = excluded + Instant(self._device).seconds_since(started)
+            self._stops_excluded = stops_excluded + stops() - before
 
-    def add_stored_cost(self, name: str, seconds: float) -> None:
-        """Add seconds measured elsewhere (a stored training, for example) to a phase and the total."""
+    def add_stored_cost(self, name: str, seconds: float, stopped: int = 0) -> None:
+        """Add seconds measured elsewhere (a stored training, for example) to a phase and the total.
+
+        Args:
+            name: of the phase.
+            seconds: measured then.
+            stopped: how often the process was stopped meanwhile.
+        """
         self.phases[name] += seconds
         self.total += seconds
+        self.stops += stopped

@@ -158,8 +158,8 @@ class RunContext:
         return result
 
     def add_stored_cost(self, phase: str, manifest: Mapping[str, Any]) -> None:
-        """Add the cost of stored work to ``phase``: its seconds and, where known, peak memory, measured back then."""
-        self.clock.add_stored_cost(phase, manifest["seconds"])
+        """Add the cost of stored work to ``phase``: its seconds and, where known, stops and peak memory."""
+        self.clock.add_stored_cost(phase, manifest["seconds"], manifest.get("stops", 0))
         self.stored_peak_bytes = max(self.stored_peak_bytes, manifest.get("peak_memory_bytes", 0))
         if (reason := self.why_not_timed_here(manifest)) is not None:
             self.timed_elsewhere[phase] = reason
