@@ -14,7 +14,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from tests.fake_time import FakeTime
+from tests.fake_time import FakeTime, TickingTime
 from unsir_bench.cli.bootstrap import bootstrap
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.digits import Digits
@@ -55,12 +55,26 @@ def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 
 @pytest.fixture
+def ticking_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a second pass at every reading of the clock of all timings."""
+    monkeypatch.setattr("unsir_bench.runtime.clock.time", TickingTime())
+
+
+@pytest.fixture
 def noted() -> Iterator[None]:
     """Stops of this process are counted."""
     before = signal.getsignal(signal.SIGCONT)
     note_stops()
     yield
     signal.signal(signal.SIGCONT, before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Leave files to the system's own time, which no test but those of syncing, with calls of their own, can tell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")

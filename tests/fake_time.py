@@ -14,3 +14,11 @@ class FakeTime:
 
     def pass_by(self, seconds: float) -> None:
         self.now += seconds
+
+
+class TickingTime(FakeTime):
+    """A second passes at every reading."""
+
+    def perf_counter(self) -> float:
+        self.pass_by(1)
+        return self.now

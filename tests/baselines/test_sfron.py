@@ -51,7 +51,7 @@ def test_weights_of_losses_by_hand() -> None:
 
 @pytest.mark.parametrize("every", [1, 2, 3, 7])
 def test_a_forget_batch_comes_before_every_nth_retain_batch_and_passes_over_them_go_on(
-    every: int, model: nn.Module, digits: DeviceData, split: ForgetSplit, context: RunContext
+    every: int, digits: DeviceData, split: ForgetSplit, context: RunContext
 ) -> None:
     method = SFRon(train=Recipe(epochs=3, batch_size=32, optimizer="sgd", lr=1e-3), forget_every=every)
     data = UnlearningData(digits, split, method, 0)

@@ -229,6 +229,7 @@ def test_what_does_not_fit_is_named_before_anything_is_measured(
         ("model.width=8", *RENAMES): "has shape (4, 1, 3, 3), needs (8, 1, 3, 3)",
         (): "features.0.0.weight is missing",
         ("model=absent",): "absent",
+        ("hardware=cpu", "hardware.devices=2", *RENAMES): "hardware.devices=2: checkpoints are scored on one device",
         ("forget.classes=[77]", *RENAMES): "77",
     }
     for words, complaint in wrong_words.items():

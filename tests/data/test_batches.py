@@ -79,7 +79,7 @@ def test_resident_and_streamed_images_give_identical_batches(tmp_path: Path, aug
         assert torch.equal(labels_a, labels_b)
 
 
-def test_where_images_live_follows_the_hardware_setting(digits: DeviceData):
+def test_where_images_live_follows_the_hardware_setting():
     images = LabelledImages(numbered(4), np.zeros(4, dtype=np.int64))
     data = ImageData(images, images, ("a",), "made")
     for place, store in (("device", ResidentImages), ("stream", StreamedImages), ("auto", ResidentImages)):

@@ -18,27 +18,35 @@ from unsir_bench.runtime.locks import locked
 FORK = multiprocessing.get_context("fork")
 
 
-def hold(folder: Path, held: multiprocessing.synchronize.Event, seconds: float) -> None:
+def hold(
+    folder: Path, held: multiprocessing.synchronize.Event, awaited: multiprocessing.synchronize.Event | None = None
+) -> None:
     with locked(folder, "one", "it"):
         held.set()
-        signal.sigtimedwait([], seconds)
+        signal.sigtimedwait([], 60) if awaited is None else awaited.wait(60)
 
 
 @pytest.fixture
 def holder(tmp_path: Path) -> multiprocessing.process.BaseProcess:
     held = FORK.Event()
-    process = FORK.Process(target=hold, args=(tmp_path, held, 60.0))
+    process = FORK.Process(target=hold, args=(tmp_path, held))
     process.start()
     assert held.wait(30)
     return process
 
 
 def test_a_lock_that_another_process_has_is_waited_for_and_the_holder_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    held, awaited, info = FORK.Event(), FORK.Event(), locks.LOG.info
+
+    def waiting(*message: object) -> None:
+        info(*message)
+        awaited.set()
+
+    monkeypatch.setattr(locks.LOG, "info", waiting)
     caplog.set_level(logging.INFO, logger="unsir_bench")
-    held = FORK.Event()
-    process = FORK.Process(target=hold, args=(tmp_path, held, 0.5))
+    process = FORK.Process(target=hold, args=(tmp_path, held, awaited))
     process.start()
     assert held.wait(30)
     with locked(tmp_path, "other", "it"):

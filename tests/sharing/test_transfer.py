@@ -209,11 +209,11 @@ def test_a_damaged_entry_is_refused_by_name_and_the_rest_goes_on(
     assert {path.name for path in (here.root / "entries").iterdir()} == whole(here).keys()
 
 
-@pytest.mark.parametrize("name", ["../../planted", "/tmp/planted", "entries/../planted.safetensors", "run.py"])
+@pytest.mark.parametrize("name", ["../../planted", "OUTSIDE/planted", "entries/../planted.safetensors", "run.py"])
 def test_a_listed_name_that_is_none_of_a_store_is_refused(
     name: str, store: Store, outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = tmp_path / "shared"
+    place, name = tmp_path / "shared", name.replace("OUTSIDE", str(tmp_path))
     assert push(store, outputs, place) == 0
     shared(place, lambda index: index.files.update({name: "0" * 64}))
     assert pull(place, tmp_path / "here") == 1
@@ -265,6 +265,14 @@ def test_a_damaged_index_is_named_and_nothing_is_pulled(
         with pytest.raises(SharingError, match=f"shared: .*{INDEX}"):
             use()
     assert not list((tmp_path / "here").rglob("*.safetensors"))
+
+
+def test_an_index_of_another_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as later:
+        later.setattr("unsir_bench.sharing.index.FORMAT", 2)
+        content = Index().content()
+    with pytest.raises(DamagedEntryError, match=f"{INDEX} has format 2, not 1"):
+        Index.parsed(content)
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -62,7 +62,7 @@ def test_each_data_set_and_each_network_is_fetched_once_for_all_runs(
     assert Path(file).is_relative_to(tmp_path) and list(tmp_path.rglob("*.pth"))
 
 
-def test_the_weights_of_a_frozen_heads_backbone_are_fetched_too(downloads: list[str], tmp_path: Path) -> None:
+def test_the_weights_of_a_frozen_heads_backbone_are_fetched_too(downloads: list[str]) -> None:
     words = ("dataset=digits", "dataset.subset=15", "dataset.color=rgb", "model=frozen_head")
     head = ("model@model.backbone=resnet18_pretrained", "model.trained_on=weights")
     assert prepared([job(*words, *head)]) == 0

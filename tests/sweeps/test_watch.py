@@ -92,23 +92,35 @@ def test_the_time_after_the_record_has_a_limit_of_its_own(monkeypatch: pytest.Mo
     assert process.exitcode == -signal.SIGKILL
 
 
-def watch_a_live_one(place: Path, ended: Path) -> None:
+def arrived(path: Path) -> None:
+    """Wait for a file."""
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.01)
+
+
+def live_until_told(place: Path) -> None:
+    (place / "alive").touch()
+    arrived(place / "told")
+
+
+def watch_a_live_one(place: Path) -> None:
     os.setpgid(0, 0)
-    (place / "group").write_text(str(os.getpid()))
-    killed, _ = watched(lambda _: time.sleep(4.5), silence_limit=0.05, time_limit=0.05)
-    ended.write_text(str(killed))
+    killed, _ = watched(lambda _: live_until_told(place), silence_limit=0.03, time_limit=0.03)
+    (place / "ended").write_text(str(killed))
 
 
 def test_a_sweep_stopped_together_with_its_run_counts_nothing_against_it(tmp_path: Path) -> None:
     """Ctrl-Z, and later `fg`."""
-    sweep = FORK.Process(target=watch_a_live_one, args=(tmp_path, tmp_path / "ended"))
+    sweep = FORK.Process(target=watch_a_live_one, args=(tmp_path,))
     sweep.start()
-    while not (tmp_path / "group").exists():
-        time.sleep(0.01)
-    time.sleep(0.5)
+    arrived(tmp_path / "alive")
     os.killpg(sweep.pid, signal.SIGSTOP)
-    time.sleep(4)  # more than either limit
+    time.sleep(2.2)  # more than either limit
     os.killpg(sweep.pid, signal.SIGCONT)
+    time.sleep(0.1)  # in which the limits are looked at
+    (tmp_path / "told").touch()
     sweep.join(30)
     assert (tmp_path / "ended").read_text() == "None"
 

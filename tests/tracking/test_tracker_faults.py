@@ -183,6 +183,6 @@ def test_what_later_runs_are_told_shows_no_password(
     assert "s3cret" not in os.environ[UNREACHABLE] + caplog.text and "failed in an earlier run" in caplog.text
 
 
-def test_a_fault_of_an_offline_run_says_nothing_of_the_network(tmp_path: Path) -> None:
+def test_a_fault_of_an_offline_run_says_nothing_of_the_network() -> None:
     use_whole(Tracker(FakeRun("finish")))
     assert os.environ[UNREACHABLE] == ""

@@ -1,15 +1,16 @@
 """Probes on features with a known answer, against brute force, and where they are undefined."""
 
 import math
-import time
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from unsir_bench.errors import MetricUnavailable
@@ -258,14 +259,19 @@ def test_a_head_that_is_stopped_early_warns_nobody(probe: Callable[..., object],
         probe(ProbeSamples(features, labels, features, labels, [0]), seed=0)
 
 
-@pytest.mark.parametrize("auc", AUCS)
-def test_the_probes_of_wide_features_take_seconds_at_most(auc: Callable[..., float]):
-    """4,000 samples of 512 nearly collinear features, the slow case; far above the measured second on purpose."""
+def test_the_linear_probe_of_wide_features_takes_hundreds_of_steps_at_most(monkeypatch: pytest.MonkeyPatch):
+    """4,000 samples of 512 nearly collinear features, the slow case: about a second."""
     draws = torch.Generator().manual_seed(0)
     base = torch.randn(5000, 30, generator=draws)
     features = (base @ torch.randn(30, 512, generator=draws)).relu() + 1e-3 * torch.randn(5000, 512, generator=draws)
     labels = (base[:, 0] + 0.5 * torch.randn(5000, generator=draws) < 0).long()
-    started = time.perf_counter()
-    value = auc(ProbeSamples(features[:4500], labels[:4500], features[4500:], labels[4500:], [0]), seed=0)
-    assert time.perf_counter() - started < 15
-    assert value > 0.7
+    steps, fitted = [], feature_probe.fitted
+
+    def counted(*given: Any) -> LogisticRegression:
+        head = fitted(*given)
+        steps.append(int(head.n_iter_.max()))
+        return head
+
+    monkeypatch.setattr(feature_probe, "fitted", counted)
+    value = linear_probe_auc(ProbeSamples(features[:4500], labels[:4500], features[4500:], labels[4500:], [0]), seed=0)
+    assert steps and steps[0] < 500 and value > 0.7

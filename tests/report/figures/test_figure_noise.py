@@ -140,7 +140,7 @@ def test_a_damaged_file_is_named_and_gives_no_figure(
     assert not list(tmp_path.glob("out/**/*.png"))
 
 
-def test_runs_that_differ_only_in_what_they_kept_are_of_one_setting(tmp_path: Path) -> None:
+def test_runs_that_differ_only_in_what_they_kept_are_of_one_setting() -> None:
     runs = [
         noise_record(run_id=f"s{seed}", seed=seed, config={"method": {"lr": 0.1, "noise": noise}})
         for seed, noise in enumerate([{}, {"kept": 0}, {"kept": 4}])

@@ -126,7 +126,7 @@ def test_the_standard_columns_are_those_of_the_field_by_hand() -> None:
     assert not any(title.startswith("paper") for title in cells(table)[0])
 
 
-def test_an_average_gap_needs_all_four(tmp_path: Path) -> None:
+def test_an_average_gap_needs_all_four() -> None:
     partial = record()
     del partial.metrics["mia_svc_member_share"]
     table = standard([partial, record("scrub")])
