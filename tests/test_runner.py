@@ -4,29 +4,23 @@ import dataclasses
 import json
 import math
 import re
-import sys
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
-from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
 
 from tests.stored import with_manifest
-from unsir_bench import runner
-from unsir_bench.config import Config, typed
+from unsir_bench import compose
+from unsir_bench.config import Config
 from unsir_bench.records import RunRecord
 from unsir_bench.references.store import Store, weights_hash
 from unsir_bench.runner import run
 from unsir_bench.runs import experiment
-from unsir_bench.runs.record_of_run import blank_record
-from unsir_bench.runtime.hardware import HardwareConfig
 from unsir_bench.runtime.timing import timing_conditions
-from unsir_bench.tracking.run import RememberingTracker, Tracker
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.method import Access, UnlearningData, UnlearningMethod
 
@@ -37,15 +31,29 @@ TINY = [
 ]  # fmt: skip
 
 
-def composed(*overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", list(overrides)))
+def tiny_in(folder: Path) -> Config:
+    return compose([*TINY, "tracker=none", f"outputs={folder}", f"store.root={folder}/store"])
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Config:
     """UNSIR on a handful of digits, all outputs in a temporary folder."""
-    return composed(*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store")
+    return tiny_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The same, done: `run` gives its record, and nothing may change its files."""
+    config = tiny_in(tmp_path_factory.mktemp("finished"))
+    assert run(config).status == "done"
+    return config
+
+
+@pytest.fixture
+def own_finished(finished: Config, tmp_path: Path) -> Config:
+    """A copy of it and of its store, to change."""
+    shutil.copytree(finished.outputs, tmp_path, dirs_exist_ok=True)
+    return tiny_in(tmp_path)
 
 
 def with_method(config: Config, method: UnlearningMethod) -> Config:
@@ -78,9 +86,9 @@ class Breaks(UnlearningMethod):
         return model
 
 
-def test_a_record_has_every_field_that_later_work_relies_on(tiny: Config) -> None:
-    record = run(tiny)
-    content = json.loads((tiny.folder / "record.json").read_text())
+def test_a_record_has_every_field_that_later_work_relies_on(finished: Config) -> None:
+    record = run(finished)
+    content = json.loads((finished.folder / "record.json").read_text())
     assert record.status == content["status"] == "done"
     for key in (
         "schema_version",
@@ -102,8 +110,8 @@ def test_a_record_has_every_field_that_later_work_relies_on(tiny: Config) -> Non
     assert all(isinstance(value, int | float | None) for value in content["metrics"].values())
 
 
-def test_the_record_says_that_unsir_never_saw_a_forget_sample(tiny: Config) -> None:
-    record = run(tiny)
+def test_the_record_says_that_unsir_never_saw_a_forget_sample(finished: Config) -> None:
+    record = run(finished)
     access = record.access
     assert access["declared"] == ["retain_subset"]
     assert access["forget"] == {"samples": 0, "reads": 0}
@@ -118,12 +126,12 @@ def test_the_speed_up_is_the_ratio_of_the_two_times_and_phases_add_up(tiny: Conf
     metrics = run(tiny).metrics
     assert metrics["speedup_vs_retrain"] == pytest.approx(metrics["retrain_seconds"] / metrics["unlearn_seconds"])
     phases = sum(metrics[f"{name}_seconds"] for name in ("noise", "impair", "repair"))
-    # A second at every reading of the clock: before, between and after the phases, and at both ends of the stages.
-    assert (phases, metrics["unlearn_seconds"]) == (-1, phases + 4)
+    # A second at every reading of the clock: before, between and after the three phases, and at the stage after impair.
+    assert phases > 0 and metrics["unlearn_seconds"] == phases + 5
 
 
-def test_the_documentation_names_every_field_of_a_record(tiny: Config) -> None:
-    record = run(tiny)
+def test_the_documentation_names_every_field_of_a_record(finished: Config) -> None:
+    record = run(finished)
     documented = set(re.findall(r"^\| `([^`]+)`", (ROOT / "docs" / "records.md").read_text(), flags=re.M))
     costs = {name for name in record.metrics if name.startswith(("unlearn_", "speedup_", "peak_"))}
     top = {field.name for field in dataclasses.fields(RunRecord)}
@@ -132,10 +140,10 @@ def test_the_documentation_names_every_field_of_a_record(tiny: Config) -> None:
     assert top | costs | {"retrain_seconds", "<phase>_seconds", "<phase>_steps"} <= documented
 
 
-def test_the_same_configuration_gives_identical_weights_and_metrics(tiny: Config, tmp_path: Path) -> None:
-    first = run(tiny)
-    again = dataclasses.replace(tiny, outputs=str(tmp_path / "again"))
-    again.store = dataclasses.replace(tiny.store, root=str(tmp_path / "again" / "store"))
+def test_the_same_configuration_gives_identical_weights_and_metrics(finished: Config, tmp_path: Path) -> None:
+    first = run(finished)
+    again = dataclasses.replace(finished, outputs=str(tmp_path / "again"))
+    again.store = dataclasses.replace(finished.store, root=str(tmp_path / "again" / "store"))
     second = run(again)
     assert first.fingerprints == second.fingerprints
     accuracies = {key: value for key, value in first.metrics.items() if "acc_" in key}
@@ -143,9 +151,9 @@ def test_the_same_configuration_gives_identical_weights_and_metrics(tiny: Config
 
 
 def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_finished: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cold = run(tiny)
+    cold = run(own_finished)
     warmed: list[tuple[int, float]] = []
     original = experiment.warm_up
 
@@ -155,18 +163,18 @@ def test_the_network_is_warmed_up_before_the_clock_starts_and_comes_out_the_same
 
     monkeypatch.setattr(experiment, "warm_up", watched)
     monkeypatch.setattr("unsir_bench.training.warm_up.SLOW_AT_FIRST", ("cpu",))
-    warm = run(dataclasses.replace(tiny, outputs=str(tmp_path / "warm")))
-    assert warmed == [(tiny.dataset.batch_size, 0.0)]
+    warm = run(dataclasses.replace(own_finished, outputs=str(tmp_path / "warm")))
+    assert warmed == [(own_finished.dataset.batch_size, 0.0)]
     assert warm.fingerprints == cold.fingerprints
 
 
-def test_a_finished_run_is_not_done_again(tiny: Config, caplog: pytest.LogCaptureFixture) -> None:
-    run(tiny)
-    before = (tiny.folder / "record.json").stat().st_mtime_ns
+def test_a_finished_run_is_not_done_again(own_finished: Config, caplog: pytest.LogCaptureFixture) -> None:
+    run(own_finished)
+    before = (own_finished.folder / "record.json").stat().st_mtime_ns
     with caplog.at_level("INFO"):
-        run(tiny)
+        run(own_finished)
     assert "is finished (done): skipped" in caplog.text
-    assert (tiny.folder / "record.json").stat().st_mtime_ns == before
+    assert (own_finished.folder / "record.json").stat().st_mtime_ns == before
 
 
 def test_a_failure_is_recorded_with_its_traceback_and_tried_again(tiny: Config) -> None:
@@ -214,7 +222,7 @@ def test_an_interruption_by_the_user_leaves_no_record_and_the_original_is_kept(t
 
 @pytest.mark.usefixtures("ticking_time")
 def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
-    retrain = composed("method=retrain").method
+    retrain = compose(["method=retrain"]).method
     record = run(with_method(tiny, retrain))
     metrics = record.metrics
     assert metrics["acc_retain_test"] == metrics["retrain_acc_retain_test"]
@@ -225,8 +233,8 @@ def test_retraining_as_a_method_is_the_reference_itself(tiny: Config) -> None:
     assert len(list((Path(tiny.store.root) / "entries").glob("[!.]*"))) == 2
 
 
-def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Path) -> None:
-    here = run(tiny)
+def test_seconds_of_another_machine_enter_no_speed_up(own_finished: Config, tmp_path: Path) -> None:
+    here = run(own_finished)
     assert here.metrics["speedup_vs_retrain"] and "speedup_vs_retrain" not in here.metric_notes
 
     def timed_elsewhere(manifest: dict[str, Any]) -> None:
@@ -234,9 +242,9 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
         manifest["timed_on"]["threads"] += 7
 
     for role in ("original", "retrain"):
-        with_manifest(Path(tiny.store.root) / "entries" / str(here.fingerprints[role]), timed_elsewhere)
-    retrain = composed("method=retrain").method
-    elsewhere = dataclasses.replace(tiny, outputs=str(tmp_path / "elsewhere"))
+        with_manifest(Path(own_finished.store.root) / "entries" / str(here.fingerprints[role]), timed_elsewhere)
+    retrain = compose(["method=retrain"]).method
+    elsewhere = dataclasses.replace(own_finished, outputs=str(tmp_path / "elsewhere"))
     unlearned, retrained = run(elsewhere), run(with_method(elsewhere, retrain))
     assert unlearned.fingerprints == here.fingerprints
     assert unlearned.metrics["unlearn_seconds"] > 0
@@ -247,10 +255,10 @@ def test_seconds_of_another_machine_enter_no_speed_up(tiny: Config, tmp_path: Pa
         assert "store.root" in record.metric_notes["retrain_seconds"]
 
 
-def test_saved_weights_are_those_of_the_fingerprint(tiny: Config) -> None:
-    record = run(tiny)
+def test_saved_weights_are_those_of_the_fingerprint(finished: Config) -> None:
+    record = run(finished)
     [kept] = record.unlearned
-    path = Path(tiny.store.root) / "entries" / kept["key"] / "weights.safetensors"
+    path = Path(finished.store.root) / "entries" / kept["key"] / "weights.safetensors"
     assert weights_hash(load_file(path)) == record.fingerprints["weights"] == kept["weights"]
 
 
@@ -261,35 +269,24 @@ def test_save_model_false_keeps_no_unlearned_weights(tiny: Config) -> None:
 
 
 def test_weights_that_a_reference_has_are_not_kept_twice(tiny: Config) -> None:
-    record = run(with_method(tiny, composed("method=original").method))
+    record = run(with_method(tiny, compose(["method=original"]).method))
     assert record.unlearned[0]["key"] == record.fingerprints["original"]
     assert len(Store(Path(tiny.store.root)).folders()) == 2
 
 
-def test_streamed_images_give_the_result_of_resident_ones(tiny: Config, tmp_path: Path) -> None:
-    resident = run(tiny)
-    streamed = dataclasses.replace(tiny, outputs=str(tmp_path / "streamed"))
-    streamed.hardware = dataclasses.replace(tiny.hardware, data_on="stream")
-    streamed.store = dataclasses.replace(tiny.store, root=str(tmp_path / "streamed" / "store"))
+def test_streamed_images_give_the_result_of_resident_ones(finished: Config, tmp_path: Path) -> None:
+    resident = run(finished)
+    streamed = dataclasses.replace(finished, outputs=str(tmp_path / "streamed"))
+    streamed.hardware = dataclasses.replace(finished.hardware, data_on="stream")
+    streamed.store = dataclasses.replace(finished.store, root=str(tmp_path / "streamed" / "store"))
     assert run(streamed).fingerprints == resident.fingerprints
 
 
-def test_a_record_holds_no_path_of_the_machine_outside_the_configured_ones(tiny: Config) -> None:
-    record = run(tiny)
+def test_a_record_holds_no_path_of_the_machine_outside_the_configured_ones(finished: Config) -> None:
+    record = run(finished)
     text = json.dumps([record.environment, record.metrics, record.access, record.fingerprints])
     assert str(ROOT) not in text
     assert str(Path.home()) not in text
-
-
-def test_each_of_several_processes_knows_the_metrics_of_other_packages(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the configuration is made of brings its own modules; a metric is in no configuration."""
-    (tmp_path / "metric_of_somebody.py").write_text("imported = True\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(runner, "_experiment", lambda *_: None)
-    runner._experiment_of_rank(tiny, blank_record(tiny), ["metric_of_somebody"], Fabric(accelerator="cpu"))
-    assert sys.modules.pop("metric_of_somebody").imported
 
 
 def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_null(tiny: Config) -> None:
@@ -302,50 +299,19 @@ def test_without_a_retrain_reference_nothing_is_retrained_and_its_metrics_are_nu
     assert {folder.name for folder in Store(Path(tiny.store.root)).folders()} == kept
 
 
-def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(tiny: Config) -> None:
-    reference = run(tiny)
-    record = run(dataclasses.replace(tiny, retrain_reference=False))
+def test_a_retrain_that_is_there_is_used_even_if_none_would_be_trained(own_finished: Config) -> None:
+    reference = run(own_finished)
+    record = run(dataclasses.replace(own_finished, retrain_reference=False))
     assert record.fingerprints == reference.fingerprints
     assert record.metrics["retrain_acc_retain_test"] == reference.metrics["retrain_acc_retain_test"]
 
 
-def test_of_several_processes_the_first_hands_everything_over_in_a_file(
-    tiny: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What a process returns goes through a pipe that holds 64 KiB until all have ended: more would stop it for ever.
-    points = 100_000
-
-    def pretended(_fabric: Fabric, _config: Config, tracker: Tracker, record: RunRecord) -> None:
-        for step in range(points):
-            tracker.log("original", step, {"loss": 1.0})
-        record.status = "done"
-
-    class Launcher:
-        """Fabric's, for one process in place of several."""
-
-        def launch(self, work: Callable[..., object], *arguments: object) -> None:
-            assert work(tiny.hardware.start(), *arguments) is None
-
-    monkeypatch.setattr(runner, "_experiment", pretended)
-    several = dataclasses.replace(tiny, hardware=dataclasses.replace(tiny.hardware, devices=2))
-    monkeypatch.setattr(HardwareConfig, "start", lambda config, *_: Launcher() if config.devices == 2 else Fabric())
-    tracker, record = RememberingTracker(), blank_record(several)
-    several.folder.mkdir(parents=True)
-    runner._launched(several, tracker, record)
-    assert record.status == "done"
-    assert tracker.points == [("original", step, {"loss": 1.0}) for step in range(points)]
-    assert not list(several.folder.iterdir())
-
-
 def test_a_step_of_a_sequence_without_a_retrained_model_keeps_no_number_of_an_earlier_one(tmp_path: Path) -> None:
     places = ("tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store")
-    run(composed(*TINY, *places, "forget=single"))  # leaves the retrained model of the first step in the store
-    record = run(composed(*TINY, *places, "forget.sequence=[[0],[1]]", "retrain_reference=false"))
+    run(compose([*TINY, *places, "forget=single"]))  # leaves the retrained model of the first step in the store
+    record = run(compose([*TINY, *places, "forget.sequence=[[0],[1]]", "retrain_reference=false"]))
     first, second = (step["metrics"] for step in record.details["steps"])
     assert first["retrain_acc_retain_test"] is not None and first["gap_acc_retain_test"] is not None
     assert second["retrain_acc_retain_test"] is None
-    left = [
-        name for name in record.metrics if name.startswith(("gap_", "retrain_")) and record.metrics[name] is not None
-    ]
-    assert left == []
+    assert {value for name, value in record.metrics.items() if name.startswith(("gap_", "retrain_"))} == {None}
     assert record.metrics["acc_forget_test"] == second["acc_forget_test"]
