@@ -15,10 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 
-from unsir_bench import versions
-from unsir_bench.config import typed
+from unsir_bench import compose, versions
 from unsir_bench.evaluation import registry
 from unsir_bench.records import RunRecord
 from unsir_bench.report.consistency import _contradictions
@@ -94,9 +92,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunRecord]:
     folder = tmp_path_factory.mktemp("golden")
     found = {}
     for method in METHODS:
-        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-            overrides = [*OVERRIDES, f"method={method}", f"outputs={folder}", f"store.root={folder}/store"]
-            found[method] = run(typed(compose("config", overrides)))
+        overrides = [*OVERRIDES, f"method={method}", f"outputs={folder}", f"store.root={folder}/store"]
+        found[method] = run(compose(overrides))
     if os.environ.get(WRITE):
         content = {
             "versions": constants(),

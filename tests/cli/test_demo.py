@@ -4,9 +4,8 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from hydra import compose, initialize_config_module
 
-from unsir_bench.config import typed
+from unsir_bench import compose
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
 
@@ -18,9 +17,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def demo_run(folder: Path, forget: str, seed: int) -> RunRecord:
     overrides = ["experiment=digits_demo", f"forget={forget}", f"seed={seed}", "tracker=none", "metrics=fast"]
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(compose("config", [*overrides, f"outputs={folder}", f"store.root={folder}/store"]))
-    return run(config)
+    return run(compose([*overrides, f"outputs={folder}", f"store.root={folder}/store"]))
 
 
 @pytest.mark.slow

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hydra import compose, initialize_config_module
 
-from unsir_bench.config import typed
+from unsir_bench import compose
 from unsir_bench.records import RunRecord
 from unsir_bench.report.margins import read_margins
 from unsir_bench.report.relearn_curve import summarise
@@ -29,10 +28,8 @@ OVERRIDES = [
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunRecord]]:
     folder = tmp_path_factory.mktemp("controls")
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        places = [f"outputs={folder}", f"store.root={folder}/store"]
-        configs = {name: typed(compose("config", [*OVERRIDES, *places, f"method={name}"])) for name in CONTROLS}
-    yield {name: run(config) for name, config in configs.items()}
+    places = [f"outputs={folder}", f"store.root={folder}/store"]
+    yield {name: run(compose([*OVERRIDES, *places, f"method={name}"])) for name in CONTROLS}
 
 
 @pytest.mark.slow

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
 from wandb_workspaces.reports.v2.internal import ReportViewspec
 from wandb_workspaces.workspaces.internal import WorkspaceViewspec
 
-from unsir_bench.config import typed
+from unsir_bench import compose
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
 from unsir_bench.tracking.dashboard import CURVES, build, main
@@ -33,8 +32,7 @@ TINY = [
 def record(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     """A run that measures all that `metrics=standard` does."""
     folder = tmp_path_factory.mktemp("shown")
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        found = run(typed(compose("config", [*TINY, f"outputs={folder}", f"store.root={folder}/store"])))
+    found = run(compose([*TINY, f"outputs={folder}", f"store.root={folder}/store"]))
     assert found.status == "done"
     found.write(folder / "shown" / found.run_id)
     return found
@@ -137,8 +135,12 @@ def test_panels_of_a_report_do_not_lie_on_each_other(specifications: dict[str, A
 
 def dashboard(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own: W&B keeps the first settings that a process saw."""
+    return in_new_process("-m", "unsir_bench.tracking.dashboard", *map(str, words), **environment)
+
+
+def in_new_process(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     surrounding = {**os.environ, "NETRC": "nowhere", "WANDB_API_KEY": "", **environment}
-    command = [sys.executable, "-m", "unsir_bench.tracking.dashboard", *map(str, words)]
+    command = [sys.executable, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=surrounding)
 
 
@@ -260,16 +262,17 @@ def test_published_again_the_report_keeps_its_address_and_description(
     server: tuple[str, list[dict[str, Any]]], record: RunRecord, tmp_path: Path
 ) -> None:
     address, views = server
-    place = {"WANDB_BASE_URL": address, "WANDB_API_KEY": "k" * 40}
-    words: list[str | Path] = ["--project", "forgetting", "--output", tmp_path]
-    first, again = (dashboard(*words, **place) for _ in range(2))
-    assert first.returncode == again.returncode == 0, first.stdout + again.stdout + again.stderr
-    urls = [next(line for line in done.stdout.splitlines() if line.startswith("report:")) for done in (first, again)]
-    assert urls[0] == urls[1]
-    reports = [view for view in views if view["type"] == "runs"]
+    words = ["--project", "forgetting", "--output", str(tmp_path)]
+    given = [words, words, [record.config["outputs"], *words]]  # the last of one sweep: another report
+    done = in_new_process(
+        "-c", f"from unsir_bench.tracking.dashboard import main; raise SystemExit(max(map(main, {given!r})))",
+        WANDB_BASE_URL=address, WANDB_API_KEY="k" * 40,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, again, _ = (line for line in done.stdout.splitlines() if line.startswith("report:"))
+    assert first == again
+    *reports, last = (view for view in views if view["type"] == "runs")
     assert [(view["id"], view["description"]) for view in reports] == [(None, ""), ("view1", "Ours.")]
-    assert dashboard(Path(record.config["outputs"]), *words, **place).returncode == 0  # of one sweep: another report
-    last = [view for view in views if view["type"] == "runs"][-1]
     assert (last["id"], last["displayName"]) == (None, "Machine unlearning methods compared: shown")
 
 

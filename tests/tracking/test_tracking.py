@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_module
 from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.tracking.fake_run import FakeRun, a_record
 from tests.tracking.offline_file import SECRET, WhatIsWritten
-from unsir_bench import runner
-from unsir_bench.config import typed
+from unsir_bench import compose, runner
 from unsir_bench.data.digits import Digits
 from unsir_bench.records import RunRecord
 from unsir_bench.runtime.progress import Progress
@@ -53,8 +51,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     places = [f"outputs={folder}", f"store.root={folder}/store", "tracker=wandb_offline"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", SECRET)
-        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-            config = typed(compose("config", [*TINY, *places]))
+        config = compose([*TINY, *places])
         record = runner.run(config)
     [file] = config.folder.glob("wandb/offline-run-*/run-*.wandb")
     return Tracked(config.folder, record, WhatIsWritten.read(file))

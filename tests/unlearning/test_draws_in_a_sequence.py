@@ -9,14 +9,12 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from unsir_bench.baselines.fisher import scrub
 
+from unsir_bench import compose, runner
 from unsir_bench import config as configuration
-from unsir_bench import runner
-from unsir_bench.config import Config, typed
 from unsir_bench.data.batches import first_or_random_per_class
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.device_data import DeviceData
@@ -48,22 +46,17 @@ class Draws(UnlearningMethod):
         return model
 
 
-def composed(*overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", list(overrides)))
-
-
 @pytest.mark.parametrize("seed", [0, 7])
 def test_the_runner_tells_the_method_which_step_it_is(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: Noted = []
     monkeypatch.setattr(Draws, "noted", noted)
-    config = composed(
+    config = compose([
         "forget.sequence=[[0],[3],[1]]", "dataset.subset=15", "model.width=4", "train.epochs=1", "metrics=fast",
         "retrain_reference=false", "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store",
         f"unlearn_seed={seed}",
-    )  # fmt: skip
+    ])  # fmt: skip
     config = replace(config, method=Draws())
     assert runner.run(config).status == "done"
     drawn = load_file(config.folder / "draws.safetensors")["drawn"]
@@ -79,7 +72,7 @@ def test_the_runner_tells_the_method_which_step_it_is(
 
 
 def test_only_the_run_ids_of_sequences_hang_on_their_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    single, sequence = composed("forget=single"), composed("forget=sequence")
+    single, sequence = compose(["forget=single"]), compose(["forget=sequence"])
     before = single.run_id, sequence.run_id
     monkeypatch.setattr(configuration, "SEQUENCE_VERSION", 99)
     assert single.run_id == before[0]

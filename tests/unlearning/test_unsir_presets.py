@@ -7,11 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 
-import unsir_bench
 from tests.unlearning.conftest import SHAPE
-from unsir_bench.config import typed
+from unsir_bench import compose
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.training.context import RunContext
 from unsir_bench.unlearning.unsir import Unsir, mixed_batches, noise_samples
@@ -20,7 +18,7 @@ MakeContext = Callable[..., RunContext]
 
 
 def preset(name: str, *overrides: str) -> Unsir:
-    method = unsir_bench.compose(["dataset=cifar10", f"method={name}", *overrides]).method
+    method = compose(["dataset=cifar10", f"method={name}", *overrides]).method
     assert isinstance(method, Unsir)
     return method
 
@@ -106,8 +104,7 @@ def test_the_later_run_has_its_rate_in_all_layers_of_a_pretrained_network_where_
 @pytest.mark.parametrize(("method", "key"), [("unsir_gentle", "retain_per_class"), ("unsir", "retain_per_class")])
 def test_a_record_says_null_for_what_the_share_overrules_and_the_run_id_stays(method: str, key: str) -> None:
     def plain(*overrides: str) -> tuple[str, dict[str, object]]:
-        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-            config = typed(compose("config", ["dataset=digits", f"method={method}", *overrides]))
+        config = compose(["dataset=digits", f"method={method}", *overrides])
         return config.run_id, config.as_plain()["method"]
 
     (_, used), (name, overruled) = plain(), plain("method.retain_share=0.2")

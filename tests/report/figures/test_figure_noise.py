@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_module
 from safetensors.torch import load_file, save_file
 
-from unsir_bench.config import Config, typed
+from unsir_bench import compose
+from unsir_bench.config import Config
 from unsir_bench.records import NOISE_FILE, RunRecord
 from unsir_bench.report.figures.data import scenes
 from unsir_bench.report.figures.draw import write_figures
@@ -26,10 +26,7 @@ TINY = [
 
 
 def composed(place: Path, outputs: str, *overrides: str) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        config = typed(compose("config", [*TINY, *overrides]))
-    config.outputs, config.store.root = str(place / outputs), str(place / "store")
-    return config
+    return compose([*TINY, *overrides, f"outputs={place}/{outputs}", f"store.root={place}/store"])
 
 
 def noise_record(**changes: object) -> RunRecord:
