@@ -3,15 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from unsir_bench.records import RunRecord
 from unsir_bench.report.folders import read_sweep, sweep_folders
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
-SWEEPS = {folder.name: read_sweep(folder).records for folder in sweep_folders(RESULTS / "paper")}
+
+
+class Sweeps(Mapping[str, list[RunRecord]]):
+    """Committed records by the name of their sweep; each sweep is read when it is first asked for."""
+
+    def __init__(self, folder: Path):
+        self._folders = {each.name: each for each in sweep_folders(folder)}
+        self._read: dict[str, list[RunRecord]] = {}
+
+    def __getitem__(self, name: str) -> list[RunRecord]:
+        if name not in self._read:
+            self._read[name] = read_sweep(self._folders[name]).records
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._folders)
+
+    def __len__(self) -> int:
+        return len(self._folders)
+
+
+SWEEPS = Sweeps(RESULTS / "paper")
+
+
+class Records(Sequence[RunRecord]):
+    """The records of some sweeps, read when they are first looked at."""
+
+    def __init__(self, *sweeps: str):
+        self._sweeps = sweeps
+
+    def _all(self) -> list[RunRecord]:
+        return [record for name in self._sweeps for record in SWEEPS[name]]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[RunRecord]:
+        return iter(self._all())
+
 
 ACCURACIES = ("acc_retain_test", "acc_forget_test")
 BEYOND = ("probe_linear_auc", "retention_forget_accuracy", "mia_loss_accuracy")  # what accuracies do not tell

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from tests.report.paper_records import ACCURACIES, BEYOND, RESULTS, SWEEPS, number, table_below
@@ -10,10 +12,14 @@ from unsir_bench.records import RunRecord
 PAGE = (RESULTS / "paper_allcnn.md").read_text(encoding="utf-8")
 RATES = {0.02: "", 0.005: ", rates 0.005 and 0.0025", 0.001: ", rates 0.001 and 0.0005"}  # by impair's
 METHODS = ("original", *(f"unsir{rates}" for rates in RATES.values()), "unsir_notebook")
-RECORDS = {
-    f"unsir{RATES[each.config['method']['impair']['lr']]}" if each.method == "unsir" else each.method: each
-    for each in SWEEPS["cifar10_allcnn"]
-}
+
+
+@cache
+def records() -> dict[str, RunRecord]:
+    return {
+        f"unsir{RATES[each.config['method']['impair']['lr']]}" if each.method == "unsir" else each.method: each
+        for each in SWEEPS["cifar10_allcnn"]
+    }
 
 
 def percents(record: RunRecord, *names: str) -> list[str]:
@@ -21,7 +27,7 @@ def percents(record: RunRecord, *names: str) -> list[str]:
 
 
 def row_of(method: str) -> list[str]:
-    record = RECORDS[method]
+    record = records()[method]
     if method == "original":
         return [*percents(record, *ACCURACIES), "–", "–", *percents(record, *BEYOND), "–"]
     [stage] = record.details["stages"]
@@ -36,5 +42,5 @@ def test_a_row_is_that_of_its_record(method: str) -> None:
 
 
 def test_the_page_shows_all_records_which_are_of_one_seed() -> None:
-    assert set(table_below(PAGE, "{0}")) == set(METHODS) == set(RECORDS)
+    assert set(table_below(PAGE, "{0}")) == set(METHODS) == set(records())
     assert {record.seed for record in SWEEPS["cifar10_allcnn"]} == {0} and "(n = 1)" in PAGE.splitlines()[0]

@@ -9,6 +9,7 @@ from tests.report.paper_records import (
     BEYOND,
     RESULTS,
     SWEEPS,
+    Records,
     has_no_noise,
     interval,
     number,
@@ -32,11 +33,7 @@ METHODS = {
     20: ("original", "retrain", *OF_UNSIR, *NO_NOISE, IN_ALL_LAYERS),
     40: ("original", "retrain", "unsir"),
 }
-RECORDS = [
-    record
-    for name in ("cifar100_paper", "cifar100_one", "cifar100_rates", "ablation_noise_cifar100", "cifar100_full_rates")
-    for record in SWEEPS[name]
-]
+RECORDS = Records("cifar100_paper", "cifar100_one", "cifar100_rates", "ablation_noise_cifar100", "cifar100_full_rates")
 ROWS = [(classes, method) for classes, methods in METHODS.items() for method in methods]
 
 

@@ -8,6 +8,7 @@ from tests.report.paper_records import (
     ACCURACIES,
     RESULTS,
     SWEEPS,
+    Records,
     has_no_noise,
     interval,
     number,
@@ -33,7 +34,7 @@ METHODS = {  # by the table's first cell
     "ten people, transformer": OF_VIT,
 }
 PEOPLE = {"one person": 1, "ten people": 10, "thirty people": 30, "ten people, transformer": 10}
-OF_RESNET = SWEEPS["faces"] + SWEEPS["ablation_noise_faces"] + SWEEPS["faces_full_rates"]
+OF_RESNET = Records("faces", "ablation_noise_faces", "faces_full_rates")
 ROWS = [(head, method) for head, methods in METHODS.items() for method in methods]
 
 

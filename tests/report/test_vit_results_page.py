@@ -8,7 +8,7 @@ from tests.report.paper_records import (
     ACCURACIES,
     BEYOND,
     RESULTS,
-    SWEEPS,
+    Records,
     has_no_noise,
     interval,
     number,
@@ -25,7 +25,7 @@ RATES = {0.02: "", 0.003: ", rates 0.003 and 0.0005", 0.001: ", rates 0.001 and 
 OF_UNSIR = [f"unsir{rates}" for rates in RATES.values()]
 NO_NOISE = ["unsir, no noise", "unsir, no noise, rates 0.001 and 0.0005"]
 METHODS = ("original", "retrain", *OF_UNSIR, *NO_NOISE, "unsir_gentle", "random_label", "logit_mask")
-RECORDS = SWEEPS["cifar10_vit"] + SWEEPS["ablation_noise_vit"]
+RECORDS = Records("cifar10_vit", "ablation_noise_vit")
 
 
 def of(method: str) -> list[RunRecord]:
