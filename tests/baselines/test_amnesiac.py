@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from unsir_bench.baselines.amnesiac import Amnesiac
 
+from tests.baselines.batches_seen import noted_targets, samples_of
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import NotApplicable
@@ -42,18 +41,12 @@ def test_relabel_gives_each_forget_sample_one_wrong_label_for_all_epochs(
 ) -> None:
     everything = next(digits.view("train").batches(200))[0]
     shown: list[Tensor] = []
-    wanted: list[Tensor] = []
-    computed = F.cross_entropy
-
-    def noting(logits: Tensor, targets: Tensor, *rest: Any, **options: Any) -> Tensor:
-        wanted.append(targets)
-        return computed(logits, targets, *rest, **options)
 
     def note_images(_: nn.Module, arguments: tuple[Tensor]) -> None:
-        shown.append((arguments[0][:, None] == everything).flatten(2).all(dim=2).nonzero()[:, 1])
+        shown.append(samples_of(arguments[0], everything))
 
     model.register_forward_pre_hook(note_images)
-    monkeypatch.setattr(F, "cross_entropy", noting)
+    wanted = noted_targets(monkeypatch)
     method = Amnesiac(train=Recipe(epochs=EPOCHS, batch_size=64, lr=1e-4), labels_from=source)
     method.unlearn(model, UnlearningData(digits, split, method, 0), context)
 

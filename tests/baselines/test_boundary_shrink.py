@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from unsir_bench.baselines.boundary_shrink import BoundaryShrink, fast_gradient_sign, neighbour_labels
 
+from tests.baselines.batches_seen import samples_of
 from unsir_bench.data.batches import DataView, Normalisation, ResidentImages
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -143,7 +144,7 @@ def test_the_network_is_taught_the_originals_neighbour_classes_in_every_epoch(
     computed = F.cross_entropy
 
     def note_images(network: nn.Module, arguments: tuple[Tensor]) -> None:
-        shown.append((arguments[0][:, None] == everything).flatten(2).all(dim=2).nonzero()[:, 1])
+        shown.append(samples_of(arguments[0], everything))
 
     def noting(logits: Tensor, targets: Tensor, *rest: Any, **options: Any) -> Tensor:
         if model.training:

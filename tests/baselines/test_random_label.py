@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from unsir_bench.baselines.random_label import RandomLabel
 
+from tests.baselines.batches_seen import noted_targets, samples_of
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
@@ -28,15 +27,9 @@ def lessons(
     split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), FORGET, digits.num_classes)
     everything = next(digits.view("train").batches(200))[0]
     shown: list[Tensor] = []
-    wanted: list[Tensor] = []
-    computed = F.cross_entropy
-
-    def noting(logits: Tensor, targets: Tensor, *rest: Any, **options: Any) -> Tensor:
-        wanted.append(targets)
-        return computed(logits, targets, *rest, **options)
 
     def note_images(_: nn.Module, arguments: tuple[Tensor]) -> None:
-        shown.append((arguments[0][:, None] == everything).flatten(2).all(dim=2).nonzero()[:, 1])
+        shown.append(samples_of(arguments[0], everything))
 
     def run(source: str) -> list[Tensor]:
         context = make_context(forget_classes=FORGET)
@@ -44,7 +37,7 @@ def lessons(
         model.register_forward_pre_hook(note_images)
         method = RandomLabel(train=Recipe(epochs=EPOCHS, batch_size=64, optimizer="sgd", lr=0.01), labels_from=source)
         with monkeypatch.context() as patch:
-            patch.setattr(F, "cross_entropy", noting)
+            wanted = noted_targets(patch)
             method.unlearn(model, UnlearningData(digits, split, method, 0), context)
         samples, targets = torch.cat(shown).view(EPOCHS, 200), torch.cat(wanted).view(EPOCHS, 200)
         assert all(torch.equal(epoch.sort().values, torch.arange(200)) for epoch in samples)

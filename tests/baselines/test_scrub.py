@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from unsir_bench.baselines.scrub import Scrub
 
+from tests.baselines.batches_seen import samples_of
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.training.context import RunContext
@@ -32,8 +33,7 @@ def test_the_first_epochs_begin_with_the_forget_samples_and_no_batch_mixes_kinds
 
     def note(network: nn.Module, arguments: tuple[Tensor]) -> None:
         if network.training:  # the teacher, a copy, has the hook too
-            same = (arguments[0][:, None] == everything).flatten(2).all(dim=2)
-            batches.append(same.nonzero()[:, 1].tolist())
+            batches.append(samples_of(arguments[0], everything).tolist())
 
     model.register_forward_pre_hook(note)
     recipe = Recipe(epochs=epochs, batch_size=32, lr=1e-4)

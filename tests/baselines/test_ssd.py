@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from unsir_bench.baselines.ssd import SelectiveSynapticDampening, dampen, importance
 
+from tests.baselines.batches_seen import samples_of
 from unsir_bench.data.batches import Batch
 from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
@@ -51,7 +52,7 @@ def test_importance_is_the_mean_over_batches_of_the_squared_gradient_of_their_me
     oracle, batches = copy.deepcopy(model), []
 
     def note(_: nn.Module, arguments: tuple[Tensor]) -> None:
-        samples = (arguments[0][:, None] == everything).flatten(2).all(dim=2).nonzero()[:, 1]
+        samples = samples_of(arguments[0], everything)
         batches.append((arguments[0], truth[samples]))
 
     model.register_forward_pre_hook(note)
