@@ -29,9 +29,24 @@ RELEARN = ["metrics=fast", "metrics.relearn.cap=4", "metrics.relearn.every=2"]
 TIMED = ("seconds", "speedup", "bytes")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture
-def configured(tmp_path: Path) -> Callable[..., Config]:
-    """A tiny run of digits, by its sweep and further overrides; all share one store."""
+def configured(tmp_path: Path, shared: Path) -> Callable[..., Config]:
+    """A tiny run of digits, by its sweep and further overrides; the store is that of all tests."""
+
+    def of(sweep: str, *overrides: str) -> Config:
+        return compose([*TINY, f"outputs={tmp_path}", f"store.root={shared}", f"sweep={sweep}", *overrides])
+
+    return of
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Callable[..., Config]:
+    """The same with a store of its own, whose content the test is about."""
 
     def of(sweep: str, *overrides: str) -> Config:
         return compose([*TINY, f"outputs={tmp_path}", f"store.root={tmp_path}/store", f"sweep={sweep}", *overrides])
@@ -135,27 +150,27 @@ def test_a_bank_is_added_to_no_run_that_could_not_have_had_one(
     assert (config.folder / RECORD_FILE).read_bytes() == before
 
 
-def test_what_was_missing_loses_its_reason_when_it_is_measured(configured: Callable[..., Config]) -> None:
-    run(configured("zero", "metrics=fast"))
-    brief = configured("brief", "metrics=fast", "metrics.floor=true", "retrain_reference=false")
+def test_what_was_missing_loses_its_reason_when_it_is_measured(alone: Callable[..., Config]) -> None:
+    run(alone("zero", "metrics=fast"))
+    brief = alone("brief", "metrics=fast", "metrics.floor=true", "retrain_reference=false")
     assert "retrain_reference=false" in done(brief).metric_notes["floor_acc_retain_test"]
-    run(configured("one", "metrics=fast", "seed=1"))
+    run(alone("one", "metrics=fast", "seed=1"))
     assert evaluate_command([str(brief.folder), "metrics=fast", "metrics.floor=true", "metrics.weights=true"]) == 0
     after = record_of(brief)
     assert after.metrics["floor_acc_retain_test"] is not None and "floor_acc_retain_test" not in after.metric_notes
-    wanted = configured("brief", "metrics=fast", "metrics.floor=true", "metrics.weights=true")
+    wanted = alone("brief", "metrics=fast", "metrics.floor=true", "metrics.weights=true")
     assert finished_run(wanted) is not None
 
 
 def test_of_a_metric_that_lacked_the_retrained_model_the_rest_is_added_when_it_is_there(
-    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    alone: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = ["metrics=fast", "metrics.outputs=true"]
-    before = done(configured("alone", *outputs, "retrain_reference=false"))
+    before = done(alone("alone", *outputs, "retrain_reference=false"))
     assert "forget_prediction_entropy" in before.metrics and "forget_prediction_tv_to_retrain" not in before.metrics
-    wanted = done(configured("whole", *outputs, "metrics.weights=true"))
+    wanted = done(alone("whole", *outputs, "metrics.weights=true"))
     never_again(monkeypatch)
-    config = configured("alone", *outputs, "retrain_reference=false")
+    config = alone("alone", *outputs, "retrain_reference=false")
     assert evaluate_command([str(config.folder), *outputs, "metrics.weights=true"]) == 0
     after = record_of(config)
     assert wanted.metrics["forget_prediction_tv_to_retrain"] is not None
@@ -166,9 +181,9 @@ def test_of_a_metric_that_lacked_the_retrained_model_the_rest_is_added_when_it_i
 
 
 def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
-    configured: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    alone: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fast, relearned = configured("one", "metrics=fast"), configured("one", *RELEARN)
+    fast, relearned = alone("one", "metrics=fast"), alone("one", *RELEARN)
     assert fast.run_id != relearned.run_id
     done(fast)
     assert finished_run(relearned) is None
@@ -180,13 +195,13 @@ def test_a_run_is_finished_if_one_that_unlearned_the_same_has_its_metrics(
         [*RELEARN, "metrics.relearn.cap=2"], [*RELEARN, "metrics.outputs=true"], [*RELEARN, "seed=1"],
         [*RELEARN, "unlearn_seed=1"], [*RELEARN, "method.train.epochs=3"],
     )  # fmt: skip
-    assert [finished_run(configured("one", *words)) for words in others] == [None] * len(others)
+    assert [finished_run(alone("one", *words)) for words in others] == [None] * len(others)
 
 
 def test_a_run_with_added_metrics_is_reproduced_with_them(
-    configured: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    alone: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = configured("one", "metrics=fast", "unlearn_seed=5")
+    config = alone("one", "metrics=fast", "unlearn_seed=5")
     done(config)
     assert evaluate_command([str(config.folder), *RELEARN]) == 0
     before = (config.folder / RECORD_FILE).read_bytes()
@@ -236,9 +251,12 @@ def test_a_single_key_leaves_relearning_as_the_run_measured_it(configured: Calla
 
 
 def test_a_run_whose_models_or_weights_are_not_there_is_named_and_left_as_it_is(
-    configured: Callable[..., Config], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    alone: Callable[..., Config], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    kept, other = configured("kept", "metrics=fast"), configured("kept", "metrics=fast", "save_model=false", "seed=1")
+    kept, other = (
+        alone("kept", "metrics=fast"),
+        alone("kept", "metrics=fast", "save_model=false", "seed=1"),
+    )
     record = done(kept)
     run(other)
     before = [(config.folder / RECORD_FILE).read_bytes() for config in (kept, other)]

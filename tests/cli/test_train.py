@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from unsir_bench.cli import train
+from unsir_bench.cli.main import _status
 from unsir_bench.cli.train import obstacle_side_by_side, places_of_their_own
 from unsir_bench.records import RunRecord
 from unsir_bench.runtime.hardware import HardwareConfig
@@ -178,6 +179,6 @@ def test_a_mistake_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
-def test_help_is_asked_for_like_that_of_any_run(tmp_path: Path) -> None:
-    done = command(tmp_path, "train", "--help")
-    assert done.returncode == 0 and "train ..." in done.stdout
+def test_help_is_asked_for_like_that_of_any_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _status(["train", "--help"]) == 0
+    assert "train ..." in capsys.readouterr().out

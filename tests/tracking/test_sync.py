@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.wandb_server import FakeWandb, serving
+from unsir_bench.cli.sync import sync_command
 from unsir_bench.records import RunRecord
 from unsir_bench.tracking.offline_runs import offline_runs
 from unsir_bench.tracking.run import Tracker, start_tracker
@@ -58,6 +61,26 @@ def log_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     return log
 
 
+@pytest.fixture
+def made_run(tmp_path: Path) -> Callable[..., Path]:
+    """The folder of a run as `log_run` leaves it, its name and its file alone."""
+    attempts = itertools.count()
+
+    def make(run_id: str, status: str | None = "done") -> Path:
+        folder, record = tmp_path / "outputs" / "sweep" / run_id, a_record(run_id)
+        attempt = folder / "wandb" / f"offline-run-20240101_{next(attempts):06}-{run_id}"
+        attempt.mkdir(parents=True)
+        file, now = attempt / f"run-{run_id}.wandb", time.time()
+        file.touch()
+        os.utime(file, (now, now))  # the system's own time of a file may be some milliseconds behind the record's
+        if status is not None:
+            record.status = status
+            record.write(folder)
+        return folder
+
+    return make
+
+
 def attempt_of(folder: Path) -> Path:
     [attempt] = folder.glob("wandb/offline-run-*")
     return attempt
@@ -76,10 +99,10 @@ def sync(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_runs_of_finished_records_are_chosen_and_no_others(log_run: Callable[..., Path], tmp_path: Path) -> None:
-    waiting = [log_run("done"), log_run("diverged", "diverged"), log_run("skipped", "skipped")]
-    unfinished = [log_run("failed", "failed"), log_run("killed", None)]
-    uploaded = log_run("uploaded")
+def test_runs_of_finished_records_are_chosen_and_no_others(made_run: Callable[..., Path], tmp_path: Path) -> None:
+    waiting = [made_run("done"), made_run("diverged", "diverged"), made_run("skipped", "skipped")]
+    unfinished = [made_run("failed", "failed"), made_run("killed", None)]
+    uploaded = made_run("uploaded")
     marker_of(uploaded).touch()
     found = offline_runs(tmp_path / "outputs")
     assert set(found.waiting) == {attempt_of(folder) for folder in waiting}
@@ -90,38 +113,38 @@ def test_runs_of_finished_records_are_chosen_and_no_others(log_run: Callable[...
 
 @pytest.mark.parametrize("below", [".", "sweep", "sweep/run"])
 def test_runs_are_found_below_outputs_a_sweep_or_a_run(
-    below: str, log_run: Callable[..., Path], tmp_path: Path
+    below: str, made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder = log_run("run")
+    folder = made_run("run")
     assert offline_runs(tmp_path / "outputs" / below).waiting == [attempt_of(folder)]
 
 
 def test_the_folder_of_a_run_may_be_the_working_directory(
-    log_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    made_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = log_run("run")
+    folder = made_run("run")
     monkeypatch.chdir(folder)
     assert offline_runs(Path()).waiting == [attempt_of(folder)]
 
 
 @pytest.mark.parametrize("named_by_the_clock", ["20200101_000000", "29990101_000000"])  # which may be set back
 def test_of_a_run_done_again_only_the_recorded_attempt_is_uploaded(
-    log_run: Callable[..., Path], tmp_path: Path, named_by_the_clock: str
+    made_run: Callable[..., Path], tmp_path: Path, named_by_the_clock: str
 ) -> None:
-    folder = log_run("again", "failed")
+    folder = made_run("again", "failed")
     first = attempt_of(folder)
     earlier = first.with_name(f"offline-run-{named_by_the_clock}-{folder.name}")
     first.rename(earlier)
-    log_run("again")
+    made_run("again")
     found = offline_runs(tmp_path / "outputs")
     assert found.superseded == [earlier]
     assert [attempt.parent.parent for attempt in found.waiting] == [folder]
 
 
 def test_the_files_of_a_failed_attempt_are_not_taken_for_a_record_made_without_tracker(
-    log_run: Callable[..., Path], tmp_path: Path
+    made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    folder = log_run("again", "failed")
+    folder = made_run("again", "failed")
     [file] = attempt_of(folder).glob("run-*.wandb")
     os.utime(file, (0, 0))
     record = a_record("again")
@@ -130,8 +153,8 @@ def test_the_files_of_a_failed_attempt_are_not_taken_for_a_record_made_without_t
     assert offline_runs(tmp_path / "outputs").superseded == [attempt_of(folder)]
 
 
-def test_an_attempt_without_its_file_is_left(log_run: Callable[..., Path], tmp_path: Path) -> None:
-    folder = log_run("broken")
+def test_an_attempt_without_its_file_is_left(made_run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = made_run("broken")
     attempt = attempt_of(folder)
     shutil.rmtree(attempt)
     attempt.mkdir()
@@ -140,11 +163,11 @@ def test_an_attempt_without_its_file_is_left(log_run: Callable[..., Path], tmp_p
 
 @pytest.mark.parametrize("key", ["", "short"])
 def test_without_a_key_it_stops_at_once_and_says_how_to_log_in(
-    key: str, log_run: Callable[..., Path], tmp_path: Path
+    key: str, made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    log_run("one")
-    log_run("two")
-    log_run("failed", "failed")
+    made_run("one")
+    made_run("two")
+    made_run("failed", "failed")
     done = sync(tmp_path / "outputs", **NO_KEY | {"WANDB_API_KEY": key})
     assert done.returncode == 2, done.stderr
     assert "2 finished to upload" in done.stdout
@@ -153,10 +176,9 @@ def test_without_a_key_it_stops_at_once_and_says_how_to_log_in(
     assert not list(tmp_path.rglob("*.synced"))
 
 
-def test_a_folder_that_is_not_there_is_status_2(tmp_path: Path) -> None:
-    done = sync(tmp_path / "nowhere", **NO_KEY)
-    assert done.returncode == 2
-    assert "no such folder" in done.stdout
+def test_a_folder_that_is_not_there_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sync_command([str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().out
 
 
 def test_uploads_hold_the_run_and_one_that_fails_stops_no_other(
