@@ -23,7 +23,7 @@ from unsir_bench.config import Config, typed, validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.records import RunRecord
 from unsir_bench.runner import run
-from unsir_bench.sweeps.compose import JobComposer
+from unsir_bench.sweeps.composers import composer_of
 from unsir_bench.training.recipe import Recipe
 from unsir_bench.unlearning.solved_heads import SolvedHeadMethod
 
@@ -64,7 +64,8 @@ def composed(*overrides: str) -> Config:
 @cache
 def with_option(group: str, option: str) -> DictConfig:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return compose("config", [f"{group}={option}", *NEEDED.get((group, option), ())])
+        composer = composer_of(GlobalHydra.instance().config_loader(), "config")  # type: ignore[arg-type]
+        return composer.compose([f"{group}={option}", *NEEDED.get((group, option), ())])
 
 
 def is_name(value: str) -> bool:
@@ -103,14 +104,14 @@ def mistakes(group: str, option: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_option_is_composed_as_hydra_composes_it() -> None:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        composer = JobComposer(GlobalHydra.instance().config_loader(), "config")  # type: ignore[arg-type]
-        for group, option in OPTIONS:
-            found = composer.compose([f"{group}={option}", *NEEDED.get((group, option), ())])
-            expected = with_option(group, option)
-            assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected), (group, option)
-            assert (config := typed(found)) == typed(expected) and config.run_id == typed(expected).run_id
+    for group, option in OPTIONS:
+        with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+            expected = compose("config", [f"{group}={option}", *NEEDED.get((group, option), ())])
+        found = with_option(group, option)
+        assert OmegaConf.to_yaml(found) == OmegaConf.to_yaml(expected), (group, option)
+        assert (config := typed(found)) == typed(expected) and config.run_id == typed(expected).run_id
 
 
 def test_a_wrong_option_is_found() -> None:
@@ -121,9 +122,8 @@ def test_a_wrong_option_is_found() -> None:
 def test_every_file_begins_with_what_it_is() -> None:
     bare = []
     for path in CONF.rglob("*.yaml"):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line != "# @package _global_"]
-        if not lines[0].startswith("# "):
-            bare.append(str(path))
+        first = path.read_text(encoding="utf-8").removeprefix("# @package _global_\n")
+        bare += [] if first.startswith("# ") else [str(path)]
     assert bare == []
 
 

@@ -125,11 +125,8 @@ def mistakes(config: Config) -> list[str]:
 
 
 def test_a_job_put_together_from_sections_is_what_the_command_composes() -> None:
-    for name, scale in (
-        ("cifar10_several", "cpu"),
-        ("ablation_learning_rates", "paper"),
-        ("ablation_fidelity", "smoke"),
-    ):
+    of = (("cifar10_several", "cpu"), ("ablation_learning_rates", "paper"), ("ablation_fidelity", "smoke"))
+    for name, scale in of:
         job = jobs(name, scale)[-1]
         assert job_config(name, scale, job) == config_of(name, scale, *(f"{key}={value}" for key, value in job.items()))
 
@@ -342,6 +339,7 @@ def test_the_first_job_of_every_smoke_sweep_runs(name: str, outputs: Path) -> No
     assert 0 <= record.metrics["acc_retain_test"] <= 1
 
 
+@pytest.mark.slow
 def test_the_document_has_a_row_with_the_number_of_runs_for_every_experiment_and_scale() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \|.*\| (\d+) \|[^|]*\|$", text, flags=re.MULTILINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,17 @@ from unsir_bench.training.recipe import Recipe
 MakeContext = Callable[..., RunContext]
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which compiling for a CPU needs")
+WITH_CPP = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which compiling for a CPU needs"),
+]
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=WITH_CPP)])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
     frozen: bool,
+    backend: str,
     digits: DeviceData,
     make_context: MakeContext,
     fake_time: FakeTime,
@@ -57,6 +65,7 @@ def test_a_compiled_training_is_the_same_and_compiles_before_the_clock(
         fake_time.pass_by(1)
 
     monkeypatch.setattr(warm_up, "try_out", slowly)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
 
     def trained(**changes: bool) -> nn.Module:
         torch._dynamo.reset()

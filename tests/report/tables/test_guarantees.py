@@ -81,9 +81,7 @@ def test_the_legend_explains_the_columns_that_are_there() -> None:
 
 
 @pytest.mark.parametrize("command", ["tables", "html"])
-def test_the_report_shows_the_table_and_obeys_no_name_in_it(
-    command: str, tmp_path: Path
-) -> None:
+def test_the_report_shows_the_table_and_obeys_no_name_in_it(command: str, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>|[x](y)"
     for kind, guarantees in (("certified_removal", {"epsilon": 0.125, evil: 3.0}), ("unsir", {})):
         record(kind, guarantees=guarantees).write(tmp_path / "sweep" / f"{kind}-0")
