@@ -17,7 +17,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -26,6 +27,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from tests.documents import DOCUMENTS, PROGRAMS, ROOT, commands_in, words_of
+from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.evaluate import _parser as evaluate_parser
 from unsir_bench.cli.plugins import VARIABLE
 from unsir_bench.cli.reproduce import _parser as reproduce_parser
@@ -35,7 +37,7 @@ from unsir_bench.cli.sync import _parser as sync_parser
 from unsir_bench.cli.tune import DEFAULTS
 from unsir_bench.cli.tune import _parser as tune_parser
 from unsir_bench.cli.verify import _parser as verify_parser
-from unsir_bench.config import Config, typed, validate
+from unsir_bench.config import validate
 from unsir_bench.errors import ConfigError
 from unsir_bench.report import command as report_command
 from unsir_bench.unlearning.method import UnlearningMethod
@@ -97,7 +99,7 @@ def sweep_params(chosen: tuple[str, ...]) -> list[str]:
         # Composing does not complain of one that is not there.
         absent = [path for path in named if path.name not in loader.get_group_options(path.parent.as_posix())]
         assert not absent, f"no {absent}"
-        whole = compose("config", list(chosen), return_hydra_config=True)
+        whole = hydra_compose("config", list(chosen), return_hydra_config=True)
         params = whole.hydra.sweeper.params or OmegaConf.create({})
         # Values name the scale, which is resolved as the sweeper resolves it.
         return [f"{key}={value}" for key, value in OmegaConf.to_container(params, resolve=True).items()]
@@ -110,11 +112,6 @@ def first_job(words: Sequence[str]) -> list[str]:
     with initialize_config_module("unsir_bench.conf", version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         return list(BasicSweeper.split_arguments(parser.parse_overrides([*params, *words]), None)[0][0])
-
-
-def composed(words: Sequence[str]) -> Config:
-    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
-        return typed(compose("config", list(words)))
 
 
 def check_run(words: Sequence[str]) -> None:
@@ -135,7 +132,7 @@ def check_run(words: Sequence[str]) -> None:
     words = words[1:] if words[:1] == ["train"] else words
     overrides = [word for word in words[planned:] if word not in ("-m", "--multirun")]
     sweeps = planned or len(overrides) < len(words)
-    config = composed(first_job(overrides) if sweeps else overrides)
+    config = compose(first_job(overrides) if sweeps else overrides)
     try:
         validate(config)
     except ConfigError as error:

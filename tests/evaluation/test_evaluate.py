@@ -19,7 +19,7 @@ from unsir_bench.data.device_data import DeviceData
 from unsir_bench.data.forget_split import ForgetSplit
 from unsir_bench.errors import ConfigError, Diverged, MetricUnavailable
 from unsir_bench.evaluation.evaluate import Evaluation, Measurements, MetricsConfig
-from unsir_bench.evaluation.registry import cards, registered
+from unsir_bench.evaluation.registry import RESERVED_DETAILS, cards, registered
 from unsir_bench.records import GRAD_CAM_FILE, RunRecord
 from unsir_bench.references.bank_models import UnlearnedModels
 from unsir_bench.references.store import Store
@@ -85,6 +85,15 @@ def test_a_full_record_holds_exactly_the_documented_metrics(done: Callable[..., 
     recorded -= {field for metric in registered() if not metric.shipped for field in metric.fields}
     assert recorded == documented() - {"<phase>_seconds", "<phase>_steps"}
     assert list(_contradictions(record.metrics)) == []
+    assert {re.sub(r"^(original_|retrain_|floor_)", "", name) for name in record.details} <= RESERVED_DETAILS
+
+
+def test_every_number_lies_in_the_range_of_its_card(done: Callable[..., RunRecord]) -> None:
+    metrics = done(*FULL).metrics
+    for card in (card for metric in registered() if metric.shipped for card in metric.cards):
+        for prefix in ("", "original_", "retrain_", "floor_"):
+            value = metrics.get(f"{prefix}{card.field}")
+            assert value is None or card.range[0] <= value <= card.range[1], (prefix, card)
 
 
 def test_a_bank_is_made_once_and_its_models_are_those_that_runs_of_their_seeds_make(
