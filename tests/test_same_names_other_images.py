@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
 from PIL import Image
 
-from tests.test_runner import composed
 from unsir_bench.cli.bootstrap import compose
 from unsir_bench.cli.recorded_config import CannotRepeatError, config_of
-from unsir_bench.config import Config, validate
+from unsir_bench.config import Config, typed, validate
 from unsir_bench.data import dataset
 from unsir_bench.data.decoded_cache import DecodedCache
 from unsir_bench.data.folders import ImageFolder
@@ -27,6 +28,12 @@ from unsir_bench.runtime.progress import Progress
 from unsir_bench.sweeps.outcome import SweepJob
 
 LONG_AGO = 1_000_000_000
+
+
+def composed(*overrides: str) -> Config:
+    """By Hydra alone: the project's own `compose` looks at images anew."""
+    with initialize_config_module("unsir_bench.conf", version_base="1.3"):
+        return typed(hydra_compose("config", list(overrides)))
 
 
 def bitmaps(root: Path, seed: int) -> Path:
