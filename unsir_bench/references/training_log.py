@@ -94,7 +94,7 @@ class UpdateRecorder:
         torch._foreach_copy_(self._sums, [value.to(self._device) for value in state["sums"]])
         torch._foreach_copy_(self._previous, [value.to(self._device) for value in state["previous"]])
         self.seconds, self.batches, self.recorded = state["seconds"], state["batches"], state["recorded"]
-        self.stops = state.get("stops", 0)  # which states of before 2.4.0 lack
+        self.stops = state.get("stops", 0)  # earlier states lack it
 
 
 def _copies(model: nn.Module) -> list[Tensor]:
