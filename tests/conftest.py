@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the imports made to no later collection: statsmodels collects garbage at each correction."""
+    """Leave what the imports made to no later collection of garbage."""
     gc.collect()
     gc.freeze()
 

@@ -8,10 +8,11 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from unsir_bench.errors import MetricUnavailable
 from unsir_bench.report.binomial import TestShares, clopper_pearson, gap_limits, samples_behind, smallest_alpha, widened
-from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, judge, retrain_floor, sign_flip
+from unsir_bench.report.equivalence import EquivalenceVerdict, Gap, Judged, _holm, judge, retrain_floor, sign_flip
 from unsir_bench.report.samples import gap_interval
 
 EQUIVALENT, DIFFERENT = EquivalenceVerdict.EQUIVALENT, EquivalenceVerdict.DIFFERENT
@@ -181,6 +182,14 @@ def test_the_sign_flip_test_by_hand() -> None:
     assert sign_flip([0.0, 0.0]) == 1.0
     assert sign_flip([1.0] * 9) == 2 / 2**9
     assert Gap([0.1] * 10, 0.05).p_sign_flip is None and Gap([0.1], 0.05).p_sign_flip is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 20])
+def test_holm_rejects_what_statsmodels_rejects(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for p_values in rng.choice([*rng.uniform(0, 0.1, 30), 0.05 / 20, 0.05, 1.0], (200, size)).tolist():
+        expected = multipletests(p_values, 0.05, method="holm")[0].tolist() if p_values else []
+        assert _holm(p_values, 0.05) == expected
 
 
 def test_holm_corrects_a_family() -> None:

@@ -89,7 +89,7 @@ def test_a_record_written_before_the_process_was_killed_stands(
     config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="unsir_bench")
-    monkeypatch.setattr(runner, "_recorded", lambda config, command: (write_done(config), DeadlyTracker()))
+    monkeypatch.setattr(runner, "_recorded", lambda config, folder, command: (write_done(config), DeadlyTracker()))
     assert run_in_own_process(config, "", LOGGING, []).status == "done"
     assert on_disk(config)["status"] == "done"
     assert "SIGKILL" in caplog.text and "its record was written before, and stands" in caplog.text

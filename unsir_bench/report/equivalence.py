@@ -152,17 +152,18 @@ def judge(family: Mapping[Key, Gap], alpha: float = ALPHA) -> dict[Key, Judged]:
     equivalent = _holm([gap.p_equivalent for gap in gaps], alpha)
     different = _holm([gap.p_different for gap in gaps], alpha)
     return {
-        key: _judged(gap, bool(same), bool(other), alpha, len(gaps))
+        key: _judged(gap, same, other, alpha, len(gaps))
         for key, gap, same, other in zip(family, gaps, equivalent, different, strict=True)
     }
 
 
-def _holm(p_values: Sequence[float], alpha: float) -> Sequence[bool]:
-    if not p_values:
-        return []
-    from statsmodels.stats.multitest import multipletests
-
-    return list(multipletests(p_values, alpha, method="holm")[0])
+def _holm(p_values: Sequence[float], alpha: float) -> list[bool]:
+    """Which hypotheses Holm's method rejects: by rising p-value, until the first above its share of ``alpha``."""
+    ordered = np.argsort(p_values, kind="stable")
+    shares = alpha / np.arange(len(ordered), 0, -1)
+    rejected = np.zeros(len(ordered), dtype=bool)
+    rejected[ordered] = np.logical_and.accumulate(np.asarray(p_values)[ordered] <= shares)
+    return [bool(each) for each in rejected]
 
 
 def _judged(gap: Gap, equivalent: bool, different: bool, alpha: float, tests: int) -> Judged:
