@@ -171,8 +171,8 @@ def test_a_record_tells_its_id_where_its_images_are_gone_and_is_not_repeated_wit
     with pytest.raises(CannotRepeatError, match="there is no such folder"):
         config_of(record)
     with pytest.raises(CannotRepeatError, match=f"dataset.content={record.fingerprints['data']}: .* are others"):
-        config_of(record, str(bitmaps(tmp_path / "other", 1)))
-    assert config_of(record, str(bitmaps(tmp_path / "again", 0))).run_id == record.run_id
+        config_of(record, {"dataset.root": str(bitmaps(tmp_path / "other", 1))})
+    assert config_of(record, {"dataset.root": str(bitmaps(tmp_path / "again", 0))}).run_id == record.run_id
 
 
 def test_images_that_change_after_the_sweep_began_are_refused_by_the_run(tmp_path: Path, words: list[str]) -> None:

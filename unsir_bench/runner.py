@@ -115,8 +115,12 @@ def _require_the_same_files(config: Config, run_id: str) -> None:
     """
     if config.run_id == run_id:
         return
-    owner = getattr(config.model, "backbone", config.model)
-    named = {"forget.file": config.forget.file, "model.weights": owner.weights, "dataset.root": config.dataset.root}
+    backbone = getattr(config.model, "backbone", None)
+    named = {
+        "forget.file": config.forget.file, "model.weights": config.model.weights,
+        "model.backbone.weights": getattr(backbone, "weights", None), "dataset.root": config.dataset.root,
+        "dataset.path": getattr(config.dataset, "path", None),
+    }  # fmt: skip
     files = ", ".join(f"{key}={path}" for key, path in named.items() if path)
     raise DataError(f"{files}: changed while the run was waiting or working; leave it alone, and run it again")
 

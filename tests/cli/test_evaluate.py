@@ -327,7 +327,7 @@ def test_a_folder_may_be_the_working_directory_or_have_an_equals_sign(
         (["nowhere"], "there is no record"),
         ([], "there is no record"),
         (["RUN", "nowhere"], "nowhere: there is no record"),
-        (["nowhere", "seed=1"], "seed=1: for finished runs, only metrics, store.root, dataset.root can be given"),
+        (["nowhere", "seed=1"], "seed=1: for finished runs, only metrics, store.root, dataset.root, dataset.path"),
         (["RUN", "metrics=absent"], "absent"),
         (["RUN", "metrics.relearn.every=7", "metrics.relearn.cap=3"], "metrics.relearn.every=7: must be at most"),
     ],

@@ -17,7 +17,7 @@ from tests.test_golden_record import constants, kind_of_cpu
 from unsir_bench.cli import recorded_config
 from unsir_bench.cli.bootstrap import compose, installed
 from unsir_bench.cli.main import _status
-from unsir_bench.cli.recorded_config import config_of
+from unsir_bench.cli.recorded_config import CannotRepeatError, config_of
 from unsir_bench.cli.reproduce import compared
 from unsir_bench.errors import NotRecordedError
 from unsir_bench.records import RunRecord, digest
@@ -209,6 +209,19 @@ def test_names_and_fields_that_look_like_ours_do_not_hide_a_plug_in(
     monkeypatch.setattr(recorded_config, "installed", found)
     again = config_of(record)
     assert (again.run_id, again.method, again.dataset) == (config.run_id, config.method, config.dataset)
+
+
+@pytest.mark.parametrize("backbone", ["allcnn_slim", "resnet18_tiny"])
+def test_a_head_on_a_backbone_is_found_again(tmp_path: Path, backbone: str) -> None:
+    data = [word for word in TINY if not word.startswith(("model", "method"))]
+    words = ["model=frozen_head", f"model@model.backbone={backbone}", "method=statistical_query"]
+    config = compose([*data, *words, f"outputs={tmp_path}"])
+    record = RunRecord.read(blank_record(config).write(config.folder))
+    again = config_of(record)
+    assert (again.run_id, again.model) == (config.run_id, config.model)
+    other = {**record.config["model"], "backbone": {**record.config["model"]["backbone"], "force": 3}}
+    with pytest.raises(CannotRepeatError, match=f"backbone={config.model.backbone.name}: nothing installed"):
+        config_of(dataclasses.replace(record, config={**record.config, "model": other}))
 
 
 @pytest.mark.parametrize("method", ["unsir", "unsir_gentle"])

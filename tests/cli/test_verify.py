@@ -230,7 +230,7 @@ def test_one_record_is_done_again_and_a_number_that_it_does_not_give_is_refused(
     tmp_path: Path, checked: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true = RunRecord.read(GOLDEN)
-    monkeypatch.setattr(verify, "done_again", lambda record, root=None: true)
+    monkeypatch.setattr(verify, "done_again", lambda record, moved=None: true)
     path = submission(tmp_path, content())
     assert checked(path, "--reproduce")[0] == 0
     edited = content()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import HydraException
 
 from unsir_bench.cli.bootstrap import bootstrap, compose
+from unsir_bench.cli.moved_paths import MOVABLE, is_moved_path, moved_paths
 from unsir_bench.cli.recorded_config import config_of
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.config import Config
@@ -31,7 +33,7 @@ from unsir_bench.runs.finished_runs import recorded_metrics
 from unsir_bench.runs.run_lock import run_lock
 
 NOT_EVALUATED, WRONG = 1, 2
-KEYS_OF_FINISHED = ("metrics", "store.root", "dataset.root")
+KEYS_OF_FINISHED = ("metrics", "store.root", *MOVABLE)
 
 
 def evaluate_command(argv: Sequence[str]) -> int:
@@ -65,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "words", nargs="*", metavar="FOLDER|KEY=VALUE",
-        help="folders of sweeps or runs, with metrics=, store.root=, dataset.root=; or what the checkpoints are of",
+        help="folders of sweeps or runs, with metrics=, store.root= and the paths of moved files; or what the "
+        "checkpoints are of",
     )  # fmt: skip
     for role, words in (
         ("original", "before unlearning"),
@@ -109,11 +112,11 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
         print(f"{' '.join(empty) or 'no folder'}: there is no record; give the folder of a sweep or a run")
         return WRONG
     runs = [run for below in found.values() for run in below]
-    asked, store = _asked(settings)
+    asked = _asked(settings)
     status = 0
     for run in runs:
         try:
-            print(f"{run.name}: {_added(run, settings, asked, store)}")
+            print(f"{run.name}: {_added(run, settings, *asked)}")
         except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(str(run))}: not evaluated: {printable(str(reason))}")
             status = NOT_EVALUATED
@@ -123,12 +126,13 @@ def _of_finished(folders: Sequence[Path], settings: Sequence[str]) -> int:
     return status
 
 
-def _asked(settings: Sequence[str]) -> tuple[Config, StoreConfig | None]:
-    """What is to be measured, and from which store; None: from the one that the record names."""
-    asked = compose(settings)
+def _asked(settings: Sequence[str]) -> tuple[Config, StoreConfig | None, Mapping[str, Any]]:
+    """What is to be measured, from which store (None: from the one that the record names), and paths by their key."""
+    asked = compose([word for word in settings if not is_moved_path(word)])
     if wrong := list(problems(asked.metrics, "metrics")):
         raise ConfigError(wrong)
-    return asked, asked.store if any(word.startswith("store.root=") for word in settings) else None
+    store = asked.store if any(word.startswith("store.root=") for word in settings) else None
+    return asked, store, moved_paths([word for word in settings if is_moved_path(word)])
 
 
 def evaluate(folder: Path | str, settings: Sequence[str] = ()) -> RunRecord:
@@ -136,7 +140,7 @@ def evaluate(folder: Path | str, settings: Sequence[str] = ()) -> RunRecord:
 
     Args:
         folder: of the run, such as ``config.folder``.
-        settings: ``metrics=``, ``store.root=`` and ``dataset.root=``, as the command takes them.
+        settings: ``metrics=``, ``store.root=`` and the paths of moved files, as the command takes them.
 
     Returns:
         The record as it is now.
@@ -155,7 +159,9 @@ def _runs(folder: Path) -> list[Path]:
     return [folder] if (folder / RECORD_FILE).is_file() else [path.parent for path in record_paths(folder)]
 
 
-def _added(folder: Path, settings: Sequence[str], asked: Config, store: StoreConfig | None) -> str:
+def _added(
+    folder: Path, settings: Sequence[str], asked: Config, store: StoreConfig | None, moved: Mapping[str, Any]
+) -> str:
     """Add what the run lacks, one process at a time; returns what was done, in words."""
     at = store or StoreConfig(str((_finished(folder).config.get("store") or {}).get("root", StoreConfig().root)))
     if Path(at.root).is_dir():
@@ -166,7 +172,7 @@ def _added(folder: Path, settings: Sequence[str], asked: Config, store: StoreCon
         if record.status != "done":
             return f"{record.status}: there is nothing to measure"
         own = recorded_metrics(record)
-        config = replace(config_of(record, asked.dataset.root), store=at, metrics=own)
+        config = replace(config_of(record, moved), store=at, metrics=own)
         added = add_metrics(record, config, _wanted(own, asked.metrics, settings), folder)
     return f"{len(added)} metrics added" if added else "nothing is missing"
 

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unsir_bench.added_fields import without_unknown_additions
 from unsir_bench.cli.bootstrap import compose, installed
+from unsir_bench.cli.moved_paths import named_files, with_moved_paths
 from unsir_bench.cli.plugins import option_files
 from unsir_bench.config import Config, note_content, validate
 from unsir_bench.data.dataset import DatasetConfig
@@ -52,10 +53,14 @@ class AnotherRunError(CannotRepeatError):
         self.of_images = of_images
 
 
-def config_of(record: RunRecord, root: str | None = None) -> Config:
+def config_of(record: RunRecord, moved: Mapping[str, Any] | None = None) -> Config:
     """The configuration of a record, checked, without tracker; its number of threads is that of the recorded run.
 
     A record names no classes; those are taken that have its fields and give its run id.
+
+    Args:
+        record: of any run of this project's.
+        moved: paths by their key, of what lies elsewhere than the record says (``moved_paths``).
 
     Raises:
         CannotRepeatError: it cannot be composed here, or is another run here; says why.
@@ -64,7 +69,7 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
         raise CannotRepeatError("its models were made elsewhere: give their files to unsir-bench evaluate again")
     for reason in _untrusted(record):
         raise CannotRepeatError(reason)
-    sections = _sections(record, root)
+    sections = _sections(record, moved or {})
     fixed = {name: _one_of(name, [cls], sections) for name, cls in SINGLE.items()}
     plain = {name: sections[name] for name in PLAIN if name in sections}
     families = [_one_of_family(name, base, sections) for name, base in FAMILIES.items()]
@@ -74,14 +79,15 @@ def config_of(record: RunRecord, root: str | None = None) -> Config:
             dataset=dataset, model=model, method=method, **{name: nodes[0] for name, nodes in fixed.items()}, **plain,
             tracker=TrackerConfig(mode="none"), scale=ScaleConfig(), sweep="reproduce",
         )  # fmt: skip
-        ids.add(config.run_id)
-        if config.run_id == record.run_id:
+        ids.add(run_id := _run_id(config))
+        if run_id == record.run_id:
             return _checked(config)
     _checked(config)  # where the images are missing, this says it
+    files = [f"{name} is another file than the run's (give that one by this key), " for name in named_files(sections)]
     raise AnotherRunError(
         f"its configuration is the run {' or '.join(sorted(ids))} here, not {record.run_id}: the images are others, or "
-        "their files have other names or sizes, this machine has another accelerator, a plug-in is missing, or the "
-        "code is of another RESULTS_VERSION",
+        f"their files have other names or sizes, {''.join(files)}this machine has another accelerator, "
+        "a plug-in is missing, or the code is of another RESULTS_VERSION",
         of_images=type(families[0][0]).content_identity is not DatasetConfig.content_identity,
     )
 
@@ -113,11 +119,16 @@ def _interpolations(content: Any, key: str) -> Iterator[str]:
         yield key
 
 
-def _sections(record: RunRecord, root: str | None) -> dict[str, Any]:
+def _run_id(config: Config) -> str:
+    try:
+        return config.run_id
+    except UnsirBenchError as error:  # of a file of indices, which is read for it
+        raise CannotRepeatError(str(error)) from error
+
+
+def _sections(record: RunRecord, moved: Mapping[str, Any]) -> dict[str, Any]:
     """The record's configuration as it is to be composed here."""
-    sections = dict(record.config)
-    if root is not None:
-        sections["dataset"] = {**sections.get("dataset", {}), "root": root}
+    sections = with_moved_paths(record.config, moved)
     hardware = {**sections.get("hardware", {}), "threads": record.environment.get("threads")}
     if hardware.get("accelerator") == "auto" and (device := record.environment.get("device")):
         hardware["accelerator"] = device if device in ("cpu", "mps") else "cuda"  # a GPU is told by its own name
@@ -155,7 +166,7 @@ def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]
             if not values.keys() <= known:
                 continue  # what OmegaConf would find out slowly
         try:
-            nodes.append(_object(cls, values))
+            nodes += _objects(cls, values)
         except (OmegaConfBaseException, ValueError, TypeError):
             nodes += _with_overruled(cls, values)
     if not nodes:
@@ -165,6 +176,14 @@ def _one_of(name: str, classes: Sequence[type[Any]], sections: Mapping[str, Any]
             "UNSIR_BENCH_PLUGINS"
         )
     return nodes
+
+
+def _objects(cls: type[Any], values: Any) -> list[Any]:
+    """The section as an object of a class; of a head on a backbone, one for each class that the backbone fits."""
+    if not issubclass(cls, ModelConfig) or not isinstance(values, dict) or not isinstance(values.get("backbone"), dict):
+        return [_object(cls, values)]
+    backbones = _one_of_family("backbone", ModelConfig, values)
+    return [_object(cls, {**values, "backbone": OmegaConf.structured(backbone)}) for backbone in backbones]
 
 
 def _object(cls: type[Any], values: Any) -> Any:

@@ -10,7 +10,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from hydra.errors import HydraException
+
 from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.moved_paths import MOVABLE, is_moved_path, moved_paths
 from unsir_bench.cli.recorded_config import CannotRepeatError, config_of
 from unsir_bench.cli.terminal import log_to_terminal
 from unsir_bench.errors import UnsirBenchError
@@ -41,13 +44,22 @@ def reproduce_command(argv: Sequence[str]) -> int:
     Returns:
         Exit status: 0 if all is identical, 1 if anything differs, 2 if a run cannot be repeated.
     """
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     log_to_terminal()
     bootstrap()
+    paths = [word for word in given.records if is_moved_path(word)]
+    if len(paths) == len(given.records):
+        print("name a record beside its paths")
+        return NOT_REPEATED
+    try:
+        moved = moved_paths(paths, given.root)
+    except (UnsirBenchError, HydraException) as error:
+        print(printable(str(error)))
+        return NOT_REPEATED
     status = SAME
-    for name in given.records:
+    for name in [word for word in given.records if word not in paths]:
         try:
-            status = max(status, _reproduced(read(name), given))
+            status = max(status, _reproduced(read(name), given, moved))
         except (UnsirBenchError, ValueError, OSError) as reason:
             print(f"{printable(name)}: cannot be repeated: {printable(str(reason))}")
             status = NOT_REPEATED
@@ -64,8 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         "2 cannot be repeated.",
     )
     parser.add_argument(
-        "records", nargs="+", metavar="RECORD", help="a record.json, a run's folder or FILE.jsonl:LINE (or .jsonl.xz)"
-    )
+        "records", nargs="+", metavar="RECORD",
+        help="a record.json, a run's folder or FILE.jsonl:LINE (or .jsonl.xz); and KEY=PATH of what lies elsewhere "
+        f"than the record says: {', '.join(MOVABLE)}",
+    )  # fmt: skip
     parser.add_argument(
         "--store", default=StoreConfig().root, metavar="FOLDER",
         help="take trained models from here, and train missing ones into it (default: %(default)s)",
@@ -88,17 +102,17 @@ def read(name: str) -> RunRecord:
     return RunRecord.read(path / RECORD_FILE if path.is_dir() else path)
 
 
-def _reproduced(record: RunRecord, given: argparse.Namespace) -> int:
-    return _told(record, done_again(record, None if given.fresh else given.store, given.root))
+def _reproduced(record: RunRecord, given: argparse.Namespace, moved: Mapping[str, Any]) -> int:
+    return _told(record, done_again(record, None if given.fresh else given.store, moved))
 
 
-def done_again(record: RunRecord, store: str | None = None, root: str | None = None) -> RunRecord:
+def done_again(record: RunRecord, store: str | None = None, moved: Mapping[str, Any] | None = None) -> RunRecord:
     """The record of the same run, done now in a temporary folder.
 
     Args:
         record: of a finished run.
         store: where trained models are taken from; None: all are trained again, in a temporary store.
-        root: where the images lie; None: where the record says.
+        moved: paths by their key, of what lies elsewhere than the record says.
 
     Raises:
         CannotRepeatError: it cannot be done here; says why.
@@ -108,7 +122,7 @@ def done_again(record: RunRecord, store: str | None = None, root: str | None = N
         raise CannotRepeatError(f"{record.run_id} is {record.status}: only finished runs are repeated")
     with tempfile.TemporaryDirectory(prefix="unsir-bench-reproduce-") as folder:
         place = StoreConfig(root=store or str(Path(folder) / "store"))
-        config = replace(config_of(record, root), outputs=folder, store=place)
+        config = replace(config_of(record, moved), outputs=folder, store=place)
         config = replace(config, metrics=recorded_metrics(record))
         run(config, temporary=True)
         again = own_record(config.folder)  # as a reader finds it
@@ -173,7 +187,12 @@ def _unmeasured(content: Any) -> Any:
     if not isinstance(content, dict):
         return content
     kept = {name: value for name, value in content.items() if not any(part in name for part in MEASURED)}
-    return {name: _unmeasured(value) for name, value in kept.items()}
+    return {name: _unmeasured(value) for name, value in kept.items() if not _is_path(name, value)}
+
+
+def _is_path(name: str, value: Any) -> bool:
+    """Whether a detail is the path of a request's file, whose content the run id hashes."""
+    return name == "request" and str(value).startswith("file=")
 
 
 def in_short(value: Any) -> str:

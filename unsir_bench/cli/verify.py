@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from unsir_bench.cli.bootstrap import bootstrap
+from unsir_bench.cli.moved_paths import moved_paths
 from unsir_bench.cli.recorded_config import AnotherRunError, CannotRepeatError, config_of
 from unsir_bench.cli.reproduce import DIFFERS, IDENTICAL, compared, declares_enough, done_again, in_short, other_results
 from unsir_bench.cli.terminal import log_to_terminal
@@ -40,6 +42,7 @@ def verify_command(argv: Sequence[str]) -> int:
     given = _parser().parse_args(argv)
     log_to_terminal()
     bootstrap()
+    moved = moved_paths((), given.root)
     by_place = {place: _sweeps(place) for place in given.places}
     sweeps = [sweep for found in by_place.values() for sweep in found]
     records = [found for sweep in sweeps for found in sweep.found]
@@ -52,7 +55,7 @@ def verify_command(argv: Sequence[str]) -> int:
     repeatable = []
     for path, record in records:
         try:
-            wrong, why_not = checked(record, given.root)
+            wrong, why_not = checked(record, moved)
         except Exception as error:  # of values that no run writes; the other records are judged
             wrong, why_not = [f"it cannot be checked: {type(error).__name__}: {error}"], ""
         faults += [(path, words) for words in wrong]
@@ -62,7 +65,7 @@ def verify_command(argv: Sequence[str]) -> int:
     faults += [(given.places[0], words) for words in disagreements(record for _, record in records)]
     if given.reproduce and not faults:
         try:
-            faults += _done_again(repeatable, given)
+            faults += _done_again(repeatable, given, moved)
         except (UnsirBenchError, OSError) as error:  # a full disk or too little memory is not the record's fault
             print(f"no record was done again: {printable(str(error))}")
             return NOT_CHECKED
@@ -105,18 +108,18 @@ def _shown(path: Path) -> str:
     return str(printable(str(path)))
 
 
-def checked(record: RunRecord, root: str | None = None) -> tuple[list[str], str]:
+def checked(record: RunRecord, moved: Mapping[str, Any] | None = None) -> tuple[list[str], str]:
     """What is wrong with a record, and, in words, why it cannot be done again here; empty where it can.
 
     Args:
         record: that could be read, so that its digest is right.
-        root: where the images lie; None: where the record says.
+        moved: paths by their key, of what lies elsewhere than the record says.
     """
     wrong = list(complaints(record))
     if record.environment.get("dirty"):
         wrong.append("it was made by changed files: commit them, and do the run again")
     try:
-        wrong += _relabelled(record, config_of(record, root))
+        wrong += _relabelled(record, config_of(record, moved))
     except AnotherRunError as error:
         return (wrong if error.of_images else [*wrong, str(error)]), str(error)
     except CannotRepeatError as error:
@@ -136,7 +139,9 @@ def _relabelled(record: RunRecord, config: Config) -> Iterator[str]:
         yield f"access.declared is {record.access.get('declared')}, and its method needs {blank.access['declared']}"
 
 
-def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Namespace) -> list[tuple[Path, str]]:
+def _done_again(
+    repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Namespace, moved: Mapping[str, Any]
+) -> list[tuple[Path, str]]:
     """The faults of one record, found by doing its run again."""
     if not repeatable:
         return [(given.places[0], "no record can be repeated here: add one of data that everybody has, such as digits")]
@@ -144,7 +149,7 @@ def _done_again(repeatable: Sequence[tuple[Path, RunRecord]], given: argparse.Na
     path, record = secrets.choice(ordered[: math.ceil(len(ordered) / 2)])
     print(f"{_shown(path)}: doing {record.run_id} again (it took about {seconds(record):.0f} s)", flush=True)
     try:
-        again = done_again(record, root=given.root)
+        again = done_again(record, moved=moved)
     except (UnsirBenchError, OSError):  # of this machine
         raise
     except Exception as error:  # of values that no run writes

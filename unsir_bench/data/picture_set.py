@@ -80,7 +80,7 @@ class PictureSet(DatasetConfig):
         if found != self.content:
             raise DataError(
                 f"dataset.content={self.content}: the images of {self.name} are others ({found}). Give the folder of "
-                "those by dataset.root=FOLDER, or leave dataset.content out and start again"
+                f"those by {self.cached()[0].key}=FOLDER, or leave dataset.content out and start again"
             )
 
     @property
