@@ -46,7 +46,8 @@ class NegGradPlus(UnlearningMethod):
 
         with context.clock.phase("train"):
             batches = paired_batches(data.retain, marked(data.forget, context.num_classes), self.train, context)
-            fit(model, batches, self.train, context, "train", variation=Variation(objective=objective))
+            variation = Variation(objective=objective, kinds=2 if self.forwards == "separate" else 1)
+            fit(model, batches, self.train, context, "train", variation=variation)
         return model
 
 

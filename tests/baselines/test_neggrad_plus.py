@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from unsir_bench.baselines.neggrad_plus import NegGradPlus, paired_batches
 
+from tests.training.test_several_processes import step_of
 from unsir_bench.data.augmentation import Augmentation
 from unsir_bench.data.batches import DataView
 from unsir_bench.data.device_data import DeviceData
@@ -101,6 +102,38 @@ def test_a_step_descends_the_papers_objective(
         torch.testing.assert_close((parameter - before).double(), -rate * gradient, rtol=2e-3, atol=5e-6)
     for (name, buffer), expected in zip(model.named_buffers(), twin.buffers(), strict=True):
         torch.testing.assert_close(buffer.double(), expected.double(), rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("forwards", ["separate", "mixed"])
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 5])
+def test_two_processes_never_normalise_a_single_image_and_step_as_one(
+    last: int, forwards: str, digits: DeviceData, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last batch of a pass over the retain samples may hold any number of them."""
+    split, context, told = split_of(digits, FEW), make_context(forget_classes=FEW), []
+    monkeypatch.setattr("unsir_bench.baselines.neggrad_plus.fit", lambda *_, variation: told.append(variation))
+    method = NegGradPlus(forwards=forwards)
+    method.unlearn(nn.Identity(), UnlearningData(digits, split, method, 0), context)
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randn(2 * last, 5, generator=draws).double()
+    labels = torch.cat([torch.arange(last), torch.arange(last) + context.num_classes])
+    seen: list[int] = []
+
+    def step(rank: int, processes: int) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(1)
+        model = nn.Linear(5, context.num_classes, bias=False).double()
+        model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        return step_of(rank, model, images, labels, told[0], processes)
+
+    whole_loss, whole_gradient = step(0, 1)
+    seen.clear()
+    shares = [step(rank, 2) for rank in (0, 1)]
+    assert min(seen) >= 2 or (last == 1 and forwards == "separate")  # which a single device passes alone, too
+    loss, gradient = (torch.stack(parts).mean(dim=0) for parts in zip(*shares, strict=True))
+    torch.testing.assert_close(loss, whole_loss)
+    torch.testing.assert_close(gradient, whole_gradient)
+    if last >= 4:
+        assert sum(seen) == 2 * last  # shared
 
 
 def test_every_read_of_a_sample_is_booked_with_its_kind(digits: DeviceData, make_context: MakeContext) -> None:

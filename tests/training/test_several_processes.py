@@ -46,22 +46,30 @@ def context_of(rank: int, processes: int) -> Any:
 
 
 def stepped(rank: int, images: Tensor, targets: Tensor, processes: int = 2) -> Stepped:
-    model, samples = network(), []
+    samples = []
 
     def objective(network: Any, images: Tensor, targets: Tensor) -> Tensor:
         samples.append(len(targets))
         return F.cross_entropy(network(images), targets)
 
+    loss, gradient = step_of(rank, network(), images, targets, Variation(objective), processes)
+    return Stepped(samples, loss, gradient)
+
+
+def step_of(
+    rank: int, model: nn.Module, images: Tensor, targets: Tensor, variation: Variation, processes: int = 2
+) -> tuple[Tensor, Tensor]:
+    """One process's step: the loss, and the gradient of the first parameter before processes average them."""
     schedule: Any = SimpleNamespace(after_step=lambda: None)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     session = _Session(
         model, model, optimizer, schedule, Recipe(), context_of(rank, processes), "train", FitState(),
-        Variation(objective), None,
+        variation, None,
     )  # fmt: skip
     loss = session._step(images, targets)
-    gradient = model.get_parameter("weight").grad
+    gradient = next(model.parameters()).grad
     assert gradient is not None
-    return Stepped(samples, loss, gradient)
+    return loss, gradient
 
 
 def test_shares_of_unequal_size_make_the_gradient_and_the_loss_of_the_whole_batch() -> None:

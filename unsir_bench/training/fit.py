@@ -41,11 +41,14 @@ class Variation:
         before_epoch: called with (network, epoch) when the network is in train mode (to freeze batch normalisation,
             for example).
         after_step: called with (network, targets of the whole batch) after each optimiser step.
+        kinds: into how many parts of equal size, one behind the other in the batch, the objective divides it for calls
+            of their own. On several devices each process has 2 samples or more of each part, or the whole batch.
     """
 
     objective: Objective | None = None
     before_epoch: Callable[[nn.Module, int], None] = _nothing
     after_step: Callable[[nn.Module, Tensor], None] = _nothing
+    kinds: int = 1
 
 
 def freeze_batchnorm(model: nn.Module, epoch: int = 0) -> None:
@@ -258,9 +261,9 @@ class _Session:
         return F.cross_entropy(self.model(images), targets, label_smoothing=self.recipe.label_smoothing)
 
     def _own_share(self, batch: int) -> slice:
-        """This process's part of a batch; the whole batch if it has fewer than 2 samples per process."""
+        """This process's part of a batch; the whole batch if it has fewer than 2 samples of a kind per process."""
         fabric = self.context.fabric
-        if fabric.world_size == 1 or batch < 2 * fabric.world_size:
+        if fabric.world_size == 1 or batch // self.variation.kinds < 2 * fabric.world_size:
             return slice(None)
         return slice(fabric.global_rank, None, fabric.world_size)
 
