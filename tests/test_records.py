@@ -53,6 +53,27 @@ def test_what_is_no_number_in_a_step_of_a_sequence_costs_no_record(tmp_path: Pat
     assert written.details["steps"] == [{"classes": [0], "metrics": {"acc": None, "other": 0.5}}]
 
 
+@pytest.mark.parametrize("name", ["a\u200eb", "\x1b[31mred", "plain"])
+def test_what_is_added_to_a_record_leaves_all_else_as_it_was_written(tmp_path: Path, name: str):
+    """A reader sees escapes and configurations with fields added since; neither is written back."""
+    config = {"name": "unsir", "noise": {"lr": 0.1}, "retain_selection": "random", "words": [name]}
+    details = {"nearest": {name: [name]}, "old": 1}
+    path = record(config={"method": config}, forget_names=[name, "b"], details=details).write(tmp_path)
+    then = json.loads(path.read_text(encoding="utf-8"))
+    found = RunRecord.read(path)
+    assert (found.forget_names[0] == name) == (name == "plain") and found.config != then["config"]
+    found.metrics["added"] = 0.25
+    found.details |= {"new": "\u200e", "old": 2}
+    found.forget_names.append("c")
+    found.write(tmp_path)
+    now = json.loads(path.read_text(encoding="utf-8"))
+    assert now["details"] == {"nearest": {name: [name]}, "old": 2, "new": "\u200e"}
+    assert (now["forget_names"], now["metrics"]["added"]) == ([name, "b", "c"], 0.25)
+    same = then.keys() - {"details", "forget_names", "metrics", "digest"}
+    assert {key: now[key] for key in same} == {key: then[key] for key in same}
+    assert RunRecord.read(path).digest == now["digest"] == digest(now)
+
+
 # Reading
 
 

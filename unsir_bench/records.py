@@ -113,6 +113,9 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
     digest: str = ""
 
+    def __post_init__(self) -> None:
+        self._raw: dict[str, Any] = {}  # fields that are read otherwise than they are written
+
     @property
     def timed_on(self) -> str:
         """The conditions its seconds depend on, in words; only records with equal words are comparable."""
@@ -167,6 +170,7 @@ class RunRecord:
                 if isinstance(value, float) and not math.isfinite(value):
                     numbers[name], self.metric_notes[name] = None, f"it came to {value}"
         content = json.loads(json.dumps(in_words(asdict(self))))  # keys and lists as a reader finds them
+        content |= {key: _unchanged(content[key], raw, _shown(key, raw)) for key, raw in self._raw.items()}
         self.digest = content["digest"] = digest(content)
         text = json.dumps(content, indent=2) + "\n"
         for problem in _unrecordable(content, len(text)):
@@ -178,7 +182,7 @@ class RunRecord:
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Read a record; control characters in its texts are shown as escapes.
+        """Read a record; control characters in its texts are shown as escapes, which ``write`` writes as they were.
 
         Raises:
             ValueError: the file cannot be read, holds no record, has another schema version or does not match its
@@ -204,19 +208,39 @@ class RunRecord:
             raise ValueError(f"schema version {version} is not {SCHEMA_VERSION}, the one this release writes")
         if version != 1 and content.get("digest") != digest(content):
             raise ValueError("it does not match its digest: it was changed or damaged after it was written")
-        known = {key: printable(value) for key, value in content.items() if key in _kinds()}
+        known = {key: _shown(key, value) for key, value in content.items() if key in _kinds()}
         wrong = [key for key, value in known.items() if not fits(value, _kinds()[key])]
         if wrong:
             raise ValueError(f"is no record: {wrong[0]} is no {_kinds()[wrong[0]]}")
-        if "config" in known:
-            known["config"] = with_added_fields(known["config"])
         try:
             record = cls(**known)
         except TypeError as error:
             raise ValueError(f"is no whole record: {error}") from error
         for complaint in impossible(record):
             raise ValueError(f"is no record of a run: {complaint}")
+        record._raw = {key: content[key] for key, value in known.items() if value != content[key]}
         return record
+
+
+def _shown(key: str, raw: Any) -> Any:
+    """A field as a reader is given it."""
+    shown = printable(raw)
+    return with_added_fields(shown) if key == "config" and isinstance(shown, dict) else shown
+
+
+def _unchanged(now: Any, raw: Any, shown: Any) -> Any:
+    """A value in which all that is still as it was ``shown`` is as it was read, ``raw``."""
+    if now == shown:
+        return raw
+    if isinstance(now, dict) and isinstance(raw, dict):
+        was = {printable(key): (key, value) for key, value in raw.items()}
+        old = {
+            key: (was[key][0], _unchanged(value, was[key][1], shown[key])) for key, value in now.items() if key in was
+        }
+        return dict(old.get(key, (key, value)) for key, value in now.items())
+    if isinstance(now, list) and isinstance(raw, list):
+        return [*map(_unchanged, now, raw, shown), *now[len(raw) :]]
+    return now
 
 
 def _unrecordable(content: dict[str, Any], size: int) -> Iterator[str]:
