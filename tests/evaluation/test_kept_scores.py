@@ -21,23 +21,31 @@ from unsir_bench.references.trained_models import ReferenceModels, TrainedModel
 from unsir_bench.training.context import RunContext
 from unsir_bench.training.recipe import Recipe
 
+Score = Callable[[MetricsConfig], Measurements]
 OFF = dict.fromkeys(("outputs", "weights", "membership", "features", "floor"), False)
 
 
-def test_what_a_reference_scores_is_of_the_shadow_models_that_are_there_now(
-    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def score(digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path) -> Score:
+    """Measures the original as if it were unlearned, with references of one store."""
     split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
     references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
     context = make_context(scratch_trainer=references)
     original, retrained = references.original(context), references.retrained(split, context)
-    config = MetricsConfig(False, False, features=False, floor=False, lira_shadows=2, relearn=RelearnConfig(cap=0))
 
-    def scores() -> Measurements:
+    def scores(config: MetricsConfig) -> Measurements:
         evaluation = Evaluation(config, digits, split, context, references, original, retrained)
         return evaluation.of(references.network(original, context))
 
-    first = scores()
+    return scores
+
+
+def test_what_a_reference_scores_is_of_the_shadow_models_that_are_there_now(
+    score: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = MetricsConfig(False, False, features=False, floor=False, lira_shadows=2, relearn=RelearnConfig(cap=0))
+
+    first = score(config)
     train = ReferenceModels.retrained
 
     def trained_anew(models: ReferenceModels, split: ForgetSplit, context: RunContext) -> TrainedModel:
@@ -46,20 +54,14 @@ def test_what_a_reference_scores_is_of_the_shadow_models_that_are_there_now(
         return replace(found, weights={name: value + 1 for name, value in found.weights.items()}, logits=logits)
 
     monkeypatch.setattr(ReferenceModels, "retrained", trained_anew)
-    again = scores()
+    again = score(config)
     assert again.values["lira_auc"] != first.values["lira_auc"]
     # The measured model is the original: its own value and the kept one are of the same shadow models.
     assert first.values["original_lira_auc"] == first.values["lira_auc"]
     assert again.values["original_lira_auc"] == again.values["lira_auc"]
 
 
-def test_further_metrics_and_maps_relearn_no_reference_again(
-    digits: DeviceData, make_context: Callable[..., RunContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    split = ForgetSplit.of(digits.labels("train"), digits.labels("test"), (0,), 10)
-    references = ReferenceModels(Store(tmp_path), Recipe(epochs=1, batch_size=32), digits, {})
-    context = make_context(scratch_trainer=references)
-    original, retrained = references.original(context), references.retrained(split, context)
+def test_further_metrics_and_maps_relearn_no_reference_again(score: Score, monkeypatch: pytest.MonkeyPatch) -> None:
     relearned: list[nn.Module] = []
     relearn = relearning.relearn
 
@@ -70,17 +72,13 @@ def test_further_metrics_and_maps_relearn_no_reference_again(
     monkeypatch.setattr(relearning, "relearn", counted)
     config = MetricsConfig(**OFF, relearn=RelearnConfig(cap=2, every=1))
 
-    def scores(config: MetricsConfig) -> Measurements:
-        evaluation = Evaluation(config, digits, split, context, references, original, retrained)
-        return evaluation.of(references.network(original, context))
-
-    first = scores(config)
+    first = score(config)
     assert len(relearned) == 3 and first.seconds["references"] > 0 < first.seconds["inference"]
-    again = scores(replace(config, weights=True, collateral=True, grad_cam_samples=3))
+    again = score(replace(config, weights=True, collateral=True, grad_cam_samples=3))
     assert len(relearned) == 4
     assert again.values.keys() > first.values.keys()
     assert {name: again.values[name] for name in first.values} == first.values
-    scores(replace(config, relearn=RelearnConfig(cap=3, every=1)))
+    score(replace(config, relearn=RelearnConfig(cap=3, every=1)))
     assert len(relearned) == 7
 
 

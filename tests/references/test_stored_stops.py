@@ -51,7 +51,7 @@ def test_of_a_precomputation(tmp_path: Path, digits: DeviceData, make_context: M
         context = make_context(precomputation=stored)
         with context.clock.running():
             context.precomputed("importance", {}, context.initial_network(), digits.view("train"), compute)
-        assert "the method" in stopped_meanwhile(context, None)["seconds_caution"]
+        assert "the method" in stopped_meanwhile(context, [None])["seconds_caution"]
         counts.append(context.clock.stops)
     assert counts == [1, 1]
 
@@ -77,7 +77,7 @@ def test_of_a_head_that_is_solved(
     for _ in ("solved", "found"):
         retrained = scene.references.retrained(scene.split, scene.context)
         assert retrained.manifest["stops"] == 1
-        assert "retraining" in stopped_meanwhile(scene.context, retrained)["seconds_caution"]
+        assert "retraining" in stopped_meanwhile(scene.context, [retrained.manifest])["seconds_caution"]
 
 
 def test_of_the_log_of_a_training(
@@ -93,4 +93,4 @@ def test_of_the_log_of_a_training(
         assert manifest["stops"] == 2 * manifest["batches"] == 2
         later = make_context()
         later.add_stored_cost("log", manifest)
-        assert "the method" in stopped_meanwhile(later, None)["seconds_caution"]
+        assert "the method" in stopped_meanwhile(later, [None])["seconds_caution"]
