@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from tests.test_runner import TINY, composed
-from unsir_bench import runner
+from tests.test_runner import tiny_in
+from unsir_bench import compose, runner
 from unsir_bench.data.dataset import load_cached
 from unsir_bench.data.forget_samples import IndexFile
 from unsir_bench.errors import UnrecordableError
@@ -26,11 +26,11 @@ def test_a_run_whose_files_are_written_anew_meanwhile_fails_in_its_own_folder(
     file = tmp_path / ("forget.csv" if key == "forget.file" else "weights.safetensors")
     given = ["forget=indices", f"{key}={file}"] if key == "forget.file" else [f"{key}={file}"]
     words = ["dataset.subset=15", "model.width=4", "method=original", "metrics=fast", "tracker=none"]
-    before = composed(*words, f"outputs={tmp_path}")
+    before = compose([*words, f"outputs={tmp_path}"])
     save_file(before.model.initial((1, 8, 8), 10, 5).state_dict(), tmp_path / "weights.safetensors")
     data = load_cached(before.dataset, Progress(interactive=False)).fingerprint
     IndexFile(data, (0, 1)).write(tmp_path / "forget.csv")
-    config = composed(*words, f"outputs={tmp_path}", f"store.root={tmp_path}/store", *given)
+    config = compose([*words, f"outputs={tmp_path}", f"store.root={tmp_path}/store", *given])
     folder = config.folder
 
     def rewritten(*_: object) -> None:
@@ -54,7 +54,7 @@ def test_a_record_that_no_reader_takes_is_written_as_failed_and_names_the_field(
         scene.record.details["answers"] = [2**63]
 
     monkeypatch.setattr(runner, "forget_and_evaluate", measured)
-    tiny = composed(*TINY, "tracker=none", f"outputs={tmp_path}", f"store.root={tmp_path}/store")
+    tiny = tiny_in(tmp_path)
     record = run(tiny)
     assert record.status == "failed" and "details.answers: 9223372036854775808 is no number" in (record.reason or "")
     assert RunRecord.read(tiny.folder / "record.json").reason == record.reason
